@@ -1,0 +1,141 @@
+"""Every error that streamd raises on purpose, as one tree.
+
+    StreamdError                    what went wrong, where, and how to mend it
+    ├── ConfigurationError          the TOML file, or what it says of the database (exit code 2)
+    ├── SiteError                   the site's database
+    │   ├── NotInstalled            our tables or triggers are missing
+    │   ├── SiteBusy                locked by another writer; try again            (retryable)
+    │   ├── Fenced                  another daemon captures this site
+    │   └── RowRefused              the database refused a row (constraint, type)
+    ├── StateError                  the daemon's state database
+    │   └── StateBusy               locked by another writer; try again            (retryable)
+    ├── PeerError                   another site
+    │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
+    │   ├── PeerRefused             credentials, protocol, approval: a person has to act
+    │   └── ResyncRequired          the cursor does not fit the producer's log any more
+    ├── InvalidRequest              a peer sent what cannot be understood
+    └── NotFound                    a command named something that is not there
+
+An error carries a message (what is wrong and where) and a hint (how to mend it). `retryable` says whether
+the same call may succeed later without anybody doing anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class StreamdError(Exception):
+    """The root: a message in plain words, and a hint that says how to mend it."""
+
+    retryable = False
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  → {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration: where (path of the key), what, and the mend.
+
+    `fatal` is False for a warning: the daemon runs, but a person should know.
+    """
+
+    where: str
+    what: str
+    mend: str = ""
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  → {self.mend}" if self.mend else text
+
+
+class ConfigurationError(StreamdError):
+    """The configuration is wrong; `problems` holds each fault with the path of its key."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class SiteError(StreamdError):
+    """Something is wrong with the site's database."""
+
+
+class NotInstalled(SiteError):
+    """Our tables or triggers are missing in the site's database."""
+
+    exit_code = 3
+
+
+class SiteBusy(SiteError):
+    """Another writer holds the site's database."""
+
+    retryable = True
+
+
+class Fenced(SiteError):
+    """Another daemon has claimed changes of this site since we looked."""
+
+    exit_code = 4
+
+
+class RowRefused(SiteError):
+    """The database refused what we wrote: a constraint, a type, a trigger of the user's."""
+
+
+class StateError(StreamdError):
+    """Something is wrong with the daemon's state database."""
+
+
+class StateBusy(StateError):
+    """Another writer holds the state database."""
+
+    retryable = True
+
+
+class PeerError(StreamdError):
+    """Something is wrong with, or at, another site."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class PeerUnreachable(PeerError):
+    """No connection, no complete answer, or an answer that says that the peer itself is in trouble."""
+
+    retryable = True
+
+
+class PeerRefused(PeerError):
+    """The peer answered, and said no. Somebody has to do something before it can say yes."""
+
+
+class ResyncRequired(PeerError):
+    """Our place in the producer's log is gone: trimmed, or the log is another one than it was."""
+
+
+class InvalidRequest(StreamdError):
+    """A request, or a page, that cannot be understood. Answered with a 4xx."""
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 400, code: str = "invalid_request") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
+
+
+class NotFound(StreamdError):
+    """A command named a consumer, producer, key or log entry that is not there."""
+
+    exit_code = 5

@@ -1,0 +1,448 @@
+"""The glossary: what each word means in streamd, as values.
+
+site            one database with the daemon beside it; a UUID made at install, kept in the database
+document type   ("doctype") a parent table with its child tables, what names a document, and what links it to others
+document        one row of a document type's parent table, with the rows of its child tables
+name            the values of a document's key columns, in order: `(12,)`, `("AB", 2024)`
+change          one row of the change table: what a trigger saw of one row
+event           one entry of the Event Update Log: what happened to one document (create, update, delete, gap)
+origin          where an event was first made, and the path of sites that it has been at since
+clock           a reading of the hybrid logical clock (`clock.py`)
+claim           a batch of changes that the capture has taken; kept in the site's database
+cursor          a place in a producer's log: the log's id, a sequence, and that entry's nonce
+producer        a site that we subscribe to; consumer: a site that subscribes to us
+approval        what a consumer may have of one document type, from which sequence on
+checkpoint      how far we have applied a producer's log; committed together with the rows
+record          what we remember of one synced document, beside it (`streamd_document`)
+parked / held   an event that failed / an event that waits behind a failed one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+Scalar = str | int | float
+Name = tuple[Scalar, ...]
+
+LOCAL = ""
+"""The origin mark of a change that was made at this site."""
+
+
+def name_text(name: Name) -> str:
+    """A name as it is stored and compared: a JSON array, so that `1` and `"1"` differ."""
+    return msgspec.json.encode(name).decode()
+
+
+def name_from_text(text: str | bytes) -> Name:
+    """The inverse of `name_text`."""
+    return _NAME.decode(text)
+
+
+def name_label(name: Name) -> str:
+    """A name as people read it."""
+    return ", ".join(str(part) for part in name)
+
+
+_NAME = msgspec.json.Decoder(tuple[Scalar, ...])
+
+
+class Kind(StrEnum):
+    """What a column holds, whatever an engine calls it."""
+
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    FLOAT = "float"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    BYTES = "bytes"
+    DATE = "date"
+    TIME = "time"
+    DATETIME = "datetime"
+    DATETIME_ZONED = "datetime with zone"
+    UUID = "uuid"
+    JSON = "json"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, as the database describes it."""
+
+    name: str
+    declared: str
+    kind: Kind
+    nullable: bool = True
+    generated: bool = False
+    has_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key, as the database describes it."""
+
+    columns: tuple[str, ...]
+    table: str
+    referred: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, as the database describes it. `triggers` are those that are not ours."""
+
+    name: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    uniques: tuple[tuple[str, ...], ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    triggers: tuple[str, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Columns whose values name a document of another type.
+
+    `doctype` is None for a dynamic link: then `type_column` names the column that holds the type.
+    """
+
+    columns: tuple[str, ...]
+    doctype: str | None = None
+    type_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChildTable:
+    """A table whose rows belong to documents: the field `field` of the document."""
+
+    field: str
+    table: str
+    key: tuple[str, ...]
+    parent_key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    links: tuple[Link, ...] = ()
+    where: tuple[tuple[str, Scalar], ...] = ()
+    order_by: str | None = None
+
+    @property
+    def written_columns(self) -> tuple[Column, ...]:
+        """The columns that hold data of their own (not generated ones)."""
+        return tuple(column for column in self.columns if not column.generated)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentType:
+    """Which tables make a document, which columns name it, and which link it to others."""
+
+    name: str
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    links: tuple[Link, ...] = ()
+    children: tuple[ChildTable, ...] = ()
+
+    @property
+    def written_columns(self) -> tuple[Column, ...]:
+        """The columns that hold data of their own (not generated ones)."""
+        return tuple(column for column in self.columns if not column.generated)
+
+    def child(self, fieldname: str) -> ChildTable | None:
+        return next((child for child in self.children if child.field == fieldname), None)
+
+    def linked_doctypes(self) -> frozenset[str]:
+        """The types that this one's links name; dynamic links can name any, so they are left out."""
+        every = (*self.links, *(link for child in self.children for link in child.links))
+        return frozenset(link.doctype for link in every if link.doctype is not None)
+
+    def has_dynamic_links(self) -> bool:
+        return any(
+            link.doctype is None
+            for link in (*self.links, *(link for child in self.children for link in child.links))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All document types of a site, and which of them it offers to others."""
+
+    doctypes: dict[str, DocumentType]
+    offers: frozenset[str]
+
+    def __getitem__(self, name: str) -> DocumentType:
+        return self.doctypes[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.doctypes
+
+    def get(self, name: str) -> DocumentType | None:
+        return self.doctypes.get(name)
+
+    def opened_by(self, doctype: str) -> tuple[str, ...]:
+        """The further types that approving `doctype` opens through links, however far; sorted.
+
+        A dynamic link can name any type, so it opens all of them.
+        """
+        seen: set[str] = set()
+        waiting = [doctype]
+        while waiting:
+            current = self.doctypes.get(waiting.pop())
+            if current is None:
+                continue
+            linked = set(self.doctypes) if current.has_dynamic_links() else set(current.linked_doctypes())
+            waiting.extend(linked - seen)
+            seen |= linked
+        return tuple(sorted(seen - {doctype}))
+
+
+class ChangeOp(StrEnum):
+    """What happened to a row."""
+
+    INSERT = "I"
+    UPDATE = "U"
+    DELETE = "D"
+
+
+@dataclass(slots=True)
+class Change:
+    """One row of the change table. `before` and `after` are JSON objects of the row's columns, or None.
+
+    `at` is in milliseconds since 1970. `origin` is the mark of the applying transaction (`Mark` as JSON), or
+    `LOCAL`. `tx` is equal for the changes of one transaction (on SQLite: of what one read saw).
+    """
+
+    id: int
+    table: str
+    op: str
+    before: bytes | None
+    after: bytes | None
+    origin: str
+    fingerprint: str
+    at: int
+    tx: int = 0
+
+
+class Operation(StrEnum):
+    """What an event does to its document; a gap says that events of a type are missing."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    DELETE = "delete"
+    GAP = "gap"
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where an event was first made: the site, its log, the sequence there, and every site it has been at."""
+
+    site: str
+    log: str
+    sequence: int
+    path: tuple[str, ...]
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What an applying transaction leaves on the rows it writes, so that capture knows where they came from."""
+
+    origin: Origin
+    clock: str
+
+
+class Event(msgspec.Struct, omit_defaults=True):
+    """One entry of the Event Update Log, as it travels.
+
+    `data` is JSON: for a create the whole document (columns, and each child table's field as a list of rows);
+    for an update the difference (`Difference`); for a delete null; for a gap `{"reason": …}`.
+    `origin` is None for an event that was made at the site which serves it.
+    """
+
+    sequence: int
+    nonce: str
+    tx: int
+    doctype: str
+    name: Name
+    operation: str
+    clock: str
+    at: int
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    last_in_tx: bool = True
+    renamed_from: Name | None = None
+    origin: Origin | None = None
+
+
+Row = dict[str, Any]
+
+
+class OldValues(msgspec.Struct, omit_defaults=True):
+    """The values that an update replaced: of the parent's columns, of child rows, and whole removed rows."""
+
+    changed: Row = {}
+    row_changed: dict[str, list[Row]] = {}
+    removed: dict[str, list[Row]] = {}
+
+
+class Difference(msgspec.Struct, omit_defaults=True):
+    """An update's data, in the ancestor's form.
+
+    `changed`: columns of the parent; `added`: whole child rows by field; `removed`: names of child rows by
+    field; `row_changed`: by field, each row's key columns with the columns that changed; `old`: what was there.
+    """
+
+    changed: Row = {}
+    added: dict[str, list[Row]] = {}
+    removed: dict[str, list[list[Any]]] = {}
+    row_changed: dict[str, list[Row]] = {}
+    old: OldValues = msgspec.field(default_factory=OldValues)
+
+
+@dataclass(slots=True)
+class LogEntry:
+    """An event as the update log keeps it: with the parent row before and after, whole.
+
+    `path` holds the sites that it has been at, this one last.
+    """
+
+    sequence: int
+    nonce: str
+    tx: int
+    last_in_tx: bool
+    doctype: str
+    name: str
+    operation: str
+    clock: str
+    at: int
+    data: str
+    before: str | None
+    after: str | None
+    renamed_from: str | None
+    origin: str | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What capture has taken last: batch number, the last change in it, a digest of it, the clock after it."""
+
+    log: str
+    batch: int
+    last_change: int
+    digest: str
+    clock: str
+    previous_change: int = 0
+    previous_clock: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a producer's log. `sequence` 0 is before the first entry, and has an empty nonce."""
+
+    log: str
+    sequence: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as it is in a database: its columns and its child rows (JSON values, decoded)."""
+
+    doctype: str
+    name: Name
+    fields: Row
+    children: dict[str, list[Row]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Record:
+    """What a site remembers of one synced document, beside it.
+
+    `source` is the site that it came from (or this site); `seen` maps a log's id to the last sequence of that log
+    which is contained in the document; `field_clocks` holds the clock of each field that was edited
+    after the document was made, and `clock` is that of all others.
+    """
+
+    doctype: str
+    name: Name
+    source: str
+    remote_name: Name
+    clock: str = ""
+    field_clocks: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    deleted_at: int | None = None
+
+
+class QueueState(StrEnum):
+    """Why an event is kept back."""
+
+    PARKED = "parked"
+    HELD = "held"
+
+
+@dataclass(slots=True)
+class QueuedEvent:
+    """A parked or held event, kept in the site's database until it is applied, or discarded by hand.
+
+    `waits_for` names the document (type, name as text) that it needs, where that is what it waits for.
+    `request` is what a person asked for: "" (nothing), "retry" or "whole".
+    """
+
+    id: int
+    producer: str
+    log: str
+    event: Event
+    state: str
+    error: str
+    attempts: int
+    retry_at: int
+    waits_for: tuple[str, str] | None = None
+    request: str = ""
+    parked_at: int = 0
+
+
+class ApprovalStatus(StrEnum):
+    """What the producer's operator decided about one document type for one consumer."""
+
+    PENDING = "Pending"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    UNSUBSCRIBED = "Unsubscribed"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One document type that we want of a producer."""
+
+    doctype: str
+    use_same_name: bool = True
+    unsubscribe: bool = False
+
+
+class SyncStatus(StrEnum):
+    """How an event fared here, in the Event Sync Log."""
+
+    SYNCED = "Synced"
+    FAILED = "Failed"
+    HELD = "Held"
+    DISCARDED = "Discarded"
+    APPLYING = "Applying"
+
+
+@dataclass(slots=True)
+class SyncEntry:
+    """One entry of the Event Sync Log. `note` says what was decided, where that is not obvious."""
+
+    update_type: str
+    status: str
+    doctype: str
+    producer: str
+    docname: str
+    remote_docname: str
+    use_same_name: bool
+    data: str
+    sequence: int
+    error: str = ""
+    note: str = ""
+    at: int = 0
+    id: int = 0
