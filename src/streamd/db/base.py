@@ -1,0 +1,239 @@
+"""What streamd asks of a site's database. One file per engine implements it; nothing else knows an engine.
+
+Rows travel through this interface as JSON text (`bytes`), made inside the database by the same expressions
+in triggers and in reads, so that one row looks the same however it was obtained.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from streamd.model import (
+    Catalogue,
+    Change,
+    Claim,
+    DocumentType,
+    Name,
+    QueuedEvent,
+    Record,
+    Table,
+)
+
+SITE_SCHEMA = 1
+"""The version of our tables in the site's database."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteIdentity:
+    """Who this site is."""
+
+    site: str
+    name: str
+    schema: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """A document as JSON: the parent row, and each child table's rows in their order."""
+
+    name: Name
+    row: bytes
+    children: dict[str, list[bytes]]
+
+    def whole(self) -> bytes:
+        """The document as one JSON object, child rows under their fields."""
+        parts = [self.row[:-1]]
+        for field, rows in self.children.items():
+            parts.append(b',"%s":[' % field.encode() + b",".join(rows) + b"]")
+        return b"".join(parts) + b"}"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One prepared write, for many rows: what it does in words, its SQL, and the rows to bind."""
+
+    sql: str
+    rows: Sequence[Sequence[Any]]
+    exactly: bool = False
+    """Whether each row of `rows` must hit exactly one row of the table."""
+
+
+class Reader(ABC):
+    """One consistent view of the site's database."""
+
+    @abstractmethod
+    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        """The documents of these names that exist, by their exact names."""
+
+    @abstractmethod
+    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        """Which of these names exist, compared exactly."""
+
+    @abstractmethod
+    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        """The names that follow `after` in the key's order, `limit` at most."""
+
+    @abstractmethod
+    async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
+        """What is remembered of these documents."""
+
+    @abstractmethod
+    async def unclaimed(self, after: int) -> list[Change]:
+        """The local changes (without an origin mark) with ids above `after`."""
+
+    @abstractmethod
+    async def last_change(self) -> int:
+        """The highest id in the change table that this view can see, or 0."""
+
+    @abstractmethod
+    async def last_claim(self) -> Claim | None:
+        """The claim that was committed last, or None if there was none."""
+
+    @abstractmethod
+    async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
+        """(log, sequence, nonce) up to which the producer (a site's UUID) was applied."""
+
+    @abstractmethod
+    async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
+        """Parked and held events in the order in which they came, without limits."""
+
+
+class Transaction(Reader):
+    """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
+
+    @abstractmethod
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """Run these in order. Raises `RowRefused` with the database's own words."""
+
+    @abstractmethod
+    async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
+        """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
+
+        Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
+
+    @abstractmethod
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
+        """A nested scope that is undone alone if an error leaves it."""
+
+    @abstractmethod
+    async def put_records(self, records: Sequence[Record]) -> None:
+        """Remember these, replacing what was remembered under the same type and name."""
+
+    @abstractmethod
+    async def forget_record(self, doctype: str, name: Name) -> None: ...
+
+    @abstractmethod
+    async def put_checkpoint(self, producer: str, log: str, sequence: int, nonce: str) -> None: ...
+
+    @abstractmethod
+    async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
+        """Add parked or held events, in this order; their ids are given by the database."""
+
+    @abstractmethod
+    async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
+        """Write state, error, attempts, retry time, request and waits_for of these back."""
+
+    @abstractmethod
+    async def dequeue(self, ids: Iterable[int]) -> None: ...
+
+
+class SiteDatabase(ABC):
+    """The database of one site."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    # What there is
+
+    @abstractmethod
+    async def tables(self) -> dict[str, Table]:
+        """Every table of the user's (ours are left out), by name. Raises `SiteError`."""
+
+    @abstractmethod
+    async def identity(self) -> SiteIdentity | None:
+        """Who this site is, or None where nothing is installed."""
+
+    @abstractmethod
+    async def new_identity(self) -> str:
+        """Give a cloned site a UUID of its own, and forget the claims and checkpoints of the original."""
+
+    @abstractmethod
+    async def set_name(self, name: str) -> None:
+        """Write the site's name, for people who look into the table."""
+
+    # Installing
+
+    @abstractmethod
+    def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+        """The statements that make our tables and triggers, where they are not there yet."""
+
+    @abstractmethod
+    def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
+        """The statements that remove these triggers of ours, and unless `keep_tables` our tables."""
+
+    @abstractmethod
+    async def run_script(self, statements: Sequence[str]) -> None:
+        """Run them all in one transaction. Raises `SiteError`."""
+
+    @abstractmethod
+    async def our_triggers(self) -> dict[str, str]:
+        """The triggers of ours that are there: name → SQL."""
+
+    @abstractmethod
+    def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+        """The triggers of ours that ought to be there: name → SQL."""
+
+    @abstractmethod
+    async def warnings(self, catalogue: Catalogue) -> list[str]:
+        """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    # Capture
+
+    @abstractmethod
+    async def wait_for_change(self, idle_seconds: float, timeout: float) -> None:
+        """Return when the database was probably written to, or after `timeout` seconds."""
+
+    @abstractmethod
+    async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
+        """Changes that capture has to take next, in order: ids above `after` (and to `upto` where given)."""
+
+    @abstractmethod
+    async def claim(
+        self, previous: Claim | None, claim: Claim, records: Sequence[Record]
+    ) -> None:
+        """Commit a claim durably, with the records of locally edited documents, by compare-and-set.
+
+        Changes of earlier batches may be deleted here. Raises `Fenced` if the last claim is not `previous`.
+        """
+
+    @abstractmethod
+    async def forget_claim(self, claim: Claim) -> None:
+        """Begin again with this claim (a new log) whatever was claimed before."""
+
+    # Reading and applying
+
+    @abstractmethod
+    def snapshot(self) -> AbstractAsyncContextManager[Reader]:
+        """A consistent read-only view."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A write transaction, durable when it ends. Raises `SiteBusy` if it cannot begin."""
+
+    @abstractmethod
+    def insert_sql(self, table: str, columns: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def update_sql(self, table: str, columns: Sequence[str], where: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def delete_sql(self, table: str, where: Sequence[str]) -> str: ...
+
+    @abstractmethod
+    def bind(self, value: Any) -> Any:
+        """A JSON value as the driver wants it. Raises `RowRefused` for what this engine cannot hold."""

@@ -1,0 +1,278 @@
+"""The peer API's words: requests and answers, cursors, and how documents are written as JSON.
+
+Small messages are pydantic models, of which the OpenAPI document is made; pages of events are encoded and
+decoded with msgspec, because they are the hot path (`EventsPage` describes them for readers and for the
+OpenAPI document, and a test holds both against each other). `docs/protocol.md` explains the whole.
+
+Values: JSON's own types; a number with a point is a decimal or float and is never rounded on its way;
+bytes are `{"$hex": "00ff"}`; dates, times and UUIDs are ISO text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+from streamd.errors import InvalidRequest
+from streamd.model import Cursor, Event, Name
+
+PROTOCOL = 1
+"""The version of the protocol that this release speaks."""
+
+API = "/v1"
+
+NAME_LIMIT = 140
+"""Characters in the name of a site or document type, at most."""
+
+HEX = "$hex"
+
+Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
+SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+CursorText = Annotated[str, Field(max_length=200)]
+NameParts = Annotated[list[StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)]
+
+
+class Message(BaseModel):
+    """A request or an answer. Unknown fields are ignored, so that a newer peer can say more."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ErrorDetail(Message):
+    code: str = Field(description="for programs; listed in docs/protocol.md")
+    message: str = Field(description="what is wrong, for people")
+    hint: str = Field("", description="how to mend it")
+
+
+class ErrorAnswer(Message):
+    error: ErrorDetail
+
+
+class WantedDoctype(Message):
+    doctype: Text
+    use_same_name: bool = True
+    unsubscribe: bool = False
+
+
+class HandshakeRequest(Message):
+    """A consumer introduces itself, and says what it wants. What it no longer names, it no longer wants."""
+
+    protocols: list[int] = Field(min_length=1, max_length=16, description="the versions that the consumer speaks")
+    site: SiteId
+    name: Text
+    version: str = Field("", max_length=40)
+    clock_ms: int = Field(0, ge=0, le=1 << 52, description="the consumer's wall clock, milliseconds since 1970")
+    doctypes: list[WantedDoctype] = Field(max_length=1000)
+
+
+class ColumnDescriptor(Message):
+    name: str
+    kind: str
+    declared: str
+    nullable: bool
+    generated: bool
+
+
+class LinkDescriptor(Message):
+    columns: list[str]
+    doctype: str | None = None
+    type_column: str | None = None
+
+
+class ChildDescriptor(Message):
+    field: str
+    key: list[str]
+    columns: list[ColumnDescriptor]
+    links: list[LinkDescriptor]
+
+
+class DoctypeDescriptor(Message):
+    """How a document type looks at this site, so that the other side can be judged before a document arrives."""
+
+    doctype: str
+    key: list[str]
+    columns: list[ColumnDescriptor]
+    links: list[LinkDescriptor]
+    children: list[ChildDescriptor]
+    fingerprint: str
+
+
+class SubscriptionState(Message):
+    doctype: str
+    status: Literal["Pending", "Approved", "Rejected", "Unsubscribed"]
+    opens: list[str] = Field(default=[], description="further types that the approval opens through links")
+
+
+class HandshakeAnswer(Message):
+    protocol: int
+    site: str
+    name: str
+    version: str
+    log: str
+    clock_ms: int
+    subscriptions: list[SubscriptionState]
+    doctypes: list[DoctypeDescriptor] = Field(description="the approved types, and those that they open")
+
+
+class EventsRequest(Message):
+    """Ask for the entries of the log after a cursor. Without a cursor: from where the approvals begin."""
+
+    cursor: CursorText | None = None
+    acknowledged: CursorText | None = Field(None, description="everything up to here is durable at the consumer")
+    limit: int = Field(1000, ge=1, le=20_000)
+    wait_seconds: float = Field(0, ge=0, le=120, description="how long to wait if there is nothing yet")
+
+
+class OriginModel(Message):
+    site: SiteId
+    log: str
+    sequence: int
+    path: list[SiteId]
+
+
+class EventModel(Message):
+    """One entry of the Event Update Log."""
+
+    sequence: int
+    nonce: str
+    tx: int
+    last_in_tx: bool = True
+    doctype: str
+    name: NameParts
+    operation: str = Field(description="create, update, delete or gap")
+    clock: str
+    at: int
+    data: Any = None
+    renamed_from: NameParts | None = None
+    origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
+
+
+class EventsPage(Message):
+    events: list[EventModel]
+    next: str = Field(description="the cursor to ask with next")
+    head: int = Field(description="the sequence of the log's last entry")
+    subscriptions: dict[str, str] = Field(description="each type's status, as it is now")
+
+
+class DocumentRef(Message):
+    doctype: Text
+    name: NameParts
+
+
+class WantedDocument(Message):
+    """A document that the consumer misses, and the way on which it came to need it.
+
+    `path` goes from a document of an approved type to the one that links to this; it is empty where the type
+    itself is approved.
+    """
+
+    doctype: Text
+    name: NameParts
+    path: list[DocumentRef] = Field(default=[], max_length=100)
+
+
+class DocumentsRequest(Message):
+    documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
+
+
+class DocumentModel(Message):
+    doctype: str
+    name: NameParts
+    data: Any
+    clock: str
+
+
+class DocumentsAnswer(Message):
+    """The documents as they are now. What is absent, and what is forbidden, is simply not among them."""
+
+    documents: list[DocumentModel]
+    as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
+
+
+class NamesRequest(Message):
+    """Ask for the names of all documents of an approved type, a page at a time."""
+
+    doctype: Text
+    after: NameParts | None = None
+    limit: int = Field(1000, ge=1, le=5000)
+
+
+class NamesAnswer(Message):
+    names: list[NameParts]
+    more: bool
+    as_of: str
+
+
+class Page(msgspec.Struct):
+    """`EventsPage` as it is encoded and decoded."""
+
+    events: list[Event]
+    next: str
+    head: int
+    subscriptions: dict[str, str] = {}
+
+
+class FetchedDocument(msgspec.Struct):
+    """`DocumentModel` as it is encoded and decoded."""
+
+    doctype: str
+    name: Name
+    data: msgspec.Raw
+    clock: str
+
+
+class Documents(msgspec.Struct):
+    """`DocumentsAnswer` as it is encoded and decoded."""
+
+    documents: list[FetchedDocument]
+    as_of: str
+
+
+def write_cursor(cursor: Cursor) -> str:
+    """A cursor as opaque text."""
+    plain = f"{cursor.log}:{cursor.sequence}:{cursor.nonce}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> Cursor:
+    """The inverse of `write_cursor`. Raises `InvalidRequest`."""
+    try:
+        plain = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode("ascii")
+        log, sequence, nonce = plain.split(":")
+        if not (sequence.isascii() and sequence.isdigit() and len(sequence) < 19):
+            raise ValueError(sequence)
+        return Cursor(log, int(sequence), nonce)
+    except (ValueError, binascii.Error):
+        raise InvalidRequest(
+            "the cursor is none that this site gave out", hint="send the cursor of the last page unchanged"
+        ) from None
+
+
+def read_json(data: bytes | str) -> Any:
+    """JSON as Python values; numbers with a point too large for a float become infinite, as they were."""
+    return _JSON.decode(data)
+
+
+def write_json(value: Any) -> bytes:
+    """Python values as JSON. Bytes are written as `{"$hex": …}`, infinity as `1e999`."""
+    return _ENCODER.encode(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {HEX: value.hex()}
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return msgspec.Raw(b"1e999" if value > 0 else b"-1e999")
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+_JSON = msgspec.json.Decoder(float_hook=float)
+_ENCODER = msgspec.json.Encoder()
