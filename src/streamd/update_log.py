@@ -23,6 +23,9 @@ from streamd.store.engine import State, now_ms
 from streamd.store.schema import approvals, consumers, log_head, update_log
 
 NONCE_BYTES = 6
+ENTRY_OVERHEAD = 200
+"""Bytes that an entry takes on the wire besides its data and name, about."""
+
 TRIM_AT_ONCE = 5_000
 """Entries removed in one transaction, at most, so that writers never wait long."""
 
@@ -348,18 +351,21 @@ class UpdateLog:
 
 
 def _page(entries: list[LogEntry], limit: int, max_bytes: int) -> list[LogEntry]:
-    """As many entries as the limits allow, ending with a whole transaction if one ends within them."""
+    """As many entries as the limits allow, ending with a whole transaction if one ends within them.
+
+    The last entry of a transaction may be one that this consumer must not see, so `last_in_tx` is said anew.
+    """
     size = 0
     whole = 0
-    for index, entry in enumerate(entries[:limit]):
-        size += len(entry.data) + len(entry.name) + 200
-        if size > max_bytes and index:
+    for index, entry in enumerate(entries):
+        following = entries[index + 1] if index + 1 < len(entries) else None
+        entry.last_in_tx = following is None or following.tx != entry.tx
+        size += len(entry.data) + len(entry.name) + ENTRY_OVERHEAD
+        if index >= limit or (size > max_bytes and index):
             return entries[: whole or index]
         if entry.last_in_tx:
             whole = index + 1
-    if len(entries) <= limit:
-        return entries
-    return entries[: whole or limit]
+    return entries
 
 
 def _entry(row: Row[Any]) -> LogEntry:
