@@ -360,7 +360,8 @@ class Record:
 
     `source` is the site that it came from (or this site); `seen` maps a log's id to the last sequence of that log
     which is contained in the document; `field_clocks` holds the clock of each field that was edited
-    after the document was made, and `clock` is that of all others.
+    after the document was made (`column`, or `field/row key/column` in child rows), and `clock` is that of all
+    others. `deleted_at` makes it a tombstone; `renamed_to` says where a renamed document went.
     """
 
     doctype: str
@@ -371,6 +372,11 @@ class Record:
     field_clocks: dict[str, str] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     deleted_at: int | None = None
+    renamed_to: Name | None = None
+
+    def clock_of(self, fieldname: str) -> str:
+        """When this field was last written, as far as we know."""
+        return max(self.field_clocks.get(fieldname, ""), self.clock)
 
 
 class QueueState(StrEnum):

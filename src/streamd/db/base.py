@@ -128,6 +128,13 @@ class Transaction(Reader):
     async def forget_record(self, doctype: str, name: Name) -> None: ...
 
     @abstractmethod
+    async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
+        """Write a claim by compare-and-set, and remove the changes of batches before it.
+
+        Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
+        """
+
+    @abstractmethod
     async def put_checkpoint(self, producer: str, log: str, sequence: int, nonce: str) -> None: ...
 
     @abstractmethod
@@ -201,19 +208,6 @@ class SiteDatabase(ABC):
     @abstractmethod
     async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
         """Changes that capture has to take next, in order: ids above `after` (and to `upto` where given)."""
-
-    @abstractmethod
-    async def claim(
-        self, previous: Claim | None, claim: Claim, records: Sequence[Record]
-    ) -> None:
-        """Commit a claim durably, with the records of locally edited documents, by compare-and-set.
-
-        Changes of earlier batches may be deleted here. Raises `Fenced` if the last claim is not `previous`.
-        """
-
-    @abstractmethod
-    async def forget_claim(self, claim: Claim) -> None:
-        """Begin again with this claim (a new log) whatever was claimed before."""
 
     # Reading and applying
 

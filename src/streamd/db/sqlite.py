@@ -1,0 +1,316 @@
+"""A site on SQLite.
+
+One connection writes, and each write transaction takes its lock first and is durable when it ends
+(`synchronous = FULL`, whatever the user's own connections say). Reads have connections of their own. SQLite
+has one writer at a time, so the ids of changes are in the order of their commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from streamd.db import sqlite_sql as sql
+from streamd.db.base import SITE_SCHEMA, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.sqlite_reflect import reflect
+from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
+from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
+from streamd.model import Catalogue, Change, Table
+from streamd.wire import HEX, write_json
+
+BUSY_SECONDS = 5.0
+"""How long we wait for another writer before we say that the site is busy."""
+
+LIVELY_SECONDS = 0.02
+"""How often the file is looked at for a while after a change."""
+
+LIVELY_FOR = 2.0
+"""How long that while is, in seconds."""
+
+FRESH_NS = 20_000_000
+"""A file time younger than this may hide a second write within one tick of the file system's clock."""
+
+
+class SqliteSite(SiteDatabase):
+    """The site's database in a SQLite file."""
+
+    def __init__(self, url: str) -> None:
+        database = make_url(url).database
+        if not database:
+            raise SiteError("the site's database URL names no file", hint="write sqlite:///file.db")
+        self.path = Path(database)
+        self._engine = _engine(self.path)
+        self._writer: AsyncConnection | None = None
+        self._write_lock = asyncio.Lock()
+        self._seen: tuple[tuple[int, int, int] | None, ...] = ()
+        self._lively_until = 0.0
+
+    async def close(self) -> None:
+        async with self._write_lock:
+            if self._writer is not None:
+                await self._writer.close()
+                self._writer = None
+            await self._engine.dispose()
+
+    # What there is
+
+    async def tables(self) -> dict[str, Table]:
+        async with self._connection() as connection:
+            return await connection.run_sync(reflect)
+
+    async def identity(self) -> SiteIdentity | None:
+        try:
+            rows = await self._fetch("SELECT site, name, schema FROM streamd_site")
+        except NotInstalled:
+            return None
+        return SiteIdentity(*rows[0]) if rows else None
+
+    async def new_identity(self) -> str:
+        site = str(uuid.uuid4())
+        await self.run_script(
+            [
+                f"UPDATE streamd_site SET site = '{site}'",
+                *(f"DELETE FROM {table}" for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked")),
+            ]
+        )
+        return site
+
+    async def set_name(self, name: str) -> None:
+        async with self._writing() as driver:
+            await driver.execute("UPDATE streamd_site SET name = ?", (name,))
+
+    # Installing
+
+    def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+        statements = list(sql.TABLES.values())
+        statements.append(
+            "INSERT INTO streamd_site (id, site, name, schema, installed_at) "
+            f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
+            "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)"
+        )
+        for name, text in self.wanted_triggers(catalogue, tables).items():
+            statements += [f"DROP TRIGGER IF EXISTS {sql.quote(name)}", text]
+        return statements
+
+    def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
+        statements = [f"DROP TRIGGER IF EXISTS {sql.quote(name)}" for name in triggers]
+        if not keep_tables:
+            statements += [
+                f"DROP TABLE IF EXISTS {name}" for name, text in sql.TABLES.items() if text.startswith("CREATE TABLE")
+            ]
+        return statements
+
+    async def run_script(self, statements: Sequence[str]) -> None:
+        async with self._writing() as driver:
+            for statement in statements:
+                try:
+                    await driver.execute(statement)
+                except sqlite3.OperationalError as error:
+                    raise SiteError(f"the site's database refused “{statement[:80]}…”: {error}") from error
+
+    async def our_triggers(self) -> dict[str, str]:
+        rows = await self._fetch(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd\\_%' ESCAPE '\\'"
+        )
+        return {name: text for name, text in rows}
+
+    def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+        return sql.triggers(catalogue, tables)
+
+    async def warnings(self, catalogue: Catalogue) -> list[str]:
+        found = []
+        rows = await self._fetch("PRAGMA journal_mode")
+        if rows[0][0] != "wal":
+            found.append(
+                f"the journal mode is {rows[0][0]}: readers and writers wait for each other; "
+                "WAL is advised (PRAGMA journal_mode = WAL, once)"
+            )
+        return found
+
+    # Capture
+
+    async def wait_for_change(self, idle_seconds: float, timeout: float) -> None:
+        """Watches the times and sizes of the database's files: a look costs microseconds, and no lock."""
+        until = time.monotonic() + timeout
+        while True:
+            now = time.monotonic()
+            if self._changed():
+                self._lively_until = now + LIVELY_FOR
+                return
+            if now >= until:
+                return
+            pause = LIVELY_SECONDS if now < self._lively_until else idle_seconds
+            await asyncio.sleep(min(pause, until - now))
+
+    def _changed(self) -> bool:
+        state = tuple(_file_state(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal", "-journal"))
+        if state == self._seen:
+            return False
+        # What was written a moment ago may be written again without its file time moving: look once more.
+        fresh = time.time_ns() - FRESH_NS
+        self._seen = () if any(part is not None and part[0] > fresh for part in state) else state
+        return True
+
+    async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
+        rows = await self._fetch(
+            "SELECT id, tbl, op, CAST(before AS BLOB), CAST(after AS BLOB), coalesce(origin, ''), fingerprint, at "
+            f"FROM streamd_change WHERE id > ? {'AND id <= ?' if upto is not None else ''} ORDER BY id LIMIT ?",
+            (after, limit) if upto is None else (after, upto, limit),
+        )
+        return [Change(*row) for row in rows]
+
+    # Reading and applying
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        async with self._connection() as connection:
+            driver = await _driver(connection)
+            await driver.execute("BEGIN")
+            try:
+                yield SqliteReader(driver)
+            finally:
+                await driver.execute("ROLLBACK")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._writing() as driver:
+            await driver.execute("PRAGMA defer_foreign_keys = ON")
+            transaction = SqliteTransaction(driver)
+            yield transaction
+            await transaction.clear_marks()
+
+    def insert_sql(self, table: str, columns: Sequence[str]) -> str:
+        names = ", ".join(sql.quote(column) for column in columns)
+        return f"INSERT INTO {sql.quote(table)} ({names}) VALUES ({', '.join('?' * len(columns))})"
+
+    def update_sql(self, table: str, columns: Sequence[str], where: Sequence[str]) -> str:
+        changes = ", ".join(f"{sql.quote(column)} = ?" for column in columns)
+        return f"UPDATE {sql.quote(table)} SET {changes} WHERE {_where(where)}"
+
+    def delete_sql(self, table: str, where: Sequence[str]) -> str:
+        return f"DELETE FROM {sql.quote(table)} WHERE {_where(where)}"
+
+    def bind(self, value: Any) -> Any:
+        if value is None or isinstance(value, str | float):
+            return value
+        if isinstance(value, int):
+            if -(1 << 63) <= value < 1 << 63:
+                return value
+            raise RowRefused(f"the number {value} is too large for SQLite's 64-bit integers")
+        if isinstance(value, dict) and set(value) == {HEX}:
+            try:
+                return bytes.fromhex(value[HEX])
+            except (TypeError, ValueError):
+                raise RowRefused("a value claims to be bytes, but is no hexadecimal text") from None
+        return write_json(value).decode()
+
+    # Connections
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[aiosqlite.Connection]:
+        """The writing connection, in a transaction of its own that commits at the end."""
+        async with self._write_lock:
+            with _plain_errors(self.path):
+                if self._writer is None:
+                    self._require_file()
+                    self._writer = await self._engine.connect()
+                driver = await _driver(self._writer)
+                await driver.execute("BEGIN IMMEDIATE")
+                try:
+                    yield driver
+                    await driver.execute("COMMIT")
+                except BaseException:
+                    # Also when cancelled: the connection must not keep the lock.
+                    if driver.in_transaction:
+                        await asyncio.shield(driver.execute("ROLLBACK"))
+                    raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        self._require_file()
+        with _plain_errors(self.path):
+            async with self._engine.connect() as connection:
+                yield connection
+
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        async with self._connection() as connection:
+            driver = await _driver(connection)
+            return list(await driver.execute_fetchall(statement, values))
+
+    def _require_file(self) -> None:
+        if not self.path.is_file():
+            raise SiteError(f"there is no database {self.path}", hint="mend site.database, or create the database first")
+
+
+def _where(columns: Sequence[str]) -> str:
+    return " AND ".join(f"{sql.quote(column)} = ?" for column in columns)
+
+
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, aiosqlite.Connection)  # noqa: S101  # the engine below is aiosqlite's
+    return driver
+
+
+def _plain_errors(path: Path) -> AbstractAsyncContextManager[None] | Any:
+    return _PlainErrors(path)
+
+
+class _PlainErrors:
+    """Says in plain words what SQLite raises. A class, because it has to work around `yield`s cheaply."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        error = getattr(error, "orig", None) or error
+        if not isinstance(error, sqlite3.Error):
+            return
+        words = str(error)
+        if "locked" in words or "busy" in words:
+            raise SiteBusy(f"{self._path} is busy: {words}", hint="another program holds it; it is tried again") from error
+        if "no such table: streamd_" in words:
+            raise NotInstalled(
+                f"{self._path} has none of streamd's tables", hint="run `streamd install`"
+            ) from error
+        if isinstance(error, sqlite3.IntegrityError):
+            raise RowRefused(words) from error
+        raise SiteError(f"{self._path}: {words}") from error
+
+
+def _engine(path: Path) -> AsyncEngine:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -8000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine

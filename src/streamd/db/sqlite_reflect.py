@@ -1,0 +1,87 @@
+"""What tables a SQLite database has, through SQLAlchemy's inspector."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+from streamd.db.sqlite_sql import PREFIX
+from streamd.model import Column, ForeignKey, Kind, Table
+
+_WORDS = (
+    ("BOOL", Kind.BOOLEAN),
+    ("TIMESTAMPTZ", Kind.DATETIME_ZONED),
+    ("DATETIME", Kind.DATETIME),
+    ("TIMESTAMP", Kind.DATETIME),
+    ("DATE", Kind.DATE),
+    ("TIME", Kind.TIME),
+    ("UUID", Kind.UUID),
+    ("JSON", Kind.JSON),
+    ("INT", Kind.INTEGER),
+    ("DEC", Kind.DECIMAL),
+    ("NUMERIC", Kind.DECIMAL),
+    ("MONEY", Kind.DECIMAL),
+    ("CHAR", Kind.TEXT),
+    ("CLOB", Kind.TEXT),
+    ("TEXT", Kind.TEXT),
+    ("REAL", Kind.FLOAT),
+    ("FLOA", Kind.FLOAT),
+    ("DOUB", Kind.FLOAT),
+    ("BLOB", Kind.BYTES),
+    ("BINARY", Kind.BYTES),
+)
+
+
+def kind_of(declared: str) -> Kind:
+    """What a declared type means. SQLite holds anything anywhere, so this is a promise of the user's."""
+    upper = declared.upper()
+    return next((kind for word, kind in _WORDS if word in upper), Kind.ANY)
+
+
+def reflect(connection: Connection) -> dict[str, Table]:
+    """Every table of the user's."""
+    inspector = inspect(connection)
+    triggers: dict[str, list[str]] = {}
+    for name, table in connection.execute(text("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")):
+        if not name.startswith(PREFIX):
+            triggers.setdefault(table, []).append(name)
+    found = {}
+    for name in inspector.get_table_names():
+        if not name.startswith((PREFIX, "sqlite_")):
+            found[name] = _table(connection, inspector, name, tuple(triggers.get(name, ())))
+    return found
+
+
+def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[str, ...]) -> Table:
+    quoted = '"' + name.replace('"', '""') + '"'
+    columns = []
+    # `table_xinfo` knows generated columns (hidden 2 and 3) and the declared type as it was written.
+    for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})"):
+        _, column, declared, not_null, default, in_key, hidden = row
+        if hidden == 1:
+            continue
+        columns.append(
+            Column(
+                column,
+                declared,
+                kind_of(declared),
+                nullable=not not_null and not in_key,
+                generated=hidden in (2, 3),
+                has_default=default is not None,
+            )
+        )
+    primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
+    uniques = [tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(name)]
+    uniques += [
+        tuple(index["column_names"])
+        for index in inspector.get_indexes(name)
+        if index["unique"] and None not in index["column_names"] and not index.get("dialect_options", {}).get("sqlite_where")
+    ]
+    foreign_keys = []
+    for key in inspector.get_foreign_keys(name):
+        referred = tuple(key["referred_columns"] or ())
+        if not referred:
+            referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
+        foreign_keys.append(ForeignKey(tuple(key["constrained_columns"]), key["referred_table"], referred))
+    return Table(name, tuple(columns), primary_key, tuple(dict.fromkeys(uniques)), tuple(foreign_keys), triggers)

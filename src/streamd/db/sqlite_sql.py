@@ -1,0 +1,137 @@
+"""SQLite's SQL: our tables, the triggers, and a row as JSON text.
+
+SQLite's own `json_object` cannot be used in a trigger: it rounds floating-point numbers, fails on BLOBs (and
+with it the user's write), and takes a limited number of columns. So each value is written by a switch over
+its storage class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Scalar, Table
+
+PREFIX = "streamd_"
+
+TABLES = {
+    "streamd_site": """CREATE TABLE IF NOT EXISTS streamd_site (
+        id INTEGER PRIMARY KEY CHECK (id = 1), site TEXT NOT NULL, name TEXT NOT NULL,
+        schema INTEGER NOT NULL, installed_at INTEGER NOT NULL)""",
+    "streamd_change": """CREATE TABLE IF NOT EXISTS streamd_change (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, op TEXT NOT NULL, before TEXT, after TEXT,
+        origin TEXT, fingerprint TEXT NOT NULL, at INTEGER NOT NULL)""",
+    "streamd_capture": """CREATE TABLE IF NOT EXISTS streamd_capture (
+        id INTEGER PRIMARY KEY CHECK (id = 1), log TEXT NOT NULL, batch INTEGER NOT NULL,
+        last_change INTEGER NOT NULL, digest TEXT NOT NULL, clock TEXT NOT NULL,
+        previous_change INTEGER NOT NULL, previous_clock TEXT NOT NULL)""",
+    "streamd_origin": """CREATE TABLE IF NOT EXISTS streamd_origin (
+        doctype TEXT NOT NULL, name TEXT NOT NULL, mark TEXT NOT NULL,
+        PRIMARY KEY (doctype, name)) WITHOUT ROWID""",
+    "streamd_checkpoint": """CREATE TABLE IF NOT EXISTS streamd_checkpoint (
+        producer TEXT PRIMARY KEY, log TEXT NOT NULL, sequence INTEGER NOT NULL, nonce TEXT NOT NULL)""",
+    "streamd_document": """CREATE TABLE IF NOT EXISTS streamd_document (
+        doctype TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, remote_name TEXT NOT NULL,
+        clock TEXT NOT NULL, field_clocks TEXT NOT NULL, seen TEXT NOT NULL, deleted_at INTEGER,
+        renamed_to TEXT, PRIMARY KEY (doctype, name)) WITHOUT ROWID""",
+    "streamd_parked": """CREATE TABLE IF NOT EXISTS streamd_parked (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, producer TEXT NOT NULL, log TEXT NOT NULL,
+        sequence INTEGER NOT NULL, doctype TEXT NOT NULL, name TEXT NOT NULL, event TEXT NOT NULL,
+        state TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, retry_at INTEGER NOT NULL,
+        waits_doctype TEXT, waits_name TEXT, request TEXT NOT NULL, parked_at INTEGER NOT NULL)""",
+    "streamd_parked_document": """CREATE INDEX IF NOT EXISTS streamd_parked_document
+        ON streamd_parked (doctype, name)""",
+}
+
+COLUMNS_PER_FORMAT = 40
+"""SQLite limits the arguments of one function call; a row with more columns takes several calls."""
+
+NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: Scalar) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
+def value_as_json(reference: str) -> str:
+    """An expression: one value as JSON text, exactly. Infinity is written as `1e999`; NaN does not exist."""
+    return (
+        f"CASE typeof({reference}) WHEN 'text' THEN json_quote({reference}) WHEN 'integer' THEN {reference} "
+        f"WHEN 'null' THEN 'null' WHEN 'real' THEN CASE "
+        f"WHEN {reference} = 9e999 THEN '1e999' WHEN {reference} = -9e999 THEN '-1e999' "
+        f"WHEN CAST(printf('%!.15g', {reference}) AS REAL) = {reference} THEN printf('%!.15g', {reference}) "
+        f"ELSE printf('%!.17g', {reference}) END "
+        f"""ELSE '{{"$hex":"' || hex({reference}) || '"}}' END"""
+    )
+
+
+def row_as_json(columns: Iterable[Column], alias: str) -> str:
+    """An expression: the columns of a row (`NEW`, `OLD` or a table's alias) as one JSON object."""
+    written = [column for column in columns if not column.generated]
+    parts = []
+    for start in range(0, len(written), COLUMNS_PER_FORMAT):
+        chunk = written[start : start + COLUMNS_PER_FORMAT]
+        labels = ",".join(json.dumps(column.name, ensure_ascii=False).replace("%", "%%") + ":%s" for column in chunk)
+        values = ", ".join(value_as_json(f"{alias}.{quote(column.name)}") for column in chunk)
+        parts.append(f"printf({literal(labels)}, {values})")
+    return "'{' || " + " || ',' || ".join(parts) + " || '}'"
+
+
+def name_key(values: Sequence[Scalar]) -> str:
+    """A name as `streamd_origin` keeps it; the same text as `name_key_sql` makes."""
+    return "\x1f".join(("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values)
+
+
+def name_key_sql(columns: Sequence[str], alias: str) -> str:
+    references = [f"{alias}.{quote(column)}" for column in columns]
+    return " || char(31) || ".join(f"substr(typeof({ref}), 1, 1) || {ref}" for ref in references)
+
+
+def fingerprint(table: Table) -> str:
+    """A short digest of a table's columns: a row captured under another one was another table."""
+    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
+    columns = child.parent_key if child else doctype.key
+    where = "".join(
+        f" AND {alias}.{quote(column)} IS {literal(value)}" for column, value in (child.where if child else ())
+    )
+    return (
+        f"(SELECT mark FROM streamd_origin WHERE doctype = {literal(doctype.name)} "
+        f"AND name = {name_key_sql(columns, alias)}{where})"
+    )
+
+
+def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+    """The triggers of the offered document types' tables, by name."""
+    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
+    for name in sorted(catalogue.offers):
+        doctype = catalogue[name]
+        bound.setdefault(doctype.table, []).append((doctype, None))
+        for child in doctype.children:
+            bound.setdefault(child.table, []).append((doctype, child))
+    found = {}
+    for table_name, users in bound.items():
+        table = tables[table_name]
+        for op, event, old, new in (("I", "INSERT", False, True), ("U", "UPDATE", True, True), ("D", "DELETE", True, False)):
+            alias = "NEW" if new else "OLD"
+            marks = [_mark(doctype, child, alias) for doctype, child in users]
+            mark = marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
+            before = row_as_json(table.columns, "OLD") if old else "NULL"
+            after = row_as_json(table.columns, "NEW") if new else "NULL"
+            name = f"{PREFIX}{table_name}_{event.lower()}"
+            found[name] = (
+                f"CREATE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} BEGIN "
+                "INSERT INTO streamd_change (tbl, op, before, after, origin, fingerprint, at) VALUES ("
+                f"{literal(table_name)}, '{op}', {before}, {after}, {mark}, '{fingerprint(table)}', {NOW_MS}); END"
+            )
+    return found

@@ -1,0 +1,113 @@
+"""Names and links in rows: pure functions that every stage shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from streamd.model import Catalogue, ChildTable, DocumentType, Link, Name, Row, Scalar
+
+
+def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
+    """The name that these columns of a row hold; None where one is NULL, missing, or can be no name."""
+    values = tuple(row.get(column) for column in columns)
+    if all(isinstance(value, str | int | float) for value in values):
+        return values  # type: ignore[return-value]  # just checked
+    return None
+
+
+def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[str, Name, Link]]:
+    """The documents (type, name) that the links of a row name, with the link. NULL links name nothing."""
+    for link in links:
+        name = name_in(row, link.columns)
+        if name is None:
+            continue
+        doctype = link.doctype if link.type_column is None else row.get(link.type_column)
+        if isinstance(doctype, str):
+            yield doctype, name, link
+
+
+def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
+    """A whole document as it travels, as (columns, child rows by field)."""
+    fields = dict(data)
+    children = {child.field: fields.pop(child.field, None) or [] for child in doctype.children}
+    return fields, children
+
+
+def document_links(
+    doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]
+) -> Iterator[tuple[str, Name]]:
+    """Every document that a document's columns and child rows link to."""
+    for target, name, _ in linked(doctype.links, fields):
+        yield target, name
+    for child in doctype.children:
+        for row in children.get(child.field, ()):
+            for target, name, _ in linked(child.links, row):
+                yield target, name
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One way in which a table's rows belong to documents: as the parent (`child` is None) or as child rows."""
+
+    doctype: DocumentType
+    child: ChildTable | None
+    name_of: Callable[[bytes], Name | None]
+    row_key_of: Callable[[bytes], Name | None]
+    matches: Callable[[bytes], bool]
+
+
+def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
+    """For each table, the document types whose rows it holds. The readers decode key columns only.
+
+    Each reader raises `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
+    """
+    found: dict[str, list[Binding]] = {}
+    for doctype in catalogue.doctypes.values():
+        key_reader = _reader(doctype.key)
+        found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
+        for child in doctype.children:
+            binding = Binding(
+                doctype, child, _reader(child.parent_key), _reader(child.key), _condition(child.where)
+            )
+            found.setdefault(child.table, []).append(binding)
+    return found
+
+
+def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+    fields = [f"c{index}" for index in range(len(columns))]
+    shape = msgspec.defstruct(
+        "Key",
+        [(field, Scalar | None, None) for field in fields],  # type: ignore[list-item]  # a field with a default
+        rename=dict(zip(fields, columns, strict=True)),
+    )
+    decode = msgspec.json.Decoder(shape).decode
+
+    if len(fields) == 1:
+
+        def read_one(row: bytes) -> Name | None:
+            value = decode(row).c0  # type: ignore[attr-defined]  # the shape is made above
+            return None if value is None else (value,)
+
+        return read_one
+
+    def read(row: bytes) -> Name | None:
+        key = decode(row)
+        values = tuple(getattr(key, field) for field in fields)
+        return None if None in values else values
+
+    return read
+
+
+def _condition(where: Sequence[tuple[str, Scalar]]) -> Callable[[bytes], bool]:
+    if not where:
+        return _always
+    expected = tuple(value for _, value in where)
+    read = _reader([column for column, _ in where])
+    return lambda row: read(row) == expected
+
+
+def _always(_row: bytes) -> bool:
+    return True
