@@ -1,0 +1,70 @@
+# Everything runs in .venv, which is made on first use and renewed when pyproject.toml changes.
+# Another Python: `make PYTHON=/path/to/python3.13 test` (after `make clean`, if .venv is there already).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check soak bench format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --no-header
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# In CI a skipped test is a failed one: nothing may go untested there without anybody noticing.
+ifdef CI
+PYTEST += -p tests.no_skips
+endif
+
+help:
+	@echo 'make demo     two sites in sync before your eyes, until Ctrl-C'
+	@echo 'make test     the test suite'
+	@echo 'make check    format, lint, types, import contracts, and the test suite'
+	@echo 'make bench    the benchmark: prints a table, writes bench.json'
+	@echo 'make soak     the long tests, which `make test` leaves out'
+	@echo 'make format   formats the code'
+	@echo 'make clean    removes what the above made'
+
+setup: $(READY)
+
+demo: $(READY)
+	@$(BIN)/python -m streamd demo
+
+test: $(READY)
+	@$(PYTEST)
+
+check: $(READY)
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'make format mends this'; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@said=$$($(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
+	@$(MAKE) --no-print-directory test
+
+soak: $(READY)
+	@$(PYTEST) -m soak --timeout=3600
+
+bench: $(READY)
+	@$(BIN)/python bench/bench.py
+
+format: $(READY)
+	@$(BIN)/ruff check --quiet --fix --select I .
+	@$(BIN)/ruff format --quiet .
+
+clean:
+	@rm -rf $(VENV) build dist demo-sites bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@python='$(PYTHON)'; \
+	for each in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+		[ -z "$$python" ] || break; \
+		if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$each; fi; \
+	done; \
+	[ -n "$$python" ] || { echo 'streamd needs Python 3.11 or newer, and none was found in PATH (python3.13, python3.12, …, python3).'; \
+		echo 'Install one, or name it: make PYTHON=/path/to/python3'; exit 1; }; \
+	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+		echo "Setting up $(VENV) with $$($$python --version). The first time takes about a minute."; \
+		$$python -m venv --clear $(VENV) || { echo "$$python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; \
+	fi
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

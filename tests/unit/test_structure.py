@@ -1,0 +1,78 @@
+"""The house stays in order: imports point one way, modules stay small, migrations and tables agree."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from streamd.store.migrate import HEAD, migrate, migrations_folder
+from streamd.store.schema import metadata
+
+REPOSITORY = Path(__file__).parents[2]
+MOST_LINES = 400
+
+
+def test_imports_point_one_way_and_stages_do_not_know_each_other() -> None:
+    linted = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from importlinter.cli import lint_imports_command as lint; lint()",
+            "--no-cache",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_no_module_is_so_long_that_it_wants_to_be_two() -> None:
+    sizes = {
+        str(path.relative_to(REPOSITORY)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in (REPOSITORY / "src").rglob("*.py")
+    }
+    too_long = {path: lines for path, lines in sizes.items() if lines > MOST_LINES}
+    assert not too_long, f"more than {MOST_LINES} lines: {too_long}"
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> str:
+    """The URL of a state database that the migrations made."""
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    migrate(url)
+    return url
+
+
+def test_the_migrations_make_the_tables_that_the_code_expects(migrated: str) -> None:
+    engine = create_engine(migrated)
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+    engine.dispose()
+    assert not differences, "write a migration: the tables in store/schema.py are others"
+
+
+def test_the_code_asks_for_the_newest_migration() -> None:
+    assert ScriptDirectory(str(migrations_folder())).get_heads() == [HEAD]
+
+
+def test_migrating_twice_changes_nothing(migrated: str) -> None:
+    before = _schema(migrated)
+    migrate(migrated)
+    assert _schema(migrated) == before
+
+
+def _schema(url: str) -> list[tuple[str, ...]]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master ORDER BY name").all()
+    engine.dispose()
+    return [tuple(row) for row in rows]
