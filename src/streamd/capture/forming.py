@@ -1,0 +1,409 @@
+"""Forms documents' events from changed rows. Pure: the same changes give the same events.
+
+Within one transaction and one origin, what happens to one document becomes one event: its row and its child
+rows inserted are one create; changes are one update with the difference; its deletion is one delete. A changed
+key (a rename), a change of origin, and a name that is deleted and made again are barriers: what came before
+them stays an event of its own. An event stands where its last change stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streamd import clock as hlc
+from streamd.model import (
+    Change,
+    ChangeOp,
+    DocumentType,
+    LogEntry,
+    Mark,
+    Name,
+    Operation,
+    Origin,
+    name_label,
+    name_text,
+)
+from streamd.rows import Binding
+
+_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MARK = msgspec.json.Decoder(Mark)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change made at this site to a document that other sites may change too: what has to be remembered.
+
+    `fields` are the fields that were written, as `Record.field_clocks` names them.
+    """
+
+    doctype: str
+    name: Name
+    operation: str
+    clock: str
+    at: int
+    fields: tuple[str, ...]
+    renamed_from: Name | None
+
+
+@dataclass(slots=True)
+class Formed:
+    """What a batch of changes makes: log entries without sequence and nonce, local edits, the clock after it."""
+
+    entries: list[LogEntry]
+    edits: list[Edit]
+    clock: str
+
+
+@dataclass(slots=True)
+class _Open:
+    """A document to which something is happening."""
+
+    doctype: DocumentType
+    name: Name
+    origin: str
+    operation: str = Operation.UPDATE
+    before: bytes | None = None
+    after: bytes | None = None
+    parent_touched: bool = False
+    renamed_from: Name | None = None
+    children: dict[str, dict[Name, list[bytes | None]]] = field(default_factory=dict)
+    last_change: int = 0
+    clock: str = ""
+    at: int = 0
+    adds: bool = False
+
+
+def form(
+    changes: Sequence[Change],
+    bound: Mapping[str, Sequence[Binding]],
+    *,
+    site: str,
+    clock: str,
+    logged: frozenset[str],
+    remembered: frozenset[str],
+) -> Formed:
+    """The events of some changes, which must be whole transactions in order.
+
+    `clock` is the reading after the changes before them; `logged` names the types whose events go into the
+    log; `remembered` those whose local edits are wanted. A row that cannot be read becomes a gap.
+    """
+    former = _Former(bound, site, clock, changes)
+    for change in changes:
+        former.take(change)
+    former.close_all()
+    return former.result(logged, remembered)
+
+
+class _Former:
+    def __init__(
+        self, bound: Mapping[str, Sequence[Binding]], site: str, clock: str, changes: Sequence[Change]
+    ) -> None:
+        self._bound = bound
+        self._site = site
+        self._clock = clock
+        self._open: dict[tuple[str, Name], _Open] = {}
+        self._closed: list[_Open] = []
+        self._gaps: list[LogEntry] = []
+        self._marks: dict[str, Mark] = {}
+        self._renames = self._find_renames(changes)
+
+    def _find_renames(self, changes: Sequence[Change]) -> set[tuple[str, Name, Name]]:
+        """Which documents change their names, so that child rows that follow are not taken for moved ones."""
+        found = set()
+        for change in changes:
+            if change.op != ChangeOp.UPDATE:
+                continue
+            for binding in self._bound.get(change.table, ()):
+                if binding.child is None:
+                    old, new = _read(binding.name_of, change.before), _read(binding.name_of, change.after)
+                    if old is not None and new is not None and old != new:
+                        found.add((binding.doctype.name, old, new))
+        return found
+
+    def take(self, change: Change) -> None:
+        if change.origin:
+            clock = self._mark(change.origin).clock
+            self._clock = hlc.latest((self._clock, clock))
+        else:
+            self._clock = clock = hlc.tick(self._clock, change.at, self._site)
+        for binding in self._bound.get(change.table, ()):
+            try:
+                if binding.child is None:
+                    self._parent(change, binding, clock)
+                else:
+                    self._child(change, binding, clock)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._gap(change, binding, clock, str(error))
+
+    def _mark(self, text: str) -> Mark:
+        mark = self._marks.get(text)
+        if mark is None:
+            mark = self._marks[text] = _MARK.decode(text)
+        return mark
+
+    def _parent(self, change: Change, binding: Binding, clock: str) -> None:
+        doctype = binding.doctype
+        old = None if change.before is None else binding.name_of(change.before)
+        new = None if change.after is None else binding.name_of(change.after)
+        if (change.before is not None and old is None) or (change.after is not None and new is None):
+            self._gap(change, binding, clock, "a row without a name (its key is NULL)")
+            return
+        if change.op == ChangeOp.INSERT and new is not None:
+            found = self._open.get((doctype.name, new))
+            if found is not None and (found.parent_touched or found.origin != change.origin):
+                self._close(found)
+            found = self._document(doctype, new, change, clock)
+            found.operation = Operation.CREATE
+        elif change.op == ChangeOp.UPDATE and old is not None and new is not None:
+            found = self._renamed(doctype, old, new, change, clock) if old != new else self._document(doctype, old, change, clock)
+            if not found.parent_touched:
+                found.before = change.before
+        elif old is not None:
+            self._deleted(doctype, old, change, clock)
+            return
+        else:
+            return
+        found.after = change.after
+        found.parent_touched = True
+
+    def _renamed(self, doctype: DocumentType, old: Name, new: Name, change: Change, clock: str) -> _Open:
+        before = self._open.get((doctype.name, old))
+        if before is not None:
+            self._close(before)
+        after = self._open.get((doctype.name, new))
+        if after is not None and (after.parent_touched or after.origin != change.origin):
+            self._close(after)
+        found = self._document(doctype, new, change, clock)
+        found.renamed_from = old
+        return found
+
+    def _deleted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> None:
+        found = self._open.get((doctype.name, name))
+        if found is not None and (found.renamed_from is not None or found.origin != change.origin):
+            self._close(found)
+        found = self._document(doctype, name, change, clock)
+        if found.operation == Operation.CREATE:
+            # Made and deleted within one transaction: nobody ever saw it.
+            del self._open[(doctype.name, name)]
+            return
+        found.operation = Operation.DELETE
+        found.before = found.before if found.parent_touched else change.before
+        found.after = None
+        found.parent_touched = True
+
+    def _child(self, change: Change, binding: Binding, clock: str) -> None:
+        assert binding.child is not None  # noqa: S101  # the caller looked
+        before = change.before if change.before is not None and binding.matches(change.before) else None
+        after = change.after if change.after is not None and binding.matches(change.after) else None
+        old = None if before is None else binding.name_of(before)
+        new = None if after is None else binding.name_of(after)
+        doctype, fieldname = binding.doctype, binding.child.field
+        moved = old != new and (doctype.name, old, new) not in self._renames
+        if moved or old is None or new is None:
+            if old is not None and before is not None:
+                self._row(self._document(doctype, old, change, clock), fieldname, binding.row_key_of(before), before, None)
+            if new is not None and after is not None:
+                target = self._document(doctype, new, change, clock)
+                target.adds = True
+                self._row(target, fieldname, binding.row_key_of(after), None, after)
+            return
+        assert before is not None  # noqa: S101  # a name came out of each
+        assert after is not None  # noqa: S101
+        found = self._document(doctype, new, change, clock)
+        old_key, new_key = binding.row_key_of(before), binding.row_key_of(after)
+        if old_key == new_key:
+            self._row(found, fieldname, old_key, before, after)
+        else:
+            self._row(found, fieldname, old_key, before, None)
+            self._row(found, fieldname, new_key, None, after)
+
+    def _row(
+        self, found: _Open, fieldname: str, key: Name | None, before: bytes | None, after: bytes | None
+    ) -> None:
+        if key is None:
+            raise msgspec.DecodeError("a child row without a name (its key is NULL)")
+        rows = found.children.setdefault(fieldname, {})
+        seen = rows.get(key)
+        if seen is None:
+            rows[key] = [before, after]
+        elif seen[0] is None and after is None:
+            del rows[key]
+        else:
+            seen[1] = after
+
+    def _document(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> _Open:
+        found = self._open.get((doctype.name, name))
+        if found is not None and (found.origin != change.origin or found.operation == Operation.DELETE):
+            if found.operation == Operation.DELETE and found.origin == change.origin and change.op == ChangeOp.DELETE:
+                found.last_change, found.clock, found.at = change.id, clock, change.at
+                return found
+            self._close(found)
+            found = None
+        if found is None:
+            found = self._open[(doctype.name, name)] = _Open(doctype, name, change.origin)
+        found.last_change, found.clock, found.at = change.id, clock, change.at
+        return found
+
+    def _close(self, found: _Open) -> None:
+        self._closed.append(self._open.pop((found.doctype.name, found.name)))
+
+    def close_all(self) -> None:
+        for found in list(self._open.values()):
+            self._close(found)
+
+    def _gap(self, change: Change, binding: Binding, clock: str, why: str) -> None:
+        reason = f"a changed row of {change.table} (change {change.id}) cannot be read: {why}"
+        self._gaps.append(
+            LogEntry(
+                0, "", change.id, True, binding.doctype.name, '[""]', Operation.GAP, clock, change.at,
+                _encode({"reason": reason}).decode(), None, None, None, None, self._site,
+            )
+        )  # fmt: skip
+
+    def result(self, logged: frozenset[str], remembered: frozenset[str]) -> Formed:
+        # A row that moves leaves one document before it enters the other, although one change did both.
+        self._closed.sort(key=lambda found: (found.last_change, found.adds))
+        entries = [gap for gap in self._gaps if gap.doctype in logged]
+        edits = []
+        for found in self._closed:
+            name = found.doctype.name
+            wanted = not found.origin and name in remembered
+            if name not in logged and not wanted:
+                continue
+            try:
+                data, fields = _data(found)
+                text = None if data is None else data.decode()
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                if name in logged:
+                    entries.append(self._unreadable(found, str(error)))
+                continue
+            if text is None:
+                continue
+            if wanted and found.operation != Operation.CREATE:
+                edits.append(
+                    Edit(name, found.name, found.operation, found.clock, found.at, tuple(fields), found.renamed_from)
+                )
+            if name in logged:
+                entries.append(self._entry(found, text))
+        for index, entry in enumerate(entries):
+            entry.last_in_tx = index == len(entries) - 1
+            entry.tx = entries[-1].tx
+        return Formed(entries, edits, self._clock)
+
+    def _entry(self, found: _Open, data: str) -> LogEntry:
+        origin, path = None, self._site
+        if found.origin:
+            first = self._mark(found.origin).origin
+            sites = (*first.path, self._site)
+            origin = _encode(Origin(first.site, first.log, first.sequence, sites)).decode()
+            path = " ".join(sites)
+        return LogEntry(
+            0,
+            "",
+            found.last_change,
+            False,
+            found.doctype.name,
+            name_text(found.name),
+            found.operation,
+            found.clock,
+            found.at,
+            data,
+            found.before.decode() if found.before is not None else None,
+            found.after.decode() if found.after is not None else None,
+            None if found.renamed_from is None else name_text(found.renamed_from),
+            origin,
+            path,
+        )
+
+    def _unreadable(self, found: _Open, why: str) -> LogEntry:
+        reason = f"{found.doctype.name} {name_label(found.name)} holds text that is not valid UTF-8: {why}"
+        return LogEntry(
+            0, "", found.last_change, False, found.doctype.name, '[""]', Operation.GAP, found.clock, found.at,
+            _encode({"reason": reason}).decode(), None, None, None, None, self._site,
+        )  # fmt: skip
+
+
+def _data(found: _Open) -> tuple[bytes | None, list[str]]:
+    """The event's data as JSON (None where nothing changed), and the fields that it writes."""
+    if found.operation == Operation.CREATE:
+        assert found.after is not None  # noqa: S101  # an insert has it
+        parts = [found.after[:-1]]
+        for child in found.doctype.children:
+            rows = found.children.get(child.field, {})
+            kept = [after for _, after in rows.values() if after is not None]
+            parts.append(b',"%s":[' % child.field.encode() + b",".join(kept) + b"]")
+        return b"".join(parts) + b"}", []
+    if found.operation == Operation.DELETE:
+        return _encode({"old": msgspec.Raw(found.before or b"null")}), []
+    return _difference(found)
+
+
+def _difference(found: _Open) -> tuple[bytes | None, list[str]]:
+    data: dict[str, Any] = {}
+    old: dict[str, Any] = {}
+    fields: list[str] = []
+    if found.parent_touched and found.before is not None and found.after is not None:
+        before, after = _ROW.decode(found.before), _ROW.decode(found.after)
+        changed = _changed(before, after)
+        if changed:
+            data["changed"] = {column: after[column] for column in changed}
+            old["changed"] = {column: before.get(column, msgspec.Raw(b"null")) for column in changed}
+            fields += changed
+    for child in found.doctype.children:
+        for key, (row_before, row_after) in found.children.get(child.field, {}).items():
+            prefix = f"{child.field}/{name_text(key)}"
+            if row_before is None and row_after is not None:
+                data.setdefault("added", {}).setdefault(child.field, []).append(msgspec.Raw(row_after))
+                fields.append(prefix)
+            elif row_before is not None and row_after is None:
+                data.setdefault("removed", {}).setdefault(child.field, []).append(key)
+                old.setdefault("removed", {}).setdefault(child.field, []).append(msgspec.Raw(row_before))
+                fields.append(prefix)
+            elif row_before is not None and row_after is not None:
+                before, after = _ROW.decode(row_before), _ROW.decode(row_after)
+                changed = [column for column in _changed(before, after) if column not in child.parent_key]
+                if changed:
+                    named = {column: after[column] for column in child.key}
+                    data.setdefault("row_changed", {}).setdefault(child.field, []).append(
+                        named | {column: after[column] for column in changed}
+                    )
+                    old.setdefault("row_changed", {}).setdefault(child.field, []).append(
+                        named | {column: before.get(column, msgspec.Raw(b"null")) for column in changed}
+                    )
+                    fields += [f"{prefix}/{column}" for column in changed]
+    if not data and found.renamed_from is None:
+        return None, []
+    if old:
+        data["old"] = old
+    return _encode(data), fields
+
+
+def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:
+    nothing = msgspec.Raw(b"")
+    return [column for column, value in after.items() if bytes(before.get(column, nothing)) != bytes(value)]
+
+
+def _read(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
+    try:
+        return None if row is None else reader(row)
+    except msgspec.DecodeError:
+        return None
+
+
+def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
+    """The documents (type, name) that local changes touch, under their old and new names."""
+    found = set()
+    for change in changes:
+        if change.origin:
+            continue
+        for binding in bound.get(change.table, ()):
+            for row in (change.before, change.after):
+                name = _read(binding.name_of, row)
+                if name is not None:
+                    found.add((binding.doctype.name, name))
+    return found

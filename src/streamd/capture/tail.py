@@ -1,0 +1,225 @@
+"""Takes changes from the site's database, and appends what they make to the update log: claim, then append.
+
+The claim is committed at the site, durably, before anything is appended; only what is appended is served. So
+after a crash, or a power cut, or a restore, the two databases tell which of them is ahead, and by how much:
+by nothing (clean), by one batch (it is appended again from the same changes), or otherwise (one of them went
+back in time, so the log begins anew and consumers are told).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import structlog
+
+from streamd import clock as hlc
+from streamd.capture.forming import Edit, Formed, form, names_touched
+from streamd.db.base import SiteDatabase, Transaction
+from streamd.errors import SiteError
+from streamd.faults import crash_point
+from streamd.model import Catalogue, Change, Claim, Name, Operation, Record
+from streamd.rows import bindings
+from streamd.update_log import Head, UpdateLog
+
+log = structlog.get_logger("streamd.capture")
+
+
+class Capture:
+    """The capture of one site. `run_once` takes one batch; `drain` takes all there is."""
+
+    def __init__(
+        self,
+        database: SiteDatabase,
+        update_log: UpdateLog,
+        catalogue: Catalogue,
+        *,
+        site: str,
+        logged: Callable[[], Awaitable[set[str]]],
+        remembered: frozenset[str],
+        batch: int,
+    ) -> None:
+        self._database = database
+        self._update_log = update_log
+        self._bound = bindings(catalogue)
+        self._offers = catalogue.offers
+        self._site = site
+        self._logged = logged
+        self._remembered = remembered
+        self._batch = batch
+        self._claim: Claim | None = None
+        self._busy = asyncio.Lock()
+        self.captured = 0
+
+    async def recover(self) -> str:
+        """Bring site and log together after whatever happened. Returns why the log began anew, or nothing."""
+        async with self._busy:
+            async with self._database.snapshot() as reader:
+                claim = await reader.last_claim()
+            head = await self._update_log.head()
+            why = await self._recover(claim, head)
+        if why:
+            log.warning("log_began_anew", reason=why)
+        return why
+
+    async def _recover(self, claim: Claim | None, head: Head | None) -> str:
+        if claim is not None and head is not None and claim.log == head.log:
+            if (claim.batch, claim.digest) == (head.batch, head.digest):
+                self._claim = claim
+                return ""
+            if claim.batch == head.batch + 1:
+                changes = await self._database.read_changes(
+                    claim.previous_change, claim.last_change, self._batch + 1
+                )
+                if _digest(changes) == claim.digest:
+                    formed = await self._form(changes, claim.previous_clock)
+                    await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
+                    self._claim = claim
+                    log.info("batch_appended_again", batch=claim.batch, changes=len(changes))
+                    return ""
+        why = ""
+        if claim is not None and head is None:
+            why = "the state database is new, or older than the site's database"
+        elif claim is None and head is not None:
+            why = "the site's database is new, or older than the state database"
+        elif claim is not None:
+            why = "the site's database or the state database was restored from an older copy"
+        head = await self._update_log.begin()
+        anew = Claim(head.log, 0, claim.last_change if claim else 0, "", claim.clock if claim else "")
+        async with self._database.transaction() as transaction:
+            await transaction.put_claim(None, anew)
+        self._claim = anew
+        return why
+
+    async def drain(self) -> None:
+        """Bring the log up to date with what the site's database held when this was called."""
+        while await self.run_once():
+            pass
+
+    async def run_once(self) -> int:
+        """Take one batch of changes. Returns how many there were; 0 when there is nothing to take.
+
+        Raises `Fenced` where another daemon claims changes of this site, and `SiteBusy` or `StateBusy`, after which
+        `recover` has to run (`SiteBusy` before the claim needs nothing).
+        """
+        async with self._busy:
+            if self._claim is None:
+                raise SiteError("capture has not been recovered")
+            changes = await self._database.read_changes(self._claim.last_change, None, self._batch)
+            if not changes:
+                return 0
+            claim, formed = await self._take(self._claim, changes)
+            crash_point("capture.claimed")
+            # If the append fails the claim stands one ahead, and `recover` appends it again.
+            self._claim = None
+            try:
+                await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
+            except BaseException:
+                log.warning("append_failed", batch=claim.batch)
+                raise
+            self._claim = claim
+            crash_point("capture.appended")
+            self.captured += len(changes)
+            if formed.entries:
+                log.debug("captured", changes=len(changes), events=len(formed.entries))
+            return len(changes)
+
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether a claim may stand ahead of the log, after an append that failed."""
+        return self._claim is None
+
+    async def _take(self, last: Claim, changes: Sequence[Change]) -> tuple[Claim, Formed]:
+        edited = {
+            (doctype, name) for doctype, name in names_touched(changes, self._bound) if doctype in self._remembered
+        }
+        formed = None
+        clock = last.clock
+        if not edited:
+            formed = await self._form(changes, clock)
+        async with self._database.transaction() as transaction:
+            if formed is None:
+                # Records change under the applier's hands, so they are read where they are written.
+                records = await _records(transaction, edited)
+                # A local edit is later than everything that was applied to its document before.
+                clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
+                formed = await self._form(changes, clock)
+                await transaction.put_records(_remember(records, formed.edits, self._site))
+            claim = Claim(
+                last.log,
+                last.batch + 1,
+                changes[-1].id,
+                _digest(changes),
+                formed.clock,
+                previous_change=last.last_change,
+                previous_clock=clock,
+            )
+            await transaction.put_claim(last, claim)
+            crash_point("capture.claiming")
+        return claim, formed
+
+    async def _form(self, changes: Sequence[Change], clock: str) -> Formed:
+        logged = await self._logged()
+        return form(
+            changes,
+            self._bound,
+            site=self._site,
+            clock=clock,
+            logged=frozenset(logged) & self._offers,
+            remembered=self._remembered,
+        )
+
+
+async def _records(
+    transaction: Transaction, documents: Iterable[tuple[str, Name]]
+) -> dict[tuple[str, Name], Record]:
+    by_type: dict[str, list[Name]] = {}
+    for doctype, name in documents:
+        by_type.setdefault(doctype, []).append(name)
+    found = {}
+    for doctype, names in by_type.items():
+        for name, record in (await transaction.records(doctype, names)).items():
+            found[(doctype, name)] = record
+    return found
+
+
+def _latest(record: Record) -> str:
+    return hlc.latest((record.clock, *record.field_clocks.values()))
+
+
+def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], site: str) -> list[Record]:
+    """The records that say when this site's own users edited which fields. Changes `records`."""
+    touched: dict[tuple[str, Name], Record] = {}
+    for edit in edits:
+        key = (edit.doctype, edit.name)
+        record = records.get(key)
+        if edit.renamed_from is not None:
+            old = records.get((edit.doctype, edit.renamed_from))
+            gone = Record(
+                edit.doctype, edit.renamed_from, site, edit.renamed_from, clock=edit.clock, renamed_to=edit.name
+            )
+            if old is not None:
+                record = Record(
+                    edit.doctype, edit.name, old.source, old.remote_name, old.clock, old.field_clocks, old.seen
+                )
+                gone.source, gone.remote_name, gone.seen = old.source, old.remote_name, old.seen
+            records[(edit.doctype, edit.renamed_from)] = touched[(edit.doctype, edit.renamed_from)] = gone
+        if record is None or (record.renamed_to is not None and edit.renamed_from is not None):
+            record = Record(edit.doctype, edit.name, site, edit.name)
+        if edit.operation == Operation.DELETE:
+            record.clock, record.field_clocks, record.deleted_at = edit.clock, {}, edit.at
+        for fieldname in edit.fields:
+            record.field_clocks[fieldname] = edit.clock
+        records[key] = touched[key] = record
+    return list(touched.values())
+
+
+def _digest(changes: Iterable[Change]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for change in changes:
+        digest.update(b"%d\0%s\0%s\0" % (change.id, change.table.encode(), change.op.encode()))
+        digest.update(change.before or b"")
+        digest.update(b"\0")
+        digest.update(change.after or b"")
+    return digest.hexdigest()
