@@ -1,0 +1,97 @@
+"""Paths of keys, near matches and columns: what the rules of the catalogue have in common."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from streamd.errors import Problem
+from streamd.model import Column, Kind, Table
+from streamd.settings import toml_key
+
+NAME_LIMIT = 140
+"""Characters in the name of a document type or child field, at most: what the wire and the state hold."""
+
+
+def path(*parts: str) -> str:
+    """The path of a key, as the TOML file would write it."""
+    return ".".join(toml_key(part) for part in parts)
+
+
+def near(name: str, names: Iterable[str]) -> list[str]:
+    """The names that could have been meant, best first, three at most. Case does not count."""
+    by_fold = {candidate.casefold(): candidate for candidate in names}
+    return [by_fold[fold] for fold in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)]
+
+
+def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
+    """The mend for a name that is not there."""
+    close = near(name, names)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    shown = ", ".join(sorted(names)[:12]) + (", …" if len(names) > 12 else "")
+    return f"{otherwise}: there are {shown}" if names else otherwise
+
+
+def same_name(name: str, names: Iterable[str]) -> str | None:
+    """`name` as it is really written: databases compare identifiers in foreign keys by case-folding."""
+    every = list(names)
+    if name in every:
+        return name
+    return next((candidate for candidate in every if candidate.casefold() == name.casefold()), None)
+
+
+def missing_columns(where: str, columns: Iterable[str], table: Table) -> list[Problem]:
+    """One problem for each column that the table does not have."""
+    names = [column.name for column in table.columns]
+    return [
+        Problem(
+            where, f"{table.name} has no column {name}", did_you_mean(name, names, "name one of its columns")
+        )
+        for name in columns
+        if name not in names
+    ]
+
+
+def key_problems(where: str, key: Sequence[str], table: Table) -> list[Problem]:
+    """What keeps these columns from naming rows: they have to be there, unique, never null, and writable."""
+    problems = missing_columns(where, key, table)
+    if problems:
+        return problems
+    if len(set(key)) < len(key):
+        return [Problem(where, "names a column twice", "name each column once")]
+    columns = [column for column in map(table.column, key) if column is not None]
+    if set(key) not in [set(unique) for unique in (table.primary_key, *table.uniques)]:
+        problems.append(
+            Problem(
+                where,
+                f"{' and '.join(key)} of {table.name} need not be unique",
+                f"use the primary key ({', '.join(table.primary_key) or 'there is none'}), "
+                "or give these columns a UNIQUE constraint",
+            )
+        )
+    problems += [problem for column in columns for problem in _key_column_problems(where, column, table)]
+    return problems
+
+
+def _key_column_problems(where: str, column: Column, table: Table) -> list[Problem]:
+    problems = []
+    if column.nullable and column.name not in table.primary_key:
+        problems.append(
+            Problem(
+                where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key"
+            )
+        )
+    if column.kind is Kind.BYTES:
+        problems.append(
+            Problem(
+                where, f"{table.name}.{column.name} holds bytes, which name no document", "use another key"
+            )
+        )
+    if column.generated:
+        problems.append(
+            Problem(
+                where, f"{table.name}.{column.name} is generated and cannot be written", "use another key"
+            )
+        )
+    return problems

@@ -1,0 +1,146 @@
+"""The daemon's sign of life, and what commands ask it to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+
+from sqlalchemy import insert, select, update
+
+from streamd import __version__
+from streamd.store.engine import State, now_ms
+from streamd.store.schema import heartbeat, requests
+
+ALIVE_MS = 15_000
+"""A daemon that has not beaten for longer than this is taken to be gone (it beats every few seconds)."""
+
+WHOLE = "whole"
+"""The kind of request that reads all documents of a type again from its producer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What the daemon last said of itself. Times are in milliseconds since 1970."""
+
+    pid: int
+    host: str
+    version: str
+    started_at: int
+    beat_at: int
+    stopped_at: int | None
+    captured: int
+    problem: str
+
+    def alive(self, now: int) -> bool:
+        """Whether the daemon runs at `now` (ms since 1970), as far as its sign of life says."""
+        return self.stopped_at is None and now - self.beat_at < ALIVE_MS
+
+
+class Heartbeat:
+    """The sign of life of one site's daemon."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._started_at = now_ms()
+
+    async def beat(self, *, captured: int, problem: str = "") -> None:
+        """The daemon runs: it captured so many changes since its start, and `problem` holds capture up."""
+        values = {
+            "pid": os.getpid(),
+            "host": socket.gethostname()[:255],
+            "version": __version__,
+            "started_at": self._started_at,
+            "beat_at": now_ms(),
+            "stopped_at": None,
+            "captured": captured,
+            "problem": problem,
+        }
+        async with self._state.write() as connection:
+            found = await connection.execute(
+                update(heartbeat).where(heartbeat.c.site == self._state.site).values(**values)
+            )
+            if not found.rowcount:
+                await connection.execute(insert(heartbeat).values(site=self._state.site, **values))
+
+    async def stopped(self) -> None:
+        """The daemon ends in the proper way."""
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(heartbeat).where(heartbeat.c.site == self._state.site).values(stopped_at=now_ms())
+            )
+
+    async def current(self) -> Beat | None:
+        """What the daemon last said, or None if none ever ran here."""
+        columns = [column for column in heartbeat.c if column.name != "site"]
+        async with self._state.read() as connection:
+            row = (
+                await connection.execute(select(*columns).where(heartbeat.c.site == self._state.site))
+            ).first()
+        return Beat(*row) if row is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that a command asked the daemon to do."""
+
+    id: int
+    kind: str
+    producer: str
+    doctype: str
+    requested_at: int
+
+
+class Requests:
+    """What commands ask of the daemon. They wait here until it runs."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def add(self, kind: str, producer: str, doctype: str) -> int:
+        """Ask; returns the request's id. The same request that still waits is not added again."""
+        async with self._state.write() as connection:
+            same = await connection.scalar(
+                select(requests.c.id).where(
+                    requests.c.site == self._state.site,
+                    requests.c.kind == kind,
+                    requests.c.producer == producer,
+                    requests.c.doctype == doctype,
+                    requests.c.finished_at.is_(None),
+                )
+            )
+            if same is not None:
+                return int(same)
+            made = await connection.scalar(
+                insert(requests)
+                .values(
+                    site=self._state.site,
+                    kind=kind,
+                    producer=producer,
+                    doctype=doctype,
+                    requested_at=now_ms(),
+                    result="",
+                )
+                .returning(requests.c.id)
+            )
+            return int(made or 0)
+
+    async def pending(self) -> list[Request]:
+        """What is still to be done, oldest first."""
+        c = requests.c
+        query = (
+            select(c.id, c.kind, c.producer, c.doctype, c.requested_at)
+            .where(c.site == self._state.site, c.finished_at.is_(None))
+            .order_by(c.id)
+        )
+        async with self._state.read() as connection:
+            return [Request(*row) for row in await connection.execute(query)]
+
+    async def finish(self, id: int, result: str) -> None:
+        """It is done, or cannot be done; `result` says which, in words."""
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(requests)
+                .where(requests.c.site == self._state.site, requests.c.id == id)
+                .values(finished_at=now_ms(), result=result)
+            )

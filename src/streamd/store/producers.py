@@ -1,0 +1,173 @@
+"""The Event Producers that this site subscribes to: what we know of each, and how it goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+
+from streamd.errors import NotFound
+from streamd.store.engine import State
+from streamd.store.schema import producers, subscriptions
+
+CONNECTING = "connecting"
+IN_SYNC = "in sync"
+CATCHING_UP = "catching up"
+WAITING = "waiting for approval"
+AWAY = "away"
+REFUSED = "refused"
+RESYNC_REQUIRED = "resync required"
+PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """One producer. Applied up to `sequence` of its log, which ended at `head`; times in ms since 1970."""
+
+    name: str
+    url: str
+    producer_site: str | None
+    producer_name: str | None
+    version: str | None
+    paused: bool
+    status: str
+    error: str
+    sequence: int
+    head: int
+    last_contact_at: int | None
+    last_event_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribedType:
+    """What the producer last said of one type that we asked for."""
+
+    doctype: str
+    status: str
+    opens: tuple[str, ...]
+
+
+class Producers:
+    """The producers of one site, by the names that the configuration gives them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._site = state.site
+
+    async def upsert(self, name: str, url: str) -> None:
+        """Remember that the configuration names this producer. What is known of it stays."""
+        async with self._state.write() as connection:
+            found = await connection.execute(update(producers).where(self._mine(name)).values(url=url))
+            if not found.rowcount:
+                await connection.execute(
+                    insert(producers).values(
+                        site=self._site,
+                        name=name,
+                        url=url,
+                        paused=False,
+                        status=CONNECTING,
+                        error="",
+                        sequence=0,
+                        head=0,
+                    )
+                )
+
+    async def set_identity(self, name: str, producer_site: str, producer_name: str, version: str) -> None:
+        """What the producer said of itself in its handshake."""
+        await self._change(name, producer_site=producer_site, producer_name=producer_name, version=version)
+
+    async def set_status(self, name: str, status: str, error: str = "") -> None:
+        """How it goes: one of the words above, and what is wrong."""
+        await self._change(name, status=status, error=error)
+
+    async def progress(
+        self,
+        name: str,
+        *,
+        sequence: int,
+        head: int,
+        last_contact_at: int | None = None,
+        last_event_at: int | None = None,
+    ) -> None:
+        """How far we are, and when we last heard (ms since 1970). A time that is None stays as it was."""
+        times = {"last_contact_at": last_contact_at, "last_event_at": last_event_at}
+        await self._change(
+            name, sequence=sequence, head=head, **{key: at for key, at in times.items() if at is not None}
+        )
+
+    async def set_paused(self, name: str, paused: bool) -> None:
+        """Pause or resume. Raises `NotFound`."""
+        await self.get(name)
+        await self._change(name, paused=paused)
+
+    async def all(self) -> list[Producer]:
+        """Every producer, by name."""
+        return await self._select(producers.c.site == self._site)
+
+    async def get(self, name: str) -> Producer:
+        """One producer. Raises `NotFound`."""
+        found = await self._select(self._mine(name))
+        if not found:
+            names = ", ".join(producer.name for producer in await self.all())
+            raise NotFound(
+                f"there is no producer {name}",
+                hint=f"there are {names}" if names else "none is configured: add [producers.NAME]",
+            )
+        return found[0]
+
+    async def set_subscriptions(self, name: str, states: Mapping[str, tuple[str, Collection[str]]]) -> None:
+        """Replace what the producer says of our subscriptions: type → (status, the types it opens)."""
+        rows = [
+            {
+                "site": self._site,
+                "producer": name,
+                "doctype": doctype,
+                "status": status,
+                "opens": msgspec.json.encode(sorted(opens)).decode(),
+            }
+            for doctype, (status, opens) in states.items()
+        ]
+        async with self._state.write() as connection:
+            await connection.execute(delete(subscriptions).where(self._subscribed(name)))
+            if rows:
+                await connection.execute(insert(subscriptions), rows)
+
+    async def subscriptions(self, name: str) -> list[SubscribedType]:
+        """What the producer last said of our subscriptions, by type."""
+        c = subscriptions.c
+        query = select(c.doctype, c.status, c.opens).where(self._subscribed(name)).order_by(c.doctype)
+        async with self._state.read() as connection:
+            return [
+                SubscribedType(doctype, status, _OPENS.decode(opens))
+                for doctype, status, opens in await connection.execute(query)
+            ]
+
+    async def forget(self, names: Iterable[str]) -> None:
+        """Forget these: producers that the configuration does not name any more."""
+        gone = list(names)
+        if not gone:
+            return
+        async with self._state.write() as connection:
+            for table, column in ((subscriptions, subscriptions.c.producer), (producers, producers.c.name)):
+                await connection.execute(delete(table).where(table.c.site == self._site, column.in_(gone)))
+
+    async def _change(self, name: str, **values: object) -> None:
+        async with self._state.write() as connection:
+            await connection.execute(update(producers).where(self._mine(name)).values(**values))
+
+    async def _select(self, which: ColumnElement[bool]) -> list[Producer]:
+        columns = [column for column in producers.c if column.name != "site"]
+        async with self._state.read() as connection:
+            found = await connection.execute(select(*columns).where(which).order_by(producers.c.name))
+            return [Producer(*row) for row in found]
+
+    def _mine(self, name: str) -> ColumnElement[bool]:
+        return and_(producers.c.site == self._site, producers.c.name == name)
+
+    def _subscribed(self, name: str) -> ColumnElement[bool]:
+        return and_(subscriptions.c.site == self._site, subscriptions.c.producer == name)
+
+
+_OPENS = msgspec.json.Decoder(tuple[str, ...])
