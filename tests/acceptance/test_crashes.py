@@ -1,0 +1,140 @@
+"""kill -9 at every named place of the daemon's work, at the producer and at the consumer.
+
+The names are read out of the source: a new crash point is tested from the day on which it is written.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import streamd
+from tests.support.chinook import NEW, TABLES, add_customer, add_invoice, delete_invoice, line_id
+from tests.support.compare import contained_rows, same_rows
+from tests.support.site import Site
+from tests.support.world import World, nothing_synced_twice
+
+SOURCE = Path(streamd.__file__).parent
+
+CHANGED = {
+    **NEW,
+    "Playlist": "PlaylistId > 18",
+    "PlaylistTrack": "PlaylistId > 18",
+    "Customer": "CustomerId > 59 AND CustomerId < 900",
+    "Genre": "GenreId > 25",
+}
+
+
+def crash_points() -> list[str]:
+    """Every name that is given to `crash_point` in the source."""
+    names = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("crash_point"):
+                name = node.args[0]
+                assert isinstance(name, ast.Constant), f"{path}: a crash point's name has to be a literal"
+                names.append(str(name.value))
+    return sorted(names)
+
+
+POINTS = crash_points()
+
+
+def test_each_crash_point_has_a_name_of_its_own() -> None:
+    assert POINTS
+    assert len(set(POINTS)) == len(POINTS)
+    for stage in ("capture", "apply"):
+        assert any(name.startswith(stage) for name in POINTS), f"{stage} has no crash point"
+
+
+def changes_before(hq: Site, store: Site) -> None:
+    """Creates with dependencies, updates, deletes, a rename, a document that cannot be applied at first."""
+    add_customer(store, 900, "ada@example.org")
+    add_invoice(hq, 1001, customer=1)
+    add_invoice(hq, 1002, customer=2, tracks=(77, 3350))
+    add_invoice(hq, 1003, customer=3)
+    hq.execute("UPDATE Invoice SET Total = 1.11 WHERE InvoiceId = 1001")
+    hq.execute("DELETE FROM InvoiceLine WHERE InvoiceLineId = ?", line_id(1001, 0))
+    add_customer(hq, 100, "ada@example.org", support=4)
+    hq.execute("UPDATE Customer SET Company = 'Analytical Engines' WHERE CustomerId = 100")
+    delete_invoice(hq, 1002)
+    with hq.write() as connection:
+        connection.execute("INSERT INTO Playlist VALUES (19, 'new')")
+        connection.executemany(
+            "INSERT INTO PlaylistTrack VALUES (19, ?)", [(track,) for track in range(50, 60)]
+        )
+    with hq.write() as connection:
+        connection.execute("PRAGMA defer_foreign_keys = ON")
+        connection.execute("UPDATE Invoice SET InvoiceId = 5003 WHERE InvoiceId = 1003")
+        connection.execute("UPDATE InvoiceLine SET InvoiceId = 5003 WHERE InvoiceId = 1003")
+    hq.execute("INSERT INTO Note VALUES (1, 'Artist', 90, 'heard')")
+
+
+def changes_after(hq: Site) -> None:
+    """What goes on once both run again; the document that could not be applied is mended at its source."""
+    hq.execute("UPDATE Customer SET Email = 'lovelace@example.org' WHERE CustomerId = 100")
+    add_invoice(hq, 1004, customer=100, tracks=(1, 500))
+    hq.execute("UPDATE Invoice SET Total = 2.22 WHERE InvoiceId = 1001")
+    hq.execute("INSERT INTO InvoiceLine VALUES (?, 1001, 9, 0.99, 1)", line_id(1001, 70))
+    delete_invoice(hq, 5003)
+    hq.execute("INSERT INTO Genre VALUES (900, 'the last')")
+
+
+def reached(world: World, hq: Site, store: Site, victim: Site, point: str) -> bool:
+    """Run the changes with `victim` dying at `point`; whether it did. All has to be well in both cases."""
+    other = store if victim is hq else hq
+    other.start(wait=False)
+    victim.start(wait=False, STREAMD_CRASH_AT=point)
+    changes_before(hq, store)
+
+    def died_or_done() -> bool:
+        if victim.died():
+            return True
+        state = store.rows("SELECT doctype, state FROM streamd_parked")
+        return bool(state) and same_rows(hq, store, {**CHANGED, "Customer": "CustomerId = 99"})
+
+    world.eventually(died_or_done, f"{victim.name} dies at {point}, or everything arrives", timeout=15)
+    died = victim.died()
+    if died:
+        victim.start()
+    changes_after(hq)
+
+    def done() -> bool:
+        if victim.died():  # a place that is reached only now
+            nonlocal died
+            assert not died, f"{victim.name} died again"
+            died = True
+            victim.start()
+        return same_rows(hq, store, CHANGED)
+
+    world.eventually(done, f"both are equal after {victim.name} died at {point}", timeout=20)
+    world.caught_up(store, hq)
+    assert store.value("SELECT count(*) FROM streamd_parked") == 0
+    contained_rows(store, hq, {**dict.fromkeys(TABLES, "1"), "Customer": "CustomerId < 900"})
+    nothing_synced_twice(store)
+    assert store.state_rows(
+        "SELECT count(*) FROM sync_log WHERE status = 'Applying' OR batch IS NOT NULL"
+    ) == [(0,)]
+    statuses = store.state_rows("SELECT status, error FROM producers")
+    assert "resync" not in repr(statuses).lower(), statuses
+    return died
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_nothing_is_lost_or_doubled_by_a_kill_at(
+    point: str, world: World, one_way: tuple[Site, Site]
+) -> None:
+    by: list[str] = []
+    for role in ("hq", "store"):
+        inner = World(world.folder / f"kill-{role}")
+        inner.folder.mkdir()
+        world.sites += inner.sites
+        hq, store = inner.copy(one_way)
+        world.sites += inner.sites
+        store.execute("CREATE UNIQUE INDEX one_email ON Customer (Email)")
+        if reached(inner, hq, store, hq if role == "hq" else store, point):
+            by.append(role)
+        inner.stop()
+    assert by, f"neither daemon ever comes to {point}: extend the scenario, or remove the crash point"

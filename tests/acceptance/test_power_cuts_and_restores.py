@@ -1,0 +1,234 @@
+"""Databases that went back in time: after a power cut, and restored from older copies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.acceptance.conftest import Pair
+from tests.support.chinook import NEW, TABLES, add_invoice, delete_invoice
+from tests.support.compare import contained_rows, same_rows
+from tests.support.site import Site
+from tests.support.world import nothing_synced_twice
+
+EVERYTHING = dict.fromkeys(TABLES, "1")
+
+
+def resync_is_required(consumer: Site) -> bool:
+    """Whether the consumer shows, to a person and to a program, that a resync is required."""
+    shown = consumer.run("status")
+    said = json.dumps(consumer.json("status"))
+    return "resync required" in shown.out.lower() and "resync" in said.lower()
+
+
+def resync_everything(pair: Pair) -> None:
+    """What the hint of *resync required* says: read everything again, at the consumer."""
+    pair.store.cli("resync", "--all", "--whole")
+    pair.world.equal(pair.hq, pair.store, EVERYTHING, timeout=60)
+    add_invoice(pair.hq, 7777)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    assert "resync required" not in pair.store.run("status").out.lower()
+
+
+def last_change(site: Site) -> int:
+    return int(
+        site.value("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
+    )
+
+
+def test_a_power_cut_before_the_claim_loses_nothing_that_is_still_there(pair: Pair) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    pair.hq.stop()
+    durable = pair.hq.save(pair.hq.database)
+
+    # Committed, and gone with the power, before a daemon looked.
+    add_invoice(pair.hq, 1002, tracks=(1, 2))
+    lost = last_change(pair.hq)
+    pair.hq.restore(pair.hq.database, durable)
+    add_invoice(pair.hq, 1003, tracks=(3, 4))
+    assert last_change(pair.hq) == lost, "the ids were meant to be used again"
+    pair.hq.start()
+    pair.world.equal(pair.hq, pair.store, NEW)
+    assert pair.store.rows("SELECT InvoiceId FROM Invoice ORDER BY 1") == [(1001,), (1003,)]
+    nothing_synced_twice(pair.store)
+    assert "resync required" not in pair.store.run("status").out.lower()
+
+
+def capture_points() -> list[str]:
+    """The crash points of capture at which nothing is in the log yet."""
+    from tests.acceptance.test_crashes import POINTS
+
+    return [name for name in POINTS if name.startswith("capture")]
+
+
+@pytest.mark.parametrize("point", capture_points())
+def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reuse_their_ids(
+    point: str, pair: Pair
+) -> None:
+    """The site loses its last transactions, and with them even a claim, served or not."""
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    pair.hq.stop()
+    durable = pair.hq.save(pair.hq.database)
+    pair.hq.start(STREAMD_CRASH_AT=point)
+    add_invoice(pair.hq, 1002, tracks=(1, 2))
+    lost = last_change(pair.hq)
+    pair.world.eventually(
+        lambda: (
+            pair.hq.died() or pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1002") == 1
+        ),
+        "the capture dies, or the invoice is delivered",
+    )
+    pair.hq.kill()
+    pair.hq.restore(pair.hq.database, durable)
+    add_invoice(pair.hq, 1003, tracks=(3, 4))
+    assert last_change(pair.hq) == lost, "the ids were meant to be used again"
+    pair.hq.start()
+
+    def arrived_or_refused() -> bool:
+        arrived = pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1003") == 1
+        return (
+            arrived or "resync" in repr(pair.store.state_rows("SELECT status, error FROM producers")).lower()
+        )
+
+    pair.world.eventually(
+        arrived_or_refused, "the new invoice arrives, or the store says that it cannot go on"
+    )
+    if pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1003") == 0:
+        pair.world.eventually(
+            lambda: resync_is_required(pair.store), "the store shows that a resync is required"
+        )
+        resync_everything(pair)
+    else:
+        pair.world.equal(pair.hq, pair.store, NEW)
+        contained_rows(pair.store, pair.hq, EVERYTHING)
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_producers_site_restored_from_an_older_copy_requires_a_resync(pair: Pair, batches: int) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    older = pair.hq.save(pair.hq.database)
+    for batch in range(batches):
+        add_invoice(pair.hq, 1100 + batch)
+        pair.world.equal(pair.hq, pair.store, NEW)
+    pair.hq.stop()
+    pair.hq.restore(pair.hq.database, older)
+    add_invoice(pair.hq, 1200)
+    pair.hq.start()
+    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
+    assert pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1200") == 0
+    resync_everything(pair)
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_producers_state_restored_from_an_older_copy_requires_a_resync(pair: Pair, batches: int) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    older = pair.hq.save(pair.hq.state)
+    for batch in range(batches):
+        add_invoice(pair.hq, 1100 + batch)
+        pair.world.equal(pair.hq, pair.store, NEW)
+    delete_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    pair.hq.stop()
+    pair.hq.restore(pair.hq.state, older)
+    add_invoice(pair.hq, 1200)
+    pair.hq.start()
+    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
+    assert pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1200") == 0
+    resync_everything(pair)
+
+
+def test_a_state_whose_last_batch_is_gone_is_not_taken_for_the_log_that_the_consumer_read(pair: Pair) -> None:
+    """The same batch is appended again, with nonces of its own: the consumer's cursor must not fit."""
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    pair.hq.stop()
+    older = pair.hq.save(pair.hq.state)
+    pair.hq.start()
+    add_invoice(pair.hq, 1002)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    pair.hq.stop()
+    pair.hq.restore(pair.hq.state, older)
+    pair.hq.start()
+    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
+    resync_everything(pair)
+
+
+def test_a_document_deleted_in_the_lost_part_of_the_log_is_gone_after_the_resync(pair: Pair) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    add_invoice(pair.hq, 1002)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    older = pair.hq.save(pair.hq.state)
+    pair.store.stop()
+    delete_invoice(pair.hq, 1001)
+    pair.hq.execute("UPDATE Invoice SET Total = 9.99 WHERE InvoiceId = 1002")
+    pair.world.eventually(
+        lambda: pair.hq.state_rows("SELECT 1 FROM update_log WHERE operation = 'delete'"),
+        "the delete is logged",
+    )
+    pair.hq.stop()
+    pair.hq.restore(pair.hq.state, older)
+    add_invoice(pair.hq, 1003)
+    pair.hq.start()
+    pair.store.start()
+    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
+    resync_everything(pair)
+
+
+def test_a_consumers_site_restored_from_an_older_copy_catches_up(pair: Pair) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    older = pair.store.save(pair.store.database)
+    add_invoice(pair.hq, 1002)
+    delete_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.store.stop()
+    pair.store.restore(pair.store.database, older)
+    pair.store.start()
+    pair.world.equal(pair.hq, pair.store, NEW)
+    add_invoice(pair.hq, 1003)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    contained_rows(pair.store, pair.hq, EVERYTHING)
+
+
+def test_a_batch_that_is_delivered_twice_takes_effect_once(pair: Pair) -> None:
+    """The consumer's state goes back in time, its site does not: the checkpoint beside the rows decides."""
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+    older = pair.store.save(pair.store.state)
+    add_invoice(pair.hq, 1002)
+    pair.hq.execute("UPDATE Invoice SET Total = 5.55 WHERE InvoiceId = 1001")
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.store.stop()
+    pair.store.restore(pair.store.state, older)
+    pair.store.execute("UPDATE Invoice SET Total = 6.66 WHERE InvoiceId = 1001")
+    pair.store.start()
+    add_invoice(pair.hq, 1003)
+    pair.world.equal(pair.hq, pair.store, {**NEW, "Invoice": "InvoiceId > 1001"})
+    assert pair.store.value("SELECT Total FROM Invoice WHERE InvoiceId = 1001") == 6.66, (
+        "an old event was applied again"
+    )
+    assert same_rows(pair.hq, pair.store, {"InvoiceLine": "InvoiceLineId > 2240"})
+    nothing_synced_twice(pair.store)

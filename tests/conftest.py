@@ -1,0 +1,1 @@
+"""Being here makes the repository importable from every test, as `tests.…`."""

@@ -1,0 +1,39 @@
+"""The one way in which tests wait: for a condition, with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+INTERVAL_SECONDS = 0.05
+
+
+def eventually(
+    condition: Callable[[], T],
+    what: str,
+    *,
+    timeout: float = 10.0,
+    report: Callable[[], str] = lambda: "",
+) -> T:
+    """Ask `condition` until it holds, and return what it gave.
+
+    An `AssertionError` counts as "not yet", and the last one is shown. After `timeout` seconds the test fails
+    with `what` and the text of `report`.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        last = ""
+        try:
+            value = condition()
+            if value:
+                return value
+        except AssertionError as error:
+            last = str(error)
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"after {timeout:g} s still not: {what}" + (f"\n{last}" if last else "") + f"\n{report()}"
+            )
+        time.sleep(INTERVAL_SECONDS)

@@ -1,0 +1,169 @@
+"""All sites of one test: makes, connects, copies and ends them, and reports on them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.support.compare import contained_rows, same_rows
+from tests.support.polling import eventually
+from tests.support.site import Producer, Site
+
+T = TypeVar("T")
+
+
+class World:
+    """The sites of one test, below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sites: list[Site] = []
+
+    def site(self, name: str, catalogue: str, template: Path | None = None) -> Site:
+        """A new site; its database is a copy of `template`."""
+        site = Site(self.folder / name, name, catalogue, template)
+        self.sites.append(site)
+        return site
+
+    def copy(self, templates: Sequence[Site]) -> list[Site]:
+        """Copies of stopped sites, connected among themselves as the templates are, on ports of their own."""
+        copies: dict[str, Site] = {}
+        for template in templates:
+            assert not template.running, "only stopped sites can be copied"
+            shutil.copytree(template.folder, self.folder / template.name)
+            made = Site(self.folder / template.name, template.name, template.catalogue)
+            made.log.unlink(missing_ok=True)
+            made.offers, made.extra = template.offers, template.extra
+            copies[template.name] = made
+        for template in templates:
+            copies[template.name].producers = {
+                name: replace(producer, site=copies[name]) for name, producer in template.producers.items()
+            }
+        for made in copies.values():
+            made.write_config()
+            self.sites.append(made)
+        return list(copies.values())
+
+    def subscribe(self, consumer: Site, producer: Site, doctypes: Sequence[str]) -> None:
+        """Make a key at the producer, put it into the consumer's file, start both, and wait for Pending."""
+        for site in (producer, consumer):
+            site.write_config()
+            if not site.running:
+                site.cli("install")
+        key = producer.json("keys", "create", "--for", consumer.name)
+        consumer.producers[producer.name] = Producer(
+            producer, key["api_key"], key["api_secret"], tuple(doctypes)
+        )
+        if not producer.running:
+            producer.start()
+        if consumer.running:
+            consumer.stop()
+        consumer.start()
+        self.eventually(
+            lambda: set(doctypes) <= set(approvals(producer, consumer)),
+            f"{producer.name} lists what {consumer.name} asks for",
+        )
+
+    def connect(self, consumer: Site, producer: Site, doctypes: Sequence[str]) -> None:
+        """Subscribe, approve, and wait until the consumer knows that it is approved."""
+        self.subscribe(consumer, producer, doctypes)
+        producer.cli("consumers", "approve", consumer.name)
+        self.eventually(
+            lambda: (
+                [
+                    doctype
+                    for doctype in doctypes
+                    if subscriptions(consumer, producer).get(doctype) != "Approved"
+                ]
+                == []
+            ),
+            f"{consumer.name} knows that it is approved at {producer.name}",
+        )
+
+    def eventually(self, condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+        """Wait for a condition; a failure shows status, parked events and logs of every site."""
+        return eventually(condition, what, timeout=timeout, report=self.report)
+
+    def equal(self, one: Site, other: Site, tables: dict[str, str], timeout: float = 10.0) -> None:
+        """Wait until two sites have equal rows."""
+        self.eventually(
+            lambda: same_rows(one, other, tables),
+            f"{one.name} and {other.name} are equal in {list(tables)}",
+            timeout,
+        )
+
+    def contained(self, part: Site, whole: Site, tables: dict[str, str], timeout: float = 10.0) -> None:
+        """Wait until each row of `part` is in `whole`."""
+        self.eventually(
+            lambda: contained_rows(part, whole, tables), f"{part.name} is a part of {whole.name}", timeout
+        )
+
+    def caught_up(self, consumer: Site, producer: Site, timeout: float = 10.0) -> None:
+        """Wait until all that the producer's users committed was applied, or parked."""
+
+        def done() -> bool:
+            newest = producer.value("SELECT seq FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
+            taken = producer.value("SELECT max(last_change) FROM streamd_capture") or 0
+            assert taken >= newest, f"{producer.name} captured up to change {taken} of {newest}"
+            log = producer.state_rows("SELECT log, sequence FROM log_head")
+            place = consumer.rows(
+                "SELECT log, sequence FROM streamd_checkpoint WHERE producer = ?",
+                producer.value("SELECT site FROM streamd_site"),
+            )
+            assert log == place, f"{producer.name}'s log ends at {log}, {consumer.name} applied up to {place}"
+            return True
+
+        self.eventually(done, f"{consumer.name} has everything of {producer.name}", timeout)
+
+    def report(self) -> str:
+        return "\n".join(site.report() for site in self.sites)
+
+    def stop(self) -> None:
+        """End every daemon in the proper way."""
+        for site in self.sites:
+            site.stop()
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        for site in self.sites:
+            site.kill()
+
+
+def approvals(producer: Site, consumer: Site) -> dict[str, str]:
+    """What the producer's operator decided for a consumer: type → status."""
+    rows = producer.state_rows("SELECT doctype, status FROM approvals WHERE consumer = ?", consumer.name)
+    return dict(rows)
+
+
+def subscriptions(consumer: Site, producer: Site) -> dict[str, str]:
+    """What the consumer knows of its subscriptions at a producer: type → status."""
+    rows = consumer.state_rows("SELECT doctype, status FROM subscriptions WHERE producer = ?", producer.name)
+    return dict(rows)
+
+
+def update_log(site: Site, doctype: str | None = None) -> list[tuple[Any, ...]]:
+    """(sequence, doctype, name, operation) of a site's Event Update Log, in order."""
+    where, values = ("WHERE doctype = ?", (doctype,)) if doctype else ("", ())
+    return site.state_rows(
+        f"SELECT sequence, doctype, name, operation FROM update_log {where} ORDER BY sequence", *values
+    )
+
+
+def nothing_synced_twice(consumer: Site) -> None:
+    """Assert that no event stands twice as Synced in the sync log, and that each document's are in order."""
+    rows = consumer.state_rows(
+        "SELECT producer, doctype, remote_docname, sequence, update_type FROM sync_log"
+        " WHERE status = 'Synced' AND (batch IS NULL OR batch NOT IN (SELECT id FROM sync_batch)) ORDER BY id"
+    )
+    seen: set[tuple[Any, ...]] = set()
+    last: dict[tuple[Any, ...], int] = {}
+    for event in rows:
+        assert event not in seen, f"{consumer.name}: synced twice: {event}"
+        seen.add(event)
+        document, sequence = event[:3], event[3]
+        before = last.get(document, 0)
+        assert before <= sequence, f"{consumer.name}: out of order: {event} after {before}"
+        last[document] = sequence
