@@ -129,10 +129,19 @@ class ResyncRequired(PeerError):
 class InvalidRequest(StreamdError):
     """A request, or a page, that cannot be understood. Answered with a 4xx."""
 
-    def __init__(self, message: str, *, hint: str = "", status: int = 400, code: str = "invalid_request") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int = 400,
+        code: str = "invalid_request",
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.code = code
+        self.retry_after = retry_after
 
 
 class NotFound(StreamdError):

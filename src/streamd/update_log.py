@@ -55,6 +55,7 @@ class UpdateLog:
     def __init__(self, state: State) -> None:
         self._state = state
         self._appended = asyncio.Condition()
+        self._wakes = 0
 
     async def head(self) -> Head | None:
         """The log's end, or None while no log has begun."""
@@ -213,6 +214,28 @@ class UpdateLog:
         last = page[-1]
         return page, Cursor(head.log, last.sequence, last.nonce), head
 
+    async def start(self, from_sequence: int) -> Cursor:
+        """The cursor behind the entry `from_sequence`, for a consumer that has none yet.
+
+        Raises `ResyncRequired` if entries behind it were trimmed.
+        """
+        async with self._state.read() as connection:
+            head = await self._head(connection)
+            nonce = (
+                await connection.execute(
+                    select(update_log.c.nonce).where(
+                        update_log.c.site == self._state.site, update_log.c.sequence == from_sequence
+                    )
+                )
+            ).scalar()
+            if head is None:
+                raise ResyncRequired("this site has no log yet", code="resync_required")
+            if from_sequence == head.trimmed_to:
+                nonce = head.trimmed_nonce
+            cursor = Cursor(head.log, from_sequence, nonce or "")
+            await self._check(connection, head, cursor)
+            return cursor
+
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""
         async with self._state.read() as connection:
@@ -223,18 +246,20 @@ class UpdateLog:
 
     async def wait(self, after_sequence: int, timeout: float) -> None:
         """Return when the log may have grown beyond `after_sequence`, when woken, or after `timeout` seconds."""
+        wakes = self._wakes  # counted before the head is read: what is appended meanwhile must not be slept through
         head = await self.head()
         if head is not None and head.sequence > after_sequence:
             return
         try:
             async with asyncio.timeout(timeout), self._appended:
-                await self._appended.wait()
+                await self._appended.wait_for(lambda: self._wakes != wakes)
         except TimeoutError:
             return
 
     async def wake(self) -> None:
         """Wake every long poll, so that it looks again at the log and at its approvals."""
         async with self._appended:
+            self._wakes += 1
             self._appended.notify_all()
 
     async def entries(
@@ -369,4 +394,4 @@ def _page(entries: list[LogEntry], limit: int, max_bytes: int) -> list[LogEntry]
 
 
 def _entry(row: Row[Any]) -> LogEntry:
-    return LogEntry(*row)
+    return LogEntry(*tuple(row))

@@ -1,0 +1,141 @@
+"""API keys: a name for the consumer, and a secret that is shown once and kept as a hash only."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, insert, select, update
+
+from streamd.errors import NotFound, StreamdError
+from streamd.store.engine import State, now_ms
+from streamd.store.schema import api_keys, consumers
+
+KEYS_PER_CONSUMER = 2
+"""Active keys for one consumer: the one in use, and the one that is to replace it."""
+
+SECRET_BYTES = 32
+USED_EVERY_MS = 60_000
+"""`last_used_at` and `last_seen_at` are not written more often than this."""
+
+NAME_LIMIT = 140
+_NO_HASH = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
+"""What the secret of an unknown key is compared with, so that both take equally long."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept: without its secret. Times are in milliseconds since 1970."""
+
+    api_key: str
+    consumer: str
+    created_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+    @property
+    def active(self) -> bool:
+        return self.revoked_at is None
+
+
+class Keys:
+    """The API keys of one site. Nothing is cached: a revoked key counts from the next look on."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._site = state.site
+
+    async def create_key(self, consumer_name: str) -> tuple[str, str]:
+        """A new key and its secret, which is kept nowhere. Raises `StreamdError` for a third active key."""
+        if not consumer_name.isprintable() or not consumer_name.strip() or len(consumer_name) > NAME_LIMIT:
+            raise StreamdError(
+                f"{consumer_name!r} cannot be the name of a consumer",
+                hint=f"give the name of the site that will use it: 1 to {NAME_LIMIT} printable characters",
+            )
+        api_key, secret = secrets.token_hex(16), secrets.token_urlsafe(SECRET_BYTES)
+        async with self._state.write() as connection:
+            active = await connection.scalar(
+                select(func.count())
+                .select_from(api_keys)
+                .where(
+                    api_keys.c.site == self._site,
+                    api_keys.c.consumer == consumer_name,
+                    api_keys.c.revoked_at.is_(None),
+                )
+            )
+            if (active or 0) >= KEYS_PER_CONSUMER:
+                raise StreamdError(
+                    f"{consumer_name} has {active} active keys already, and no consumer needs a third",
+                    hint="see `streamd keys list`, and revoke the unused one: `streamd keys revoke API_KEY`",
+                )
+            await connection.execute(
+                insert(api_keys).values(
+                    site=self._site,
+                    api_key=api_key,
+                    secret_hash=_hash(secret),
+                    consumer=consumer_name,
+                    created_at=now_ms(),
+                )
+            )
+        return api_key, secret
+
+    async def keys(self) -> list[ApiKey]:
+        """All keys, revoked ones too, by consumer and age."""
+        k = api_keys.c
+        query = (
+            select(k.api_key, k.consumer, k.created_at, k.last_used_at, k.revoked_at)
+            .where(k.site == self._site)
+            .order_by(k.consumer, k.created_at, k.api_key)
+        )
+        async with self._state.read() as connection:
+            return [ApiKey(*row) for row in await connection.execute(query)]
+
+    async def revoke_key(self, api_key: str) -> None:
+        """From now on nothing is served to this key. Raises `NotFound`."""
+        mine = and_(api_keys.c.site == self._site, api_keys.c.api_key == api_key)
+        async with self._state.write() as connection:
+            if (await connection.execute(select(api_keys.c.api_key).where(mine))).first() is None:
+                raise NotFound(f"there is no key {api_key}", hint="see `streamd keys list`")
+            await connection.execute(
+                update(api_keys).where(mine, api_keys.c.revoked_at.is_(None)).values(revoked_at=now_ms())
+            )
+
+    async def authenticate(self, api_key: str, api_secret: str) -> str | None:
+        """The name of the consumer that the credential belongs to, or None. Takes equally long either way."""
+        row = None
+        if api_key.isascii() and api_key.isprintable() and len(api_key) <= 64:
+            async with self._state.read() as connection:
+                found = await connection.execute(
+                    select(api_keys.c.consumer, api_keys.c.secret_hash, api_keys.c.last_used_at).where(
+                        api_keys.c.site == self._site,
+                        api_keys.c.api_key == api_key,
+                        api_keys.c.revoked_at.is_(None),
+                    )
+                )
+                row = found.first()
+        kept = row.secret_hash if row is not None else _NO_HASH
+        if not hmac.compare_digest(kept, _hash(api_secret)) or row is None:
+            return None
+        if (row.last_used_at or 0) < now_ms() - USED_EVERY_MS:
+            await self._used(api_key, row.consumer)
+        return str(row.consumer)
+
+    async def _used(self, api_key: str, consumer: str) -> None:
+        now = now_ms()
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(api_keys)
+                .where(api_keys.c.site == self._site, api_keys.c.api_key == api_key)
+                .values(last_used_at=now)
+            )
+            await connection.execute(
+                update(consumers)
+                .where(consumers.c.site == self._site, consumers.c.name == consumer)
+                .values(last_seen_at=now)
+            )
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,371 @@
+"""Who may have what: API keys, consumers, and what an operator decided about each document type.
+
+Nothing here is cached: a key that is revoked, or a type that is rejected, counts from the next look on,
+whichever process did it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from streamd.errors import InvalidRequest, NotFound, StreamdError
+from streamd.model import ApprovalStatus
+from streamd.store.approvals import (
+    APPROVAL_FIELDS,
+    Approval,
+    Standing,
+    asked_again,
+    read_approval,
+    write_opens,
+)
+from streamd.store.engine import now_ms
+from streamd.store.keys import ApiKey, Keys
+from streamd.store.schema import api_keys, approvals, consumers, log_head
+
+__all__ = ["ApiKey", "Approval", "Consumer", "Introduction", "Peers", "Standing"]
+
+ASKED_LIMIT = 1000
+"""Document types remembered for one consumer; beyond it, those that were never decided on go first."""
+
+_PENDING, _APPROVED = ApprovalStatus.PENDING, ApprovalStatus.APPROVED
+_REJECTED, _UNSUBSCRIBED = ApprovalStatus.REJECTED, ApprovalStatus.UNSUBSCRIBED
+
+
+class Asked(Protocol):
+    """One document type that a consumer names in its handshake."""
+
+    @property
+    def doctype(self) -> str: ...
+    @property
+    def unsubscribe(self) -> bool: ...
+
+
+class Introduction(Protocol):
+    """What a consumer says of itself in its handshake."""
+
+    @property
+    def site(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def doctypes(self) -> Sequence[Asked]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A site that subscribes to us. `name` is what its key was made for; `consumer_name` is its own."""
+
+    name: str
+    consumer_site: str | None
+    consumer_name: str | None
+    version: str | None
+    registered_at: int
+    last_seen_at: int | None
+    acknowledged: int
+    acknowledged_log: str
+
+
+class Peers(Keys):
+    """The consumers of one site, their keys and approvals."""
+
+    # What a consumer may have
+
+    async def standing(self, api_key: str) -> Standing | None:
+        """What the holder of this key may have now, in one look; None if the key is not valid any more."""
+        query = (
+            select(
+                api_keys.c.consumer,
+                consumers.c.consumer_site,
+                func.coalesce(consumers.c.acknowledged, 0),
+                func.coalesce(consumers.c.acknowledged_log, ""),
+                *APPROVAL_FIELDS,
+            )
+            .select_from(
+                api_keys.outerjoin(
+                    consumers,
+                    and_(consumers.c.site == api_keys.c.site, consumers.c.name == api_keys.c.consumer),
+                ).outerjoin(
+                    approvals,
+                    and_(approvals.c.site == consumers.c.site, approvals.c.consumer == consumers.c.name),
+                )
+            )
+            .where(
+                api_keys.c.site == self._site, api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None)
+            )
+            .order_by(approvals.c.doctype)
+        )
+        async with self._state.read() as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            return None
+        given = tuple(read_approval(row[4:]) for row in rows if row[4] is not None)
+        return Standing(rows[0][0], rows[0][1], rows[0][2], rows[0][3], given)
+
+    async def intervals(self, consumer: str) -> dict[str, int]:
+        """Each approved type with the sequence after which its entries may be read."""
+        return {
+            row.doctype: row.from_sequence or 0
+            for row in await self.approvals(consumer)
+            if row.status == _APPROVED
+        }
+
+    async def opened(self, consumer: str) -> set[str]:
+        """The types that are approved, and those that these approvals open through links."""
+        rows = [row for row in await self.approvals(consumer) if row.status == _APPROVED]
+        return {row.doctype for row in rows}.union(*(row.opens for row in rows))
+
+    async def approved_doctypes(self) -> set[str]:
+        """The types that at least one consumer is approved for: these are worth logging."""
+        query = (
+            select(approvals.c.doctype)
+            .distinct()
+            .where(approvals.c.site == self._site, approvals.c.status == _APPROVED)
+        )
+        async with self._state.read() as connection:
+            return set((await connection.scalars(query)).all())
+
+    async def acknowledge(self, name: str, sequence: int, log: str) -> None:
+        """Remember that everything up to here is durable at the consumer. Writes only where that is news."""
+        c = consumers.c
+        mine = and_(c.site == self._site, c.name == name)
+        further = or_(c.acknowledged_log != log, c.acknowledged < sequence)
+        async with self._state.read() as connection:
+            if (await connection.execute(select(c.name).where(mine, further))).first() is None:
+                return
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(consumers)
+                .where(mine, further)
+                .values(acknowledged=sequence, acknowledged_log=log, last_seen_at=now_ms())
+            )
+
+    # Consumers
+
+    async def register(
+        self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]
+    ) -> list[Approval]:
+        """A handshake: bind the consumer's UUID to the name of its key, and record what it asks for.
+
+        `opens` maps the types that it names to those that their approval would open. Raises `InvalidRequest`
+        (`duplicate_site`) if the UUID is known under another name, or the name belongs to another UUID.
+        """
+        now = now_ms()
+        async with self._state.write() as connection:
+            await self._bind(connection, name, request, now)
+            known = {row.doctype: row for row in await self._approvals(connection, name)}
+            wanted = {asked.doctype: not asked.unsubscribe for asked in request.doctypes}
+            new = []
+            for doctype in sorted(wanted.keys() | known.keys()):
+                opened = tuple(sorted(opens.get(doctype, ())))
+                row = known.get(doctype)
+                if row is None:
+                    status = _PENDING if wanted[doctype] else _UNSUBSCRIBED
+                    new.append({"doctype": doctype, "status": status, "opens": write_opens(opened)})
+                    continue
+                values = asked_again(row, wanted.get(doctype, False), opened)
+                if values:
+                    asked = {"asked_at": now} if values.get("status") == _PENDING else {}
+                    await connection.execute(
+                        update(approvals).where(self._row(name, doctype)).values(**asked, **values)
+                    )
+            if new:
+                await connection.execute(
+                    insert(approvals),
+                    [{"site": self._site, "consumer": name, "asked_at": now, **row} for row in new],
+                )
+            if len(wanted.keys() | known.keys()) > ASKED_LIMIT:
+                await connection.execute(
+                    delete(approvals).where(
+                        approvals.c.site == self._site,
+                        approvals.c.consumer == name,
+                        approvals.c.status == _UNSUBSCRIBED,
+                        approvals.c.decided_at.is_(None),
+                    )
+                )
+            return await self._approvals(connection, name)
+
+    async def _bind(self, connection: AsyncConnection, name: str, request: Introduction, now: int) -> None:
+        c = consumers.c
+        other = await connection.scalar(
+            select(c.name).where(c.site == self._site, c.consumer_site == request.site, c.name != name)
+        )
+        if other is not None:
+            raise InvalidRequest(
+                f"the site {request.site} is registered here under another name already",
+                hint="a cloned site needs an identity of its own: `streamd init --new-identity`; a site that "
+                "got a new name has to be removed at the producer first: `streamd consumers remove`",
+                status=409,
+                code="duplicate_site",
+            )
+        bound = (
+            await connection.execute(select(c.consumer_site).where(c.site == self._site, c.name == name))
+        ).first()
+        said = {
+            "consumer_site": request.site,
+            "consumer_name": request.name,
+            "version": request.version,
+            "last_seen_at": now,
+        }
+        if bound is None:
+            await connection.execute(
+                insert(consumers).values(
+                    site=self._site, name=name, registered_at=now, acknowledged=0, acknowledged_log="", **said
+                )
+            )
+        elif bound.consumer_site not in (None, request.site):
+            raise InvalidRequest(
+                f"this key was made for {name}, and {name} is another site ({bound.consumer_site})",
+                hint="each site needs a key of its own: `streamd keys create --for NAME` at the producer; if the "
+                f"site was set up anew, run `streamd consumers remove {name}` there first",
+                status=409,
+                code="duplicate_site",
+            )
+        else:
+            await connection.execute(
+                update(consumers).where(c.site == self._site, c.name == name).values(**said)
+            )
+
+    async def consumers(self) -> list[Consumer]:
+        """Every consumer that has shaken hands, by name."""
+        c = consumers.c
+        query = (
+            select(*(column for column in c if column.name != "site"))
+            .where(c.site == self._site)
+            .order_by(c.name)
+        )
+        async with self._state.read() as connection:
+            return [Consumer(*row) for row in await connection.execute(query)]
+
+    async def approvals(self, consumer: str | None = None) -> list[Approval]:
+        """What was asked for and decided: by one consumer, or by all."""
+        async with self._state.read() as connection:
+            return await self._approvals(connection, consumer)
+
+    async def _approvals(self, connection: AsyncConnection, consumer: str | None) -> list[Approval]:
+        query = select(*APPROVAL_FIELDS).where(approvals.c.site == self._site)
+        if consumer is not None:
+            query = query.where(approvals.c.consumer == consumer)
+        found = await connection.execute(query.order_by(approvals.c.consumer, approvals.c.doctype))
+        return [read_approval(row) for row in found]
+
+    # Decisions
+
+    async def approve(
+        self, consumer: str, doctypes: Collection[str] | None, *, offers: Collection[str]
+    ) -> list[Approval]:
+        """Approve these types, or all that are Pending; returns what is newly approved.
+
+        Each begins at the log's present end; one that is Approved already is left as it is. Raises
+        `NotFound`, and `StreamdError` for a type that is not offered, or was unsubscribed.
+        """
+        async with self._state.write() as connection:
+            rows = await self._chosen(connection, consumer, doctypes)
+            offered = [row for row in rows if row.doctype in offers]
+            refused = [row.doctype for row in rows if row.doctype not in offers]
+            if refused and (doctypes or not offered):
+                raise StreamdError(
+                    f"this site does not offer {', '.join(refused)}",
+                    hint="declare the type, and name it in `offers` of [site]; or reject it: "
+                    f"`streamd consumers reject {consumer} {refused[0]}`",
+                )
+            for row in offered:
+                if row.status == _UNSUBSCRIBED:
+                    raise StreamdError(
+                        f"{consumer} has unsubscribed from {row.doctype}",
+                        hint="it becomes Pending as soon as the consumer names it again in its configuration",
+                    )
+            head = (
+                await connection.execute(
+                    select(log_head.c.log, log_head.c.sequence).where(log_head.c.site == self._site)
+                )
+            ).first()
+            return await self._decide(
+                connection,
+                consumer,
+                [row for row in offered if row.status != _APPROVED],
+                status=_APPROVED,
+                log=head.log if head else None,
+                from_sequence=head.sequence if head else 0,
+            )
+
+    async def reject(self, consumer: str, doctypes: Collection[str] | None) -> list[Approval]:
+        """Reject these types (approved ones too), or all that are Pending; returns what is newly rejected."""
+        async with self._state.write() as connection:
+            rows = await self._chosen(connection, consumer, doctypes)
+            return await self._decide(
+                connection, consumer, [row for row in rows if row.status != _REJECTED], status=_REJECTED
+            )
+
+    async def remove(self, consumer: str) -> None:
+        """Forget a consumer: its keys are revoked, and what was approved is gone. Raises `NotFound`."""
+        async with self._state.write() as connection:
+            gone = await connection.execute(
+                delete(consumers).where(consumers.c.site == self._site, consumers.c.name == consumer)
+            )
+            await connection.execute(
+                delete(approvals).where(approvals.c.site == self._site, approvals.c.consumer == consumer)
+            )
+            revoked = await connection.execute(
+                update(api_keys)
+                .where(
+                    api_keys.c.site == self._site,
+                    api_keys.c.consumer == consumer,
+                    api_keys.c.revoked_at.is_(None),
+                )
+                .values(revoked_at=now_ms())
+            )
+            if not gone.rowcount and not revoked.rowcount:
+                raise NotFound(f"there is no consumer {consumer}", hint="see `streamd consumers list`")
+
+    async def _chosen(
+        self, connection: AsyncConnection, consumer: str, doctypes: Collection[str] | None
+    ) -> list[Approval]:
+        """The rows that a decision is about: those named, or all Pending ones."""
+        c = consumers.c
+        if (
+            await connection.execute(select(c.name).where(c.site == self._site, c.name == consumer))
+        ).first() is None:
+            raise NotFound(
+                f"there is no consumer {consumer}",
+                hint="it appears when its daemon has started with a key from here: `streamd consumers list`",
+            )
+        known = {row.doctype: row for row in await self._approvals(connection, consumer)}
+        if not doctypes:
+            pending = [row for row in known.values() if row.status == _PENDING]
+            if not pending:
+                raise NotFound(
+                    f"nothing of {consumer} is Pending",
+                    hint="name the document types: see `streamd consumers list`",
+                )
+            return pending
+        for doctype in doctypes:
+            if doctype not in known:
+                raise NotFound(
+                    f"{consumer} has not asked for {doctype}",
+                    hint=f"it asked for {', '.join(known) or 'nothing'}; types are compared exactly",
+                )
+        return [known[doctype] for doctype in sorted(set(doctypes))]
+
+    async def _decide(
+        self, connection: AsyncConnection, consumer: str, rows: Sequence[Approval], **values: Any
+    ) -> list[Approval]:
+        for row in rows:
+            await connection.execute(
+                update(approvals)
+                .where(self._row(consumer, row.doctype))
+                .values(decided_at=now_ms(), **values)
+            )
+        changed = {row.doctype for row in rows}
+        return [row for row in await self._approvals(connection, consumer) if row.doctype in changed]
+
+    def _row(self, consumer: str, doctype: str) -> Any:
+        return and_(
+            approvals.c.site == self._site, approvals.c.consumer == consumer, approvals.c.doctype == doctype
+        )
