@@ -44,7 +44,7 @@ soak: $(READY)
 	@$(PYTEST) -m soak --timeout=3600
 
 bench: $(READY)
-	@$(BIN)/python bench/bench.py
+	@$(BIN)/python -m bench.bench
 
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix --select I .
