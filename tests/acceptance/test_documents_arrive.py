@@ -86,6 +86,25 @@ def test_every_change_of_an_invoice_and_its_lines_arrives(pair: Pair) -> None:
     nothing_synced_twice(pair.store)
 
 
+def test_a_line_that_is_moved_to_a_new_invoice_arrives_there(pair: Pair) -> None:
+    pair.start()
+    add_invoice(pair.hq, 1001)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    with pair.hq.write() as connection:
+        connection.execute(f"{INVOICE} (1003, 2, '2026-01-01', 0.99)")
+        connection.execute(
+            "UPDATE InvoiceLine SET InvoiceId = 1003 WHERE InvoiceLineId = ?", (line_id(1001, 2),)
+        )
+    pair.world.equal(pair.hq, pair.store, NEW)
+    with pair.hq.write() as connection:  # and back, and the new invoice is gone again
+        connection.execute("UPDATE InvoiceLine SET InvoiceId = 1001 WHERE InvoiceId = 1003")
+        connection.execute("DELETE FROM Invoice WHERE InvoiceId = 1003")
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.eventually(
+        lambda: pair.store.value("SELECT count(*) FROM streamd_parked") == 0, "nothing is parked any more"
+    )
+
+
 def test_an_invoice_that_was_there_before_arrives_whole_with_its_first_change(pair: Pair) -> None:
     pair.start()
     pair.hq.execute("UPDATE Invoice SET BillingCity = 'Ulm' WHERE InvoiceId = 98")
