@@ -81,7 +81,7 @@ def make(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The shop's own connection: foreign keys on, and commits that do not wait for the disk, as usual with WAL.
+    """The shop's own connection: foreign keys on, and commits that do not wait for the disk, as WAL allows.
 
     With `synchronous = FULL` each commit would wait for the disk, and what a trigger costs would hardly show.
     """
