@@ -56,15 +56,17 @@ clean:
 
 $(READY): pyproject.toml
 	@python='$(PYTHON)'; \
-	for each in python3.13 python3.12 python3.11 python3.14 python3 python; do \
-		[ -z "$$python" ] || break; \
-		if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$each; fi; \
+	for each in $${python:-python3.13 python3.12 python3.11 python3.14 python3 python}; do \
+		python=; \
+		if $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$each; break; fi; \
 	done; \
-	[ -n "$$python" ] || { echo 'streamd needs Python 3.11 or newer, and none was found in PATH (python3.13, python3.12, …, python3).'; \
+	[ -n "$$python" ] || { \
+		echo 'streamd needs Python 3.11 or newer: none of $(or $(PYTHON),python3.13, python3.12, python3.11, python3) is that.'; \
 		echo 'Install one, or name it: make PYTHON=/path/to/python3'; exit 1; }; \
 	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
 		echo "Setting up $(VENV) with $$($$python --version). The first time takes about a minute."; \
-		$$python -m venv --clear $(VENV) || { echo "$$python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; \
-	fi
-	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $@
+		said=$$($$python -m venv --clear $(VENV) 2>&1) || { echo "$$said"; \
+			echo "$$python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"; exit 1; }; \
+	fi; \
+	said=$$($(BIN)/python -m pip install --editable '.[dev]' 2>&1) || { echo "$$said"; exit 1; }; \
+	touch $@
