@@ -161,8 +161,7 @@ class DocumentType:
 
     def has_dynamic_links(self) -> bool:
         return any(
-            link.doctype is None
-            for link in (*self.links, *(link for child in self.children for link in child.links))
+            link.doctype is None for link in (*self.links, *(link for child in self.children for link in child.links))
         )
 
 
@@ -405,6 +404,7 @@ class QueuedEvent:
     waits_for: tuple[str, str] | None = None
     request: str = ""
     parked_at: int = 0
+    tried_at: int = 0
 
 
 class ApprovalStatus(StrEnum):

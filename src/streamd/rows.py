@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streamd.model import Catalogue, ChildTable, DocumentType, Link, Name, Row, Scalar
+from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Name, Row, Scalar
 
 
 def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
@@ -69,9 +69,7 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
         key_reader = _reader(doctype.key)
         found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
         for child in doctype.children:
-            binding = Binding(
-                doctype, child, _reader(child.parent_key), _reader(child.key), _condition(child.where)
-            )
+            binding = Binding(doctype, child, _reader(child.parent_key), _reader(child.key), _condition(child.where))
             found.setdefault(child.table, []).append(binding)
     return found
 
@@ -80,7 +78,7 @@ def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
     fields = [f"c{index}" for index in range(len(columns))]
     shape = msgspec.defstruct(
         "Key",
-        [(field, Scalar | None, None) for field in fields],  # type: ignore[list-item]  # a field with a default
+        [(field, Scalar | None, None) for field in fields],
         rename=dict(zip(fields, columns, strict=True)),
     )
     decode = msgspec.json.Decoder(shape).decode
@@ -111,3 +109,25 @@ def _condition(where: Sequence[tuple[str, Scalar]]) -> Callable[[bytes], bool]:
 
 def _always(_row: bytes) -> bool:
     return True
+
+
+def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
+    """What `Binding.name_of` or `row_key_of` reads; None where the row is missing or cannot be read."""
+    try:
+        return None if row is None else reader(row)
+    except msgspec.DecodeError:
+        return None
+
+
+def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
+    """The documents (type, name) that local changes touch, under their old and new names."""
+    found = set()
+    for change in changes:
+        if change.origin:
+            continue
+        for binding in bound.get(change.table, ()):
+            for row in (change.before, change.after):
+                name = read_name(binding.name_of, row)
+                if name is not None:
+                    found.add((binding.doctype.name, name))
+    return found

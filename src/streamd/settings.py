@@ -313,7 +313,9 @@ def _from_file(path: Path | None, where: str) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(Problem(where, f"cannot be read: {error}", "mend the path or its permissions")) from error
+        raise ConfigurationError(
+            Problem(where, f"cannot be read: {error}", "mend the path or its permissions")
+        ) from error
 
 
 def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -328,7 +330,9 @@ def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
             section["database"] = _absolute_database(section["database"], folder)
     files = [(part(raw, "server"), ("certificate", "certificate_key"))]
     producers = part(raw, "producers") or {}
-    files += [(part(producers, name), ("api_key_file", "api_secret_file", "certificate_authority")) for name in producers]
+    files += [
+        (part(producers, name), ("api_key_file", "api_secret_file", "certificate_authority")) for name in producers
+    ]
     for section, keys in files:
         for key in keys:
             if section is not None and isinstance(section.get(key), str):
@@ -358,7 +362,11 @@ def _database_problems(settings: Settings) -> list[Problem]:
             problems.append(Problem(where, str(error), ""))
     if not problems and settings.site.database == settings.state.database:
         problems.append(
-            Problem("state.database", "is the site's own database", "name another file: it must outlive no restore of the site")
+            Problem(
+                "state.database",
+                "is the site's own database",
+                "name another file: it must outlive no restore of the site",
+            )
         )
     return problems
 
@@ -371,7 +379,9 @@ def _producer_problems(settings: Settings) -> list[Problem]:
             same_name = producer.use_same_name if entry.use_same_name is None else entry.use_same_name
             if same_name is None:
                 problems.append(
-                    Problem(where, "use_same_name is not said", f"set use_same_name = true in [producers.{name}], or here")
+                    Problem(
+                        where, "use_same_name is not said", f"set use_same_name = true in [producers.{name}], or here"
+                    )
                 )
             elif not same_name:
                 problems.append(
@@ -379,7 +389,11 @@ def _producer_problems(settings: Settings) -> list[Problem]:
                 )
             if entry.doctype not in settings.doctypes and not entry.unsubscribe:
                 problems.append(
-                    Problem(where, "is no document type of this site", f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here")
+                    Problem(
+                        where,
+                        "is no document type of this site",
+                        f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here",
+                    )
                 )
     routes: dict[str, str] = {}
     for name, producer in settings.producers.items():

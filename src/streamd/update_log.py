@@ -65,7 +65,15 @@ class UpdateLog:
     async def begin(self) -> Head:
         """Begin a new log: what was in the old one can no longer be trusted to be in the site."""
         log = str(uuid.uuid4())
-        values = {"log": log, "batch": 0, "digest": "", "sequence": 0, "nonce": "", "trimmed_to": 0, "trimmed_nonce": ""}
+        values = {
+            "log": log,
+            "batch": 0,
+            "digest": "",
+            "sequence": 0,
+            "nonce": "",
+            "trimmed_to": 0,
+            "trimmed_nonce": "",
+        }
         async with self._state.write() as connection:
             await connection.execute(delete(log_head).where(log_head.c.site == self._state.site))
             await connection.execute(delete(update_log).where(update_log.c.site == self._state.site))
@@ -304,9 +312,7 @@ class UpdateLog:
                 update_log.c.sequence <= limit_sequence,
             )
             # Only a prefix may go: stop before the first entry that has to stay.
-            kept = (
-                await connection.execute(select(func.min(update_log.c.sequence)).where(mine, ~removable))
-            ).scalar()
+            kept = (await connection.execute(select(func.min(update_log.c.sequence)).where(mine, ~removable))).scalar()
             upto = min((kept or head.sequence + 1) - 1, head.trimmed_to + TRIM_AT_ONCE)
             last = (
                 await connection.execute(

@@ -33,7 +33,9 @@ HEX = "$hex"
 Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
 SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 CursorText = Annotated[str, Field(max_length=200)]
-NameParts = Annotated[list[StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)]
+NameParts = Annotated[
+    list[StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)
+]
 
 
 class Message(BaseModel):

@@ -8,7 +8,7 @@ them stays an event of its own. An event stands where its last change stood.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding
+from streamd.rows import Binding, read_name
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MARK = msgspec.json.Decoder(Mark)
@@ -120,7 +120,7 @@ class _Former:
                 continue
             for binding in self._bound.get(change.table, ()):
                 if binding.child is None:
-                    old, new = _read(binding.name_of, change.before), _read(binding.name_of, change.after)
+                    old, new = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
                     if old is not None and new is not None and old != new:
                         found.add((binding.doctype.name, old, new))
         return found
@@ -160,7 +160,11 @@ class _Former:
             found = self._document(doctype, new, change, clock)
             found.operation = Operation.CREATE
         elif change.op == ChangeOp.UPDATE and old is not None and new is not None:
-            found = self._renamed(doctype, old, new, change, clock) if old != new else self._document(doctype, old, change, clock)
+            found = (
+                self._renamed(doctype, old, new, change, clock)
+                if old != new
+                else self._document(doctype, old, change, clock)
+            )
             if not found.parent_touched:
                 found.before = change.before
         elif old is not None:
@@ -206,7 +210,9 @@ class _Former:
         moved = old != new and (doctype.name, old, new) not in self._renames
         if moved or old is None or new is None:
             if old is not None and before is not None:
-                self._row(self._document(doctype, old, change, clock), fieldname, binding.row_key_of(before), before, None)
+                self._row(
+                    self._document(doctype, old, change, clock), fieldname, binding.row_key_of(before), before, None
+                )
             if new is not None and after is not None:
                 target = self._document(doctype, new, change, clock)
                 target.adds = True
@@ -222,9 +228,7 @@ class _Former:
             self._row(found, fieldname, old_key, before, None)
             self._row(found, fieldname, new_key, None, after)
 
-    def _row(
-        self, found: _Open, fieldname: str, key: Name | None, before: bytes | None, after: bytes | None
-    ) -> None:
+    def _row(self, found: _Open, fieldname: str, key: Name | None, before: bytes | None, after: bytes | None) -> None:
         if key is None:
             raise msgspec.DecodeError("a child row without a name (its key is NULL)")
         rows = found.children.setdefault(fieldname, {})
@@ -386,24 +390,3 @@ def _difference(found: _Open) -> tuple[bytes | None, list[str]]:
 def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:
     nothing = msgspec.Raw(b"")
     return [column for column, value in after.items() if bytes(before.get(column, nothing)) != bytes(value)]
-
-
-def _read(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
-    try:
-        return None if row is None else reader(row)
-    except msgspec.DecodeError:
-        return None
-
-
-def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
-    """The documents (type, name) that local changes touch, under their old and new names."""
-    found = set()
-    for change in changes:
-        if change.origin:
-            continue
-        for binding in bound.get(change.table, ()):
-            for row in (change.before, change.after):
-                name = _read(binding.name_of, row)
-                if name is not None:
-                    found.add((binding.doctype.name, name))
-    return found

@@ -15,12 +15,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import structlog
 
 from streamd import clock as hlc
-from streamd.capture.forming import Edit, Formed, form, names_touched
+from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import SiteError
 from streamd.faults import crash_point
 from streamd.model import Catalogue, Change, Claim, Name, Operation, Record
-from streamd.rows import bindings
+from streamd.rows import bindings, names_touched
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
@@ -69,9 +69,7 @@ class Capture:
                 self._claim = claim
                 return ""
             if claim.batch == head.batch + 1:
-                changes = await self._database.read_changes(
-                    claim.previous_change, claim.last_change, self._batch + 1
-                )
+                changes = await self._database.read_changes(claim.previous_change, claim.last_change, self._batch + 1)
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock)
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
@@ -171,9 +169,7 @@ class Capture:
         )
 
 
-async def _records(
-    transaction: Transaction, documents: Iterable[tuple[str, Name]]
-) -> dict[tuple[str, Name], Record]:
+async def _records(transaction: Transaction, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
     by_type: dict[str, list[Name]] = {}
     for doctype, name in documents:
         by_type.setdefault(doctype, []).append(name)

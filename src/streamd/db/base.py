@@ -98,6 +98,10 @@ class Reader(ABC):
         """(log, sequence, nonce) up to which the producer (a site's UUID) was applied."""
 
     @abstractmethod
+    async def queued_documents(self) -> set[tuple[str, Name]]:
+        """The documents (doctype, name) that have parked or held events."""
+
+    @abstractmethod
     async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
         """Parked and held events in the order in which they came, without limits."""
 

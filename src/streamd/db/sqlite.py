@@ -12,8 +12,8 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,10 @@ class SqliteSite(SiteDatabase):
         await self.run_script(
             [
                 f"UPDATE streamd_site SET site = '{site}'",
-                *(f"DELETE FROM {table}" for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked")),
+                *(
+                    f"DELETE FROM {table}"
+                    for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked")
+                ),
             ]
         )
         return site
@@ -124,7 +127,7 @@ class SqliteSite(SiteDatabase):
         rows = await self._fetch(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd\\_%' ESCAPE '\\'"
         )
-        return {name: text for name, text in rows}
+        return dict(rows)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         return sql.triggers(catalogue, tables)
@@ -222,7 +225,7 @@ class SqliteSite(SiteDatabase):
     async def _writing(self) -> AsyncIterator[aiosqlite.Connection]:
         """The writing connection, in a transaction of its own that commits at the end."""
         async with self._write_lock:
-            with _plain_errors(self.path):
+            with PlainErrors(self.path):
                 if self._writer is None:
                     self._require_file()
                     self._writer = await self._engine.connect()
@@ -230,17 +233,17 @@ class SqliteSite(SiteDatabase):
                 await driver.execute("BEGIN IMMEDIATE")
                 try:
                     yield driver
-                    await driver.execute("COMMIT")
+                    await _to_its_end(driver.execute("COMMIT"))
                 except BaseException:
                     # Also when cancelled: the connection must not keep the lock.
                     if driver.in_transaction:
-                        await asyncio.shield(driver.execute("ROLLBACK"))
+                        await _to_its_end(driver.execute("ROLLBACK"))
                     raise
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         self._require_file()
-        with _plain_errors(self.path):
+        with PlainErrors(self.path):
             async with self._engine.connect() as connection:
                 yield connection
 
@@ -251,7 +254,19 @@ class SqliteSite(SiteDatabase):
 
     def _require_file(self) -> None:
         if not self.path.is_file():
-            raise SiteError(f"there is no database {self.path}", hint="mend site.database, or create the database first")
+            raise SiteError(
+                f"there is no database {self.path}", hint="mend site.database, or create the database first"
+            )
+
+
+async def _to_its_end(work: Awaitable[object]) -> None:
+    """Await something that must not be left half done, also when we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _where(columns: Sequence[str]) -> str:
@@ -273,11 +288,7 @@ async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
     return driver
 
 
-def _plain_errors(path: Path) -> AbstractAsyncContextManager[None] | Any:
-    return _PlainErrors(path)
-
-
-class _PlainErrors:
+class PlainErrors:
     """Says in plain words what SQLite raises. A class, because it has to work around `yield`s cheaply."""
 
     def __init__(self, path: Path) -> None:
@@ -292,11 +303,11 @@ class _PlainErrors:
             return
         words = str(error)
         if "locked" in words or "busy" in words:
-            raise SiteBusy(f"{self._path} is busy: {words}", hint="another program holds it; it is tried again") from error
-        if "no such table: streamd_" in words:
-            raise NotInstalled(
-                f"{self._path} has none of streamd's tables", hint="run `streamd install`"
+            raise SiteBusy(
+                f"{self._path} is busy: {words}", hint="another program holds it; it is tried again"
             ) from error
+        if "no such table: streamd_" in words:
+            raise NotInstalled(f"{self._path} has none of streamd's tables", hint="run `streamd install`") from error
         if isinstance(error, sqlite3.IntegrityError):
             raise RowRefused(words) from error
         raise SiteError(f"{self._path}: {words}") from error

@@ -76,7 +76,9 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
     uniques += [
         tuple(index["column_names"])
         for index in inspector.get_indexes(name)
-        if index["unique"] and None not in index["column_names"] and not index.get("dialect_options", {}).get("sqlite_where")
+        if index["unique"]
+        and None not in index["column_names"]
+        and not index.get("dialect_options", {}).get("sqlite_where")
     ]
     foreign_keys = []
     for key in inspector.get_foreign_keys(name):

@@ -32,7 +32,7 @@ AT_ONCE = 400
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
 _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
 _QUEUE = (
-    "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, parked_at"
+    "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
 )
 _EVENT = msgspec.json.Decoder(Event)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
@@ -66,9 +66,7 @@ class SqliteReader(Reader):
                     await self._read_children(child, some, found)
         return found
 
-    async def _read_children(
-        self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]
-    ) -> None:
+    async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
         where, values = _named("t", child.parent_key, names)
         conditions = "".join(f" AND t.{sql.quote(column)} IS ?" for column, _ in child.where)
         parent = ", ".join(f"t.{sql.quote(column)}" for column in child.parent_key)
@@ -95,7 +93,8 @@ class SqliteReader(Reader):
 
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         keys = ", ".join(sql.quote(column) for column in doctype.key)
-        where, values = "", list(after or ())
+        where = ""
+        values: list[Any] = list(after or ())
         if after is not None:
             where = f"WHERE ({keys}) > ({', '.join('?' * len(doctype.key))})"
         rows = await self._fetch(
@@ -133,13 +132,16 @@ class SqliteReader(Reader):
         return Claim(*rows[0]) if rows else None
 
     async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
-        rows = await self._fetch(
-            "SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,)
-        )
+        rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
         return tuple(rows[0]) if rows else None
 
+    async def queued_documents(self) -> set[tuple[str, Name]]:
+        rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked")
+        return {(doctype, name_from_text(name)) for doctype, name in rows}
+
     async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
-        where, values = "1", []
+        where = "1"
+        values: list[Any] = []
         if doctype is not None:
             where, values = where + " AND doctype = ?", [*values, doctype]
         if name is not None:
@@ -258,7 +260,7 @@ class SqliteTransaction(SqliteReader, Transaction):
         )
 
     async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
-        marks = ", ".join("?" * 14)
+        marks = ", ".join("?" * 15)
         await self._driver.executemany(
             f"INSERT INTO streamd_parked (sequence, doctype, name, {_QUEUE}) VALUES ({marks})",
             [
@@ -279,7 +281,7 @@ class SqliteTransaction(SqliteReader, Transaction):
     async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
         await self._driver.executemany(
             "UPDATE streamd_parked SET state = ?, error = ?, attempts = ?, retry_at = ?, waits_doctype = ?, "
-            "waits_name = ?, request = ? WHERE id = ?",
+            "waits_name = ?, request = ?, tried_at = ? WHERE id = ?",
             [(*_queue_values(queued), queued.id) for queued in events],
         )
 
@@ -289,14 +291,34 @@ class SqliteTransaction(SqliteReader, Transaction):
 
 def _queue_values(queued: QueuedEvent) -> tuple[Any, ...]:
     doctype, name = queued.waits_for or (None, None)
-    return queued.state, queued.error, queued.attempts, queued.retry_at, doctype, name, queued.request
+    return (
+        queued.state,
+        queued.error,
+        queued.attempts,
+        queued.retry_at,
+        doctype,
+        name,
+        queued.request,
+        queued.tried_at,
+    )
 
 
 def _queued(row: Sequence[Any]) -> QueuedEvent:
-    number, producer, log, event, state, error, attempts, retry_at, doctype, name, request, parked_at = row
+    number, producer, log, event, state, error, attempts, retry_at, doctype, name, request, tried_at, parked_at = row
     waits_for = (doctype, name) if doctype is not None else None
     return QueuedEvent(
-        number, producer, log, _EVENT.decode(event), state, error, attempts, retry_at, waits_for, request, parked_at
+        number,
+        producer,
+        log,
+        _EVENT.decode(event),
+        state,
+        error,
+        attempts,
+        retry_at,
+        waits_for,
+        request,
+        parked_at,
+        tried_at,
     )
 
 

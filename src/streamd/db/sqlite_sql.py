@@ -39,7 +39,8 @@ TABLES = {
         id INTEGER PRIMARY KEY AUTOINCREMENT, producer TEXT NOT NULL, log TEXT NOT NULL,
         sequence INTEGER NOT NULL, doctype TEXT NOT NULL, name TEXT NOT NULL, event TEXT NOT NULL,
         state TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, retry_at INTEGER NOT NULL,
-        waits_doctype TEXT, waits_name TEXT, request TEXT NOT NULL, parked_at INTEGER NOT NULL)""",
+        waits_doctype TEXT, waits_name TEXT, request TEXT NOT NULL, tried_at INTEGER NOT NULL,
+        parked_at INTEGER NOT NULL)""",
     "streamd_parked_document": """CREATE INDEX IF NOT EXISTS streamd_parked_document
         ON streamd_parked (doctype, name)""",
 }
@@ -86,7 +87,9 @@ def row_as_json(columns: Iterable[Column], alias: str) -> str:
 
 def name_key(values: Sequence[Scalar]) -> str:
     """A name as `streamd_origin` keeps it; the same text as `name_key_sql` makes."""
-    return "\x1f".join(("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values)
+    return "\x1f".join(
+        ("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values
+    )
 
 
 def name_key_sql(columns: Sequence[str], alias: str) -> str:
@@ -122,7 +125,11 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
     found = {}
     for table_name, users in bound.items():
         table = tables[table_name]
-        for op, event, old, new in (("I", "INSERT", False, True), ("U", "UPDATE", True, True), ("D", "DELETE", True, False)):
+        for op, event, old, new in (
+            ("I", "INSERT", False, True),
+            ("U", "UPDATE", True, True),
+            ("D", "DELETE", True, False),
+        ):
             alias = "NEW" if new else "OLD"
             marks = [_mark(doctype, child, alias) for doctype, child in users]
             mark = marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"

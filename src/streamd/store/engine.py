@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,6 +34,19 @@ class State:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+    def version(self) -> tuple[object, ...]:
+        """Changes whenever somebody, in whatever process, may have written here."""
+        database = self.engine.url.database or ""
+        found: list[object] = []
+        for path in (database, f"{database}-wal"):
+            try:
+                state = os.stat(path)
+            except FileNotFoundError:
+                found.append(None)
+            else:
+                found.append((state.st_mtime_ns, state.st_size))
+        return tuple(found)
 
     async def check_revision(self) -> None:
         """Raises `StateError` if the schema is not this release's."""

@@ -6,7 +6,7 @@ checkpoint confirms them: so a crash between the two databases leaves a question
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,13 +14,15 @@ from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.errors import NotFound
-from streamd.model import SyncEntry, SyncStatus
+from streamd.model import Name, Operation, SyncEntry, SyncStatus, name_text
 from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
 from streamd.store.schema import sync_batch, sync_log
 
 TRIM_AT_ONCE = 5_000
 """Entries removed in one transaction, at most, so that writers never wait long."""
+
+_WAITING = (SyncStatus.FAILED, SyncStatus.HELD)
 
 _FIELDS = (
     sync_log.c.update_type,
@@ -146,6 +148,36 @@ class SyncLog:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
     # Afterwards
+
+    async def resolve(self, doctype: str, events: Sequence[tuple[int, Name]], note: str) -> None:
+        """These events (sequence, name), which failed or were held, have been applied after all."""
+        async with self._state.write() as connection:
+            for sequence, name in events:
+                await connection.execute(
+                    update(sync_log)
+                    .where(
+                        sync_log.c.site == self._site,
+                        sync_log.c.doctype == doctype,
+                        sync_log.c.docname == name_text(name),
+                        sync_log.c.sequence == sequence,
+                        sync_log.c.status.in_(_WAITING),
+                    )
+                    .values(status=SyncStatus.SYNCED, error="", note=note)
+                )
+
+    async def resolve_all_but(self, waiting: Set[tuple[str, str, int]]) -> None:
+        """Failed or held events (doctype, name, sequence) that are not `waiting` were applied before we were stopped."""
+        c = sync_log.c
+        query = select(c.id, c.doctype, c.docname, c.sequence).where(
+            c.site == self._site, c.status.in_(_WAITING), c.update_type != Operation.GAP
+        )
+        async with self._state.write() as connection:
+            found = (await connection.execute(query)).all()
+            gone = [row.id for row in found if (row.doctype, row.docname, row.sequence) not in waiting]
+            for id in gone:
+                await connection.execute(
+                    update(sync_log).where(c.id == id).values(status=SyncStatus.SYNCED, error="", note="applied later")
+                )
 
     async def mark_discarded(self, id: int, note: str) -> None:
         """A person let go of the event of this failed entry."""

@@ -1,0 +1,328 @@
+"""Applies a page of events: plan, fetch, then write, one transaction per batch.
+
+A batch that the database refuses is split in halves until the refused event stands alone; that one is parked
+with its error, and everything else goes on. Rows, records, parked events and the checkpoint commit together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+
+import structlog
+
+from streamd.apply.batch import Kept, Replan, Segment, Source, Uncaptured, Unit, all_captured, queued, sort_out
+from streamd.apply.dependency import Ref, needed
+from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
+from streamd.apply.incoming import decode
+from streamd.apply.plan import Incoming
+from streamd.db.base import SiteDatabase, Transaction
+from streamd.errors import RowRefused, SiteBusy
+from streamd.faults import crash_point
+from streamd.model import (
+    Catalogue,
+    Cursor,
+    Document,
+    Event,
+    Name,
+    Operation,
+    QueueState,
+    Record,
+    SyncEntry,
+    SyncStatus,
+    name_text,
+)
+from streamd.rows import bindings
+from streamd.store.sync_log import SyncLog
+
+log = structlog.get_logger("streamd.apply")
+
+SMALLEST_BATCH, LARGEST_BATCH = 20, 500
+"""Events in one transaction."""
+
+LOCK_SECONDS = 0.04
+"""How long a write transaction should hold the site's lock; batches grow and shrink towards it."""
+
+TRIES = 20
+"""How often a batch is tried that meets changes which are not captured yet."""
+
+
+class Applier:
+    """Applies what producers send. One at a time: the site has one writer."""
+
+    def __init__(
+        self,
+        database: SiteDatabase,
+        sync_log: SyncLog,
+        catalogue: Catalogue,
+        *,
+        site: str,
+        drain: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._sync_log = sync_log
+        self.catalogue = catalogue
+        self._site = site
+        self._drain = drain
+        self._bound = bindings(catalogue)
+        self._batch = 100
+        # Batches of several producers, and the settling of their entries, take turns.
+        self._turn = asyncio.Lock()
+
+    async def recover(self) -> None:
+        """Settle sync log entries of batches that may or may not have been committed when we were stopped."""
+        async with self._turn:
+            await self._settle()
+
+    async def _settle(self) -> None:
+        for batch, producer, log_id, sequence in await self._sync_log.unconfirmed():
+            async with self._database.snapshot() as reader:
+                if sequence < 0:
+                    done = all(each.id != -sequence for each in await reader.queue())
+                else:
+                    checkpoint = await reader.checkpoint(producer)
+                    done = checkpoint is not None and checkpoint[0] == log_id and checkpoint[1] >= sequence
+            await (self._sync_log.confirm(batch) if done else self._sync_log.abandon(batch))
+        async with self._database.snapshot() as reader:
+            waiting = {
+                (each.event.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()
+            }
+        await self._sync_log.resolve_all_but(waiting)
+
+    async def apply(
+        self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
+    ) -> None:
+        """Apply a page, and set the checkpoint to its end.
+
+        Events of types that are not `wanted` are passed over. Raises `PeerError` if what is missing cannot be
+        fetched now, and `SiteBusy`; what was committed by then stays, with the checkpoint behind it.
+        """
+        todo = [
+            decode(event, source.site, end.log)
+            for event in events
+            if event.doctype in wanted and (event.origin is None or self._site not in event.origin.path)
+        ]
+        while todo:
+            chunk = todo[: self._cut(todo)]
+            todo = todo[len(chunk) :]
+            last = chunk[-1].event
+            position = Cursor(end.log, last.sequence, last.nonce) if todo else end
+            for _ in range(TRIES):
+                try:
+                    units = await self.prepare(source, chunk, fetcher)
+                    crash_point("apply.prepared")
+                    await self._attempt(source, units, position)
+                    break
+                except Replan:
+                    # Part of the chunk may be committed; what the checkpoint has passed is left out.
+                    chunk = await self._left(source, chunk)
+                    if not chunk:
+                        break
+            else:
+                raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
+        if not events or events[-1].sequence <= end.sequence:
+            await self._checkpoint(source, end)
+
+    def _cut(self, todo: Sequence[Incoming]) -> int:
+        """How many events to apply together: a batch, ending with a whole transaction if one ends within reach."""
+        if len(todo) <= self._batch:
+            return len(todo)
+        for size in range(self._batch, min(len(todo), LARGEST_BATCH) + 1):
+            if todo[size - 1].event.last_in_tx:
+                return size
+        return self._batch
+
+    async def _left(self, source: Source, chunk: Sequence[Incoming]) -> list[Incoming]:
+        async with self._database.snapshot() as reader:
+            checkpoint = await reader.checkpoint(source.site)
+        done = checkpoint[1] if checkpoint is not None and checkpoint[0] == chunk[0].log else 0
+        return [incoming for incoming in chunk if incoming.event.sequence > done]
+
+    async def _checkpoint(self, source: Source, end: Cursor) -> None:
+        async with self._database.snapshot() as reader:
+            if await reader.checkpoint(source.site) == (end.log, end.sequence, end.nonce):
+                return
+        async with self._database.transaction() as transaction:
+            await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
+
+    # Plan and fetch
+
+    async def prepare(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
+        """Find out what each event needs, and fetch what is missing. Raises `PeerError`."""
+        documents, records = await self._here(chunk)
+        made = {
+            (each.event.doctype, each.event.name)
+            for each in chunk
+            if each.event.operation == Operation.CREATE or each.event.renamed_from is not None
+        }
+        units = [Unit(incoming) for incoming in chunk]
+        links: dict[int, list[Ref]] = {}
+        for index, unit in enumerate(units):
+            event = unit.incoming.event
+            here = documents.get((event.doctype, event.renamed_from or event.name))
+            links[index] = needed(unit.incoming, self.catalogue, here)
+            unit.wants_whole = _wants_whole(unit.incoming, here, records, made)
+        wants = [
+            Want(ref, ((units[index].incoming.event.doctype, units[index].incoming.event.name),))
+            for index, refs in links.items()
+            for ref in refs
+        ]
+        missing = await absent(self._database, self.catalogue, wants)
+        missing_refs = {want.ref for want in missing}
+        whole = [
+            Want((unit.incoming.event.doctype, unit.incoming.event.name), ()) for unit in units if unit.wants_whole
+        ]
+        to_fetch = [*whole, *(want for want in missing if want.ref not in made)]
+        fetched = Fetched()
+        if to_fetch:
+            fetched = await fetch_missing(
+                to_fetch,
+                fetcher=fetcher,
+                database=self._database,
+                catalogue=self.catalogue,
+                producer_site=source.site,
+                coming=frozenset(made),
+                max_documents=source.max_documents,
+                max_depth=source.max_depth,
+            )
+        for index, unit in enumerate(units):
+            ref = (unit.incoming.event.doctype, unit.incoming.event.name)
+            wanted = [each for each in links[index] if each in missing_refs]
+            if unit.wants_whole and ref in fetched.documents:
+                unit.whole = fetched.documents[ref]
+                wanted += fetched.links[ref]
+            unit.before = [each for each in fetched.for_links(wanted) if (each.event.doctype, each.event.name) != ref]
+            unit.coming = [each for each in wanted if each in made and each not in fetched.documents]
+            unit.missing = [
+                each
+                for each in links[index]
+                if each in missing_refs and each not in made and each not in fetched.documents
+            ]
+        return units
+
+    async def _here(self, chunk: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
+        names: dict[str, list[Name]] = {}
+        for incoming in chunk:
+            if incoming.event.operation == Operation.UPDATE:
+                names.setdefault(incoming.event.doctype, []).append(incoming.event.renamed_from or incoming.event.name)
+        documents: dict[Ref, Document] = {}
+        records: dict[Ref, Record] = {}
+        if names:
+            async with self._database.snapshot() as reader:
+                for doctype, some in names.items():
+                    documents |= await Segment.documents(reader, self.catalogue[doctype], some)
+                    for name, record in (await reader.records(doctype, some)).items():
+                        records[(doctype, name)] = record
+        return documents, records
+
+    # Write
+
+    async def _attempt(self, source: Source, units: list[Unit], position: Cursor) -> None:
+        """Commit these units together, or in halves if the database refuses."""
+        try:
+            await self.commit(source, units, position)
+        except RowRefused as error:
+            if len(units) == 1:
+                log.warning(
+                    "event_parked",
+                    producer=source.name,
+                    doctype=units[0].incoming.event.doctype,
+                    name=units[0].incoming.event.name,
+                    error=error.message,
+                )
+                units[0].refused = error.message
+                await self.commit(source, units, position)
+                return
+            middle = len(units) // 2
+            event = units[middle - 1].incoming.event
+            await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
+            await self._attempt(source, units[middle:], position)
+
+    async def commit(
+        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int] = ()
+    ) -> list[SyncEntry]:
+        """One transaction: these units, the checkpoint if there is one, and events that leave the queue.
+
+        Returns the entries of events that left the queue: they stand in the sync log already, as failed.
+        Raises `RowRefused` if the database refuses any of it (then nothing is written), and `Replan`.
+        """
+        for _ in range(TRIES):
+            try:
+                async with self._turn:
+                    return await self._commit(source, units, position, dequeue)
+            except Uncaptured:
+                await self._drain()
+        raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
+
+    async def _commit(
+        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int]
+    ) -> list[SyncEntry]:
+        batch = uuid.uuid4().hex
+        log_id = units[0].incoming.log
+        begun = False
+        try:
+            async with self._database.transaction() as transaction:
+                started = time.perf_counter()
+                if self.catalogue.offers and not await all_captured(transaction, units, self._bound):
+                    raise Uncaptured("changes of these documents are not captured yet")
+                entries, kept = await self._write(transaction, source, units, healing=bool(dequeue))
+                await transaction.enqueue([queued(source, each) for each in kept])
+                if dequeue:
+                    await transaction.dequeue(dequeue)
+                if position is not None:
+                    await transaction.put_checkpoint(source.site, position.log, position.sequence, position.nonce)
+                confirming = position.sequence if position is not None else -min(dequeue, default=0)
+                again: list[SyncEntry] = []
+                if dequeue:
+                    theirs = {(unit.incoming.event.sequence, name_text(unit.incoming.event.name)) for unit in units}
+                    again = [entry for entry in entries if (entry.sequence, entry.docname) in theirs]
+                    entries = [entry for entry in entries if (entry.sequence, entry.docname) not in theirs]
+                begun = True
+                await self._sync_log.begin(batch, source.site, log_id, confirming, entries)
+                crash_point("apply.before_commit")
+                held_for = time.perf_counter() - started
+        except RowRefused:
+            # Certainly not committed. After anything else the checkpoint tells (`recover`).
+            if begun:
+                await self._sync_log.abandon(batch)
+            raise
+        crash_point("apply.committed")
+        await self._sync_log.confirm(batch)
+        crash_point("apply.confirmed")
+        self._adapt(len(units), held_for)
+        return again
+
+    def _adapt(self, size: int, held_for: float) -> None:
+        if held_for > LOCK_SECONDS:
+            self._batch = max(SMALLEST_BATCH, min(self._batch, size) * 3 // 4)
+        elif size >= self._batch and held_for < LOCK_SECONDS * 0.7:
+            self._batch = min(LARGEST_BATCH, self._batch * 5 // 4 + 1)
+
+    async def _write(
+        self, transaction: Transaction, source: Source, units: Sequence[Unit], *, healing: bool
+    ) -> tuple[list[SyncEntry], list[Kept]]:
+        waiting = set() if healing else await transaction.queued_documents()
+        todo, kept = await sort_out(transaction, units, waiting, self.catalogue)
+        entries: list[SyncEntry] = []
+        segment = Segment(self._database, transaction, self.catalogue, source.name, entries)
+        for unit in todo:
+            for before in unit.before:
+                await segment.add(before, unit)
+            await segment.add(unit.incoming, unit)
+        await segment.flush()
+        kept += segment.kept
+        if healing and kept:
+            raise RowRefused(kept[0].error)
+        for each in kept:
+            status = SyncStatus.FAILED if each.state == QueueState.PARKED else SyncStatus.HELD
+            entries.append(each.unit.incoming_entry(source.name, status, error=each.error))
+        return entries, kept
+
+
+def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], made: set[Ref]) -> bool:
+    """Whether the event changes a document that was never here."""
+    event = incoming.event
+    ref = (event.doctype, event.renamed_from or event.name)
+    return event.operation == Operation.UPDATE and here is None and ref not in records and ref not in made

@@ -1,0 +1,69 @@
+"""What an event needs before it can be applied: the documents that it links to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from streamd.apply.plan import Incoming
+from streamd.model import Catalogue, Difference, Document, DocumentType, Link, Name, Operation, Row
+from streamd.rows import document_links, linked, split
+
+Ref = tuple[str, Name]
+"""A document: its type and its name."""
+
+
+def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> list[Ref]:
+    """The documents that the event's links name, each once, in order; only types that are declared here.
+
+    A link of several columns may change in part: then the rest is taken from the document that is `here`.
+    """
+    doctype = catalogue.get(incoming.event.doctype)
+    if doctype is None:
+        return []
+    found: Iterable[Ref] = ()
+    if incoming.event.operation == Operation.CREATE and isinstance(incoming.data, dict):
+        found = document_links(doctype, *split(doctype, incoming.data))
+    elif isinstance(incoming.data, Difference):
+        found = _changed_links(doctype, incoming.data, here)
+    itself = (incoming.event.doctype, incoming.event.name)
+    return [ref for ref in dict.fromkeys(found) if ref[0] in catalogue and ref != itself]
+
+
+def _changed_links(doctype: DocumentType, difference: Difference, here: Document | None) -> Iterator[Ref]:
+    yield from _of_row(doctype.links, difference.changed, here.fields if here else {})
+    for child in doctype.children:
+        for row in difference.added.get(child.field, []):
+            yield from _of_row(child.links, row, {})
+        rows = {
+            tuple(row.get(column) for column in child.key): row
+            for row in (here.children.get(child.field, []) if here else [])
+        }
+        for row in difference.row_changed.get(child.field, []):
+            yield from _of_row(child.links, row, rows.get(tuple(row.get(column) for column in child.key), {}))
+
+
+def _of_row(links: Iterable[Link], changed: Row, here: Mapping[str, object]) -> Iterator[Ref]:
+    for link in links:
+        columns = (*link.columns, *((link.type_column,) if link.type_column else ()))
+        if any(column in changed for column in columns):
+            for target, name, _ in linked((link,), {**here, **changed}):
+                yield target, name
+
+
+def in_order(wanted: Iterable[Ref], links: Mapping[Ref, list[Ref]]) -> list[Ref]:
+    """The wanted documents and all that they need in turn, each after what it needs; cycles are cut anywhere.
+
+    `links` has an entry for each document that can be put here.
+    """
+    order: dict[Ref, None] = {}
+    entered: set[Ref] = set()
+    stack: list[tuple[Ref, bool]] = [(ref, False) for ref in reversed(list(wanted))]
+    while stack:
+        ref, done = stack.pop()
+        if done:
+            order[ref] = None
+        elif ref in links and ref not in entered:
+            entered.add(ref)
+            stack.append((ref, True))
+            stack += [(target, False) for target in reversed(links[ref])]
+    return list(order)

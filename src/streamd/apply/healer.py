@@ -1,0 +1,199 @@
+"""Events that failed, or wait behind one that did: tried again until they fit, or a person discards them.
+
+A queue is tried as its net effect first: what mends a failed event usually arrives later from its source. Only
+if that fails it is tried event by event.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from streamd.apply.applier import Applier
+from streamd.apply.batch import Source, Unit
+from streamd.apply.dependency import Ref
+from streamd.apply.fetching import Fetcher, Want, fetch_missing
+from streamd.apply.folding import net_effect
+from streamd.apply.incoming import decode
+from streamd.apply.plan import Incoming
+from streamd.db.base import Reader, SiteDatabase
+from streamd.errors import PeerError, RowRefused
+from streamd.model import Catalogue, QueuedEvent, name_from_text, name_label
+from streamd.retry import parked_pause
+from streamd.store.sync_log import SyncLog
+
+log = structlog.get_logger("streamd.apply")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A producer, and the way to ask it for documents."""
+
+    source: Source
+    fetcher: Fetcher
+
+
+class Healer:
+    """Tries queues again when they are due, asked for, or what they wait for has come."""
+
+    def __init__(self, applier: Applier, database: SiteDatabase, catalogue: Catalogue, sync_log: SyncLog) -> None:
+        self._applier = applier
+        self._database = database
+        self._catalogue = catalogue
+        self._sync_log = sync_log
+
+    async def run_once(self, routes: Mapping[str, Route], *, everything: bool = False) -> int:
+        """Try what is due (or everything). Returns how many events were applied.
+
+        `routes` has the producers that can be asked now, by their UUIDs; queues of others rest.
+        """
+        applied = 0
+        again = True
+        while again:
+            # What was healed may be what another queue waits for.
+            again = False
+            async with self._database.snapshot() as reader:
+                queues = _by_document(await reader.queue())
+                due = [
+                    queue
+                    for queue in queues.values()
+                    if queue[0].producer in routes and await self._is_due(reader, queue, everything=everything)
+                ]
+            everything = False
+            for queue in due:
+                healed = await self._try(queue, routes[queue[0].producer])
+                applied += healed
+                again = again or healed > 0
+        return applied
+
+    async def next_due(self) -> float | None:
+        """In how many seconds the next queue is due; None if nothing is queued."""
+        async with self._database.snapshot() as reader:
+            queues = _by_document(await reader.queue())
+        earliest = min((queue[0].retry_at for queue in queues.values()), default=None)
+        return None if earliest is None else max((earliest - _now()) / 1000, 0.0)
+
+    async def _is_due(self, reader: Reader, queue: Sequence[QueuedEvent], *, everything: bool) -> bool:
+        head = queue[0]
+        now = _now()
+        if everything or head.retry_at <= now or any(event.request for event in queue):
+            return True
+        # An event that came since the last try may be the mend; it has not been tried with the others yet.
+        if len(queue) > 1 and queue[-1].parked_at > head.tried_at:
+            return True
+        if head.waits_for is None:
+            return False
+        doctype, name = head.waits_for[0], name_from_text(head.waits_for[1])
+        return doctype in self._catalogue and bool(await reader.existing(self._catalogue[doctype], [name]))
+
+    async def _try(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        """Returns how many of these events left the queue."""
+        if queue[0].event.doctype not in self._catalogue:
+            await self._failed(queue, "its document type is no longer declared here")
+            return 0
+        try:
+            if any(event.request == "whole" for event in queue):
+                return await self._whole(queue, route)
+            return await self._net_or_one_by_one(queue, route)
+        except PeerError as error:
+            await self._failed(
+                queue, f"{queue[0].error.split(' — ')[0]} — the producer cannot be asked now: {error.message}"
+            )
+            return 0
+
+    async def _net_or_one_by_one(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        events = [decode(each.event, route.source.site, each.log) for each in queue]
+        net = net_effect(events, self._catalogue) if len(events) > 1 else events[0]
+        error = ""
+        if net is not None:
+            try:
+                await self._apply(queue, net, route)
+            except RowRefused as refused:
+                error = refused.message
+            else:
+                return len(queue)
+        healed = 0
+        if len(queue) > 1:
+            for one, incoming in zip(queue, events, strict=True):
+                try:
+                    await self._apply([one], incoming, route)
+                except RowRefused as refused:
+                    error = refused.message
+                    break
+                healed += 1
+        if queue[healed:]:
+            await self._failed(queue[healed:], error)
+        return healed
+
+    async def _apply(self, queue: Sequence[QueuedEvent], incoming: Incoming, route: Route) -> None:
+        units = await self._applier.prepare(route.source, [incoming], route.fetcher)
+        await self._commit(queue, units, route)
+
+    async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
+        entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
+        first = queue[0].event
+        note = "; ".join(entry.note for entry in entries if entry.note)
+        await self._sync_log.resolve(
+            first.doctype,
+            [(each.event.sequence, each.event.name) for each in queue],
+            f"applied later; {note}".rstrip("; "),
+        )
+        log.info("queue_healed", doctype=first.doctype, name=name_label(first.name), events=len(queue))
+
+    async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        """Take the document as the producer has it now, in place of all that is queued."""
+        event = queue[-1].event
+        ref: Ref = (event.doctype, event.name)
+        fetched = await fetch_missing(
+            [Want(ref, ())],
+            fetcher=route.fetcher,
+            database=self._database,
+            catalogue=self._catalogue,
+            producer_site=route.source.site,
+            coming=frozenset(),
+            max_documents=route.source.max_documents,
+            max_depth=route.source.max_depth,
+        )
+        if ref not in fetched.documents:
+            await self._failed(
+                queue, "the producer does not have (or give) this document any more: discard this, if so"
+            )
+            return 0
+        whole = fetched.documents[ref]
+        whole.overwrite = True
+        try:
+            await self._apply(queue, whole, route)
+        except RowRefused as refused:
+            await self._failed(queue, refused.message)
+            return 0
+        return len(queue)
+
+    async def _failed(self, queue: Sequence[QueuedEvent], error: str) -> None:
+        head = queue[0]
+        head.error = error or head.error
+        head.attempts += 1
+        head.tried_at = _now()
+        head.retry_at = _now() + int(parked_pause(head.attempts) * 1000)
+        for each in queue:
+            each.request = ""
+        async with self._database.transaction() as transaction:
+            await transaction.update_queue(queue)
+
+
+def _by_document(queue: Sequence[QueuedEvent]) -> dict[Ref, list[QueuedEvent]]:
+    """Queues by document; a document that was renamed in between keeps one queue."""
+    found: dict[Ref, list[QueuedEvent]] = {}
+    now_named: dict[Ref, Ref] = {}
+    for each in queue:
+        ref = (each.event.doctype, each.event.renamed_from or each.event.name)
+        first = now_named.get(ref, ref)
+        found.setdefault(first, []).append(each)
+        now_named[(each.event.doctype, each.event.name)] = first
+    return found
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

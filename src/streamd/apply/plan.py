@@ -1,0 +1,385 @@
+"""Decides what an event does to this site. Pure: no database, no network.
+
+| event  | here                                            | decision |
+|--------|-------------------------------------------------|----------|
+| create | no such document                                | insert it whole; also over a tombstone that is older |
+|        | deleted here, later than the event              | the deletion stays |
+|        | it came from there before                       | write what differs |
+|        | an equal document                               | adopt it |
+|        | another document                                | fail: same name, another document |
+| update | here, and known, or its old values fit          | write the fields that are newer |
+|        | here, never synced, and its old values differ   | fail: same name, another document |
+|        | deleted here                                    | the deletion wins |
+|        | never seen here                                 | the document, fetched whole |
+| delete | here, and known, or equal to what was deleted   | delete it |
+|        | here, never synced, and different               | fail: same name, another document |
+|        | not here                                        | nothing to do |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from streamd import clock as hlc
+from streamd.apply.conflict import Merge, child_field, merge_children, merge_fields
+from streamd.apply.rowwrite import RowWrite, known, same_row
+from streamd.errors import RowRefused
+from streamd.model import (
+    Catalogue,
+    Difference,
+    Document,
+    DocumentType,
+    Event,
+    Name,
+    Operation,
+    Record,
+    Row,
+    name_label,
+    name_text,
+)
+from streamd.rows import split
+from streamd.wire import write_json
+
+SHOWN = 2000
+"""Characters of a document that an error shows, at most."""
+
+
+class NeedsWhole(Exception):  # a signal to the caller, not an error
+    """The event changes a document that is not here: it has to be fetched whole."""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An event on its way into this site, decoded, with where it came from.
+
+    `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
+    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is.
+    `field_clocks` holds the clocks of single fields where several events were folded into one.
+    """
+
+    event: Event
+    data: Any
+    producer_site: str
+    log: str
+    fetched: bool = False
+    overwrite: bool = False
+    field_clocks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        return self.event.origin.site if self.event.origin else self.producer_site
+
+    def clock_of(self, fieldname: str) -> str:
+        return self.field_clocks.get(fieldname, self.event.clock)
+
+
+@dataclass(slots=True)
+class Decision:
+    """What to write, what to remember, and what to say. `local` means: as a change of this site's own."""
+
+    writes: list[RowWrite] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    local: bool = False
+
+    @property
+    def note(self) -> str:
+        return "; ".join(self.notes)
+
+
+def decide(
+    incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None, catalogue: Catalogue
+) -> Decision:
+    """What the event does here.
+
+    `here` is the document under the event's name (its old name, for a rename). Raises `RowRefused` for an event that
+    must be parked, and `NeedsWhole`.
+    """
+    operation = incoming.event.operation
+    if operation == Operation.CREATE:
+        return _create(incoming, doctype, here, record)
+    if operation == Operation.DELETE:
+        return _delete(incoming, doctype, here, record)
+    return _update(incoming, doctype, here, record, catalogue)
+
+
+def contained(incoming: Incoming, record: Record | None) -> bool:
+    """Whether the document here has this event already."""
+    return not incoming.fetched and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
+
+
+def followed(incoming: Incoming, record: Record) -> Incoming:
+    """The event of a document that was renamed here, under the name that it has here now.
+
+    Where both sites renamed it, the later rename wins at both.
+    """
+    event, now = incoming.event, record.renamed_to
+    assert now is not None  # noqa: S101  # the caller looked
+    if event.renamed_from is not None and event.clock > record.clock:
+        changed = msgspec.structs.replace(event, renamed_from=now)
+    else:
+        changed = msgspec.structs.replace(event, renamed_from=None, name=now)
+    return replace(incoming, event=changed)
+
+
+def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
+    event = incoming.event
+    if not isinstance(incoming.data, dict):
+        raise RowRefused("a create without a document in it")
+    fields, children = split(doctype, incoming.data)
+    if here is None:
+        tombstone = record is not None and record.deleted_at is not None
+        stale = tombstone and record is not None and _came_from_there(incoming, record) and event.clock <= record.clock
+        if stale and record is not None and not incoming.fetched:
+            return Decision(records=[_seen(record, incoming)], notes=["was deleted here later; stays deleted"])
+        decision = Decision(writes=insert_writes(doctype, fields, children), records=[_record(incoming, record)])
+        decision.notes += _unknown(doctype, fields, children)
+        if tombstone and incoming.fetched and not incoming.overwrite:
+            decision.local = True
+            decision.notes.append("was deleted here, and lives again because another document needs it")
+        return decision
+    if incoming.fetched and not incoming.overwrite:
+        return Decision()
+    if _equal(doctype, here, fields, children):
+        adopted = _record(incoming, record)
+        return Decision(records=[adopted], notes=["was here already, with the same content"])
+    if not incoming.overwrite and not _same_document(incoming, record):
+        raise RowRefused(_another(event, here, incoming.data))
+    return _replace(incoming, doctype, here, record, fields, children)
+
+
+def _replace(
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document,
+    record: Record | None,
+    fields: Row,
+    children: dict[str, list[Row]],
+) -> Decision:
+    """The whole document over the one that is here: only what differs is written."""
+    base = _record(incoming, record) if incoming.overwrite or record is None else record
+    decision = Decision()
+    changed = {
+        column: value
+        for column, value in fields.items()
+        if column in here.fields and not _equals(here.fields[column], value)
+    }
+    kept = Merge() if incoming.overwrite else merge_fields(changed, here.fields, here.fields, base, incoming.clock_of)
+    columns = changed if incoming.overwrite else kept.values
+    decision.writes += update_writes(doctype, incoming.event.name, columns)
+    for child in doctype.children:
+        before = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
+        after = {name_text(_key(row, child.key)): row for row in children.get(child.field, [])}
+        gone = [_key(row, child.key) for text, row in before.items() if text not in after]
+        decision.writes += [RowWrite.delete(child, here.name, key) for key in gone]
+        for text, row in after.items():
+            if text not in before:
+                decision.writes.append(RowWrite.insert(child.table, known(child.columns, row)))
+            elif not same_row(before[text], row):
+                differing = {
+                    column: value for column, value in row.items() if not _equals(before[text].get(column), value)
+                }
+                decision.writes += RowWrite.update_child(
+                    child, here.name, _key(row, child.key), known(child.columns, differing)
+                )
+    decision.records = [_after(base, incoming, [*columns])]
+    decision.notes += kept.notes
+    if incoming.overwrite:
+        decision.notes.append("written anew, whole, as the producer has it")
+        # A local edit that the producer may or may not have seen: what is written now has to reach it as an edit.
+        decision.local = record is not None and any(record.field_clocks.values())
+    return decision
+
+
+def _update(
+    incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None, catalogue: Catalogue
+) -> Decision:
+    event = incoming.event
+    difference = incoming.data
+    if not isinstance(difference, Difference):
+        raise RowRefused("an update without a difference in it")
+    if here is None:
+        if record is not None and record.deleted_at is not None:
+            return Decision(records=[_seen(record, incoming)], notes=["was deleted here; the edit is not applied"])
+        raise NeedsWhole
+    if record is None and not _fits(difference, here):
+        raise RowRefused(_another(event, here, difference.changed))
+    base = record or _record(incoming, None, clock="")
+    merged = merge_fields(difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
+    decision = Decision(notes=merged.notes)
+    columns = {column: value for column, value in merged.values.items() if column in _names(doctype)}
+    if here.name == event.name:
+        columns = {column: value for column, value in columns.items() if column not in doctype.key}
+    if event.renamed_from is not None:
+        decision.writes += _rename_writes(doctype, event.renamed_from, event.name, catalogue)
+        columns = {column: value for column, value in columns.items() if column not in doctype.key}
+        gone = Record(
+            doctype.name, event.renamed_from, base.source, base.remote_name, event.clock, renamed_to=event.name
+        )
+        gone.seen = dict(base.seen) | {incoming.log: event.sequence}
+        decision.records.append(gone)
+    rows = merge_children(doctype, difference, here, event.name, base, incoming.clock_of)
+    decision.writes += rows.removals
+    decision.writes += update_writes(doctype, event.name, columns)
+    decision.writes += rows.writes
+    decision.notes += rows.notes
+    unknown = sorted(set(difference.changed) - _names(doctype))
+    if unknown:
+        decision.notes.append(f"columns that are not known here were left out: {', '.join(unknown)}")
+    after = _after(base, incoming, [*merged.newer, *rows.newer])
+    after.name = event.name
+    decision.records.append(after)
+    return decision
+
+
+def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
+    event = incoming.event
+    if here is None:
+        if record is None:
+            return Decision(notes=["was not here: nothing to do"])
+        return Decision(records=[_tombstone(incoming, record)], notes=["was not here: nothing to do"])
+    old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
+    if record is None and isinstance(old, dict) and not same_row(known(doctype.columns, old), here.fields):
+        raise RowRefused(_another(event, here, old))
+    decision = Decision(records=[_tombstone(incoming, record)])
+    if record is not None and any(value > event.clock for value in record.field_clocks.values()):
+        decision.notes.append(f"was edited here as well; the deletion wins over: {_shown(here.fields)}")
+    decision.writes = delete_writes(doctype, here)
+    return decision
+
+
+def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
+    """A whole document: its row, then its child rows."""
+    writes = [RowWrite.insert(doctype.table, known(doctype.columns, fields))]
+    for child in doctype.children:
+        writes += [RowWrite.insert(child.table, known(child.columns, row)) for row in children.get(child.field, ())]
+    return writes
+
+
+def update_writes(doctype: DocumentType, name: Name, columns: Row) -> list[RowWrite]:
+    """The parent's changed columns, if there are any that are known here."""
+    columns = known(doctype.columns, columns)
+    return [RowWrite.update(doctype.table, columns, doctype.key, name)] if columns else []
+
+
+def delete_writes(doctype: DocumentType, here: Document) -> list[RowWrite]:
+    """The document's child rows, then its row."""
+    writes = [
+        RowWrite.delete(child, here.name, _key(row, child.key))
+        for child in doctype.children
+        for row in here.children.get(child.field, [])
+    ]
+    return [*writes, RowWrite.delete_parent(doctype, here.name)]
+
+
+def _rename_writes(doctype: DocumentType, old: Name, new: Name, catalogue: Catalogue) -> list[RowWrite]:
+    """The new key, and everything here that links to the old one: the producer cannot know all of it."""
+    writes = [RowWrite.update(doctype.table, dict(zip(doctype.key, new, strict=True)), doctype.key, old)]
+    for child in doctype.children:
+        writes.append(RowWrite.follow(child.table, child.parent_key, old, new, child.where))
+    for other in catalogue.doctypes.values():
+        for table, links in ((other.table, other.links), *((child.table, child.links) for child in other.children)):
+            for link in links:
+                if link.doctype == doctype.name:
+                    writes.append(RowWrite.follow(table, link.columns, old, new, ()))
+                elif link.type_column is not None:
+                    writes.append(RowWrite.follow(table, link.columns, old, new, ((link.type_column, doctype.name),)))
+    return writes
+
+
+def _record(incoming: Incoming, before: Record | None, clock: str | None = None) -> Record:
+    event = incoming.event
+    seen = dict(before.seen) if before else {}
+    seen[incoming.log] = event.sequence
+    return Record(
+        event.doctype, event.name, incoming.source, event.name, event.clock if clock is None else clock, {}, seen
+    )
+
+
+def _after(record: Record, incoming: Incoming, newer: Iterable[str]) -> Record:
+    """The record after these fields were written (or found newer) by the event."""
+    clocks = dict(record.field_clocks)
+    for fieldname in newer:
+        clocks[fieldname] = hlc.latest((clocks.get(fieldname, ""), incoming.clock_of(fieldname)))
+    seen = dict(record.seen)
+    seen[incoming.log] = max(seen.get(incoming.log, 0), incoming.event.sequence)
+    return Record(record.doctype, record.name, record.source, record.remote_name, record.clock, clocks, seen)
+
+
+def _seen(record: Record, incoming: Incoming) -> Record:
+    record.seen[incoming.log] = max(record.seen.get(incoming.log, 0), incoming.event.sequence)
+    return record
+
+
+def _tombstone(incoming: Incoming, before: Record | None) -> Record:
+    gone = _record(incoming, before)
+    gone.clock = hlc.latest((gone.clock, before.clock if before else ""))
+    gone.deleted_at = incoming.event.at
+    return gone
+
+
+def _same_document(incoming: Incoming, record: Record | None) -> bool:
+    return record is not None and record.deleted_at is None and _came_from_there(incoming, record)
+
+
+def _came_from_there(incoming: Incoming, record: Record) -> bool:
+    """Whether what is remembered is of the producer's document, and not of another one with that name."""
+    return incoming.log in record.seen or record.source == incoming.source
+
+
+def _fits(difference: Difference, here: Document) -> bool:
+    """Whether the values that the event replaced (or its new ones) are those that stand here."""
+    for column, value in difference.changed.items():
+        if column in here.fields:
+            current = here.fields[column]
+            if not _equals(current, value) and not _equals(current, difference.old.changed.get(column)):
+                return False
+    return True
+
+
+def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping[str, list[Row]]) -> bool:
+    if not same_row(known(doctype.columns, fields), here.fields):
+        return False
+    for child in doctype.children:
+        ours = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
+        theirs = {name_text(_key(row, child.key)): known(child.columns, row) for row in children.get(child.field, [])}
+        if ours.keys() != theirs.keys() or not all(same_row(theirs[key], row) for key, row in ours.items()):
+            return False
+    return True
+
+
+def _equals(one: Any, other: Any) -> bool:
+    return bool(one == other) and (isinstance(one, str) == isinstance(other, str))
+
+
+def _key(row: Row, columns: Iterable[str]) -> Name:
+    return tuple(row.get(column, "") for column in columns)
+
+
+def _names(doctype: DocumentType) -> set[str]:
+    return {column.name for column in doctype.written_columns}
+
+
+def _unknown(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[str]:
+    found = set(fields) - {column.name for column in doctype.columns}
+    for child in doctype.children:
+        for row in children.get(child.field, ()):
+            found |= {child_field(child.field, column) for column in row.keys() - {each.name for each in child.columns}}
+    return [f"columns that are not known here were left out: {', '.join(sorted(found))}"] if found else []
+
+
+def _another(event: Event, here: Document, there: object) -> str:
+    return (
+        f"same name, another document: {event.doctype} {name_label(event.name)} stands here as "
+        f"{_shown(here.fields | dict(here.children))}, and at the producer as {_shown(there)}. Rename or remove the "
+        "one that is wrong, here or there; or take the producer's (resync --whole), or ours (discard)"
+    )
+
+
+def _shown(value: object) -> str:
+    text = write_json(value).decode()
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

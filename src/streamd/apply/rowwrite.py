@@ -1,0 +1,90 @@
+"""One row's write, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from streamd.model import ChildTable, Column, DocumentType, Name, Row, Scalar
+
+INSERT, UPDATE, DELETE = "insert", "update", "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """Insert, update or delete of one row. `values` are those of `columns`, then those of `where`.
+
+    `exactly` says that exactly one row has to be there.
+    """
+
+    kind: str
+    table: str
+    columns: tuple[str, ...]
+    where: tuple[str, ...]
+    values: tuple[Any, ...]
+    exactly: bool = True
+
+    @classmethod
+    def insert(cls, table: str, row: Row) -> Self:
+        return cls(INSERT, table, tuple(row), (), tuple(row.values()), exactly=False)
+
+    @classmethod
+    def update(cls, table: str, columns: Row, key: Sequence[str], name: Name) -> Self:
+        return cls(UPDATE, table, tuple(columns), tuple(key), (*columns.values(), *name))
+
+    @classmethod
+    def update_child(cls, child: ChildTable, parent: Name, key: Name, columns: Row) -> list[Self]:
+        """A child row's columns, if there are any; always of this parent, whatever its key says."""
+        if not columns:
+            return []
+        where, values = _child_row(child, parent, key)
+        return [cls(UPDATE, child.table, tuple(columns), where, (*columns.values(), *values))]
+
+    @classmethod
+    def delete(cls, child: ChildTable, parent: Name, key: Name) -> Self:
+        where, values = _child_row(child, parent, key)
+        return cls(DELETE, child.table, (), where, values)
+
+    @classmethod
+    def delete_parent(cls, doctype: DocumentType, name: Name) -> Self:
+        return cls(DELETE, doctype.table, (), doctype.key, name)
+
+    @classmethod
+    def follow(
+        cls, table: str, columns: Sequence[str], old: Name, new: Name, where: Iterable[tuple[str, Scalar]]
+    ) -> Self:
+        """Whatever rows name the old name in these columns get the new one."""
+        conditions = tuple(where)
+        return cls(
+            UPDATE,
+            table,
+            tuple(columns),
+            (*columns, *(column for column, _ in conditions)),
+            (*new, *old, *(value for _, value in conditions)),
+            exactly=False,
+        )
+
+
+def _child_row(child: ChildTable, parent: Name, key: Name) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """The condition for one child row: its key and its parent's; a column in both stands once."""
+    found: dict[str, Any] = dict(zip(child.key, key, strict=True))
+    found |= dict(zip(child.parent_key, parent, strict=True))
+    return tuple(found), tuple(found.values())
+
+
+def known(columns: Iterable[Column], row: Mapping[str, Any]) -> Row:
+    """The part of a row whose columns exist here and can be written."""
+    names = {column.name for column in columns if not column.generated}
+    if row.keys() <= names:
+        return dict(row)
+    return {column: value for column, value in row.items() if column in names}
+
+
+def same_row(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows hold the same values in the columns that both have."""
+    return all(
+        other[column] == value and isinstance(value, str) == isinstance(other[column], str)
+        for column, value in one.items()
+        if column in other
+    )

@@ -1,0 +1,235 @@
+"""Stands by one producer: handshake, pull, apply, and what to do when it is away, refuses, or its log is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from streamd.apply import Applier, Route, Source, WholeResync
+from streamd.db.base import SiteDatabase
+from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
+from streamd.model import ApprovalStatus, Catalogue, Cursor, Event
+from streamd.pull import Peer, Pull, Pulled
+from streamd.retry import away_pause
+from streamd.settings import ProducerSettings
+from streamd.store.engine import now_ms
+from streamd.store.heartbeat import Requests
+from streamd.store.producers import Producers
+from streamd.wire import HandshakeAnswer
+
+log = structlog.get_logger("streamd.pull")
+
+REFUSED_SECONDS = 30.0
+"""How long to wait before asking a producer again that said no."""
+
+PROGRESS_SECONDS = 1.0
+"""How often the place in the producer's log is written down for people to see."""
+
+
+class Subscriber:
+    """One producer of this site."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ProducerSettings,
+        peer: Peer,
+        *,
+        site: str,
+        site_name: str,
+        database: SiteDatabase,
+        catalogue: Catalogue,
+        applier: Applier,
+        producers: Producers,
+        requests: Requests,
+        applied: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._peer = peer
+        self._site = site
+        self._site_name = site_name
+        self._database = database
+        self._catalogue = catalogue
+        self._applier = applier
+        self._producers = producers
+        self._requests = requests
+        self._applied = applied
+        self._pull = Pull(peer, place=self._place, apply=self._apply)
+        self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
+        self._source: Source | None = None
+        self._wake = asyncio.Event()
+        self._said: str | None = None
+        self._progress_at = 0.0
+        self._statuses: dict[str, str] = {}
+
+    @property
+    def route(self) -> tuple[str, Route] | None:
+        """The producer's UUID and how to ask it for documents, once it is known."""
+        return None if self._source is None else (self._source.site, Route(self._source, self._peer))
+
+    def wake(self) -> None:
+        """Something was asked of us by hand (pause, resume, resync): look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Go on for ever. Raises only what a person has to mend in the code or the configuration."""
+        failures = 0
+        while True:
+            try:
+                await self._until_woken(self._round())
+                failures = 0
+            except ResyncRequired as error:
+                await self._say("resync required", error)
+                await self._rest(None)
+            except PeerUnreachable as error:
+                failures += 1
+                await self._say("away", error)
+                await self._rest(max(away_pause(failures, self._settings.retry_seconds), error.retry_after))
+            except PeerRefused as error:
+                self._source = None
+                await self._say("refused", error)
+                await self._rest(REFUSED_SECONDS)
+            except StreamdError as error:
+                if not error.retryable:
+                    raise
+                failures += 1
+                log.warning("try_again", producer=self.name, error=error.message)
+                await self._applier.recover()
+                await self._rest(away_pause(failures, 5.0))
+
+    async def close(self) -> None:
+        await self._pull.close()
+        await self._peer.close()
+
+    async def _until_woken(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do one round, but leave a long poll when woken."""
+        task = asyncio.create_task(work)
+        woken = asyncio.create_task(self._wake.wait())
+        try:
+            await asyncio.wait({task, woken}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                task.cancel()
+            await asyncio.wait({task})
+            if task.cancelled():
+                # It may have been stopped between two databases.
+                await self._applier.recover()
+            else:
+                task.result()
+        finally:
+            woken.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+            self._wake.clear()
+
+    async def _rest(self, seconds: float | None) -> None:
+        """Wait so long, or until woken; None waits for a person."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    async def _round(self) -> None:
+        if (await self._producers.get(self.name)).paused:
+            await self._say("paused", None)
+            await self._rest(None)
+            return
+        if self._source is None:
+            await self._handshake()
+        assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
+        if await self._whole(self._source):
+            return
+        try:
+            pulled = await self._pull.run_once()
+        except PeerRefused as error:
+            if error.code != "handshake_required":
+                raise
+            self._source = None
+            return
+        await self._progress(pulled)
+
+    async def _handshake(self) -> None:
+        answer = await self._peer.handshake(self._site, self._site_name)
+        await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
+        await self._note_subscriptions(answer)
+        self._source = Source(
+            self.name, answer.site, self._settings.max_dependencies, self._settings.max_dependency_depth
+        )
+        await self._say("connecting", None)
+        log.info("connected", producer=self.name, site=answer.name, version=answer.version)
+
+    async def _note_subscriptions(self, answer: HandshakeAnswer) -> None:
+        states = {each.doctype: (each.status, each.opens) for each in answer.subscriptions}
+        await self._producers.set_subscriptions(self.name, states)
+        self._statuses = {doctype: status for doctype, (status, _) in states.items()}
+        pending = sorted(doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.PENDING)
+        if pending:
+            log.info("waiting_for_approval", producer=self.name, doctypes=pending)
+
+    async def _place(self) -> Cursor | None:
+        assert self._source is not None  # noqa: S101  # pulling begins after the handshake
+        async with self._database.snapshot() as reader:
+            checkpoint = await reader.checkpoint(self._source.site)
+        return None if checkpoint is None else Cursor(*checkpoint)
+
+    async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
+        assert self._source is not None  # noqa: S101
+        await self._applier.apply(self._source, events, end, self._wanted, self._peer)
+        if events:
+            self._applied()
+
+    async def _progress(self, pulled: Pulled) -> None:
+        if pulled.subscriptions and any(
+            self._statuses.get(doctype) != status for doctype, status in pulled.subscriptions.items()
+        ):
+            # Something was decided at the producer; the handshake brings what it opens and its descriptors.
+            await self._note_subscriptions(await self._peer.handshake(self._site, self._site_name))
+        behind = pulled.end.sequence < pulled.head
+        now = time.monotonic()
+        if behind and now - self._progress_at < PROGRESS_SECONDS:
+            return
+        self._progress_at = now
+        await self._say("catching up" if behind else "in sync", None)
+        await self._producers.progress(
+            self.name,
+            sequence=pulled.end.sequence,
+            head=pulled.head,
+            last_contact_at=now_ms(),
+            last_event_at=now_ms() if pulled.events else None,
+        )
+
+    async def _whole(self, source: Source) -> bool:
+        """Do what `resync --whole` asked for. Returns whether there was anything."""
+        asked = [request for request in await self._requests.pending() if request.producer == self.name]
+        if not asked:
+            return False
+        approved = {doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.APPROVED}
+        doctypes = sorted({request.doctype for request in asked} & approved & self._wanted)
+        resync = WholeResync(self._applier, self._database, self._catalogue, self._site)
+        await self._say("catching up", None)
+        result = await resync.run(source, self._peer, doctypes, restart=set(doctypes) >= approved & self._wanted)
+        for request in asked:
+            text = result if request.doctype in doctypes else f"{request.doctype} is not approved by {self.name}"
+            await self._requests.finish(request.id, text)
+        log.info("read_whole", producer=self.name, result=result)
+        return True
+
+    async def _say(self, status: str, error: PeerError | None) -> None:
+        """Write down how it goes, and log it once when it changes."""
+        text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
+        if status != self._said:
+            if error is not None:
+                log.warning(
+                    "producer_" + status.replace(" ", "_"), producer=self.name, error=error.message, mend=error.hint
+                )
+            elif self._said in ("away", "refused", "resync required"):
+                log.info("producer_back", producer=self.name)
+            await self._producers.set_status(self.name, status, text)
+            self._said = status

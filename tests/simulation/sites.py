@@ -1,0 +1,204 @@
+"""Two or more sites in one process, over real SQLite files: all of streamd but HTTP, one step at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from streamd.apply import Applier, Healer, Route, Source
+from streamd.capture import Capture
+from streamd.catalog import build
+from streamd.db import open_site
+from streamd.db.base import SiteDatabase
+from streamd.errors import ResyncRequired
+from streamd.model import Catalogue, Cursor, Event, LogEntry, Origin, name_from_text
+from streamd.settings import Settings
+from streamd.store.engine import State
+from streamd.store.migrate import migrate
+from streamd.store.sync_log import SyncLog
+from streamd.update_log import UpdateLog
+from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor
+
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE Customer (Id INTEGER PRIMARY KEY, Name TEXT NOT NULL, City TEXT, Manager INTEGER REFERENCES Customer (Id));
+CREATE TABLE Item (Code TEXT PRIMARY KEY, Label TEXT UNIQUE, Price NUMERIC(10,2) CHECK (Price >= 0), Stock INTEGER);
+CREATE TABLE Invoice (Id INTEGER PRIMARY KEY, Customer INTEGER NOT NULL REFERENCES Customer (Id), Note TEXT);
+CREATE TABLE Line (
+    Id INTEGER PRIMARY KEY, Invoice INTEGER NOT NULL REFERENCES Invoice (Id),
+    Item TEXT NOT NULL REFERENCES Item (Code), Quantity INTEGER NOT NULL
+);
+"""
+
+DOCTYPES = {
+    "Customer": {},
+    "Item": {},
+    "Invoice": {"children": {"lines": {"table": "Line", "key": "Id", "parent_key": "Invoice"}}},
+}
+
+TABLES = ("Customer", "Item", "Invoice", "Line")
+
+
+class Site:
+    """One site with everything but the network. `open` it, use it, `close` it; open it again after a crash."""
+
+    def __init__(self, folder: Path, name: str, *, schema: str = SCHEMA) -> None:
+        self.folder = folder
+        self.name = name
+        self.file = folder / f"{name}.db"
+        self.state_file = folder / f"{name}-state.db"
+        self.settings = Settings.model_validate(
+            {
+                "site": {"name": name, "database": f"sqlite:///{self.file}"},
+                "state": {"database": f"sqlite:///{self.state_file}"},
+                "doctypes": DOCTYPES,
+            }
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.file)) as connection:
+            connection.executescript(schema)
+        migrate(self.settings.state.database)
+
+    async def open(self, *, logged: Sequence[str] = tuple(DOCTYPES)) -> None:
+        self.database: SiteDatabase = open_site(self.settings.site.database)
+        tables = await self.database.tables()
+        self.catalogue: Catalogue = build(self.settings, tables)
+        await self.database.run_script(self.database.install_script(self.catalogue, tables))
+        identity = await self.database.identity()
+        assert identity is not None
+        self.site = identity.site
+        self.state = State(self.settings.state.database, self.site)
+        self.update_log = UpdateLog(self.state)
+        self.sync_log = SyncLog(self.state)
+
+        async def approved() -> set[str]:
+            return set(logged)
+
+        self.capture = Capture(
+            self.database,
+            self.update_log,
+            self.catalogue,
+            site=self.site,
+            logged=approved,
+            remembered=frozenset(logged),
+            batch=50,
+        )
+        self.began_anew = await self.capture.recover()
+        self.applier = Applier(
+            self.database, self.sync_log, self.catalogue, site=self.site, drain=self.capture.drain
+        )
+        await self.applier.recover()
+        self.healer = Healer(self.applier, self.database, self.catalogue, self.sync_log)
+
+    async def close(self) -> None:
+        await self.database.close()
+        await self.state.close()
+
+    def write(self, *statements: str) -> None:
+        """What the site's own users do: each call is one transaction."""
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("PRAGMA defer_foreign_keys = ON")
+            try:
+                for statement in statements:
+                    connection.execute(statement)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.file)) as connection:
+            return connection.execute(query).fetchall()
+
+    def everything(self) -> dict[str, list[tuple[object, ...]]]:
+        """All rows of all tables, with their storage classes where they could differ."""
+        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
+
+    async def queue(self) -> list[tuple[str, str]]:
+        async with self.database.snapshot() as reader:
+            return [(each.state, each.error) for each in await reader.queue()]
+
+    def fetcher(self) -> LocalFetcher:
+        return LocalFetcher(self)
+
+    async def pull_from(self, producer: Site, *, limit: int = 20) -> int:
+        """One page from another site, as the daemon would pull it. Returns how many events there were."""
+        await producer.capture.drain()
+        async with self.database.snapshot() as reader:
+            place = await reader.checkpoint(producer.site)
+        head = await producer.update_log.head()
+        assert head is not None
+        cursor = Cursor(*place) if place else Cursor(head.log, 0, "")
+        intervals = dict.fromkeys(DOCTYPES, 0)
+        entries, end, _ = await producer.update_log.read(
+            cursor, intervals, not_through=self.site, limit=limit, max_bytes=1 << 20
+        )
+        await self.applier.apply(
+            self.source(producer), [event(entry) for entry in entries], end, frozenset(DOCTYPES), producer.fetcher()
+        )
+        return len(entries)
+
+    async def pull_all(self, producer: Site) -> int:
+        total = 0
+        while got := await self.pull_from(producer):
+            total += got
+        await self.heal(producer)
+        return total
+
+    async def heal(self, *producers: Site, everything: bool = True) -> int:
+        routes = {each.site: Route(self.source(each), each.fetcher()) for each in producers}
+        return await self.healer.run_once(routes, everything=everything)
+
+    def source(self, producer: Site) -> Source:
+        return Source(producer.name, producer.site, 1000, 50)
+
+
+def event(entry: LogEntry) -> Event:
+    """A log entry as it comes out of the wire."""
+    made = Event(
+        entry.sequence,
+        entry.nonce,
+        entry.tx,
+        entry.doctype,
+        name_from_text(entry.name),
+        entry.operation,
+        entry.clock,
+        entry.at,
+        msgspec.Raw(entry.data.encode()),
+        entry.last_in_tx,
+        None if entry.renamed_from is None else name_from_text(entry.renamed_from),
+        None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
+    )
+    return msgspec.json.decode(msgspec.json.encode(made), type=Event)
+
+
+class LocalFetcher:
+    """Answers as the producer's daemon would, without approvals."""
+
+    def __init__(self, producer: Site) -> None:
+        self._producer = producer
+        self.asked: list[WantedDocument] = []
+
+    async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
+        self.asked += wanted
+        producer = self._producer
+        await producer.capture.drain()
+        head = await producer.update_log.head()
+        if head is None:
+            raise ResyncRequired("no log")
+        found = []
+        async with producer.database.snapshot() as reader:
+            claim = await reader.last_claim()
+            for want in wanted:
+                name = tuple(want.name)
+                documents = await reader.read_documents(producer.catalogue[want.doctype], [name])
+                if name in documents:
+                    data = msgspec.Raw(documents[name].whole())
+                    found.append(FetchedDocument(want.doctype, name, data, claim.clock if claim else ""))
+        return Documents(found, write_cursor(head.cursor))

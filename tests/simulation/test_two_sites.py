@@ -1,0 +1,191 @@
+"""What happens between two sites, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.sites import Site
+
+
+@pytest.fixture
+async def hq(tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(tmp_path, "hq")
+    await site.open()
+    yield site
+    await site.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(tmp_path, "store")
+    await site.open()
+    yield site
+    await site.close()
+
+
+CUSTOMER = "INSERT INTO Customer VALUES (1, 'Ada', 'Turin', NULL)"
+ITEM = "INSERT INTO Item VALUES ('tea', 'Tea', 2.5, 10)"
+INVOICE = "INSERT INTO Invoice VALUES (1, 1, 'first')"
+LINE = "INSERT INTO Line VALUES (1, 1, 'tea', 2)"
+
+
+async def test_a_document_arrives_whole_and_the_sites_are_equal(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    assert await hq.queue() == []
+
+
+async def test_an_applied_change_is_never_sent_back(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    assert await hq.pull_all(store) == 3
+    assert await store.pull_all(hq) == 0
+    hq.write("UPDATE Item SET Price = 3 WHERE Code = 'tea'")
+    assert await store.pull_all(hq) == 1
+    assert await hq.pull_all(store) == 0
+    assert hq.everything() == store.everything()
+
+
+async def test_what_a_document_links_to_is_fetched_and_put_first(hq: Site, store: Site) -> None:
+    store.write("INSERT INTO Customer VALUES (9, 'Boss', NULL, NULL)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, 9)", ITEM)
+    await store.capture.drain()
+    head = await store.update_log.head()
+    assert head is not None
+    async with hq.database.transaction() as transaction:
+        await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+    store.write(INVOICE, LINE)
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    notes = [(entry.doctype, entry.note) for entry in await hq.sync_log.list()]
+    assert ("Customer", "needed by Invoice 1") in notes
+
+
+async def test_lines_are_changed_added_removed_and_moved(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE, "INSERT INTO Line VALUES (2, 1, 'tea', 5)", "INSERT INTO Invoice VALUES (2, 1, NULL)")
+    await hq.pull_all(store)
+    store.write("UPDATE Line SET Quantity = 7 WHERE Id = 1", "INSERT INTO Line VALUES (3, 1, 'tea', 1)")
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    store.write("UPDATE Line SET Invoice = 2 WHERE Id = 2", "DELETE FROM Line WHERE Id = 3")
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+
+
+async def test_a_deleted_document_goes_with_its_lines(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    store.write("DELETE FROM Line", "DELETE FROM Invoice")
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+
+
+async def test_a_rename_is_followed_with_its_lines_and_links(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    hq.write("INSERT INTO Invoice VALUES (77, 1, 'of hq alone')")
+    store.write(
+        "UPDATE Invoice SET Id = 1000 WHERE Id = 1",
+        "UPDATE Line SET Invoice = 1000 WHERE Invoice = 1",
+        "UPDATE Customer SET Id = 50 WHERE Id = 1",
+        "UPDATE Invoice SET Customer = 50",
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    await store.pull_all(hq)
+    assert hq.everything() == store.everything()
+    assert store.rows("SELECT Customer FROM Invoice ORDER BY Id") == [(50,), (50,)]
+
+
+async def test_edits_of_one_field_at_two_sites_end_equal_and_others_merge(hq: Site, store: Site) -> None:
+    store.write(ITEM)
+    await hq.pull_all(store)
+    store.write("UPDATE Item SET Price = 3, Stock = 1 WHERE Code = 'tea'")
+    hq.write("UPDATE Item SET Price = 4, Label = 'Green tea' WHERE Code = 'tea'")
+    await store.capture.drain()
+    await hq.capture.drain()
+    await hq.pull_all(store)
+    await store.pull_all(hq)
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    assert store.rows("SELECT * FROM Item") == [("tea", "Green tea", 4, 1)]
+    notes = [entry.note for site in (hq, store) for entry in await site.sync_log.list()]
+    assert any("3" in note and "4" in note for note in notes)
+
+
+async def test_two_documents_with_one_name_are_parked_and_nothing_is_overwritten(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE)
+    hq.write("INSERT INTO Customer VALUES (5, 'Eve', NULL, NULL)", "INSERT INTO Invoice VALUES (1, 5, 'of hq')")
+    await hq.capture.drain()
+    await hq.pull_all(store)
+    assert hq.rows("SELECT Note FROM Invoice") == [("of hq",)]
+    ((state, error),) = await hq.queue()
+    assert state == "parked"
+    assert "of hq" in error
+    assert "first" in error
+    store.write("UPDATE Invoice SET Note = 'still the store''s'")
+    await hq.pull_all(store)
+    assert [state for state, _ in await hq.queue()] == ["parked", "held"]
+    hq.write("DELETE FROM Invoice WHERE Id = 1")
+    await hq.capture.drain()
+    await hq.heal(store)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Note FROM Invoice") == [("still the store's",)]
+
+
+async def test_a_poison_document_is_parked_the_rest_goes_on_and_its_source_mends_it(hq: Site, store: Site) -> None:
+    hq.write("INSERT INTO Item VALUES ('x', 'Tea', 1, 1)")
+    await hq.capture.drain()
+    store.write(ITEM)
+    store.write(CUSTOMER)
+    store.write("UPDATE Item SET Stock = 11")
+    await hq.pull_all(store)
+    states = [state for state, _ in await hq.queue()]
+    assert states[0] == "parked"
+    assert hq.rows("SELECT count(*) FROM Customer") == [(1,)]
+    store.write("UPDATE Item SET Label = 'Black tea'")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT * FROM Item WHERE Code = 'tea'") == store.rows("SELECT * FROM Item WHERE Code = 'tea'")
+
+
+async def test_an_update_of_a_document_that_was_never_here_fetches_it_whole(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER)
+    await store.capture.drain()
+    head = await store.update_log.head()
+    assert head is not None
+    async with hq.database.transaction() as transaction:
+        await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+    store.write("UPDATE Customer SET City = 'Rome'")
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+
+
+async def test_a_deletion_wins_over_an_edit(hq: Site, store: Site) -> None:
+    store.write(ITEM)
+    await hq.pull_all(store)
+    store.write("DELETE FROM Item")
+    hq.write("UPDATE Item SET Price = 9")
+    await hq.capture.drain()
+    await hq.pull_all(store)
+    await store.pull_all(hq)
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    assert store.rows("SELECT * FROM Item") == []
+
+
+async def test_hub_and_spoke_relay_without_an_echo(hq: Site, store: Site, tmp_path: Path) -> None:
+    other = Site(tmp_path, "other")
+    await other.open()
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    assert await other.pull_all(hq) == 3
+    assert other.everything() == store.everything()
+    other.write("UPDATE Item SET Price = 8")
+    assert await hq.pull_all(other) == 1
+    assert await store.pull_all(hq) == 1
+    assert await other.pull_all(hq) == 0
+    assert other.everything() == store.everything() == hq.everything()
+    await other.close()
