@@ -18,6 +18,7 @@ from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.catalog import build
 from streamd.db import SiteDatabase, open_site
+from streamd.db.base import SITE_SCHEMA, SiteIdentity
 from streamd.errors import NotInstalled, StreamdError
 from streamd.model import Catalogue
 from streamd.pull import Peer
@@ -73,12 +74,11 @@ class Daemon:
         self.applier = Applier(database, self.sync_log, catalogue, site=site, drain=self._drain)
         self.healer = Healer(self.applier, database, catalogue, self.sync_log)
         self.server = Server(
-            site=site,
-            name=settings.site.name,
+            identity=SiteIdentity(site, settings.site.name, SITE_SCHEMA),
             settings=settings.server,
             catalogue=catalogue,
             peers=self.peers,
-            update_log=self.update_log,
+            log=self.update_log,
             database=database,
             drain_capture=self._drain,
         )
@@ -295,14 +295,21 @@ async def main(path: Path) -> int:
             await daemon.run(stop)
         finally:
             await daemon.close()
-    except* StreamdError as group:
-        error = group.exceptions[0]
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        log.error("stopped", error=str(error))
-        return error.exit_code if isinstance(error, StreamdError) else 1
+    except (StreamdError, BaseExceptionGroup) as error:
+        cause = _first(error)
+        if not isinstance(cause, StreamdError):
+            raise
+        log.error("failed", error=cause.message, mend=cause.hint)
+        return cause.exit_code
     log.info("stopped")
     return 0
+
+
+def _first(error: BaseException) -> BaseException:
+    """What a task group failed with first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 if __name__ == "__main__":
