@@ -30,11 +30,15 @@ NAME_LIMIT = 140
 
 HEX = "$hex"
 
-Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""What a peer says of itself is shown in terminals, so it may hold no control characters."""
+
+Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT, pattern=PRINTABLE)]
 SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 CursorText = Annotated[str, Field(max_length=200)]
+Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 NameParts = Annotated[
-    list[StrictInt | StrictFloat | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)
+    list[StrictInt | Finite | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)
 ]
 
 
@@ -54,6 +58,10 @@ class ErrorAnswer(Message):
     error: ErrorDetail
 
 
+class HealthAnswer(Message):
+    status: Literal["ok"] = "ok"
+
+
 class WantedDoctype(Message):
     doctype: Text
     use_same_name: bool = True
@@ -66,7 +74,7 @@ class HandshakeRequest(Message):
     protocols: list[int] = Field(min_length=1, max_length=16, description="the versions that the consumer speaks")
     site: SiteId
     name: Text
-    version: str = Field("", max_length=40)
+    version: str = Field("", max_length=40, pattern=PRINTABLE)
     clock_ms: int = Field(0, ge=0, le=1 << 52, description="the consumer's wall clock, milliseconds since 1970")
     doctypes: list[WantedDoctype] = Field(max_length=1000)
 

@@ -1,0 +1,125 @@
+"""The server: one aiohttp application, its listening socket, and its clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+
+from streamd.db.base import SiteDatabase, SiteIdentity
+from streamd.errors import ConfigurationError, Problem, StreamdError
+from streamd.model import Catalogue
+from streamd.serve.answers import plain_errors, set_headers
+from streamd.serve.events import Feed
+from streamd.serve.handlers import Handlers
+from streamd.serve.openapi import ENDPOINTS
+from streamd.serve.services import Services
+from streamd.settings import ServerSettings
+from streamd.store.peers import Peers
+from streamd.update_log import UpdateLog
+
+STOP_SECONDS = 2.0
+"""How long requests that are being answered may take to end when the server stops; long polls end at once."""
+
+log = structlog.get_logger("streamd.serve")
+
+
+def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Application:
+    """The application. When `stopping` is done, long polls end at once with what they have."""
+    app = web.Application(client_max_size=services.settings.max_request_bytes, middlewares=[plain_errors])
+    handlers = Handlers(services, Feed(services, stopping)).by_name()
+    for endpoint in ENDPOINTS:
+        method = "GET" if endpoint.asks is None else "POST"
+        app.router.add_route(method, endpoint.path, handlers[endpoint.name])
+    app.on_response_prepare.append(set_headers)
+    return app
+
+
+class Server:
+    """The API for peers. `drain_capture` brings the log up to date with what the site's database holds."""
+
+    def __init__(
+        self,
+        *,
+        identity: SiteIdentity,
+        settings: ServerSettings,
+        catalogue: Catalogue,
+        peers: Peers,
+        log: UpdateLog,
+        database: SiteDatabase,
+        drain_capture: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._services = Services(identity, settings, catalogue, peers, log, database, drain_capture)
+        self._stopping: asyncio.Future[None] | None = None
+        self._runner: web.AppRunner | None = None
+        self.port = settings.port
+        """The port that is listened on; after `start` the one that was given, where the settings say 0."""
+
+    @property
+    def url(self) -> str:
+        """Where this process listens."""
+        scheme = "http" if self._settings.certificate is None else "https"
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"{scheme}://{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen. Raises `ConfigurationError` for a bad certificate, `StreamdError` where the port is taken."""
+        certificate = _certificate(self._settings)
+        self._stopping = asyncio.get_running_loop().create_future()
+        self._runner = web.AppRunner(
+            make_app(self._services, self._stopping),
+            access_log=None,
+            auto_decompress=False,
+            shutdown_timeout=STOP_SECONDS,
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, ssl_context=certificate)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            raise StreamdError(
+                f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror or error}",
+                hint="stop what uses that port, or change host and port of [server]",
+            ) from error
+        self.port = self._runner.addresses[0][1]
+        if certificate is None and not _is_loopback(self._settings.host):
+            log.warning("plain_http", host=self._settings.host, mend="set certificate and certificate_key of [server]")
+        log.info("serving", url=self.url)
+
+    async def stop(self) -> None:
+        """Stop listening, end long polls at once, and wait a little for what is being answered."""
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+
+def _certificate(settings: ServerSettings) -> ssl.SSLContext | None:
+    if settings.certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.certificate_key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            Problem(
+                "server.certificate",
+                f"cannot be used: {error}",
+                "name the certificate (with its chain) and its key, both as PEM files that this user can read",
+            )
+        ) from error
+    return context
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

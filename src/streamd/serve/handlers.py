@@ -1,0 +1,142 @@
+"""The endpoints' handlers: read the request, ask the part that knows, write the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from streamd import __version__
+from streamd.errors import InvalidRequest
+from streamd.serve import openapi
+from streamd.serve.answers import answer, read_body
+from streamd.serve.authentication import Authentication
+from streamd.serve.descriptors import describe
+from streamd.serve.documents import Desk
+from streamd.serve.events import Feed
+from streamd.serve.services import Caller, Services
+from streamd.store.engine import now_ms
+from streamd.store.peers import Approval
+from streamd.wire import (
+    PROTOCOL,
+    DocumentsRequest,
+    EventsRequest,
+    HandshakeAnswer,
+    HandshakeRequest,
+    HealthAnswer,
+    NamesRequest,
+    SubscriptionState,
+)
+
+PROTOCOLS = frozenset({PROTOCOL})
+"""The versions that this site can speak."""
+
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HandleCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+
+
+class Handlers:
+    """One handler per endpoint, by its name."""
+
+    def __init__(self, services: Services, feed: Feed) -> None:
+        self._services = services
+        self._authentication = Authentication(services.peers, services.settings.requests_per_minute)
+        self._feed = feed
+        self._desk = Desk(services)
+        self._openapi = msgspec.json.encode(openapi.document())
+
+    def by_name(self) -> dict[str, Handle]:
+        return {
+            "health": self._open(self._health),
+            "openapi.json": self._open(self._describe_api),
+            "handshake": self._for_callers(self._handshake),
+            "events": self._for_callers(self._events),
+            "documents": self._for_callers(self._documents),
+            "names": self._for_callers(self._names),
+        }
+
+    def _open(self, handle: Handle) -> Handle:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            self._authentication.admit_stranger(request)
+            return await handle(request)
+
+        return handler
+
+    def _for_callers(self, handle: HandleCaller) -> Handle:
+        async def handler(request: web.Request) -> web.StreamResponse:
+            return await handle(request, await self._authentication.caller(request))
+
+        return handler
+
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        return await answer(request, HealthAnswer().model_dump_json().encode())
+
+    async def _describe_api(self, request: web.Request) -> web.StreamResponse:
+        return await answer(request, self._openapi)
+
+    async def _handshake(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        asked = await read_body(request, HandshakeRequest)
+        common = PROTOCOLS & set(asked.protocols)
+        if not common:
+            raise InvalidRequest(
+                f"this site speaks protocol {', '.join(map(str, sorted(PROTOCOLS)))}, and the consumer does not",
+                hint="upgrade the site with the older release",
+                code="unsupported_protocol",
+            )
+        if asked.site == self._services.identity.site:
+            raise InvalidRequest(
+                "the consumer says that it is this site itself",
+                hint="a cloned site needs an identity of its own: `streamd init --new-identity`",
+                status=409,
+                code="duplicate_site",
+            )
+        catalogue = self._services.catalogue
+        opens = {
+            each.doctype: catalogue.opened_by(each.doctype)
+            for each in asked.doctypes
+            if each.doctype in catalogue.offers
+        }
+        rows = await self._services.peers.register(caller.consumer, asked, opens)
+        self._feed.tell(caller.consumer, {row.doctype: row.status for row in rows})
+        head = await self._services.log.head()
+        said = HandshakeAnswer(
+            protocol=max(common),
+            site=self._services.identity.site,
+            name=self._services.identity.name,
+            version=__version__,
+            log=head.log if head is not None else "",
+            clock_ms=now_ms(),
+            subscriptions=[_state(row) for row in rows],
+            doctypes=[describe(catalogue[name]) for name in self._visible(rows)],
+        )
+        return await answer(request, said.model_dump_json().encode())
+
+    def _visible(self, rows: list[Approval]) -> list[str]:
+        """The approved types that are offered, and those that they open."""
+        approved = [row for row in rows if row.status == "Approved" and row.doctype in self._services.catalogue.offers]
+        names = {row.doctype for row in approved}.union(*(row.opens for row in approved))
+        return sorted(name for name in names if name in self._services.catalogue)
+
+    async def _events(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        asked = await read_body(request, EventsRequest)
+
+        def gone() -> bool:
+            return request.transport is None or request.transport.is_closing()
+
+        page = await self._feed.page(caller, asked, gone)
+        return await answer(request, msgspec.json.encode(page))
+
+    async def _documents(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        asked = await read_body(request, DocumentsRequest)
+        return await answer(request, msgspec.json.encode(await self._desk.documents(caller, asked)))
+
+    async def _names(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        asked = await read_body(request, NamesRequest)
+        return await answer(request, msgspec.json.encode(await self._desk.names(caller, asked)))
+
+
+def _state(row: Approval) -> SubscriptionState:
+    # What a type would open is the operator's to see; the consumer learns it with the approval.
+    opens = list(row.opens) if row.status == "Approved" else []
+    return SubscriptionState(doctype=row.doctype, status=row.status, opens=opens)
