@@ -1,0 +1,277 @@
+"""Everything that can be judged before documents move. Pure: what is found out stands in the arguments.
+
+`ask_producer` is the one exception: it shakes hands with a producer, as the daemon does.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from streamd import clock
+from streamd.errors import PeerRefused, PeerUnreachable, Problem
+from streamd.model import ApprovalStatus, Catalogue
+from streamd.settings import ProducerSettings, Settings
+from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, WantedDoctype
+
+ANSWER_BYTES = 16 << 20
+"""A handshake's answer is not read beyond this."""
+
+CLOCK_WARNING_MS = 10_000
+"""Clocks that differ by more than this (10 seconds) are worth a word."""
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what was found, why it matters, and how to mend it."""
+
+    area: str
+    severity: Severity
+    what: str
+    why: str = ""
+    mend: str = ""
+
+
+def ok(area: str, what: str) -> Finding:
+    return Finding(area, Severity.OK, what)
+
+
+def warning(area: str, what: str, why: str = "", mend: str = "") -> Finding:
+    return Finding(area, Severity.WARNING, what, why, mend)
+
+
+def problem(area: str, what: str, why: str = "", mend: str = "") -> Finding:
+    return Finding(area, Severity.PROBLEM, what, why, mend)
+
+
+def from_problems(problems: Iterable[Problem]) -> list[Finding]:
+    """Faults of the configuration, and warnings about it, as findings."""
+    return [
+        Finding(each.where, Severity.PROBLEM if each.fatal else Severity.WARNING, each.what, "", each.mend)
+        for each in problems
+    ]
+
+
+def judge_triggers(ours: Mapping[str, str], wanted: Mapping[str, str], may_install: bool) -> list[Finding]:
+    """Whether every change in scope is seen. `may_install` says whether `run` mends it by itself."""
+    mend = "run `streamd install`" + (" (`streamd run` does it when it starts)" if may_install else "")
+    found = []
+    for names, what, why in (
+        (wanted.keys() - ours.keys(), "missing", "changes of their tables are not seen"),
+        (
+            {name for name in wanted.keys() & ours.keys() if wanted[name] != ours[name]},
+            "not as they ought to be",
+            "a table or the configuration changed since they were made",
+        ),
+        (ours.keys() - wanted.keys(), "not wanted any more", "they slow the writes of tables that nobody may have"),
+    ):
+        if names:
+            found.append(problem("triggers", f"{', '.join(sorted(names))}: {what}", why, mend))
+    return found or [ok("triggers", f"{len(wanted)} triggers are in place")]
+
+
+def judge_addresses(settings: Settings) -> list[Finding]:
+    """Plain HTTP beyond this machine: keys and documents can be read on the way."""
+    why = "keys and documents can be read, and changed, on the way"
+    found = []
+    server = settings.server
+    if server.certificate is None and not _is_loopback(server.host):
+        found.append(
+            warning(
+                "server",
+                f"listens on {server.host} without TLS",
+                why,
+                "set certificate and certificate_key in [server], or put a proxy with TLS in front",
+            )
+        )
+    for name, producer in settings.producers.items():
+        parts = urlsplit(producer.url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            found.append(warning(f"producers.{name}", f"{producer.url} is plain HTTP", why, "use its https:// address"))
+    return found
+
+
+def judge_answer(
+    name: str, own_site: str, wanted: Sequence[str], catalogue: Catalogue, answer: HandshakeAnswer, here_ms: int
+) -> list[Finding]:
+    """What a producer's answer says about it and our subscriptions. `here_ms` is our clock when it answered."""
+    area = f"producers.{name}"
+    found = [ok(area, f"answers: {answer.name} ({answer.site}), release {answer.version or 'unknown'}")]
+    if answer.site == own_site:
+        return [
+            problem(
+                area,
+                "is this site itself, or a clone of it",
+                "a site that has the same identity cannot be told from this one",
+                "mend the URL, or give the clone an identity of its own: `streamd init --new-identity` there",
+            )
+        ]
+    if answer.protocol != PROTOCOL:
+        found.append(
+            problem(
+                area,
+                f"speaks version {answer.protocol} of the protocol, and this release speaks {PROTOCOL}",
+                "its events could be misunderstood",
+                "upgrade the older of the two",
+            )
+        )
+    found += _clock(area, answer.clock_ms - here_ms)
+    said = {row.doctype: row for row in answer.subscriptions}
+    there = {each.doctype for each in answer.doctypes}
+    for doctype in wanted:
+        row = said.get(doctype)
+        found.append(_subscription(area, name, doctype, row.status if row else "unknown", doctype in there))
+        missing = sorted(set(row.opens) - catalogue.doctypes.keys()) if row else []
+        if missing:
+            found.append(
+                warning(
+                    area,
+                    f"{doctype} links to {', '.join(missing)} there, which this site does not have",
+                    "what it links to cannot be fetched",
+                    "declare them here as document types, if their tables exist",
+                )
+            )
+    return found
+
+
+def same_site_twice(sites: Mapping[str, str]) -> list[Finding]:
+    """Two producers (name → UUID) that are one site: each event would arrive on two routes."""
+    first: dict[str, str] = {}
+    return [
+        problem(
+            f"producers.{name}",
+            f"is the same site as producers.{first[site]}",
+            "each event would arrive twice, on two routes that do not know of each other",
+            "join the two into one",
+        )
+        for name, site in sites.items()
+        if first.setdefault(site, name) != name
+    ]
+
+
+async def ask_producer(settings: ProducerSettings, key: str, secret: str, request: HandshakeRequest) -> HandshakeAnswer:
+    """Shake hands as the daemon does. Raises `PeerUnreachable`, `PeerRefused`. Redirects are not followed."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
+    headers = {"Authorization": f"Bearer {key}:{secret}", "Content-Type": "application/json"}
+    try:
+        trust = True if settings.certificate_authority is None else _trust(settings)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.post(
+                f"{settings.url}{API}/handshake",
+                data=request.model_dump_json(),
+                allow_redirects=False,
+                ssl=trust,
+            ) as response,
+        ):
+            body = await response.content.read(ANSWER_BYTES)
+            while len(body) < ANSWER_BYTES and (more := await response.content.read(ANSWER_BYTES - len(body))):
+                body += more
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        words = str(error) or type(error).__name__
+        raise PeerUnreachable(
+            f"{settings.url} cannot be reached: {words}", hint="is its daemon running, and the URL right?"
+        ) from error
+    return _read_answer(settings.url, status, body)
+
+
+def handshake_of(
+    settings: Settings, producer: ProducerSettings, site: str, version: str, now_ms: int
+) -> HandshakeRequest:
+    """The handshake that the daemon would send, so that asking changes nothing."""
+    return HandshakeRequest(
+        protocols=[PROTOCOL],
+        site=site,
+        name=settings.site.name,
+        version=version,
+        clock_ms=now_ms,
+        doctypes=[WantedDoctype(doctype=each.doctype, unsubscribe=each.unsubscribe) for each in producer.doctypes],
+    )
+
+
+def _read_answer(url: str, status: int, body: bytes) -> HandshakeAnswer:
+    if status == 200:
+        try:
+            return HandshakeAnswer.model_validate_json(body)
+        except ValidationError as error:
+            raise PeerRefused(
+                f"{url} answers, but not as streamd does: {error.error_count()} fields are wrong",
+                hint="is this the URL of a streamd site, of a release that is not newer than this one?",
+            ) from error
+    try:
+        said = ErrorAnswer.model_validate_json(body).error
+    except ValidationError:
+        raise PeerUnreachable(
+            f"{url} answers with HTTP {status}, and not as streamd does",
+            hint="is this the URL of a streamd site? What stands in front of it?",
+        ) from None
+    if status >= 500:
+        raise PeerUnreachable(f"{url}: {said.message}", hint=said.hint, code=said.code)
+    raise PeerRefused(f"{url}: {said.message}", hint=said.hint, code=said.code)
+
+
+def _trust(settings: ProducerSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(cafile=str(settings.certificate_authority))
+    return context
+
+
+def _clock(area: str, difference: int) -> list[Finding]:
+    if abs(difference) < CLOCK_WARNING_MS:
+        return []
+    text = f"its clock is {abs(difference) / 1000:.0f} s {'ahead of' if difference > 0 else 'behind'} ours"
+    why = "where both sites edit one field, the site with the later clock wins too often"
+    mend = "let both machines take their time from the network (NTP)"
+    grave = abs(difference) > clock.MAX_AHEAD_MS
+    return [(problem if grave else warning)(area, text, why, mend)]
+
+
+def _subscription(area: str, producer: str, doctype: str, status: str, described: bool) -> Finding:
+    if status == ApprovalStatus.APPROVED:
+        if described:
+            return ok(area, f"{doctype} is Approved")
+        return problem(
+            area,
+            f"{doctype} is Approved, but the producer does not have this type any more",
+            "nothing of it will arrive",
+            f"declare it at {producer}, or take it out of doctypes here",
+        )
+    if status == ApprovalStatus.REJECTED:
+        return problem(
+            area,
+            f"{doctype} was Rejected",
+            "nothing of it will arrive",
+            "talk to who runs that site, or take it out of doctypes here",
+        )
+    return warning(
+        area,
+        f"{doctype} is {status}",
+        "nothing of it arrives before it is approved, and its columns can be compared only then",
+        f"at {producer}: `streamd consumers approve NAME {doctype}`",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

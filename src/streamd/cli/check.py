@@ -1,0 +1,152 @@
+"""`streamd check`: everything that can be checked before running."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from streamd import __version__, catalog
+from streamd.check import (
+    Finding,
+    Severity,
+    ask_producer,
+    from_problems,
+    handshake_of,
+    judge_addresses,
+    judge_answer,
+    judge_triggers,
+    ok,
+    problem,
+    same_site_twice,
+    warning,
+)
+from streamd.check_columns import judge_descriptors
+from streamd.cli.main import chosen_config
+from streamd.cli.opening import finish, opened_site, require_usable, state_exists, state_is_current
+from streamd.cli.output import as_json_option, count, print_json
+from streamd.db.base import SiteDatabase
+from streamd.errors import ConfigurationError, PeerError, StreamdError
+from streamd.model import Catalogue
+from streamd.settings import Settings, load, secret_of
+from streamd.store.engine import now_ms
+
+MARKS = {Severity.OK: "✓", Severity.WARNING: "!", Severity.PROBLEM: "✗"}
+
+
+@click.command()
+@as_json_option
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Look at everything that can be wrong: configuration, databases, triggers, peers, and their columns.
+
+    It introduces this site to its producers, as the daemon does when it starts. Nothing else is changed.
+    """
+    config = chosen_config(ctx)
+    findings: list[Finding] = []
+    code = 0
+    try:
+        settings = load(config)
+        findings.append(ok("configuration", f"{config} is understood"))
+        require_usable(settings)
+        findings += finish(_look(settings))
+    except ConfigurationError as error:
+        findings += from_problems(error.problems)
+        code = ConfigurationError.exit_code
+    if any(finding.severity is Severity.PROBLEM for finding in findings):
+        code = code or 1
+    if as_json:
+        print_json(findings)
+    else:
+        _say(findings)
+    ctx.exit(code)
+
+
+async def _look(settings: Settings) -> list[Finding]:
+    async with opened_site(settings) as site:
+        try:
+            tables = await site.tables()
+        except StreamdError as error:
+            return [problem("site.database", error.message, mend=error.hint)]
+        catalogue = catalog.build(settings, tables)
+        findings = [ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}")]
+        findings += from_problems(catalog.warnings(settings, tables))
+        findings += [warning("site.database", text) for text in await site.warnings(catalogue)]
+        findings += [
+            warning(
+                "site.database",
+                f"{table.name} has triggers of its own: {', '.join(table.triggers)}",
+                "they also run for what arrives from other sites, and what they write is a change of this site",
+                "see to it that they do no work that the other site has done already",
+            )
+            for table in tables.values()
+            if table.triggers and table.name in _synced_tables(catalogue)
+        ]
+        if not catalogue.doctypes:
+            findings.append(
+                warning("doctypes", "no document type is declared", "nothing can be synced", "add [doctypes.NAME]")
+            )
+        findings += await _state(settings)
+        findings += judge_addresses(settings)
+        identity = await site.identity()
+        if identity is None:
+            findings.append(
+                problem(
+                    "site.database",
+                    "streamd is not installed in it",
+                    "the site has no identity yet, so that its producers were not asked",
+                    "run `streamd install`, then `streamd check` again",
+                )
+            )
+            return findings
+        wanted = site.wanted_triggers(catalogue, tables)
+        findings += judge_triggers(await site.our_triggers(), wanted, settings.site.install)
+        return findings + await _producers(settings, site, identity.site, catalogue)
+
+
+async def _state(settings: Settings) -> list[Finding]:
+    if await state_is_current(settings):
+        return [ok("state.database", "has this release's schema")]
+    what = "has another release's schema" if state_exists(settings) else "is not there yet"
+    mend = "run `streamd install` (`streamd run` does it when it starts)"
+    return [problem("state.database", what, "the daemon keeps its logs, keys and consumers there", mend)]
+
+
+async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue: Catalogue) -> list[Finding]:
+    findings: list[Finding] = []
+    sites: dict[str, str] = {}
+    for name, producer in settings.producers.items():
+        key, secret = secret_of(producer, name)
+        asked_at = now_ms()
+        request = handshake_of(settings, producer, own, __version__, asked_at)
+        try:
+            answer = await ask_producer(producer, key, secret, request)
+        except PeerError as error:
+            findings.append(problem(f"producers.{name}", error.message, mend=error.hint))
+            continue
+        here = (asked_at + now_ms()) // 2
+        sites[name] = answer.site
+        findings += judge_answer(name, own, producer.subscribed, catalogue, answer, here)
+        findings += judge_descriptors(name, producer.subscribed, catalogue, answer.doctypes)
+    return findings + same_site_twice(sites)
+
+
+def _offered(catalogue: Catalogue) -> str:
+    return f"{len(catalogue.offers)} of them offered to others"
+
+
+def _synced_tables(catalogue: Catalogue) -> set[str]:
+    types = catalogue.doctypes.values()
+    return {doctype.table for doctype in types} | {child.table for doctype in types for child in doctype.children}
+
+
+def _say(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        click.echo(f"{MARKS[finding.severity]} {finding.area}: {finding.what}")
+        if finding.why:
+            click.echo(f"    why: {finding.why}")
+        if finding.mend:
+            click.echo(f"    → {finding.mend}")
+    problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
+    warnings = sum(finding.severity is Severity.WARNING for finding in findings)
+    click.echo(f"\n{count(problems, 'problem')}, {count(warnings, 'warning')}")

@@ -1,0 +1,149 @@
+"""`streamd consumers`: who subscribes to this site, and what they may have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from streamd.cli.opening import Opened, catalogue_of, finish, opened
+from streamd.cli.output import ago, as_json_option, moment, print_json, print_table
+from streamd.errors import NotInstalled
+from streamd.model import ApprovalStatus, Catalogue
+from streamd.store.engine import now_ms
+from streamd.store.peers import Approval, Peers
+
+
+@click.group()
+def consumers() -> None:
+    """The sites that subscribe to this one."""
+
+
+@consumers.command("list")
+@as_json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """Show the consumers, what they ask for, and what an approval would open through links."""
+
+    async def work() -> list[dict[str, object]]:
+        async with opened(ctx) as here:
+            peers = Peers(here.state)
+            asked = await peers.approvals()
+            known = {consumer.name: consumer for consumer in await peers.consumers()}
+            waiting = {key.consumer for key in await peers.keys() if key.active} - known.keys()
+            rows: list[dict[str, object]] = [
+                {
+                    "name": name,
+                    "site": consumer.consumer_site,
+                    "calls_itself": consumer.consumer_name,
+                    "version": consumer.version,
+                    "registered_at": consumer.registered_at,
+                    "last_seen_at": consumer.last_seen_at,
+                    "acknowledged": consumer.acknowledged,
+                    "doctypes": [_asked(row) for row in asked if row.consumer == name],
+                }
+                for name, consumer in known.items()
+            ]
+            return rows + [{"name": name, "site": None, "doctypes": []} for name in sorted(waiting)]
+
+    found = finish(work())
+    if as_json:
+        print_json(found)
+        return
+    now = now_ms()
+    rows: list[Sequence[object]] = []
+    for consumer in found:
+        seen = consumer.get("last_seen_at")
+        last_seen = ago(seen if isinstance(seen, int) else None, now)
+        types = consumer["doctypes"]
+        if not isinstance(types, list) or not types:
+            waits = "asks for nothing" if consumer["site"] else "has a key, and was not here yet"
+            rows.append((consumer["name"], "", waits, "", last_seen))
+            continue
+        for asked in types:
+            rows.append((consumer["name"], asked["doctype"], asked["status"], ", ".join(asked["opens"]), last_seen))
+    print_table(
+        ("Consumer", "Document type", "Status", "Opens through links", "Last seen"),
+        rows,
+        empty="There are no consumers: make a key for one with `streamd keys create --for NAME`.",
+    )
+
+
+@consumers.command()
+@click.argument("name")
+@click.argument("doctypes", nargs=-1, metavar="[DOCTYPE]...")
+@click.pass_context
+def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
+    """Let a consumer have these document types (default: all that are Pending), from now on.
+
+    What they link to is opened as well: those documents can be fetched, but their changes are only sent for
+    types that are approved themselves.
+    """
+
+    async def work() -> list[Approval]:
+        async with opened(ctx) as here:
+            catalogue = await _capturing(here)
+            return await Peers(here.state).approve(name, doctypes or None, offers=catalogue.offers)
+
+    approved = finish(work())
+    for row in approved:
+        opens = f" (opens, for its links: {', '.join(row.opens)})" if row.opens else ""
+        click.echo(f"{name} may have {row.doctype}: every change from now on{opens}")
+    if not approved:
+        click.echo("nothing new: that was approved already")
+
+
+@consumers.command()
+@click.argument("name")
+@click.argument("doctypes", nargs=-1, metavar="[DOCTYPE]...")
+@click.pass_context
+def reject(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
+    """Refuse a consumer these document types (default: all that are Pending). Approved ones end at once."""
+
+    async def work() -> list[Approval]:
+        async with opened(ctx) as here:
+            return await Peers(here.state).reject(name, doctypes or None)
+
+    rejected = finish(work())
+    for row in rejected:
+        click.echo(f"{name} gets nothing of {row.doctype}")
+    if not rejected:
+        click.echo("nothing new: that was rejected already")
+
+
+@consumers.command()
+@click.argument("name")
+@click.pass_context
+def remove(ctx: click.Context, name: str) -> None:
+    """Forget a consumer: its keys are revoked, and its approvals are gone."""
+
+    async def work() -> None:
+        async with opened(ctx) as here:
+            await Peers(here.state).remove(name)
+
+    finish(work())
+    click.echo(f"{name} is removed, and its keys are revoked")
+
+
+async def _capturing(here: Opened) -> Catalogue:
+    """The catalogue. Raises `NotInstalled` where triggers are missing: an approval would promise too much."""
+    catalogue, tables = await catalogue_of(here.settings, here.site)
+    missing = here.site.wanted_triggers(catalogue, tables).keys() - (await here.site.our_triggers()).keys()
+    if missing:
+        raise NotInstalled(
+            f"triggers are missing ({', '.join(sorted(missing))}): changes would not be seen",
+            hint="run `streamd install`, then approve",
+        )
+    return catalogue
+
+
+def _asked(row: Approval) -> dict[str, object]:
+    return {
+        "doctype": row.doctype,
+        "status": row.status,
+        "opens": list(row.opens),
+        "from_sequence": row.from_sequence if row.status == ApprovalStatus.APPROVED else None,
+        "asked_at": row.asked_at,
+        "decided_at": row.decided_at,
+        "decided": moment(row.decided_at) if row.decided_at else None,
+    }

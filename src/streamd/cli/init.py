@@ -1,0 +1,118 @@
+"""`streamd init`: a first configuration file, or a new identity for a cloned site."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from streamd.cli.first_file import first_file
+from streamd.cli.main import chosen_config
+from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
+from streamd.db import open_site
+from streamd.errors import NotInstalled, StreamdError
+from streamd.model import Table
+from streamd.settings import database_url, load
+
+SQLITE = "sqlite:///"
+
+
+@click.command()
+@click.argument("database", required=False)
+@click.option("--name", help="The site's name, for people. Default: the database's.")
+@click.option("--force", is_flag=True, help="Overwrite a configuration file that is there already.")
+@click.option(
+    "--new-identity",
+    is_flag=True,
+    help="Give this site, which was cloned from another one, an identity of its own.",
+)
+@click.pass_context
+def init(ctx: click.Context, database: str | None, name: str | None, force: bool, new_identity: bool) -> None:
+    """Write a first configuration file for DATABASE (a SQLite file, or a URL).
+
+    The file is complete and commented. The database is read, and not changed.
+    """
+    if new_identity:
+        if database is not None or name is not None or force:
+            raise click.UsageError("--new-identity takes the site from the configuration file, and nothing else")
+        _new_identity(ctx)
+        return
+    if database is None:
+        raise click.UsageError("name the database: `streamd init shop.db`")
+    config = chosen_config(ctx)
+    if config.exists() and not force:
+        raise StreamdError(f"{config} is there already", hint="name another file with --config, or say --force")
+    url = _absolute(database)
+    site_name = name or _stem(url)
+    tables = finish(_tables(url))
+    text = first_file(site_name, _relative(url, config), tables)
+    _write(config, text)
+    load(config)
+    click.echo(f"wrote {config}: {len(tables)} tables of {database}")
+    click.echo("Read it, then run `streamd check`, then `streamd run`.")
+
+
+def _new_identity(ctx: click.Context) -> None:
+    settings = settings_of(ctx)
+
+    async def work() -> tuple[str, str]:
+        async with opened_site(settings) as site:
+            before = await site.identity()
+            if before is None:
+                raise NotInstalled(
+                    "streamd is not installed in the site's database: it has no identity yet",
+                    hint="run `streamd install`, which makes one",
+                )
+            await refuse_while_running(settings, site, "it works under the old identity")
+            return before.site, await site.new_identity()
+
+    old, new = finish(work())
+    click.echo(f"This site was {old}, and is {new} from now on.")
+    click.echo(
+        "To others it is a new site: its log begins anew, its consumers need new keys (`streamd keys create`), "
+        "and its producers have to make a key for it, and to approve it."
+    )
+
+
+async def _tables(url: str) -> dict[str, Table]:
+    site = open_site(url)
+    try:
+        return await site.tables()
+    finally:
+        await site.close()
+
+
+def _absolute(database: str) -> str:
+    """The URL of what was typed. Raises `StreamdError` (exit code 1) or `click.UsageError`."""
+    if "://" in database:
+        if database.startswith(SQLITE):
+            return SQLITE + str(Path(database.removeprefix(SQLITE)).absolute())
+        try:
+            return str(database_url(database))
+        except ValueError as error:
+            raise click.UsageError(f"{database}: {error}") from None
+    return SQLITE + str(Path(database).absolute())
+
+
+def _relative(url: str, config: Path) -> str:
+    """The URL as it stands in the file: relative to it, where the database is in its folder or below."""
+    file = Path(url.removeprefix(SQLITE))
+    folder = config.absolute().parent
+    return SQLITE + (str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file))
+
+
+def _stem(url: str) -> str:
+    return Path(url.removeprefix(SQLITE)).stem or "site"
+
+
+def _write(config: Path, text: str) -> None:
+    """Write the file so that only its owner can read it: it will hold secrets."""
+    try:
+        descriptor = os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StreamdError(
+            f"{config} cannot be written: {error.strerror}", hint="mend the path or its permissions"
+        ) from error

@@ -1,0 +1,81 @@
+"""`streamd install` and `streamd uninstall`: our tables and triggers in the site's database."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from streamd.cli.installing import install_site, migrate_state
+from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, settings_of
+
+
+@click.command()
+@click.option("--sql", is_flag=True, help="Print the SQL for the site's database, and change nothing.")
+@click.pass_context
+def install(ctx: click.Context, sql: bool) -> None:
+    """Make streamd's tables and triggers, and the state database.
+
+    What is there already is kept; triggers that differ from what the configuration asks for are renewed.
+    """
+    settings = settings_of(ctx)
+
+    async def work() -> None:
+        async with opened_site(settings) as site:
+            catalogue, tables = await catalogue_of(settings, site)
+            if sql:
+                click.echo(_script(site.install_script(catalogue, tables)))
+                return
+            done = await migrate_state(settings)
+            done += await install_site(settings, site, catalogue, tables)
+            identity = await site.identity()
+        for line in done or ["nothing to do: everything is installed"]:
+            click.echo(line)
+        if identity is not None:
+            click.echo(f"This site is {settings.site.name}, {identity.site}.")
+
+    finish(work())
+
+
+@click.command()
+@click.option(
+    "--for-migration",
+    is_flag=True,
+    help="Remove the triggers only, around a change of your own schema; `install` or `run` makes them again.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--sql", is_flag=True, help="Print the SQL, and change nothing.")
+@click.pass_context
+def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> None:
+    """Remove streamd's triggers and tables from the site's database.
+
+    The tables hold this site's identity, and how far each producer was applied: after an `uninstall` the
+    site is another one to its peers. Around a migration of your own, use --for-migration, and write nothing
+    in between: changes that are made without triggers are not seen.
+    """
+    settings = settings_of(ctx)
+
+    async def work() -> None:
+        async with opened_site(settings) as site:
+            triggers = sorted(await site.our_triggers())
+            statements = site.uninstall_script(triggers, keep_tables=for_migration)
+            if sql:
+                click.echo(_script(statements))
+                return
+            await refuse_while_running(settings, site, "it would make the triggers again")
+            if not (for_migration or yes) and sys.stdin.isatty():
+                click.confirm("Forget this site's identity, checkpoints, and parked events?", abort=True)
+            await site.run_script(statements)
+        click.echo(f"removed {len(triggers)} triggers" + ("" if for_migration else ", and streamd's tables"))
+        if for_migration:
+            click.echo("Change your schema now; then `streamd install`, or `streamd run`, which installs.")
+        else:
+            click.echo(f"The state database stays where it is: {settings.state.database}")
+
+    finish(work())
+
+
+def _script(statements: list[str]) -> str:
+    """Statements as a script that the database's own shell takes."""
+    body = "\n".join(f"{statement.rstrip().rstrip(';')};" for statement in statements)
+    return f"BEGIN;\n{body}\nCOMMIT;"

@@ -1,0 +1,94 @@
+"""`streamd keys`: what consumers prove themselves with."""
+
+from __future__ import annotations
+
+import click
+
+from streamd.cli.opening import finish, opened
+from streamd.cli.output import as_json_option, moment, print_json, print_table
+from streamd.store.peers import Peers
+
+
+@click.group()
+def keys() -> None:
+    """API keys for the sites that subscribe to this one."""
+
+
+@keys.command()
+@click.option("--for", "consumer", required=True, metavar="NAME", help="The consumer's name, for people.")
+@as_json_option
+@click.pass_context
+def create(ctx: click.Context, consumer: str, as_json: bool) -> None:
+    """Make a key for a consumer. Its secret is shown once, and kept nowhere.
+
+    A consumer may have two keys, so that one can take over from the other without a pause.
+    """
+
+    async def work() -> tuple[str, str]:
+        async with opened(ctx) as here:
+            return await Peers(here.state).create_key(consumer)
+
+    api_key, api_secret = finish(work())
+    if as_json:
+        print_json({"consumer": consumer, "api_key": api_key, "api_secret": api_secret})
+        return
+    click.echo(f"A key for {consumer}. The secret is shown this once: put both into the producer's entry there.\n")
+    click.echo(f'api_key = "{api_key}"\napi_secret = "{api_secret}"')
+
+
+@keys.command("list")
+@as_json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """Show all keys, without their secrets."""
+
+    async def work() -> list[dict[str, object]]:
+        async with opened(ctx) as here:
+            return [
+                {
+                    "api_key": key.api_key,
+                    "consumer": key.consumer,
+                    "active": key.active,
+                    "created_at": key.created_at,
+                    "last_used_at": key.last_used_at,
+                    "revoked_at": key.revoked_at,
+                }
+                for key in await Peers(here.state).keys()
+            ]
+
+    found = finish(work())
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("API key", "Consumer", "State", "Created", "Last used"),
+        [
+            (
+                key["api_key"],
+                key["consumer"],
+                "active" if key["active"] else f"revoked {moment(_time(key['revoked_at']))}",
+                moment(_time(key["created_at"])),
+                moment(_time(key["last_used_at"])),
+            )
+            for key in found
+        ],
+        empty="There are no keys: make one with `streamd keys create --for NAME`.",
+    )
+
+
+@keys.command()
+@click.argument("api_key")
+@click.pass_context
+def revoke(ctx: click.Context, api_key: str) -> None:
+    """End a key: from now on nothing is served to who holds it."""
+
+    async def work() -> None:
+        async with opened(ctx) as here:
+            await Peers(here.state).revoke_key(api_key)
+
+    finish(work())
+    click.echo(f"{api_key} is revoked")
+
+
+def _time(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,242 @@
+"""`streamd log`: what happened to documents here, and how those of others fared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from streamd.cli.entries import (
+    PARKED,
+    UPDATE,
+    EntryId,
+    event_of,
+    kept_by_event,
+    kept_row,
+    label,
+    parse_id,
+    possible_names,
+    sync_row,
+    update_row,
+)
+from streamd.cli.opening import Opened, finish, opened
+from streamd.cli.output import as_json_option, moment, print_json, print_table, short
+from streamd.errors import NotFound
+from streamd.model import LogEntry, QueuedEvent, QueueState, SyncStatus, name_text
+from streamd.store.producers import Producers
+from streamd.store.sync_log import SyncLog
+from streamd.update_log import UpdateLog
+
+Entry = dict[str, Any]
+
+STATUSES = ("synced", "failed", "held", "discarded", "applying")
+_KEPT = {"failed": QueueState.PARKED, "held": QueueState.HELD}
+
+_doctype = click.option("--doctype", metavar="TYPE", help="Only entries of this document type.")
+_name = click.option("--name", metavar="NAME", help="Only entries of the document with this name.")
+_limit = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
+
+
+@click.group()
+def log() -> None:
+    """The Event Update Log and the Event Sync Log, newest entries first."""
+
+
+@log.command()
+@_doctype
+@_name
+@_limit
+@as_json_option
+@click.pass_context
+def updates(ctx: click.Context, doctype: str | None, name: str | None, limit: int, as_json: bool) -> None:
+    """The Event Update Log: what happened to this site's documents. Ids are written u12."""
+
+    async def work() -> list[Entry]:
+        async with opened(ctx) as here:
+            found: list[LogEntry] = []
+            for text in [None] if name is None else map(name_text, possible_names(name)):
+                found += await UpdateLog(here.state).entries(doctype=doctype, name=text, limit=limit)
+            found.sort(key=lambda entry: -entry.sequence)
+            return [update_row(entry) for entry in found[:limit]]
+
+    rows = finish(work())
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("Id", "At", "Update type", "Document type", "Document", "Made"),
+        [
+            (
+                row["id"],
+                moment(row["at"]),
+                row["update_type"],
+                row["doctype"],
+                row["docname"] + (f" (was {row['renamed_from']})" if row["renamed_from"] else ""),
+                "here" if row["from_here"] else "at another site",
+            )
+            for row in rows
+        ],
+        empty="The Event Update Log has no such entry. (A type that no approved consumer has is not logged.)",
+    )
+
+
+@log.command()
+@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="failed: what is parked now.")
+@_doctype
+@_name
+@_limit
+@as_json_option
+@click.pass_context
+def syncs(
+    ctx: click.Context, status: str | None, doctype: str | None, name: str | None, limit: int, as_json: bool
+) -> None:
+    """The Event Sync Log: how the documents of producers fared here.
+
+    What is parked or held has ids like p12, and can be resynced or discarded under them.
+    """
+
+    async def work() -> list[Entry]:
+        async with opened(ctx) as here:
+            if status in _KEPT:
+                return await _kept(here, _KEPT[status], doctype, name, limit)
+            return await _synced(here, status, doctype, name, limit)
+
+    rows = finish(work())
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("Id", "At", "Status", "Update type", "Document type", "Document", "Producer", "Error or note"),
+        [
+            (
+                row["id"],
+                moment(row["at"]),
+                row["status"],
+                row["update_type"],
+                row["doctype"],
+                row["docname"],
+                row["producer"],
+                short(row["error"] or row["note"]),
+            )
+            for row in rows
+        ],
+        empty="The Event Sync Log has no such entry.",
+    )
+
+
+@log.command()
+@click.argument("id", metavar="ID")
+@as_json_option
+@click.pass_context
+def show(ctx: click.Context, id: str, as_json: bool) -> None:
+    """One entry whole: 12 (sync log), u12 (update log) or p12 (parked or held)."""
+    wanted = parse_id(id)
+
+    async def work() -> Entry:
+        async with opened(ctx) as here:
+            if wanted.kind == UPDATE:
+                return await _show_update(here, wanted)
+            if wanted.kind == PARKED:
+                return await _show_kept(here, wanted)
+            return await _show_sync(here, wanted)
+
+    entry = finish(work())
+    if as_json:
+        print_json(entry)
+        return
+    for key, value in entry.items():
+        if value is None or value == "":
+            continue
+        title = key.replace("_", " ").capitalize()
+        if isinstance(value, msgspec.Raw):
+            click.echo(f"{title}:\n{_pretty(value)}")
+        else:
+            click.echo(f"{title + ':':<16} {moment(value) if key == 'at' or key.endswith('_at') else value}")
+
+
+async def _kept(here: Opened, state: QueueState, doctype: str | None, name: str | None, limit: int) -> list[Entry]:
+    names = None if name is None else possible_names(name)
+    producers = await _producer_names(here)
+    async with here.site.snapshot() as snapshot:
+        queue = await snapshot.queue(doctype)
+    fitting = [each for each in queue if each.state == state and (names is None or each.event.name in names)]
+    return [kept_row(each, _name_of(each, producers)) for each in reversed(fitting[-limit:])]
+
+
+async def _synced(here: Opened, status: str | None, doctype: str | None, name: str | None, limit: int) -> list[Entry]:
+    async with here.site.snapshot() as snapshot:
+        kept = kept_by_event(await snapshot.queue(doctype))
+    entries = []
+    for text in [None] if name is None else map(name_text, possible_names(name)):
+        entries += await SyncLog(here.state).list(
+            status=SyncStatus(status.capitalize()) if status else None, doctype=doctype, name=text, limit=limit
+        )
+    entries.sort(key=lambda entry: -entry.id)
+    waiting = (SyncStatus.FAILED, SyncStatus.HELD)
+    return [
+        sync_row(entry, kept.get(event_of(entry)) if entry.status in waiting else None) for entry in entries[:limit]
+    ]
+
+
+async def _show_update(here: Opened, id: EntryId) -> Entry:
+    found = await UpdateLog(here.state).entries(sequence=id.number, limit=1)
+    if not found:
+        raise NotFound(f"there is no entry {id} in the Event Update Log", hint="see `streamd log updates`")
+    entry = found[0]
+    return {
+        **update_row(entry),
+        "tx": entry.tx,
+        "clock": entry.clock,
+        "origin": msgspec.Raw(entry.origin.encode()) if entry.origin else None,
+        "been_at": entry.path.split(),
+        "data": msgspec.Raw(entry.data.encode()),
+    }
+
+
+async def _show_sync(here: Opened, id: EntryId) -> Entry:
+    entry = await SyncLog(here.state).get(id.number)
+    async with here.site.snapshot() as snapshot:
+        queue = kept_by_event(await snapshot.queue(entry.doctype))
+    kept = queue.get(event_of(entry)) if entry.status in (SyncStatus.FAILED, SyncStatus.HELD) else None
+    return {
+        **sync_row(entry, kept),
+        "id": str(entry.id),
+        "kept_as": f"p{kept.id}" if kept else None,
+        **_data(entry.data),
+    }
+
+
+async def _show_kept(here: Opened, id: EntryId) -> Entry:
+    producers = await _producer_names(here)
+    async with here.site.snapshot() as snapshot:
+        found = next((each for each in await snapshot.queue() if each.id == id.number), None)
+    if found is None:
+        raise NotFound(f"no event {id} is parked or held here", hint="see `streamd log syncs --status failed`")
+    return {
+        **kept_row(found, _name_of(found, producers)),
+        "renamed_from": label(name_text(found.event.renamed_from)) if found.event.renamed_from else None,
+        "data": found.event.data,
+    }
+
+
+async def _producer_names(here: Opened) -> dict[str, str]:
+    """UUID → the name in the configuration."""
+    return {each.producer_site: each.name for each in await Producers(here.state).all() if each.producer_site}
+
+
+def _name_of(kept: QueuedEvent, producers: dict[str, str]) -> str:
+    return producers.get(kept.producer, kept.producer)
+
+
+def _data(text: str) -> Entry:
+    """Data as JSON, whatever was stored: an event's data is JSON, but nothing here should fail if it is not."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {"data": text}
+    return {"data": msgspec.Raw(text.encode())}
+
+
+def _pretty(raw: msgspec.Raw) -> str:
+    return msgspec.json.format(bytes(raw), indent=2).decode()

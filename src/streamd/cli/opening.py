@@ -1,0 +1,161 @@
+"""Opens what a command works on: the configuration, the site's database, and the state database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy.engine import make_url
+
+from streamd.catalog import build
+from streamd.catalog.naming import path
+from streamd.cli.main import chosen_config
+from streamd.db import open_site
+from streamd.db.base import SiteDatabase, SiteIdentity
+from streamd.errors import ConfigurationError, NotInstalled, Problem, StateError, StreamdError
+from streamd.model import Catalogue, Table
+from streamd.settings import Settings, load, secret_of
+from streamd.status import is_running
+from streamd.store.engine import State, now_ms
+from streamd.store.heartbeat import Heartbeat
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An installed site: what most commands need."""
+
+    config: Path
+    settings: Settings
+    site: SiteDatabase
+    identity: SiteIdentity
+    state: State
+
+    async def daemon_runs(self) -> bool:
+        """Whether the daemon of this site runs, as far as its sign of life says."""
+        return is_running(await Heartbeat(self.state).current(), now_ms())
+
+    async def when(self) -> str:
+        """When the daemon does what was asked of it, in words."""
+        if await self.daemon_runs():
+            return "The daemon runs, and does it within seconds; see `streamd status`."
+        return "The daemon does not run: it is done as soon as `streamd run` is started."
+
+
+def settings_of(ctx: click.Context) -> Settings:
+    """The configuration. Raises `ConfigurationError`."""
+    return load(chosen_config(ctx))
+
+
+@asynccontextmanager
+async def opened_site(settings: Settings) -> AsyncIterator[SiteDatabase]:
+    """The site's database, installed or not."""
+    site = open_site(settings.site.database)
+    try:
+        yield site
+    finally:
+        await site.close()
+
+
+@asynccontextmanager
+async def opened(ctx: click.Context) -> AsyncIterator[Opened]:
+    """Everything of an installed site. Raises `ConfigurationError`, `NotInstalled`, `StateError`."""
+    config = chosen_config(ctx)
+    settings = load(config)
+    async with opened_site(settings) as site:
+        identity = await site.identity()
+        if identity is None:
+            raise NotInstalled("streamd is not installed in the site's database", hint="run `streamd install`")
+        async with opened_state(settings, identity.site) as state:
+            yield Opened(config, settings, site, identity, state)
+
+
+@asynccontextmanager
+async def opened_state(settings: Settings, site: str) -> AsyncIterator[State]:
+    """The state database, with this release's schema. Raises `NotInstalled`, `StateError`."""
+    if not state_exists(settings):
+        raise NotInstalled("there is no state database yet", hint="run `streamd install`")
+    state = State(settings.state.database, site)
+    try:
+        await state.check_revision()
+        yield state
+    finally:
+        await state.close()
+
+
+def state_exists(settings: Settings) -> bool:
+    """Whether the state database is there. Opening a SQLite file that is not would make an empty one."""
+    file = make_url(settings.state.database).database
+    return file is not None and Path(file).is_file()
+
+
+async def state_is_current(settings: Settings) -> bool:
+    """Whether the state database is there, with this release's schema."""
+    if not state_exists(settings):
+        return False
+    state = State(settings.state.database, "")
+    try:
+        await state.check_revision()
+    except StateError as error:
+        if error.retryable:
+            raise
+        return False
+    finally:
+        await state.close()
+    return True
+
+
+async def refuse_while_running(
+    settings: Settings, site: SiteDatabase, why: str, error: type[StreamdError] = StreamdError
+) -> None:
+    """Raises `error`, with the reason `why`, if the daemon of this site runs."""
+    identity = await site.identity()
+    if identity is None or not await state_is_current(settings):
+        return
+    async with opened_state(settings, identity.site) as state:
+        beat = await Heartbeat(state).current()
+    if beat is not None and is_running(beat, now_ms()):
+        raise error(
+            f"the daemon of this site runs (process {beat.pid} on {beat.host}): {why}",
+            hint="stop it first, and try again",
+        )
+
+
+def require_usable(settings: Settings) -> None:
+    """Raises `ConfigurationError` with each secret and file that the configuration needs and that is not there."""
+    problems: list[Problem] = []
+    for name, producer in settings.producers.items():
+        try:
+            secret_of(producer, name)
+        except ConfigurationError as error:
+            problems += error.problems
+    files = [
+        ("server.certificate", settings.server.certificate),
+        ("server.certificate_key", settings.server.certificate_key),
+    ]
+    for name, producer in settings.producers.items():
+        files.append((path("producers", name, "certificate_authority"), producer.certificate_authority))
+    problems += [
+        Problem(where, f"there is no file {file}", "mend the path: it is relative to the configuration file")
+        for where, file in files
+        if file is not None and not file.is_file()
+    ]
+    if problems:
+        raise ConfigurationError(*problems)
+
+
+async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogue, Mapping[str, Table]]:
+    """The site's document types, and the tables they are in. Raises `ConfigurationError`, `SiteError`."""
+    tables = await site.tables()
+    return build(settings, tables), tables
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)

@@ -1,0 +1,105 @@
+"""`streamd producers`: the sites that this one subscribes to."""
+
+from __future__ import annotations
+
+import click
+
+from streamd.cli.opening import Opened, finish, opened
+from streamd.cli.output import ago, as_json_option, print_json, print_table, short
+from streamd.status import ProducerStatus, read_status
+from streamd.store.engine import now_ms
+from streamd.store.producers import Producers
+
+NOT_YET = "not started yet"
+
+
+@click.group()
+def producers() -> None:
+    """The sites that this one subscribes to."""
+
+
+@producers.command("list")
+@as_json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """Show the producers, how it goes with each, and what they let us have."""
+
+    async def work() -> list[ProducerStatus]:
+        async with opened(ctx) as here:
+            return await producer_rows(here)
+
+    found = finish(work())
+    if as_json:
+        print_json(found)
+        return
+    now = now_ms()
+    print_table(
+        ("Producer", "URL", "Status", "Behind", "Last heard", "Document types", "What is wrong"),
+        [
+            (
+                row.name,
+                row.url,
+                row.status,
+                row.lag,
+                ago(row.last_contact_at, now),
+                ", ".join(f"{doctype}: {status}" for doctype, status in row.doctypes.items()),
+                short(row.error),
+            )
+            for row in found
+        ],
+        empty="There are no producers: name one in the configuration, as [producers.NAME].",
+    )
+
+
+@producers.command()
+@click.argument("name")
+@click.pass_context
+def pause(ctx: click.Context, name: str) -> None:
+    """Stop asking a producer for events, until `resume`. Nothing is lost while its log keeps them."""
+    _set_paused(ctx, name, True)
+    click.echo(f"{name} is paused")
+
+
+@producers.command()
+@click.argument("name")
+@click.pass_context
+def resume(ctx: click.Context, name: str) -> None:
+    """Go on with a producer that was paused."""
+    _set_paused(ctx, name, False)
+    click.echo(f"{name} is resumed")
+
+
+async def producer_rows(here: Opened) -> list[ProducerStatus]:
+    """The producers that the daemon knows, and those of the configuration that it has not met yet."""
+    known = (await read_status(here.site, here.state)).producers
+    met = {row.name for row in known}
+    new = [
+        ProducerStatus(
+            name=name,
+            url=producer.url,
+            site=None,
+            status=NOT_YET,
+            error="",
+            paused=False,
+            sequence=0,
+            head=0,
+            lag=0,
+            last_contact_at=None,
+            last_event_at=None,
+            doctypes=dict.fromkeys(producer.subscribed, "not asked yet"),
+        )
+        for name, producer in here.settings.producers.items()
+        if name not in met
+    ]
+    return [*known, *new]
+
+
+def _set_paused(ctx: click.Context, name: str, paused: bool) -> None:
+    async def work() -> None:
+        async with opened(ctx) as here:
+            known = Producers(here.state)
+            if name in here.settings.producers:
+                await known.upsert(name, here.settings.producers[name].url)
+            await known.set_paused(name, paused)
+
+    finish(work())

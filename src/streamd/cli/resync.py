@@ -1,0 +1,144 @@
+"""`streamd resync` and `streamd discard`: what a person decides about events that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import click
+
+from streamd.cli.entries import SYNC, choose, parse_id
+from streamd.cli.opening import Opened, finish, opened
+from streamd.cli.output import count
+from streamd.db.base import Transaction
+from streamd.errors import NotFound
+from streamd.model import QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
+from streamd.settings import Settings
+from streamd.store.heartbeat import WHOLE, Requests
+from streamd.store.producers import Producers
+from streamd.store.sync_log import SyncLog
+
+RETRY = "retry"
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--all", "everything", is_flag=True, help="Everything that is parked or held.")
+@click.option("--doctype", metavar="TYPE", help="Everything of this document type that is parked or held.")
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Take the documents whole, as they are at the producer now. With --all or --doctype: all documents "
+    "of the subscribed types, also those that never failed; this ends “resync required”.",
+)
+@click.pass_context
+def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: str | None, whole: bool) -> None:
+    """Try events again that failed (ids like p12: `streamd log syncs --status failed`).
+
+    The daemon does it; where it does not run, it does so when it starts.
+    """
+    if bool(ids) + everything + (doctype is not None) != 1:
+        raise click.UsageError("name one of: the ids of parked events, --all, or --doctype TYPE")
+
+    async def work() -> list[str]:
+        async with opened(ctx) as here:
+            types = [] if ids or not whole else _subscribed(here.settings, doctype)
+            entries = await _entries(here, ids)
+            async with here.site.transaction() as transaction:
+                chosen = await _chosen(transaction, ids, entries, doctype)
+                asked = [replace(event, request=WHOLE if whole else RETRY) for event in chosen]
+                await transaction.update_queue(asked)
+            for producer, subscribed in types:
+                await Requests(here.state).add(WHOLE, producer, subscribed)
+            return [*_said(chosen, types), await here.when()] if chosen or types else ["nothing is parked or held"]
+
+    for line in finish(work()):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.pass_context
+def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
+    """Let go of events that failed (ids like p12). Later events of the document go on without them."""
+
+    async def work() -> list[QueuedEvent]:
+        async with opened(ctx) as here:
+            entries = await _entries(here, ids)
+            producers = {each.producer_site: each.name for each in await Producers(here.state).all()}
+            async with here.site.transaction() as transaction:
+                gone = await _chosen(transaction, ids, entries, None)
+                await transaction.dequeue([event.id for event in gone])
+            await SyncLog(here.state).add([_discarded(event, producers.get(event.producer)) for event in gone])
+            return gone
+
+    for event in finish(work()):
+        click.echo(f"discarded p{event.id}: {_label(event)}")
+
+
+async def _entries(here: Opened, ids: Iterable[str]) -> dict[str, SyncEntry]:
+    """The sync log's entries of these numbers, where there are such."""
+    found = {}
+    for text in ids:
+        id = parse_id(text)
+        if id.kind == SYNC:
+            try:
+                found[text] = await SyncLog(here.state).get(id.number)
+            except NotFound:
+                continue  # then it can only be the number of a parked event
+    return found
+
+
+async def _chosen(
+    transaction: Transaction, ids: Sequence[str], entries: dict[str, SyncEntry], doctype: str | None
+) -> list[QueuedEvent]:
+    """The events that a command is about, as they are now: the daemon may have healed some since they were listed."""
+    queue = await transaction.queue(doctype)
+    if not ids:
+        return queue
+    chosen = {event.id: event for event in (choose(parse_id(text), queue, entries.get(text)) for text in ids)}
+    return list(chosen.values())
+
+
+def _subscribed(settings: Settings, doctype: str | None) -> list[tuple[str, str]]:
+    """(producer, type) for everything subscribed to, or for one type. Raises `NotFound`."""
+    found = [
+        (name, each)
+        for name, producer in settings.producers.items()
+        for each in producer.subscribed
+        if doctype in (None, each)
+    ]
+    if not found:
+        what = f"{doctype}" if doctype else "anything"
+        raise NotFound(f"this site does not subscribe to {what}", hint="see [producers.NAME] in the configuration")
+    return found
+
+
+def _said(chosen: Sequence[QueuedEvent], types: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"p{event.id}: {_label(event)} is tried again" for event in chosen[:20]]
+    if len(chosen) > 20:
+        lines.append(f"… and {count(len(chosen) - 20, 'event')} more")
+    for name in dict.fromkeys(producer for producer, _ in types):
+        lines.append(f"{name}: all of {', '.join(each for producer, each in types if producer == name)} is read again")
+    return lines
+
+
+def _discarded(event: QueuedEvent, producer: str | None) -> SyncEntry:
+    name = name_text(event.event.name)
+    return SyncEntry(
+        update_type=event.event.operation,
+        status=SyncStatus.DISCARDED,
+        doctype=event.event.doctype,
+        producer=producer or event.producer,
+        docname=name,
+        remote_docname=name,
+        use_same_name=True,
+        data=bytes(event.event.data).decode("utf-8", "replace"),
+        sequence=event.event.sequence,
+        error=event.error,
+        note="discarded by hand",
+    )
+
+
+def _label(event: QueuedEvent) -> str:
+    return f"{event.event.operation} of {event.event.doctype} {name_label(event.event.name)}"

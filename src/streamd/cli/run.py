@@ -1,0 +1,52 @@
+"""`streamd run`: checks, migrates, installs, and then becomes the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from streamd.cli.installing import install_site, migrate_state, missing_triggers
+from streamd.cli.main import chosen_config
+from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, require_usable, settings_of
+from streamd.db.base import SITE_SCHEMA
+from streamd.errors import Fenced, NotInstalled
+from streamd.settings import Settings
+
+
+@click.command()
+@click.pass_context
+def run(ctx: click.Context) -> None:
+    """Keep this site in sync, until SIGTERM or Ctrl-C.
+
+    Brings the state database to this release's schema, and installs what is missing in the site's database
+    (unless `install = false` in [site]).
+    """
+    settings = settings_of(ctx)
+    require_usable(settings)
+    for line in finish(_prepare(settings)):
+        click.echo(line, err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    config = str(chosen_config(ctx).resolve())
+    # The daemon is another program: neither click nor rich, nor what the checks took of memory, stays in it.
+    os.execv(sys.executable, [sys.executable, "-m", "streamd.daemon", config])  # noqa: S606  # ourselves
+
+
+async def _prepare(settings: Settings) -> list[str]:
+    async with opened_site(settings) as site:
+        catalogue, tables = await catalogue_of(settings, site)
+        await refuse_while_running(settings, site, "a site has one daemon", Fenced)
+        done = await migrate_state(settings)
+        if settings.site.install:
+            return done + await install_site(settings, site, catalogue, tables)
+        identity = await site.identity()
+        missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
+        if identity is None or identity.schema != SITE_SCHEMA or missing:
+            what = ", ".join(missing) if identity is not None and missing else "streamd's tables"
+            raise NotInstalled(
+                f"missing, or not as they ought to be, in the site's database: {what}",
+                hint="run `streamd install` (or let `run` do it: install = true in [site])",
+            )
+        return done
