@@ -48,10 +48,8 @@ def demo(folder: Path | None, once: bool) -> None:
     Makes two SQLite databases of a small shop, starts a daemon at each, connects them, and makes changes at
     both. Ends with exit code 0 if everything arrived and the databases are equal.
     """
-    console = Console(highlight=False)
-    folder = (
-        folder or Path("demo-sites") / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")
-    ).absolute()
+    console = Console(highlight=False, soft_wrap=True)
+    folder = (folder or Path("demo-sites") / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")).absolute()
     if folder.exists():
         raise click.UsageError(f"{folder} is there already: name a folder that is not")
     try:
@@ -68,9 +66,7 @@ def demo(folder: Path | None, once: bool) -> None:
 
 def _connect(console: Console, hq: DemoSite, store: DemoSite) -> None:
     """What a person does to connect two sites, said while it is done."""
-    console.print(
-        f"Two sites in [bold]{hq.folder}[/]: headquarters (hq) and a store, each with a SQLite database."
-    )
+    console.print(f"Two sites in [bold]{hq.folder}[/]: headquarters (hq) and a store, each with a SQLite database.")
     for site in (hq, store):
         site.streamd("install")
     store.subscribe(hq, ("Item", "Category", "Customer"))
@@ -81,9 +77,7 @@ def _connect(console: Console, hq: DemoSite, store: DemoSite) -> None:
     for site, consumer in ((hq, store), (store, hq)):
         _until(partial(_asked, site), f"{consumer.name} asks {site.name} for documents", hq, store)
         site.streamd("consumers", "approve", consumer.name)
-        console.print(
-            f"{consumer.name} asked {site.name} for documents, and was approved there.", style="dim"
-        )
+        console.print(f"{consumer.name} asked {site.name} for documents, and was approved there.", style="dim")
     for site in (hq, store):
         _until(partial(_all_approved, site), f"{site.name} knows that it is approved", hq, store)
 
@@ -96,9 +90,7 @@ def _show(console: Console, hq: DemoSite, store: DemoSite, once: bool) -> None:
             board.add(step, _arrival(step))
             _pause(pause, hq, store)
     count = _equal_rows(hq, store)
-    console.print(
-        f"\n[bold green]Everything arrived:[/] {count} rows in {len(TABLES)} tables, equal at both sites."
-    )
+    console.print(f"\n[bold green]Everything arrived:[/] {count} rows in {len(TABLES)} tables, equal at both sites.")
     _where_to_look(console, hq, store, stays=not once)
     if once:
         return
@@ -109,9 +101,7 @@ def _show(console: Console, hq: DemoSite, store: DemoSite, once: bool) -> None:
                 board.add(step, _arrival(step))
                 _pause(pause, hq, store)
     except KeyboardInterrupt:
-        console.print(
-            f"\nStopping the two daemons. Everything stays in {hq.folder}; remove it when you like."
-        )
+        console.print(f"\nStopping the two daemons. Everything stays in {hq.folder}; remove it when you like.")
 
 
 def _arrival(step: Step) -> float:
@@ -150,16 +140,12 @@ def _pause(seconds: float, *sites: DemoSite) -> None:
 
 
 def _asked(site: DemoSite) -> bool:
-    return bool(site.json("consumers", "list"))
+    return any(consumer["doctypes"] for consumer in site.json("consumers", "list"))
 
 
 def _all_approved(site: DemoSite) -> bool:
-    states = [
-        subscription["status"]
-        for producer in site.json("producers", "list")
-        for subscription in producer["subscriptions"]
-    ]
-    return bool(states) and set(states) == {"Approved"}
+    states = {state for producer in site.json("producers", "list") for state in producer["doctypes"].values()}
+    return states == {"Approved"}
 
 
 def _equal_rows(hq: DemoSite, store: DemoSite) -> int:
@@ -176,11 +162,8 @@ def _equal_rows(hq: DemoSite, store: DemoSite) -> int:
 
 def _where_to_look(console: Console, hq: DemoSite, store: DemoSite, *, stays: bool) -> None:
     relative = os.path.relpath(hq.folder)
-    program = (
-        "streamd"
-        if os.path.dirname(sys.executable) in os.environ.get("PATH", "")
-        else f"{sys.executable} -m streamd"
-    )
+    script = Path(sys.executable).with_name("streamd")
+    program = os.path.relpath(script) if script.exists() else f"{sys.executable} -m streamd"
     console.print(
         "The demo wrote to the two databases as any program does. Triggers noted the changes; the daemons\n"
         "carried them over HTTP, and wrote them to the other database, what they depend on first.\n"

@@ -166,9 +166,7 @@ class DemoSite:
             check=False,
         )
         if done.returncode != 0:
-            raise DemoFailed(
-                f"`streamd {' '.join(arguments)}` at {self.name} failed: {done.stderr or done.stdout}"
-            )
+            raise DemoFailed(f"`streamd {' '.join(arguments)}` at {self.name} failed: {done.stderr or done.stdout}")
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
@@ -196,9 +194,7 @@ class DemoSite:
             )
 
     def log_end(self) -> str:
-        lines = (
-            self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
-        )
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-15:])
 
     def terminate(self) -> None:

@@ -88,7 +88,7 @@ def story(hq: DemoSite, store: DemoSite) -> list[Step]:
             hq,
             "invoice INV-2",
             "",
-            lambda: _sell(store, 2, "C-2", ("TEA-1",)),
+            lambda: _sell(store, 2, "C-1", ("TEA-1",)),
         ),
         Step(store, hq, "INV-2 was cancelled", "a delete, with its lines", lambda: _cancel(store, "INV-2")),
     ]
@@ -135,14 +135,10 @@ def _sell(store: DemoSite, number: int, customer: str, items: tuple[str, ...]) -
     name = f"INV-{number}"
     with store.writing() as connection:
         prices = [
-            connection.execute(
-                "SELECT Amount FROM Price WHERE Item = ? AND Currency = 'EUR'", (item,)
-            ).fetchone()[0]
+            connection.execute("SELECT Amount FROM Price WHERE Item = ? AND Currency = 'EUR'", (item,)).fetchone()[0]
             for item in items
         ]
-        connection.execute(
-            "INSERT INTO Invoice VALUES (?, ?, date('now'), ?)", (name, customer, round(sum(prices), 2))
-        )
+        connection.execute("INSERT INTO Invoice VALUES (?, ?, date('now'), ?)", (name, customer, round(sum(prices), 2)))
         connection.executemany(
             "INSERT INTO InvoiceLine (Invoice, Item, Quantity, Amount) VALUES (?, ?, 1, ?)",
             [(name, item, price) for item, price in zip(items, prices, strict=True)],
@@ -152,9 +148,7 @@ def _sell(store: DemoSite, number: int, customer: str, items: tuple[str, ...]) -
 
 def _reprice(hq: DemoSite, item: str, price: str) -> list[Probe]:
     with hq.writing() as connection:
-        connection.execute(
-            "UPDATE Price SET Amount = ? WHERE Item = ? AND Currency = 'EUR'", (float(price), item)
-        )
+        connection.execute("UPDATE Price SET Amount = ? WHERE Item = ? AND Currency = 'EUR'", (float(price), item))
     return [(ITEM, (item,)), (ITEM_PRICES, (item,))]
 
 

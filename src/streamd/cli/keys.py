@@ -32,7 +32,8 @@ def create(ctx: click.Context, consumer: str, as_json: bool) -> None:
     if as_json:
         print_json({"consumer": consumer, "api_key": api_key, "api_secret": api_secret})
         return
-    click.echo(f"A key for {consumer}. The secret is shown this once: put both into the producer's entry there.\n")
+    # The prose goes to stderr: `streamd keys create … >> streamd.toml` writes what belongs there.
+    click.echo(f"A key for {consumer}. The secret is shown this once: put both into [producers.…] there.", err=True)
     click.echo(f'api_key = "{api_key}"\napi_secret = "{api_secret}"')
 
 
