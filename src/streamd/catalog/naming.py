@@ -9,9 +9,6 @@ from streamd.errors import Problem
 from streamd.model import Column, Kind, Table
 from streamd.settings import toml_key
 
-NAME_LIMIT = 140
-"""Characters in the name of a document type or child field, at most: what the wire and the state hold."""
-
 
 def path(*parts: str) -> str:
     """The path of a key, as the TOML file would write it."""

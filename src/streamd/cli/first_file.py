@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 
 from streamd.catalog.links import Target, target_of
-from streamd.catalog.naming import NAME_LIMIT, key_problems, same_name
+from streamd.catalog.naming import key_problems, same_name
 from streamd.model import ForeignKey, Link, Table
 from streamd.settings import toml_key
+from streamd.wire import NAME_LIMIT
 
 HEAD = """\
 # streamd: the configuration of this site. Written by `streamd init` from the tables of the database.
