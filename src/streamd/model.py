@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -116,7 +117,7 @@ class Link:
     type_column: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChildTable:
     """A table whose rows belong to documents: the field `field` of the document."""
 
@@ -134,8 +135,13 @@ class ChildTable:
         """The columns that hold data of their own (not generated ones)."""
         return tuple(column for column in self.columns if not column.generated)
 
+    @cached_property
+    def written_names(self) -> frozenset[str]:
+        """The names of those columns."""
+        return frozenset(column.name for column in self.written_columns)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class DocumentType:
     """Which tables make a document, which columns name it, and which link it to others."""
 
@@ -150,6 +156,11 @@ class DocumentType:
     def written_columns(self) -> tuple[Column, ...]:
         """The columns that hold data of their own (not generated ones)."""
         return tuple(column for column in self.columns if not column.generated)
+
+    @cached_property
+    def written_names(self) -> frozenset[str]:
+        """The names of those columns."""
+        return frozenset(column.name for column in self.written_columns)
 
     def child(self, fieldname: str) -> ChildTable | None:
         return next((child for child in self.children if child.field == fieldname), None)

@@ -12,6 +12,9 @@ from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Nam
 
 def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
     """The name that these columns of a row hold; None where one is NULL, missing, or can be no name."""
+    if len(columns) == 1:
+        value = row.get(columns[0])
+        return (value,) if isinstance(value, str | int | float) else None
     values = tuple(row.get(column) for column in columns)
     if all(isinstance(value, str | int | float) for value in values):
         return values  # type: ignore[return-value]  # just checked

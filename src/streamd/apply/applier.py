@@ -39,7 +39,7 @@ from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.apply")
 
-SMALLEST_BATCH, LARGEST_BATCH = 20, 500
+SMALLEST_BATCH, LARGEST_BATCH = 50, 500
 """Events in one transaction."""
 
 LOCK_SECONDS = 0.04
@@ -70,13 +70,23 @@ class Applier:
         self._batch = 100
         # Batches of several producers, and the settling of their entries, take turns.
         self._turn = asyncio.Lock()
+        self._to_confirm: str | None = None
 
     async def recover(self) -> None:
         """Settle sync log entries of batches that may or may not have been committed when we were stopped."""
         async with self._turn:
             await self._settle()
 
+    async def confirm(self) -> None:
+        """Say in the sync log that the last batch is committed."""
+        async with self._turn:
+            batch, self._to_confirm = self._to_confirm, None
+            if batch is not None:
+                await self._sync_log.confirm(batch)
+                crash_point("apply.confirmed")
+
     async def _settle(self) -> None:
+        self._to_confirm = None
         for batch, producer, log_id, sequence in await self._sync_log.unconfirmed():
             async with self._database.snapshot() as reader:
                 if sequence < 0:
@@ -122,8 +132,8 @@ class Applier:
                         break
             else:
                 raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
-        if not events or events[-1].sequence <= end.sequence:
-            await self._checkpoint(source, end)
+        await self._checkpoint(source, end)
+        await self.confirm()
 
     def _cut(self, todo: Sequence[Incoming]) -> int:
         """How many events to apply together: a batch, ending with a whole transaction if one ends within reach."""
@@ -280,7 +290,8 @@ class Applier:
                     again = [entry for entry in entries if (entry.sequence, entry.docname) in theirs]
                     entries = [entry for entry in entries if (entry.sequence, entry.docname) not in theirs]
                 begun = True
-                await self._sync_log.begin(batch, source.site, log_id, confirming, entries)
+                confirmed, self._to_confirm = self._to_confirm, None
+                await self._sync_log.begin(batch, source.site, log_id, confirming, entries, confirmed=confirmed)
                 crash_point("apply.before_commit")
                 held_for = time.perf_counter() - started
         except RowRefused:
@@ -289,16 +300,16 @@ class Applier:
                 await self._sync_log.abandon(batch)
             raise
         crash_point("apply.committed")
-        await self._sync_log.confirm(batch)
-        crash_point("apply.confirmed")
+        # The next batch says it along with its own entries; at the end of a page it is said alone.
+        self._to_confirm = batch
         self._adapt(len(units), held_for)
         return again
 
     def _adapt(self, size: int, held_for: float) -> None:
-        if held_for > LOCK_SECONDS:
-            self._batch = max(SMALLEST_BATCH, min(self._batch, size) * 3 // 4)
-        elif size >= self._batch and held_for < LOCK_SECONDS * 0.7:
-            self._batch = min(LARGEST_BATCH, self._batch * 5 // 4 + 1)
+        """Move the size of batches towards what fits into `LOCK_SECONDS`; a small batch says little about it."""
+        if size * 2 >= self._batch:
+            fitting = int(size * LOCK_SECONDS / max(held_for, 0.001))
+            self._batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, (self._batch + fitting) // 2))
 
     async def _write(
         self, transaction: Transaction, source: Source, units: Sequence[Unit], *, healing: bool

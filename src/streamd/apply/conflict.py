@@ -110,7 +110,7 @@ def _change(
     found = merge_fields(changed, olds.get(text, {}), current, record, clock_of, prefix + "/")
     merge.notes += found.notes
     merge.newer += found.newer
-    merge.writes += RowWrite.update_child(child, parent, key, known(child.columns, found.values))
+    merge.writes += RowWrite.update_child(child, parent, key, known(child, found.values))
 
 
 def _add(
@@ -134,14 +134,14 @@ def _add(
             return
         # The document may have another name here than it had there when the row was added.
         row = row | dict(zip(child.parent_key, parent, strict=True))
-        merge.writes.append(RowWrite.insert(child.table, known(child.columns, row)))
-    elif not same_row(known(child.columns, row), current):
+        merge.writes.append(RowWrite.insert(child.table, known(child, row)))
+    elif not same_row(known(child, row), current):
         if ours > clock_of(fieldname):
             merge.notes.append(f"{fieldname}: {current!r} (here, newer) stays, {row!r} is not applied")
             return
         merge.notes.append(f"{fieldname}: {row!r} (newer) replaces {current!r}, which was added here")
         columns = {column: value for column, value in row.items() if column not in child.key}
-        merge.writes += RowWrite.update_child(child, parent, key, known(child.columns, columns))
+        merge.writes += RowWrite.update_child(child, parent, key, known(child, columns))
 
 
 def _row_clock(record: Record, prefix: str) -> str:

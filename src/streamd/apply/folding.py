@@ -19,9 +19,15 @@ from streamd.rows import split
 def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | None:
     """One event that does what these do, or None where they cannot be folded into one.
 
-    They are in order, of one document. Renames, events of several origins, and a document that is deleted and made
-    again are not folded. A document that is made and deleted is folded into its deletion.
+    They are in order, of one document. Renames and events of several origins are not folded. A document that is made
+    and deleted is folded into its deletion; one that is deleted and made again, into its second making.
     """
+    deletions = [index for index, each in enumerate(events) if each.event.operation == Operation.DELETE]
+    if deletions and deletions[-1] < len(events) - 1:
+        again = net_effect(events[deletions[-1] + 1 :], catalogue)
+        if again is not None:
+            again.same_document = True
+        return again
     first, last = events[0], events[-1]
     doctype = catalogue.get(first.event.doctype)
     if doctype is None or len({(each.source, each.event.origin and each.event.origin.path) for each in events}) > 1:

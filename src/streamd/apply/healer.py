@@ -134,6 +134,7 @@ class Healer:
 
     async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
         entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
+        await self._applier.confirm()
         first = queue[0].event
         note = "; ".join(entry.note for entry in entries if entry.note)
         await self._sync_log.resolve(

@@ -57,7 +57,8 @@ class Incoming:
     """An event on its way into this site, decoded, with where it came from.
 
     `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
-    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is.
+    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
+    `same_document` where it is known that the document here is the one that the event speaks of.
     `field_clocks` holds the clocks of single fields where several events were folded into one.
     """
 
@@ -67,6 +68,7 @@ class Incoming:
     log: str
     fetched: bool = False
     overwrite: bool = False
+    same_document: bool = False
     field_clocks: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -147,7 +149,7 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
     if _equal(doctype, here, fields, children):
         adopted = _record(incoming, record)
         return Decision(records=[adopted], notes=["was here already, with the same content"])
-    if not incoming.overwrite and not _same_document(incoming, record):
+    if not incoming.overwrite and not incoming.same_document and not _same_document(incoming, record):
         raise RowRefused(_another(event, here, incoming.data))
     return _replace(incoming, doctype, here, record, fields, children)
 
@@ -178,13 +180,13 @@ def _replace(
         decision.writes += [RowWrite.delete(child, here.name, key) for key in gone]
         for text, row in after.items():
             if text not in before:
-                decision.writes.append(RowWrite.insert(child.table, known(child.columns, row)))
+                decision.writes.append(RowWrite.insert(child.table, known(child, row)))
             elif not same_row(before[text], row):
                 differing = {
                     column: value for column, value in row.items() if not _equals(before[text].get(column), value)
                 }
                 decision.writes += RowWrite.update_child(
-                    child, here.name, _key(row, child.key), known(child.columns, differing)
+                    child, here.name, _key(row, child.key), known(child, differing)
                 )
     decision.records = [_after(base, incoming, [*columns])]
     decision.notes += kept.notes
@@ -211,7 +213,7 @@ def _update(
     base = record or _record(incoming, None, clock="")
     merged = merge_fields(difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
     decision = Decision(notes=merged.notes)
-    columns = {column: value for column, value in merged.values.items() if column in _names(doctype)}
+    columns = {column: value for column, value in merged.values.items() if column in doctype.written_names}
     if here.name == event.name:
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
     if event.renamed_from is not None:
@@ -227,7 +229,7 @@ def _update(
     decision.writes += update_writes(doctype, event.name, columns)
     decision.writes += rows.writes
     decision.notes += rows.notes
-    unknown = sorted(set(difference.changed) - _names(doctype))
+    unknown = sorted(difference.changed.keys() - doctype.written_names)
     if unknown:
         decision.notes.append(f"columns that are not known here were left out: {', '.join(unknown)}")
     after = _after(base, incoming, [*merged.newer, *rows.newer])
@@ -243,7 +245,7 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             return Decision(notes=["was not here: nothing to do"])
         return Decision(records=[_tombstone(incoming, record)], notes=["was not here: nothing to do"])
     old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
-    if record is None and isinstance(old, dict) and not same_row(known(doctype.columns, old), here.fields):
+    if record is None and isinstance(old, dict) and not same_row(known(doctype, old), here.fields):
         raise RowRefused(_another(event, here, old))
     decision = Decision(records=[_tombstone(incoming, record)])
     if record is not None and any(value > event.clock for value in record.field_clocks.values()):
@@ -254,15 +256,15 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
 
 def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
     """A whole document: its row, then its child rows."""
-    writes = [RowWrite.insert(doctype.table, known(doctype.columns, fields))]
+    writes = [RowWrite.insert(doctype.table, known(doctype, fields))]
     for child in doctype.children:
-        writes += [RowWrite.insert(child.table, known(child.columns, row)) for row in children.get(child.field, ())]
+        writes += [RowWrite.insert(child.table, known(child, row)) for row in children.get(child.field, ())]
     return writes
 
 
 def update_writes(doctype: DocumentType, name: Name, columns: Row) -> list[RowWrite]:
     """The parent's changed columns, if there are any that are known here."""
-    columns = known(doctype.columns, columns)
+    columns = known(doctype, columns)
     return [RowWrite.update(doctype.table, columns, doctype.key, name)] if columns else []
 
 
@@ -342,11 +344,11 @@ def _fits(difference: Difference, here: Document) -> bool:
 
 
 def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping[str, list[Row]]) -> bool:
-    if not same_row(known(doctype.columns, fields), here.fields):
+    if not same_row(known(doctype, fields), here.fields):
         return False
     for child in doctype.children:
         ours = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
-        theirs = {name_text(_key(row, child.key)): known(child.columns, row) for row in children.get(child.field, [])}
+        theirs = {name_text(_key(row, child.key)): known(child, row) for row in children.get(child.field, [])}
         if ours.keys() != theirs.keys() or not all(same_row(theirs[key], row) for key, row in ours.items()):
             return False
     return True
@@ -360,15 +362,16 @@ def _key(row: Row, columns: Iterable[str]) -> Name:
     return tuple(row.get(column, "") for column in columns)
 
 
-def _names(doctype: DocumentType) -> set[str]:
-    return {column.name for column in doctype.written_columns}
-
-
 def _unknown(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[str]:
-    found = set(fields) - {column.name for column in doctype.columns}
+    """Says which columns were left out, because nobody here knows them."""
+    found = set()
+    if not fields.keys() <= doctype.written_names:
+        found |= fields.keys() - {column.name for column in doctype.columns}
     for child in doctype.children:
         for row in children.get(child.field, ()):
-            found |= {child_field(child.field, column) for column in row.keys() - {each.name for each in child.columns}}
+            if not row.keys() <= child.written_names:
+                names = row.keys() - {column.name for column in child.columns}
+                found |= {child_field(child.field, column) for column in names}
     return [f"columns that are not known here were left out: {', '.join(sorted(found))}"] if found else []
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
-from streamd.model import ChildTable, Column, DocumentType, Name, Row, Scalar
+import msgspec
+
+from streamd.model import ChildTable, DocumentType, Name, Row, Scalar
 
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class RowWrite:
+class RowWrite(msgspec.Struct, frozen=True, gc=False):
     """Insert, update or delete of one row. `values` are those of `columns`, then those of `where`.
 
     `exactly` says that exactly one row has to be there.
@@ -73,11 +73,11 @@ def _child_row(child: ChildTable, parent: Name, key: Name) -> tuple[tuple[str, .
     return tuple(found), tuple(found.values())
 
 
-def known(columns: Iterable[Column], row: Mapping[str, Any]) -> Row:
-    """The part of a row whose columns exist here and can be written."""
-    names = {column.name for column in columns if not column.generated}
+def known(table: DocumentType | ChildTable, row: Row) -> Row:
+    """The part of a row whose columns exist here and can be written. The row itself, where that is all of it."""
+    names = table.written_names
     if row.keys() <= names:
-        return dict(row)
+        return row
     return {column: value for column, value in row.items() if column in names}
 
 

@@ -53,6 +53,7 @@ class WholeResync:
             first = await lister.names(doctype, None, 1)
             start = start or read_cursor(first.as_of)
             words.append(await self._type(source, lister, self._catalogue[doctype]))
+        await self._applier.confirm()
         if restart and start is not None:
             async with self._database.transaction() as transaction:
                 await transaction.put_checkpoint(source.site, start.log, start.sequence, start.nonce)

@@ -59,7 +59,7 @@ def _run(database: SiteDatabase, run: Sequence[Planned]) -> list[Statement]:
     return found
 
 
-_PLAIN = frozenset((str, float, type(None)))
+_PLAIN = frozenset((str, int, float, type(None)))
 """Types of values that every engine binds as they are."""
 
 

@@ -31,7 +31,9 @@ def run(ctx: click.Context) -> None:
     sys.stderr.flush()
     config = str(chosen_config(ctx).resolve())
     # The daemon is another program: neither click nor rich, nor what the checks took of memory, stays in it.
-    os.execv(sys.executable, [sys.executable, "-m", "streamd.daemon", config])  # noqa: S606  # ourselves
+    # Each thread of the database driver would keep a heap of its own otherwise.
+    environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
+    os.execve(sys.executable, [sys.executable, "-m", "streamd.daemon", config], environment)  # noqa: S606  # ourselves
 
 
 async def _prepare(settings: Settings) -> list[str]:

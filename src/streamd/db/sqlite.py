@@ -206,12 +206,9 @@ class SqliteSite(SiteDatabase):
         return f"DELETE FROM {sql.quote(table)} WHERE {_where(where)}"
 
     def bind(self, value: Any) -> Any:
-        if value is None or isinstance(value, str | float):
+        # A number beyond 64 bits is refused by the driver when it is written.
+        if value is None or isinstance(value, str | float | int):
             return value
-        if isinstance(value, int):
-            if -(1 << 63) <= value < 1 << 63:
-                return value
-            raise RowRefused(f"the number {value} is too large for SQLite's 64-bit integers")
         if isinstance(value, dict) and set(value) == {HEX}:
             try:
                 return bytes.fromhex(value[HEX])
@@ -320,7 +317,7 @@ def _engine(path: Path) -> AsyncEngine:
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -8000"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -2000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -85,7 +85,7 @@ def _engine(url: str) -> AsyncEngine:
         connection.isolation_level = None
         cursor = connection.cursor()
         # Once an entry was served it must not be lost to a power cut: the next cursor would be ahead of the log.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -8000"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -2000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

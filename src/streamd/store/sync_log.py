@@ -60,10 +60,22 @@ class SyncLog:
     # The hot path
 
     async def begin(
-        self, batch_id: str, producer_site: str, log: str, sequence: int, entries: Sequence[SyncEntry]
+        self,
+        batch_id: str,
+        producer_site: str,
+        log: str,
+        sequence: int,
+        entries: Sequence[SyncEntry],
+        *,
+        confirmed: str | None = None,
     ) -> None:
-        """Write a batch's entries before the site commits it; the checkpoint (log, sequence) confirms it."""
+        """Write a batch's entries before the site commits it; the checkpoint (log, sequence) confirms it.
+
+        `confirmed` is an earlier batch that the site has committed: said in the same transaction.
+        """
         async with self._state.write() as connection:
+            if confirmed is not None:
+                await connection.execute(delete(sync_batch).where(self._batch(confirmed)))
             await connection.execute(
                 insert(sync_batch),
                 [
