@@ -226,9 +226,9 @@ async def producer(
         database=database,
         drain_capture=capture.drain,
     )
-    await serving.start()
-    http = aiohttp.ClientSession(auto_decompress=True)
+    http = aiohttp.ClientSession()
     try:
+        await serving.start()
         yield ProducerSite(folder, identity.site, state, peers, log, capture, serving, http, offers)
     finally:
         await http.close()

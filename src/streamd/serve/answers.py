@@ -7,9 +7,9 @@ import gzip
 import sys
 from typing import TypeVar
 
-import aiohttp
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
@@ -66,7 +66,7 @@ async def read_body(request: web.Request, model: type[M]) -> M:
         raise InvalidRequest("the body did not arrive in time", status=408) from None
     except web.HTTPRequestEntityTooLarge:
         raise too_large(request.client_max_size) from None
-    except (web.RequestPayloadError, aiohttp.http_exceptions.HttpProcessingError) as error:
+    except (web.RequestPayloadError, HttpProcessingError) as error:
         raise InvalidRequest(f"the body is damaged: {type(error).__name__}") from None
     try:
         return model.model_validate_json(body)

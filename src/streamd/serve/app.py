@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
@@ -33,8 +35,8 @@ def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Applicat
     app = web.Application(client_max_size=services.settings.max_request_bytes, middlewares=[plain_errors])
     handlers = Handlers(services, Feed(services, stopping)).by_name()
     for endpoint in ENDPOINTS:
-        method = "GET" if endpoint.asks is None else "POST"
-        app.router.add_route(method, endpoint.path, handlers[endpoint.name])
+        add = app.router.add_get if endpoint.asks is None else app.router.add_post
+        add(endpoint.path, handlers[endpoint.name])
     app.on_response_prepare.append(set_headers)
     return app
 
@@ -74,6 +76,7 @@ class Server:
         self._runner = web.AppRunner(
             make_app(self._services, self._stopping),
             access_log=None,
+            logger=_http_log(),
             auto_decompress=False,
             shutdown_timeout=STOP_SECONDS,
         )
@@ -99,6 +102,21 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+
+class _OnlyOurFaults(logging.Filter):
+    """Leaves out what clients did wrong: anybody can send what is no HTTP, as often as they like."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+def _http_log() -> logging.Logger:
+    logger = logging.getLogger("streamd.serve.http")
+    if not logger.filters:
+        logger.addFilter(_OnlyOurFaults())
+    return logger
 
 
 def _certificate(settings: ServerSettings) -> ssl.SSLContext | None:

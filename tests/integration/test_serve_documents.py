@@ -1,0 +1,182 @@
+"""Documents on request: only what an approval opened, only where links really lead, from one settled moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamd.wire import DocumentsAnswer, read_cursor
+from tests.support.serving import CONSUMER, OTHER, Client, ProducerSite
+
+INVOICE = {"doctype": "Invoice", "name": [1]}
+CUSTOMER = {"doctype": "Customer", "name": [1]}
+JANE = {"doctype": "Employee", "name": [3]}
+NANCY = {"doctype": "Employee", "name": [2]}
+ANDREW = {"doctype": "Employee", "name": [1]}
+UNRELATED = {"doctype": "Employee", "name": [9]}
+TRACK = {"doctype": "Track", "name": [1]}
+NOTE = {"doctype": "Note", "name": [1]}
+
+
+@pytest.fixture
+async def store(hq: ProducerSite) -> Client:
+    """A consumer that is approved for invoices."""
+    client = await hq.consumer("store", CONSUMER, "Invoice", "Note")
+    await hq.approve("Invoice")
+    return client
+
+
+def by(wanted: dict[str, Any], *path: dict[str, Any]) -> dict[str, Any]:
+    return {**wanted, "path": list(path)}
+
+
+async def given(client: Client, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    """The documents (type, name) that the server gives, sorted."""
+    answer = await client.documents(*wanted)
+    assert answer.status == 200, answer.text
+    DocumentsAnswer.model_validate(answer.json)
+    return sorted((each["doctype"], each["name"]) for each in answer.json["documents"])
+
+
+async def test_what_is_linked_is_given_however_far_and_through_child_rows(store: Client) -> None:
+    assert await given(
+        store,
+        INVOICE,
+        by(CUSTOMER, INVOICE),
+        by(JANE, INVOICE, CUSTOMER),
+        by(ANDREW, INVOICE, CUSTOMER, JANE, NANCY),
+        by(TRACK, INVOICE),
+    ) == [("Customer", [1]), ("Employee", [1]), ("Employee", [3]), ("Invoice", [1]), ("Track", [1])]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        CUSTOMER,
+        by(CUSTOMER),
+        by({"doctype": "Customer", "name": [2]}, INVOICE),
+        by({"doctype": "Track", "name": [2]}, INVOICE),
+        by(UNRELATED, INVOICE, CUSTOMER),
+        by(ANDREW, INVOICE, CUSTOMER),
+        by(ANDREW, INVOICE, CUSTOMER, NANCY),
+        by(JANE, CUSTOMER),
+        by(JANE, INVOICE, {"doctype": "Customer", "name": [2]}),
+        by(UNRELATED, NOTE),
+        by(UNRELATED, INVOICE, NOTE),
+        by({"doctype": "Secret", "name": [1]}, INVOICE),
+        by({"doctype": "Secret", "name": [1]}, {"doctype": "Note", "name": [2]}),
+        by(CUSTOMER, {"doctype": "Invoice", "name": [99]}),
+        by(CUSTOMER, {"doctype": "Nonsense", "name": [1]}),
+        {"doctype": "Secret", "name": [1]},
+        {"doctype": "Nonsense", "name": [1]},
+        {"doctype": "Invoice", "name": [99]},
+        {"doctype": "Invoice", "name": ["1"]},
+        {"doctype": "Invoice", "name": [1, 1]},
+        {"doctype": "Invoice", "name": [10**30]},
+        {"doctype": "Invoice", "name": [-(10**18)]},
+        {"doctype": "Invoice", "name": ["\x00"]},
+        {"doctype": "Invoice", "name": ["1) OR (1=1"]},
+    ],
+    ids=str,
+)
+async def test_what_is_absent_and_what_is_forbidden_look_alike(store: Client, wanted: dict[str, Any]) -> None:
+    assert await given(store, wanted) == []
+
+
+async def test_an_approval_opens_only_what_it_said_it_would(hq: ProducerSite, store: Client) -> None:
+    # Approved when an invoice did not yet lead to employees.
+    async with hq.state.write() as connection:
+        await connection.exec_driver_sql("""UPDATE approvals SET opens = '["Customer","Track"]'""")
+    assert await given(store, by(CUSTOMER, INVOICE), by(JANE, INVOICE, CUSTOMER)) == [("Customer", [1])]
+    await store.shake_hands("Invoice", "Note")
+    assert {row.doctype: row.status for row in await hq.peers.approvals("store")}["Invoice"] == "Pending"
+    assert await given(store, INVOICE, by(CUSTOMER, INVOICE)) == []
+
+
+async def test_a_dynamic_link_leads_to_the_type_that_the_row_names(hq: ProducerSite, store: Client) -> None:
+    assert await given(store, by(UNRELATED, NOTE)) == []
+    await hq.approve("Note")
+    assert await given(store, by(UNRELATED, NOTE), by(JANE, NOTE)) == [("Employee", [9])]
+
+
+async def test_a_link_that_was_cut_leads_nowhere(hq: ProducerSite, store: Client) -> None:
+    with hq.write() as connection:
+        connection.execute("UPDATE Invoice SET customer = 2 WHERE id = 1")
+    assert await given(store, by(CUSTOMER, INVOICE)) == []
+
+
+async def test_a_type_that_is_approved_itself_needs_no_way(hq: ProducerSite, store: Client) -> None:
+    await store.shake_hands("Invoice", "Customer")
+    await hq.approve("Customer")
+    assert await given(store, CUSTOMER, by({"doctype": "Customer", "name": [2]}, INVOICE)) == [
+        ("Customer", [1]),
+        ("Customer", [2]),
+    ]
+
+
+async def test_a_document_carries_everything_that_the_log_says_up_to_as_of(hq: ProducerSite, store: Client) -> None:
+    cursor = (await store.events()).json["next"]
+    with hq.write() as connection:
+        connection.execute("UPDATE Invoice SET total = '2.00' WHERE id = 1")
+    answer = (await store.documents(INVOICE)).json
+    assert answer["documents"][0]["data"]["total"] == "2.00"
+    page = (await store.events(cursor=cursor)).json
+    assert [event["data"]["changed"] for event in page["events"]] == [{"total": "2.00"}]
+    assert page["next"] == answer["as_of"]
+    assert answer["documents"][0]["clock"] == page["events"][0]["clock"]
+
+
+async def test_a_site_that_is_written_to_all_the_time_still_answers_and_promises_no_more_than_it_knows(
+    hq: ProducerSite, store: Client
+) -> None:
+    cursor = (await store.events()).json["next"]
+    drain = hq.capture.drain
+    total = 0
+
+    async def drain_and_write() -> None:
+        nonlocal total
+        await drain()
+        total += 1
+        with hq.write() as connection:
+            connection.execute("UPDATE Invoice SET total = ? WHERE id = 1", (str(total),))
+
+    object.__setattr__(hq.server._services, "drain_capture", drain_and_write)
+    answer = (await store.documents(INVOICE)).json
+    assert int(answer["documents"][0]["data"]["total"]) == total
+    await drain()
+    promised = read_cursor(answer["as_of"]).sequence
+    events = (await store.events(cursor=cursor)).json["events"]
+    contained = [event for event in events if event["sequence"] <= promised]
+    assert [event["data"]["changed"]["total"] for event in contained] == [str(n) for n in range(1, total)]
+
+
+async def test_names_come_in_pages_and_only_of_approved_types(hq: ProducerSite, store: Client) -> None:
+    with hq.write() as connection:
+        connection.executemany("INSERT INTO Invoice VALUES (?, 1, '0')", [(number,) for number in range(3, 11)])
+    names: list[Any] = []
+    asked: dict[str, Any] = {"doctype": "Invoice", "limit": 4}
+    while True:
+        page = (await store.post("names", asked)).json
+        names += page["names"]
+        if not page["more"]:
+            break
+        asked["after"] = page["names"][-1]
+    assert names == [[number] for number in range(1, 11)]
+    assert read_cursor(page["as_of"]).log
+    for doctype in ("Customer", "Note", "Secret", "Nonsense"):
+        answer = (await store.post("names", {"doctype": doctype})).json
+        assert (answer["names"], answer["more"]) == ([], False)
+    for after in ([1, 2], [10**30]):
+        assert (await store.post("names", {"doctype": "Invoice", "after": after})).status == 400
+
+
+async def test_more_documents_than_allowed_are_refused_with_the_number(start: Any) -> None:
+    hq = await start(max_documents=3)
+    client = await hq.consumer("store", OTHER, "Invoice")
+    await hq.approve("Invoice")
+    answer = await client.documents(*[INVOICE] * 4)
+    assert (answer.status, answer.code) == (413, "too_large")
+    assert "3" in answer.json["error"]["hint"]
+    ways = [by(CUSTOMER, *({"doctype": "Invoice", "name": [n]} for n in range(start, start + 20))) for start in (0, 20)]
+    assert (await client.documents(*ways)).status == 413

@@ -1,0 +1,290 @@
+"""Pages of the log: whole, in order, from the right place, and soon."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from streamd.errors import StreamdError
+from streamd.model import Cursor
+from streamd.settings import RetentionSettings
+from streamd.store.peers import Consumer
+from streamd.wire import EventsPage, read_cursor, write_cursor
+from tests.support.serving import CONSUMER, OTHER, Client, ProducerSite, entry, until
+
+WAKE_SECONDS = 0.1
+ENDS_SECONDS = 1.0
+
+
+async def approved(hq: ProducerSite, *doctypes: str) -> Client:
+    client = await hq.consumer("store", CONSUMER, *(doctypes or ("Invoice",)))
+    await hq.approve(*(doctypes or ("Invoice",)))
+    await client.events()
+    return client
+
+
+async def trim(hq: ProducerSite) -> None:
+    """Remove everything that every consumer has acknowledged."""
+    later = RetentionSettings(keep_acknowledged_seconds=0, max_age_seconds=60)
+    await hq.log.trim(later)
+
+
+def cursor_of(answer: Any) -> Cursor:
+    return read_cursor(answer.json["next"])
+
+
+async def test_pages_follow_each_other_without_gap_or_overlap(hq: ProducerSite) -> None:
+    client = await approved(hq, "Invoice")
+    await hq.append(*(entry("Invoice" if number % 3 else "Track", number, tx=number) for number in range(1, 61)))
+    names, cursor = [], None
+    while True:
+        page = (await client.events(limit=7, **({"cursor": cursor} if cursor else {}))).json
+        EventsPage.model_validate(page)
+        assert len(page["events"]) <= 7
+        if not page["events"]:
+            break
+        names += [event["name"][0] for event in page["events"]]
+        cursor = page["next"]
+    assert names == [number for number in range(1, 61) if number % 3]
+
+
+async def test_a_page_is_bounded_by_the_sites_settings_too(start: Any) -> None:
+    hq = await start(max_page_events=5, max_page_bytes=4096)
+    client = await approved(hq)
+    await hq.append(*(entry("Invoice", number, tx=number) for number in range(1, 9)))
+    assert len((await client.events(limit=20_000)).json["events"]) == 5
+    long = '{"text":"' + "x" * 1500 + '"}'
+    await hq.append(*(entry("Invoice", number, tx=number, data=long) for number in range(9, 17)))
+    page = (await client.events()).json
+    page = (await client.events(cursor=page["next"])).json
+    assert 1 <= len(page["events"]) <= 5
+    assert len(str(page)) < 8192
+
+
+async def test_an_event_arrives_as_it_was_logged(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    with hq.write() as connection:
+        connection.execute("INSERT INTO Invoice VALUES (7, 1, '1.10')")
+        connection.execute("INSERT INTO Line VALUES (7, 7, 2)")
+    await hq.capture.drain()
+    (event,) = (await client.events()).json["events"]
+    assert (event["doctype"], event["name"], event["operation"]) == ("Invoice", [7], "create")
+    assert event["data"] == {
+        "id": 7,
+        "customer": 1,
+        "total": "1.10",
+        "lines": [{"id": 7, "invoice": 7, "track": 2}],
+    }
+    assert "origin" not in event
+
+
+async def test_a_relayed_event_keeps_its_origin_and_is_not_served_where_it_has_been(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    other = await hq.consumer("other", OTHER, "Invoice")
+    await hq.approve("Invoice", name="other")
+    relayed = entry("Invoice", 1, path=f"{CONSUMER} {hq.site}")
+    relayed.origin = f'{{"site":"{CONSUMER}","log":"{OTHER}","sequence":4,"path":["{CONSUMER}"]}}'
+    await hq.append(relayed, entry("Invoice", 2, path=hq.site))
+    assert [event["name"] for event in (await client.events()).json["events"]] == [[2]]
+    first, second = (await other.events()).json["events"]
+    assert first["origin"] == {"site": CONSUMER, "log": OTHER, "sequence": 4, "path": [CONSUMER]}
+    assert "origin" not in second
+
+
+async def test_a_waiting_poll_wakes_within_100_ms_of_the_append(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    cursor = (await client.events()).json["next"]
+    took = []
+    for number in range(5):
+        poll = asyncio.create_task(client.events(cursor=cursor, wait_seconds=20))
+        await until(lambda: hq.log.waiting == 1, "the poll waits")
+        await hq.append(entry("Invoice", number))
+        began = time.perf_counter()
+        page = (await poll).json
+        took.append(time.perf_counter() - began)
+        assert [event["name"] for event in page["events"]] == [[number]]
+        cursor = page["next"]
+    # The machine may be busy with other tests; the server itself was fast if it was fast once.
+    assert min(took) < WAKE_SECONDS
+
+
+async def test_nothing_appended_between_two_polls_is_slept_through(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    cursor = (await client.events()).json["next"]
+    names: list[int] = []
+
+    async def consume() -> None:
+        nonlocal cursor
+        while len(names) < 200:
+            page = (await client.events(cursor=cursor, wait_seconds=20)).json
+            names.extend(event["name"][0] for event in page["events"])
+            cursor = page["next"]
+
+    async with asyncio.timeout(15):
+        consumer = asyncio.create_task(consume())
+        for number in range(200):
+            await hq.append(entry("Invoice", number))
+        await consumer
+    assert names == list(range(200))
+
+
+async def test_a_poll_that_nothing_happens_for_ends_empty_after_its_time(start: Any) -> None:
+    hq = await start(max_wait_seconds=0.3)
+    client = await approved(hq)
+    began = time.perf_counter()
+    page = (await client.events(wait_seconds=100)).json
+    assert page["events"] == []
+    assert 0.3 <= time.perf_counter() - began < 5
+
+
+async def test_an_idle_poll_asks_the_databases_next_to_nothing(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    queries = 0
+
+    def count(*_: Any) -> None:
+        nonlocal queries
+        queries += 1
+
+    from sqlalchemy import event
+
+    poll = asyncio.create_task(client.events(wait_seconds=2.5))
+    await until(lambda: hq.log.waiting == 1, "the poll waits")
+    event.listen(hq.state.engine.sync_engine, "before_cursor_execute", count)
+    await poll
+    assert queries <= 20
+
+
+async def test_stopping_ends_open_polls_at_once(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(3)]
+    await until(lambda: hq.log.waiting == 3, "the polls wait")
+    began = time.perf_counter()
+    await hq.server.stop()
+    assert time.perf_counter() - began < ENDS_SECONDS
+    assert [(await poll).json["events"] for poll in polls] == [[], [], []]
+    assert hq.log.waiting == 0
+
+
+async def test_a_client_that_goes_away_leaves_nothing_behind(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(3)]
+    await until(lambda: hq.log.waiting == 3, "the polls wait")
+    for poll in polls:
+        poll.cancel()
+    await until(lambda: hq.log.waiting == 0, "the server noticed")
+
+
+async def test_one_consumer_cannot_hold_any_number_of_polls_open(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(20)]
+    done, waiting = await asyncio.wait(polls, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    await until(lambda: sum(poll.done() for poll in polls) == 12, "the others are answered at once")
+    assert all(poll.result().status == 200 for poll in polls if poll.done())
+    assert done
+    await hq.append(entry("Invoice", 1))
+    await asyncio.gather(*waiting)
+
+
+async def test_the_log_is_read_from_where_the_approval_begins(hq: ProducerSite) -> None:
+    client = await hq.consumer("store", CONSUMER, "Invoice", "Track")
+    await hq.append(entry("Invoice", 1))
+    await hq.approve("Invoice")
+    await hq.append(entry("Invoice", 2), entry("Track", 2))
+    await hq.approve("Track")
+    await hq.append(entry("Track", 3))
+    events = (await client.events()).json["events"]
+    assert [(event["doctype"], event["name"]) for event in events] == [("Invoice", [2]), ("Track", [3])]
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda cursor: Cursor(OTHER, cursor.sequence, cursor.nonce),
+        lambda cursor: Cursor(cursor.log, cursor.sequence + 1, cursor.nonce),
+        lambda cursor: Cursor(cursor.log, 10**17, cursor.nonce),
+        lambda cursor: Cursor(cursor.log, cursor.sequence, "0" * 12),
+        lambda cursor: Cursor(cursor.log, cursor.sequence - 1, cursor.nonce),
+        lambda cursor: Cursor(cursor.log, cursor.sequence, ""),
+    ],
+    ids=["of another log", "ahead", "far ahead", "wrong nonce", "of another entry", "no nonce"],
+)
+async def test_a_cursor_that_does_not_fit_is_told_to_resync(hq: ProducerSite, forge: Any) -> None:
+    client = await approved(hq)
+    await hq.append(entry("Invoice", 1), entry("Invoice", 2))
+    good = (await client.events()).json["next"]
+    forged = write_cursor(forge(read_cursor(good)))
+    for asked in ({"cursor": forged}, {"cursor": good, "acknowledged": forged}):
+        if "acknowledged" in asked and read_cursor(forged).sequence < read_cursor(good).sequence:
+            continue
+        answer = await client.events(**asked)
+        assert (answer.status, answer.code) == (410, "resync_required")
+        assert "resync" in answer.json["error"]["hint"]
+    assert (await client.events(cursor=good)).status == 200
+
+
+async def test_a_cursor_behind_the_trim_point_is_told_to_resync(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    start = (await client.events()).json["next"]
+    await hq.append(*(entry("Invoice", number) for number in range(1, 4)))
+    page = await client.events()
+    await client.events(cursor=page.json["next"], acknowledged=page.json["next"])
+    await trim(hq)
+    assert (await client.events(cursor=page.json["next"])).status == 200
+    for late in ({"cursor": start}, {}):
+        answer = await client.events(**late)
+        assert (answer.status, answer.code) == (410, "resync_required")
+
+
+async def test_a_new_log_stops_the_cursors_of_the_old_one(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    await hq.append(entry("Invoice", 1))
+    cursor = (await client.events()).json["next"]
+    poll = asyncio.create_task(client.events(cursor=cursor, wait_seconds=20))
+    await until(lambda: hq.log.waiting == 1, "the poll waits")
+    await hq.log.begin()
+    answer = await poll
+    assert (answer.status, answer.code) == (410, "resync_required")
+
+
+async def test_what_is_acknowledged_is_remembered_and_only_for_this_consumer(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    await hq.append(entry("Invoice", 1), entry("Invoice", 2))
+    page = await client.events(limit=1)
+    assert await acknowledged(hq) == 0
+    await client.events(cursor=page.json["next"], acknowledged=page.json["next"])
+    assert await acknowledged(hq) == cursor_of(page).sequence == 1
+
+
+async def acknowledged(hq: ProducerSite) -> int:
+    consumers: list[Consumer] = await hq.peers.consumers()
+    return consumers[0].acknowledged
+
+
+async def test_a_log_that_has_not_begun_is_no_reason_for_a_resync(hq: ProducerSite) -> None:
+    client = await approved(hq)
+    async with hq.state.write() as connection:
+        await connection.exec_driver_sql("DELETE FROM log_head")
+    answer = await client.events()
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_a_port_that_is_taken_is_said_in_plain_words(hq: ProducerSite, start: Any, tmp_path: Any) -> None:
+    from streamd.serve import Server
+    from streamd.settings import ServerSettings
+
+    services = hq.server._services
+    second = Server(
+        identity=services.identity,
+        settings=ServerSettings(port=hq.server.port),
+        catalogue=services.catalogue,
+        peers=services.peers,
+        log=services.log,
+        database=services.database,
+        drain_capture=services.drain_capture,
+    )
+    with pytest.raises(StreamdError, match=f"cannot listen on 127.0.0.1:{hq.server.port}"):
+        await second.start()

@@ -1,0 +1,299 @@
+"""What is malformed, too large, too often or without a key gets a plain 4xx, and costs little."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+
+from streamd.errors import ConfigurationError, SiteBusy
+from tests.support.serving import CONSUMER, OTHER, Answer, Client, ProducerSite, entry
+
+JSON = "application/json"
+
+
+def plain(answer: Answer, status: int, code: str) -> None:
+    """The answer is this error, as JSON, and says what is wrong."""
+    assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (status, JSON), answer.text
+    assert set(answer.json["error"]) == {"code", "message", "hint"}
+    assert answer.code == code
+    assert answer.json["error"]["message"]
+    assert "Traceback" not in answer.text
+
+
+@pytest.fixture
+async def client(hq: ProducerSite) -> Client:
+    """A consumer that is approved for invoices."""
+    made = await hq.consumer("store", CONSUMER, "Invoice")
+    await hq.approve("Invoice")
+    return made
+
+
+@pytest.mark.parametrize("path", ["handshake", "events", "documents", "names"])
+@pytest.mark.parametrize(
+    "credential",
+    ["", "Bearer", "Bearer ", "Bearer x", "Bearer x:y", "Bearer :", "Basic eDp5", "bearer \x80\xff:é", "B " * 99],
+)
+async def test_without_a_valid_key_there_is_nothing_to_see(hq: ProducerSite, path: str, credential: str) -> None:
+    headers = {"Content-Type": JSON, **({"Authorization": credential} if credential else {})}
+    answer = await hq.client().send("POST", path, data=b"{", headers=headers)
+    plain(answer, 401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_revoked_key_ends_at_once(hq: ProducerSite, client: Client) -> None:
+    assert (await client.events()).status == 200
+    await hq.peers.revoke_key(client.credential.partition(":")[0])
+    plain(await client.events(), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("events", b"", "the body"),
+        ("events", b"{", "the body"),
+        ("events", b"[]", "the body"),
+        ("events", b"null", "the body"),
+        ("events", b"\xff\xfe", "the body"),
+        ("events", b'{"limit": 0}', "limit"),
+        ("events", b'{"limit": "many"}', "limit"),
+        ("events", b'{"wait_seconds": NaN}', "wait_seconds"),
+        ("events", b'{"wait_seconds": 1e400}', "wait_seconds"),
+        ("events", b'{"cursor": "' + b"x" * 300 + b'"}', "cursor"),
+        ("events", b'{"cursor": "x"}', "cursor"),
+        ("events", b'{"cursor": "\\u0000"}', "cursor"),
+        ("events", b'{"cursor": "\xc3\xa9"}', "cursor"),
+        ("events", b'{"cursor": "\\ud800"}', "the body"),
+        ("events", b'{"a":' + b"[" * 100_000, "the body"),
+        ("events", b'{"limit":' + b"9" * 10_000 + b"}", "the body"),
+        ("documents", b'{"documents": []}', "documents"),
+        ("documents", b'{"documents": [{"doctype": "Invoice", "name": [null]}]}', "documents.0.name.0"),
+        ("documents", b'{"documents": [{"doctype": "Invoice", "name": [NaN]}]}', "documents.0.name.0"),
+        ("documents", b'{"documents": [{"doctype": "Invoice\\u0000", "name": [1]}]}', "documents.0.doctype"),
+        ("names", b'{"doctype": ""}', "doctype"),
+        ("handshake", b'{"protocols": [1], "site": "me", "name": "x", "doctypes": []}', "site"),
+        (
+            "handshake",
+            json.dumps(
+                {"protocols": [1], "site": OTHER, "name": "x", "doctypes": [{"doctype": "a"}, {"doctype": "\x1b[0m"}]}
+            ).encode(),
+            "doctypes.1.doctype",
+        ),
+    ],
+)
+async def test_what_cannot_be_understood_is_named_by_its_field(
+    client: Client, path: str, body: bytes, field: str
+) -> None:
+    answer = await client.post(path, body)
+    plain(answer, 400, "invalid_request")
+    assert field in answer.json["error"]["message"]
+    assert len(answer.text) < 1000
+
+
+async def test_unknown_fields_are_ignored_so_that_a_newer_peer_can_say_more(client: Client) -> None:
+    assert (await client.events(colour="blue", nested={"a": [1]})).status == 200
+
+
+async def test_a_body_that_is_too_large_is_refused_however_it_comes(start: Any) -> None:
+    hq = await start(max_request_bytes=2048)
+    client = await hq.consumer("store", CONSUMER, "Invoice")
+    large = b'{"x":"' + b"y" * 4000 + b'"}'
+
+    async def chunks() -> Any:
+        for _ in range(10):
+            yield large
+
+    headers = {"Content-Type": JSON, "Authorization": f"Bearer {client.credential}"}
+    for data in (large, chunks()):
+        plain(await client.send("POST", "events", data=data, headers=headers), 413, "too_large")
+    assert (await client.events()).status == 200
+
+
+async def test_compressed_requests_are_refused_before_they_can_grow(client: Client) -> None:
+    bomb = gzip.compress(b" " * 1_000_000 + b"{}")
+    for encoding in ("gzip", "deflate", "zstd", "br", "GZIP, identity"):
+        plain(await client.post("events", bomb, **{"Content-Encoding": encoding}), 415, "unsupported_media")
+    assert (await client.post("events", b"{}", **{"Content-Encoding": "identity"})).status == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "json", "multipart/form-data"])
+async def test_only_json_is_read(client: Client, kind: str) -> None:
+    plain(await client.post("events", b"{}", **{"Content-Type": kind}), 415, "unsupported_media")
+    assert (await client.post("events", b"{}", **{"Content-Type": "application/json; charset=utf-8"})).status == 200
+
+
+async def test_other_addresses_and_methods_get_plain_json(client: Client) -> None:
+    for path in ("", "nothing", "events/", "../v1/nothing", "%00", "events%2f"):
+        plain(await client.send("GET", path), 404, "not_found")
+    for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "PROPFIND"):
+        answer = await client.send(method, "events")
+        plain(answer, 405, "method_not_allowed")
+        assert answer.headers["Allow"] == "POST"
+    for method in ("POST", "OPTIONS", "TRACE"):
+        plain(await client.send(method, "health"), 405, "method_not_allowed")
+    assert (await client.send("HEAD", "health")).status == 200
+    assert (await client.send("HEAD", "events")).status == 405
+
+
+async def test_health_and_the_api_description_need_no_key(hq: ProducerSite) -> None:
+    client = hq.client()
+    assert (await client.send("GET", "health")).json == {"status": "ok"}
+    described = await client.send("GET", "openapi.json")
+    assert described.json["openapi"].startswith("3.1")
+
+
+async def test_too_many_requests_with_one_key_do_not_touch_another(start: Any) -> None:
+    hq = await start(requests_per_minute=20)
+    client = await hq.consumer("store", CONSUMER, "Invoice")
+    other = await hq.consumer("other", OTHER, "Invoice")
+    answers = [await client.events() for _ in range(25)]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert [answer.status for answer in answers[:19]] == [200] * 19
+    plain(refused[-1], 429, "too_many_requests")
+    assert 1 <= int(refused[-1].headers["Retry-After"]) <= 60
+    assert (await other.events()).status == 200
+
+
+async def test_guessing_is_slowed_down_without_locking_out_who_has_a_key(start: Any) -> None:
+    hq = await start(requests_per_minute=100)
+    known = await hq.consumer("store", CONSUMER, "Invoice")
+    guesser = hq.client("guess:work")
+    statuses = [(await guesser.events()).status for _ in range(15)]
+    assert statuses == [401] * 10 + [429] * 5
+    plain(await hq.client().send("GET", "health"), 429, "too_many_requests")
+    assert (await known.events()).status == 200
+
+
+async def test_large_answers_are_compressed_as_the_client_can_read_them(hq: ProducerSite, client: Client) -> None:
+    await hq.append(
+        *(entry("Invoice", number, tx=number, data='{"text":"' + "x" * 400 + '"}') for number in range(300))
+    )
+    whole = await client.events()
+    for accepted, used in {
+        "zstd, gzip": "zstd",
+        "gzip;q=0.5, zstd;q=1": "zstd",
+        "gzip, deflate": "gzip",
+        "zstd;q=0, gzip": "gzip",
+        "br": None,
+        "identity": None,
+    }.items():
+        answer = await client.post("events", {}, **{"Accept-Encoding": accepted})
+        assert answer.headers.get("Content-Encoding") == used
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        assert answer.json == whole.json
+    small = await client.post("names", {"doctype": "Nonsense"}, **{"Accept-Encoding": "zstd"})
+    assert "Content-Encoding" not in small.headers
+
+
+async def test_a_busy_site_says_when_to_come_back(hq: ProducerSite, client: Client) -> None:
+    async def busy() -> None:
+        raise SiteBusy("site.db is busy: database is locked")
+
+    object.__setattr__(hq.server._services, "drain_capture", busy)
+    answer = await client.documents({"doctype": "Invoice", "name": [1]})
+    plain(answer, 503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+async def test_a_fault_of_ours_is_logged_once_and_shown_to_nobody(hq: ProducerSite, client: Client) -> None:
+    async def broken() -> None:
+        raise RuntimeError("a private detail")
+
+    object.__setattr__(hq.server._services, "drain_capture", broken)
+    with capture_logs() as logged:
+        answer = await client.documents({"doctype": "Invoice", "name": [1]})
+    plain(answer, 500, "internal_error")
+    assert "private" not in answer.text
+    (failure,) = [each for each in logged if each["event"] == "request_failed"]
+    assert failure["path"] == "/v1/documents"
+    assert client.credential.partition(":")[2] not in str(logged)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET /v1/health HTTP/9.9\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /v1/health HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/health HTTP/1.1\r\nHost: x\r\nExpect: nonsense\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=range(8),
+)
+async def test_what_is_no_http_ends_in_a_4xx_and_nothing_else(
+    hq: ProducerSite, raw: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", hq.server.port)
+    writer.write(raw)
+    async with asyncio.timeout(5):
+        line = await reader.readline()
+    writer.close()
+    assert line == b"" or line.split()[1][:1] == b"4", line
+    assert (await hq.client().send("GET", "health")).status == 200
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_damaged_body_is_no_fault_of_ours(hq: ProducerSite, client: Client) -> None:
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
+        f"Authorization: Bearer {client.credential}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with capture_logs() as logged:
+        reader, writer = await asyncio.open_connection("127.0.0.1", hq.server.port)
+        writer.write(head.encode() + b"zz\r\nno chunk\r\n")
+        async with asyncio.timeout(5):
+            line = await reader.readline()
+        writer.close()
+        with socket.create_connection(("127.0.0.1", hq.server.port)) as cut:
+            cut.sendall(head.encode() + b"50\r\nhalf a chunk")
+        assert (await client.events()).status == 200
+    assert line == b"" or line.split()[1][:1] == b"4", line
+    assert not [each for each in logged if each["event"] == "request_failed"]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    key, pem = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", key, "-out", pem, "-days", "2", "-subj", "/CN=hq"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return pem, key
+
+
+async def test_with_a_certificate_peers_talk_tls(start: Any, certificate: tuple[Path, Path]) -> None:
+    pem, key = certificate
+    hq = await start(certificate=pem, certificate_key=key)
+    assert hq.server.url.startswith("https://")
+    trusting = ssl.create_default_context(cafile=pem)
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"{hq.server.url}/v1/health", ssl=trusting) as response,
+    ):
+        assert response.status == 200
+
+
+async def test_a_certificate_that_cannot_be_used_is_said_in_plain_words(start: Any, tmp_path: Path) -> None:
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("nothing")
+    with pytest.raises(ConfigurationError, match=r"server\.certificate: cannot be used"):
+        await start(certificate=nonsense, certificate_key=nonsense)
