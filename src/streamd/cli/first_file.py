@@ -110,8 +110,9 @@ def _reasons(child: Table, parent: Table, key: ForeignKey, tables: Mapping[str, 
     reasons = []
     if child.name.casefold().startswith(parent.name.casefold()):
         reasons.append(f"its name begins with {parent.name}")
-    if set(key.columns) < set(child.primary_key):
-        reasons.append(f"its primary key contains {', '.join(key.columns)}")
+    count = len(key.columns)
+    if count < len(child.primary_key) and set(key.columns) == set(child.primary_key[:count]):
+        reasons.append(f"its primary key begins with {', '.join(key.columns)}")
     if reasons and not any(other.table == child.name for table in tables.values() for other in table.foreign_keys):
         reasons.append("nothing refers to it")
     return reasons

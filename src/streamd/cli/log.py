@@ -152,7 +152,7 @@ def show(ctx: click.Context, id: str, as_json: bool) -> None:
         if isinstance(value, msgspec.Raw):
             click.echo(f"{title}:\n{_pretty(value)}")
         else:
-            click.echo(f"{title + ':':<16} {moment(value) if key == 'at' or key.endswith('_at') else value}")
+            click.echo(f"{title + ':':<16} {_readable(key, value)}")
 
 
 async def _kept(here: Opened, state: QueueState, doctype: str | None, name: str | None, limit: int) -> list[Entry]:
@@ -189,7 +189,7 @@ async def _show_update(here: Opened, id: EntryId) -> Entry:
         "tx": entry.tx,
         "clock": entry.clock,
         "origin": msgspec.Raw(entry.origin.encode()) if entry.origin else None,
-        "been_at": entry.path.split(),
+        "path": entry.path.split(),
         "data": msgspec.Raw(entry.data.encode()),
     }
 
@@ -236,6 +236,14 @@ def _data(text: str) -> Entry:
     except msgspec.DecodeError:
         return {"data": text}
     return {"data": msgspec.Raw(text.encode())}
+
+
+def _readable(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and (key == "at" or key.endswith("_at")):
+        return moment(value)
+    return ", ".join(value) if isinstance(value, list) else str(value)
 
 
 def _pretty(raw: msgspec.Raw) -> str:
