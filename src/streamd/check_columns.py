@@ -111,9 +111,8 @@ def _columns(
 
 def _values(area: str, table: str, here: Column, there: ColumnDescriptor) -> list[Finding]:
     found = []
-    kinds = {there.kind, here.kind.value}
-    fits = {kind.value for kind in _FITS.get(_kind(there.kind), set())}
-    if len(kinds) > 1 and Kind.ANY not in kinds and here.kind.value not in fits:
+    theirs = _kind(there.kind)
+    if Kind.ANY not in (theirs, here.kind) and here.kind not in {theirs, *_FITS.get(theirs, ())}:
         found.append(
             warning(
                 area,

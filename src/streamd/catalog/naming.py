@@ -18,7 +18,7 @@ def path(*parts: str) -> str:
 def near(name: str, names: Iterable[str]) -> list[str]:
     """The names that could have been meant, best first, three at most. Case does not count."""
     by_fold = {candidate.casefold(): candidate for candidate in names}
-    return [by_fold[fold] for fold in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)]
+    return [by_fold[fold] for fold in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.7)]
 
 
 def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
@@ -57,18 +57,17 @@ def key_problems(where: str, key: Sequence[str], table: Table) -> list[Problem]:
         return problems
     if len(set(key)) < len(key):
         return [Problem(where, "names a column twice", "name each column once")]
-    columns = [column for column in map(table.column, key) if column is not None]
     if set(key) not in [set(unique) for unique in (table.primary_key, *table.uniques)]:
-        problems.append(
+        return [
             Problem(
                 where,
                 f"{' and '.join(key)} of {table.name} need not be unique",
                 f"use the primary key ({', '.join(table.primary_key) or 'there is none'}), "
                 "or give these columns a UNIQUE constraint",
             )
-        )
-    problems += [problem for column in columns for problem in _key_column_problems(where, column, table)]
-    return problems
+        ]
+    columns = [column for column in map(table.column, key) if column is not None]
+    return [problem for column in columns for problem in _key_column_problems(where, column, table)]
 
 
 def _key_column_problems(where: str, column: Column, table: Table) -> list[Problem]:
