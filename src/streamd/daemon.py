@@ -17,11 +17,12 @@ from streamd import __version__, clock, logs
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.catalog import build
-from streamd.db import SiteDatabase, open_site
-from streamd.db.base import SITE_SCHEMA, SiteIdentity
+from streamd.db import open_site
+from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import NotInstalled, StreamdError
 from streamd.model import Catalogue
 from streamd.pull import Peer
+from streamd.retention import trim_update_log
 from streamd.retry import transient
 from streamd.serve import Server
 from streamd.settings import Settings, load, secret_of
@@ -219,7 +220,7 @@ class Daemon:
         triggers = await self.database.our_triggers()
         while True:
             await asyncio.sleep(TRIM_SECONDS)
-            await self._patiently(lambda: self.update_log.trim(self.settings.retention))
+            await self._patiently(lambda: trim_update_log(self.state, self.settings.retention))
             await self._patiently(lambda: self.sync_log.trim(self.settings.retention))
             await self._patiently(lambda: self._mend_triggers(triggers))
 

@@ -21,192 +21,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from typing import Any
 
 import msgspec
 
-Scalar = str | int | float
-Name = tuple[Scalar, ...]
+from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
+from streamd.names import Name, Scalar, name_from_text, name_label, name_text
+
+__all__ = [
+    "LOCAL",
+    "ApprovalStatus",
+    "Catalogue",
+    "Change",
+    "ChangeOp",
+    "ChildTable",
+    "Claim",
+    "Column",
+    "Cursor",
+    "Difference",
+    "Document",
+    "DocumentType",
+    "Event",
+    "ForeignKey",
+    "Kind",
+    "Link",
+    "LogEntry",
+    "Mark",
+    "Name",
+    "OldValues",
+    "Operation",
+    "Origin",
+    "QueueState",
+    "QueuedEvent",
+    "Record",
+    "Row",
+    "Scalar",
+    "Subscription",
+    "SyncEntry",
+    "SyncStatus",
+    "Table",
+    "name_from_text",
+    "name_label",
+    "name_text",
+]
 
 LOCAL = ""
 """The origin mark of a change that was made at this site."""
-
-
-def name_text(name: Name) -> str:
-    """A name as it is stored and compared: a JSON array, so that `1` and `"1"` differ."""
-    return msgspec.json.encode(name).decode()
-
-
-def name_from_text(text: str | bytes) -> Name:
-    """The inverse of `name_text`."""
-    return _NAME.decode(text)
-
-
-def name_label(name: Name) -> str:
-    """A name as people read it."""
-    return ", ".join(str(part) for part in name)
-
-
-_NAME = msgspec.json.Decoder(tuple[Scalar, ...])
-
-
-class Kind(StrEnum):
-    """What a column holds, whatever an engine calls it."""
-
-    INTEGER = "integer"
-    DECIMAL = "decimal"
-    FLOAT = "float"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    BYTES = "bytes"
-    DATE = "date"
-    TIME = "time"
-    DATETIME = "datetime"
-    DATETIME_ZONED = "datetime with zone"
-    UUID = "uuid"
-    JSON = "json"
-    ANY = "any"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column, as the database describes it."""
-
-    name: str
-    declared: str
-    kind: Kind
-    nullable: bool = True
-    generated: bool = False
-    has_default: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key, as the database describes it."""
-
-    columns: tuple[str, ...]
-    table: str
-    referred: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours."""
-
-    name: str
-    columns: tuple[Column, ...]
-    primary_key: tuple[str, ...] = ()
-    uniques: tuple[tuple[str, ...], ...] = ()
-    foreign_keys: tuple[ForeignKey, ...] = ()
-    triggers: tuple[str, ...] = ()
-
-    def column(self, name: str) -> Column | None:
-        return next((column for column in self.columns if column.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Columns whose values name a document of another type.
-
-    `doctype` is None for a dynamic link: then `type_column` names the column that holds the type.
-    """
-
-    columns: tuple[str, ...]
-    doctype: str | None = None
-    type_column: str | None = None
-
-
-@dataclass(frozen=True)
-class ChildTable:
-    """A table whose rows belong to documents: the field `field` of the document."""
-
-    field: str
-    table: str
-    key: tuple[str, ...]
-    parent_key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    links: tuple[Link, ...] = ()
-    where: tuple[tuple[str, Scalar], ...] = ()
-    order_by: str | None = None
-
-    @property
-    def written_columns(self) -> tuple[Column, ...]:
-        """The columns that hold data of their own (not generated ones)."""
-        return tuple(column for column in self.columns if not column.generated)
-
-    @cached_property
-    def written_names(self) -> frozenset[str]:
-        """The names of those columns."""
-        return frozenset(column.name for column in self.written_columns)
-
-
-@dataclass(frozen=True)
-class DocumentType:
-    """Which tables make a document, which columns name it, and which link it to others."""
-
-    name: str
-    table: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    links: tuple[Link, ...] = ()
-    children: tuple[ChildTable, ...] = ()
-
-    @property
-    def written_columns(self) -> tuple[Column, ...]:
-        """The columns that hold data of their own (not generated ones)."""
-        return tuple(column for column in self.columns if not column.generated)
-
-    @cached_property
-    def written_names(self) -> frozenset[str]:
-        """The names of those columns."""
-        return frozenset(column.name for column in self.written_columns)
-
-    def child(self, fieldname: str) -> ChildTable | None:
-        return next((child for child in self.children if child.field == fieldname), None)
-
-    def linked_doctypes(self) -> frozenset[str]:
-        """The types that this one's links name; dynamic links can name any, so they are left out."""
-        every = (*self.links, *(link for child in self.children for link in child.links))
-        return frozenset(link.doctype for link in every if link.doctype is not None)
-
-    def has_dynamic_links(self) -> bool:
-        return any(
-            link.doctype is None for link in (*self.links, *(link for child in self.children for link in child.links))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """All document types of a site, and which of them it offers to others."""
-
-    doctypes: dict[str, DocumentType]
-    offers: frozenset[str]
-
-    def __getitem__(self, name: str) -> DocumentType:
-        return self.doctypes[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.doctypes
-
-    def get(self, name: str) -> DocumentType | None:
-        return self.doctypes.get(name)
-
-    def opened_by(self, doctype: str) -> tuple[str, ...]:
-        """The further types that approving `doctype` opens through links, however far; sorted.
-
-        A dynamic link can name any type, so it opens all of them.
-        """
-        seen: set[str] = set()
-        waiting = [doctype]
-        while waiting:
-            current = self.doctypes.get(waiting.pop())
-            if current is None:
-                continue
-            linked = set(self.doctypes) if current.has_dynamic_links() else set(current.linked_doctypes())
-            waiting.extend(linked - seen)
-            seen |= linked
-        return tuple(sorted(seen - {doctype}))
 
 
 class ChangeOp(StrEnum):

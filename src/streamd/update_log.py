@@ -1,4 +1,4 @@
-"""Stage 2: the Event Update Log. Appends what capture forms, reads it for consumers, trims it.
+"""Stage 2: the Event Update Log. Appends what capture forms, and reads it for consumers.
 
 The log's id changes when the site or the state database went back in time; the cursors of old logs then
 match nothing, and their owners are told that a resync is required.
@@ -13,21 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.errors import ResyncRequired, StateError
+from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
-from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
-from streamd.store.schema import approvals, consumers, log_head, update_log
+from streamd.store.schema import approvals, log_head, update_log
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
 """Bytes that an entry takes on the wire besides its data and name, about."""
-
-TRIM_AT_ONCE = 5_000
-"""Entries removed in one transaction, at most, so that writers never wait long."""
 
 _FIELDS = tuple(column for column in update_log.c if column.name != "site")
 
@@ -55,6 +52,7 @@ class UpdateLog:
     def __init__(self, state: State) -> None:
         self._state = state
         self._appended = asyncio.Condition()
+        self._last = 0
         self._wakes = 0
 
     async def head(self) -> Head | None:
@@ -139,7 +137,9 @@ class UpdateLog:
                 .where(log_head.c.site == self._state.site)
                 .values(batch=batch, digest=digest, sequence=head.sequence, nonce=head.nonce)
             )
+            crash_point("log.appending")
         if rows:
+            self._last = head.sequence
             await self.wake()
         return head
 
@@ -174,6 +174,7 @@ class UpdateLog:
                 .where(log_head.c.site == self._state.site)
                 .values(sequence=rows[-1]["sequence"], nonce=rows[-1]["nonce"])
             )
+        self._last = head.sequence + len(rows)
         await self.wake()
 
     async def read(
@@ -292,59 +293,6 @@ class UpdateLog:
         async with self._state.read() as connection:
             found = await connection.execute(query.order_by(update_log.c.sequence.desc()).limit(limit))
             return [_entry(row) for row in found]
-
-    async def trim(self, retention: RetentionSettings) -> int:
-        """Remove what every consumer has had for long enough, and what is too old or too much. Returns how many."""
-        now = now_ms()
-        async with self._state.write() as connection:
-            head = await self._head(connection)
-            if head is None:
-                return 0
-            mine = update_log.c.site == self._state.site
-            acknowledged = await self._acknowledged(connection, head)
-            limit_sequence = max(head.sequence - retention.max_events, 0)
-            removable = or_(
-                and_(
-                    update_log.c.sequence <= acknowledged,
-                    update_log.c.at < now - retention.keep_acknowledged_seconds * 1000,
-                ),
-                update_log.c.at < now - retention.max_age_seconds * 1000,
-                update_log.c.sequence <= limit_sequence,
-            )
-            # Only a prefix may go: stop before the first entry that has to stay.
-            kept = (await connection.execute(select(func.min(update_log.c.sequence)).where(mine, ~removable))).scalar()
-            upto = min((kept or head.sequence + 1) - 1, head.trimmed_to + TRIM_AT_ONCE)
-            last = (
-                await connection.execute(
-                    select(update_log.c.sequence, update_log.c.nonce)
-                    .where(mine, update_log.c.sequence <= upto)
-                    .order_by(update_log.c.sequence.desc())
-                    .limit(1)
-                )
-            ).first()
-            if last is None:
-                return 0
-            gone = await connection.execute(delete(update_log).where(mine, update_log.c.sequence <= last.sequence))
-            await connection.execute(
-                update(log_head)
-                .where(log_head.c.site == self._state.site)
-                .values(trimmed_to=last.sequence, trimmed_nonce=last.nonce)
-            )
-            return gone.rowcount
-
-    async def _acknowledged(self, connection: AsyncConnection, head: Head) -> int:
-        """The sequence that every consumer with an approval has; the head where there is no consumer."""
-        waiting = (
-            select(consumers.c.acknowledged, consumers.c.acknowledged_log)
-            .join(
-                approvals,
-                and_(approvals.c.site == consumers.c.site, approvals.c.consumer == consumers.c.name),
-            )
-            .where(consumers.c.site == self._state.site, approvals.c.status == "Approved")
-            .distinct()
-        )
-        rows = (await connection.execute(waiting)).all()
-        return min((row.acknowledged if row.acknowledged_log == head.log else 0 for row in rows), default=head.sequence)
 
     async def _head(self, connection: AsyncConnection) -> Head | None:
         row = (await connection.execute(select(log_head).where(log_head.c.site == self._state.site))).first()

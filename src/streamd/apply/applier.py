@@ -156,6 +156,7 @@ class Applier:
                 return
         async with self._database.transaction() as transaction:
             await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
+            crash_point("apply.checkpoint")
 
     # Plan and fetch
 

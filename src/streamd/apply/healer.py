@@ -21,6 +21,7 @@ from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused
+from streamd.faults import crash_point
 from streamd.model import Catalogue, QueuedEvent, name_from_text, name_label
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
@@ -134,6 +135,7 @@ class Healer:
 
     async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
         entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
+        crash_point("heal.committed")
         await self._applier.confirm()
         first = queue[0].event
         note = "; ".join(entry.note for entry in entries if entry.note)

@@ -15,6 +15,7 @@ import msgspec
 
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest
+from streamd.faults import crash_point
 from streamd.model import DocumentType, Name
 from streamd.rows import document_links
 from streamd.serve.services import Caller, Services
@@ -81,6 +82,7 @@ class Desk:
             links = {key: self._links(key[0], document) for key, document in ways.items()}
             proven = [_key(each) for each in wanted if each.doctype in offered or _leads_to(each, links)]
             found = await self._read(view.reader, dict.fromkeys(proven))
+        crash_point("serve.documents")
         return Documents(
             documents=[
                 FetchedDocument(doctype, name, msgspec.Raw(document.whole()), view.clock)

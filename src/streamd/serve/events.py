@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streamd.errors import ResyncRequired
+from streamd.faults import crash_point
 from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
 from streamd.serve.services import Caller, Services
 from streamd.store.peers import Standing
@@ -57,6 +58,8 @@ class Feed:
         if not found.entries:
             found = await self._wait(caller, asked, found, gone)
         self.tell(caller.consumer, found.standing.statuses())
+        if found.entries:
+            crash_point("serve.page")
         return Page(
             events=[_event(entry) for entry in found.entries],
             next=write_cursor(found.next),

@@ -1,233 +1,21 @@
-"""The TOML file, as frozen values. An unknown key is an error, and each error names its key and the mend.
-
-Any value may come from the environment instead: `STREAMD_PRODUCERS__hq__API_SECRET` is
-`[producers.hq] api_secret`; the environment wins over the file.
-"""
+"""Reads the TOML file: relative paths, the environment, and every fault with its key and its mend."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from streamd.errors import ConfigurationError, Problem
+from streamd.settings.models import ProducerSettings, Settings, StateSettings
 
 DEFAULT_FILE = "streamd.toml"
 FILE_VARIABLE = "STREAMD_CONFIG"
-
-DAY = 86_400
-MIB = 1 << 20
-
-
-def _columns(value: object) -> object:
-    """One column, or a list of them; a comma joins several where TOML only allows text."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
-    return value
-
-
-Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
-
-
-class Part(BaseModel):
-    """A table of the file: frozen, and strict about its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SiteSettings(Part):
-    """`[site]`: the database that this daemon stands beside."""
-
-    name: str = Field(min_length=1, max_length=140)
-    database: str
-    offers: tuple[str, ...] | None = None
-    capture_batch: int = Field(2000, ge=1, le=20_000)
-    """Changes taken at once, at most; a transaction is cut only where it is larger."""
-    poll_seconds: float = Field(0.25, ge=0.01, le=60)
-    """How long an idle site may go unlooked at; after a change it is looked at far more often for a while."""
-    install: bool = True
-    """Whether `run` may install what is missing (tables and triggers)."""
-
-
-class StateSettings(Part):
-    """`[state]`: where the daemon keeps its logs, keys and consumers."""
-
-    database: str = "sqlite:///streamd-state.db"
-
-
-class ServerSettings(Part):
-    """`[server]`: the API for peers."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(8100, ge=0, le=65535)
-    url: str | None = None
-    """How consumers reach this site, where it differs from host and port (behind a proxy)."""
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    max_request_bytes: int = Field(MIB, ge=1024)
-    max_page_events: int = Field(2000, ge=1, le=20_000)
-    max_page_bytes: int = Field(4 * MIB, ge=4096)
-    max_documents: int = Field(500, ge=1, le=5000)
-    """Documents in one answer, at most."""
-    max_wait_seconds: float = Field(25, ge=0, le=120)
-    """How long a long poll may stay open."""
-    requests_per_minute: int = Field(3000, ge=10)
-    """Per key; and a tenth of it per address for requests without a valid key."""
-
-    @model_validator(mode="after")
-    def _certificate_and_key(self) -> ServerSettings:
-        if (self.certificate is None) != (self.certificate_key is None):
-            raise ValueError("certificate and certificate_key belong together: set both, or neither")
-        return self
-
-
-class RetentionSettings(Part):
-    """`[retention]`: how long logs are kept."""
-
-    keep_acknowledged_seconds: int = Field(DAY, ge=0)
-    """The margin: an event that every consumer has stays this long, for a consumer restored from a backup."""
-    max_age_seconds: int = Field(30 * DAY, ge=60)
-    """An event older than this goes even if a consumer has not fetched it: that one then needs a resync."""
-    max_events: int = Field(5_000_000, ge=1000)
-    sync_log_seconds: int = Field(30 * DAY, ge=60)
-    sync_log_entries: int = Field(1_000_000, ge=1000)
-    tombstone_seconds: int = Field(180 * DAY, ge=DAY)
-    """How long a deleted document is remembered."""
-
-
-class ChildSettings(Part):
-    """`[doctypes.X.children.field]`: a child table, named by the user."""
-
-    table: str
-    key: Columns | None = None
-    parent_key: Columns
-    links: dict[str, str] | None = None
-    dynamic_links: dict[str, str] = {}
-    where: dict[str, str | int] = {}
-    order_by: str | None = None
-
-
-class DoctypeSettings(Part):
-    """`[doctypes.X]`: a document type of this site."""
-
-    table: str | None = None
-    key: Columns | None = None
-    links: dict[str, str] | None = None
-    dynamic_links: dict[str, str] = {}
-    children: dict[str, ChildSettings] = {}
-
-
-class SubscribedDoctype(Part):
-    """One entry of a producer's `doctypes`."""
-
-    doctype: str
-    use_same_name: bool | None = None
-    unsubscribe: bool = False
-
-
-def _subscribed(value: object) -> object:
-    return {"doctype": value} if isinstance(value, str) else value
-
-
-class ProducerSettings(Part):
-    """`[producers.NAME]`: a site that we subscribe to."""
-
-    url: str
-    api_key: str | None = None
-    api_key_file: Path | None = None
-    api_secret: SecretStr | None = None
-    api_secret_file: Path | None = None
-    use_same_name: bool | None = None
-    doctypes: tuple[Annotated[SubscribedDoctype, BeforeValidator(_subscribed)], ...]
-    certificate_authority: Path | None = None
-    """A CA file to trust for this producer, besides the system's."""
-    page_events: int = Field(1000, ge=1, le=20_000)
-    timeout_seconds: float = Field(30, gt=0)
-    retry_seconds: float = Field(60, gt=0)
-    """The longest pause between two tries while the producer is away."""
-    max_dependencies: int = Field(10_000, ge=1)
-    """Documents fetched for the links of one page, at most."""
-    max_dependency_depth: int = Field(50, ge=1)
-
-    @field_validator("url")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{value!r} is no URL of a site: write http://host:port or https://host")
-        if parts.username or parts.password:
-            raise ValueError("a URL with a user and password in it: use api_key and api_secret")
-        if parts.query or parts.fragment:
-            raise ValueError("a URL with a query or fragment: write only http(s)://host:port/path")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError(f"{value!r} has a port that is no number between 0 and 65535") from None
-        return value.rstrip("/")
-
-    @field_validator("doctypes")
-    @classmethod
-    def _each_once(cls, value: tuple[SubscribedDoctype, ...]) -> tuple[SubscribedDoctype, ...]:
-        names = [entry.doctype for entry in value]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{name} is named twice: keep one entry")
-        return value
-
-    @property
-    def subscribed(self) -> tuple[str, ...]:
-        """The types that this site wants to have of the producer (not the unsubscribed ones)."""
-        return tuple(entry.doctype for entry in self.doctypes if not entry.unsubscribe)
-
-
-class LogSettings(Part):
-    """`[log]`: what the daemon prints about itself (not the Event logs)."""
-
-    level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    format: str = Field("auto", pattern="^(auto|json|text)$")
-
-
-class Settings(BaseSettings):
-    """The whole file."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="STREAMD_", env_nested_delimiter="__", case_sensitive=False
-    )
-
-    site: SiteSettings
-    state: StateSettings = StateSettings()
-    server: ServerSettings = ServerSettings()
-    retention: RetentionSettings = RetentionSettings()
-    log: LogSettings = LogSettings()
-    doctypes: dict[str, DoctypeSettings] = {}
-    producers: dict[str, ProducerSettings] = {}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings
 
 
 def config_path(given: str | None = None) -> Path:
@@ -328,7 +116,9 @@ def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section in (part(raw, "site"), raw.setdefault("state", dict(StateSettings().model_dump()))):
         if isinstance(section, dict) and isinstance(section.get("database", None), str):
             section["database"] = _absolute_database(section["database"], folder)
-    files = [(part(raw, "server"), ("certificate", "certificate_key"))]
+    files: list[tuple[dict[str, Any] | None, tuple[str, ...]]] = [
+        (part(raw, "server"), ("certificate", "certificate_key"))
+    ]
     producers = part(raw, "producers") or {}
     files += [
         (part(producers, name), ("api_key_file", "api_secret_file", "certificate_authority")) for name in producers

@@ -1,0 +1,43 @@
+"""The configuration: `models` says what may stand in the TOML file, `loading` reads it."""
+
+from streamd.settings.loading import (
+    DEFAULT_FILE,
+    FILE_VARIABLE,
+    config_path,
+    database_url,
+    load,
+    secret_of,
+    toml_key,
+)
+from streamd.settings.models import (
+    ChildSettings,
+    DoctypeSettings,
+    LogSettings,
+    ProducerSettings,
+    RetentionSettings,
+    ServerSettings,
+    Settings,
+    SiteSettings,
+    StateSettings,
+    SubscribedDoctype,
+)
+
+__all__ = [
+    "DEFAULT_FILE",
+    "FILE_VARIABLE",
+    "ChildSettings",
+    "DoctypeSettings",
+    "LogSettings",
+    "ProducerSettings",
+    "RetentionSettings",
+    "ServerSettings",
+    "Settings",
+    "SiteSettings",
+    "StateSettings",
+    "SubscribedDoctype",
+    "config_path",
+    "database_url",
+    "load",
+    "secret_of",
+    "toml_key",
+]
