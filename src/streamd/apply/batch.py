@@ -145,6 +145,9 @@ async def _reason_to_wait(
     if not waiting.isdisjoint(unit.refs):
         return Kept(unit, QueueState.HELD, BEHIND)
     if unit.refused:
+        behind = next((ref for ref in map(_ref, unit.before) if ref in waiting), None)
+        if behind is not None:
+            return Kept(unit, QueueState.HELD, f"waits for {_label(behind)}, which failed", behind)
         return Kept(unit, QueueState.PARKED, unit.refused)
     missing = list(unit.missing)
     for ref in unit.coming:
@@ -153,10 +156,19 @@ async def _reason_to_wait(
     if not missing:
         return None
     first = missing[0]
-    label = f"{first[0]} {name_label(first[1])}"
     if first in waiting:
-        return Kept(unit, QueueState.HELD, f"waits for {label}, which failed", first)
-    return Kept(unit, QueueState.PARKED, f"needs {label}, which is neither here nor given by the producer", first)
+        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, which failed", first)
+    return Kept(
+        unit, QueueState.PARKED, f"needs {_label(first)}, which is neither here nor given by the producer", first
+    )
+
+
+def _ref(incoming: Incoming) -> Ref:
+    return incoming.event.doctype, incoming.event.name
+
+
+def _label(ref: Ref) -> str:
+    return f"{ref[0]} {name_label(ref[1])}"
 
 
 class Segment:
@@ -239,7 +251,8 @@ class Segment:
         record = records.get((event.doctype, event.renamed_from or event.name))
         if contained(incoming, record):
             return None, incoming
-        if record is not None and record.renamed_to is not None:
+        made_there = event.operation == Operation.CREATE and not incoming.fetched
+        if record is not None and record.renamed_to is not None and not made_there:
             incoming = followed(incoming, record)
             event = incoming.event
             record = records.get((event.doctype, event.renamed_from or event.name))

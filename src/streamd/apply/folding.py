@@ -7,40 +7,59 @@ tried as one event first, and event by event only if that fails.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from streamd.apply.plan import Incoming
-from streamd.model import Catalogue, ChildTable, Difference, DocumentType, Event, OldValues, Operation, Row, name_text
+from streamd.model import (
+    Catalogue,
+    ChildTable,
+    Difference,
+    DocumentType,
+    Event,
+    Name,
+    OldValues,
+    Operation,
+    Row,
+    name_text,
+)
 from streamd.rows import split
 
 
 def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | None:
     """One event that does what these do, or None where they cannot be folded into one.
 
-    They are in order, of one document. Renames and events of several origins are not folded. A document that is made
-    and deleted is folded into its deletion; one that is deleted and made again, into its second making.
+    They are in order, of one document, and none of them is applied. A document that is made and deleted was
+    never here; one that is made and renamed is made under its last name; one that is deleted and made again
+    is folded into its second making. Other renames, and events of several origins, are not folded.
     """
     deletions = [index for index, each in enumerate(events) if each.event.operation == Operation.DELETE]
     if deletions and deletions[-1] < len(events) - 1:
         again = net_effect(events[deletions[-1] + 1 :], catalogue)
         if again is not None:
-            again.same_document = True
+            # What was made there first, and never came in, is another document than the one that is here.
+            again.same_document = events[0].event.operation != Operation.CREATE
         return again
     first, last = events[0], events[-1]
     doctype = catalogue.get(first.event.doctype)
     if doctype is None or len({(each.source, each.event.origin and each.event.origin.path) for each in events}) > 1:
         return None
-    if any(each.event.renamed_from is not None for each in events):
+    operations = [each.event.operation for each in events]
+    if operations[0] == Operation.CREATE and last.event.operation == Operation.DELETE:
+        return replace(last, never_here=True)
+    renamed = any(each.event.renamed_from is not None for each in events)
+    if renamed and operations[0] != Operation.CREATE:
         return None
     if last.event.operation == Operation.DELETE:
         return last
-    operations = [each.event.operation for each in events]
     if operations[0] == Operation.CREATE and set(operations[1:]) <= {Operation.UPDATE}:
         data = first.data
         for each in events[1:]:
             data = _into_document(doctype, data, each.data)
+        if renamed:
+            data = _under_name(doctype, data, last.event.name)
         return _folded(first, last, Operation.CREATE, data, {})
     if set(operations) == {Operation.UPDATE}:
         data, clocks = first.data, _clocks(doctype, first)
@@ -52,8 +71,17 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
 
 
 def _folded(first: Incoming, last: Incoming, operation: str, data: Any, clocks: dict[str, str]) -> Incoming:
-    event: Event = msgspec.structs.replace(last.event, operation=operation)
+    event: Event = msgspec.structs.replace(last.event, operation=operation, renamed_from=None)
     return Incoming(event, data, first.producer_site, last.log, field_clocks=clocks)
+
+
+def _under_name(doctype: DocumentType, document: Row, name: Name) -> Row:
+    """The document under another name; its child rows belong to it under that one."""
+    result = document | dict(zip(doctype.key, name, strict=True))
+    for child in doctype.children:
+        parent = dict(zip(child.parent_key, name, strict=True))
+        result[child.field] = [row | parent for row in document.get(child.field) or []]
+    return result
 
 
 def _clocks(doctype: DocumentType, incoming: Incoming) -> dict[str, str]:

@@ -58,7 +58,8 @@ class Incoming:
 
     `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
     producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
-    `same_document` where it is known that the document here is the one that the event speaks of.
+    `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
+    where it is known that it is another one: the event's own document was made and deleted while it was queued.
     `field_clocks` holds the clocks of single fields where several events were folded into one.
     """
 
@@ -69,6 +70,7 @@ class Incoming:
     fetched: bool = False
     overwrite: bool = False
     same_document: bool = False
+    never_here: bool = False
     field_clocks: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -240,6 +242,8 @@ def _update(
 
 def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
     event = incoming.event
+    if incoming.never_here:
+        return Decision(notes=["was made and deleted there before it could be put here: nothing to do"])
     if here is None:
         if record is None:
             return Decision(notes=["was not here: nothing to do"])
