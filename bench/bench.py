@@ -28,16 +28,12 @@ Figure = tuple[str, float, str, str]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--invoices", type=int, default=10_000, help="invoices, each a transaction (10000)")
     parser.add_argument("--lines", type=int, default=5, help="lines of each invoice (5)")
     parser.add_argument("--latency-seconds", type=float, default=20, help="how long to measure latency (20)")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write the figures")
-    parser.add_argument(
-        "--folder", type=Path, help="where the sites are made, and stay; default: a temporary one"
-    )
+    parser.add_argument("--folder", type=Path, help="where the sites are made, and stay; default: a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="streamd-bench-") as temporary:
         folder = arguments.folder or Path(temporary)
@@ -86,17 +82,17 @@ def run(folder: Path, invoices: int, lines: int, latency_seconds: float) -> list
             "serve",
             rows / serve,
             "rows/s",
-            "log → a client that reads pages and keeps nothing; in one process each",
+            "log → pages, to a client that keeps nothing",
         ),
-        ("apply", rows / apply, "rows/s", "pull and apply of a log that is complete; both daemons run"),
+        ("apply", rows / apply, "rows/s", "a complete log → rows: pull and write; both daemons run"),
         (
             "end to end",
             rows / end_to_end,
             "rows/s",
-            "nothing captured yet, both daemons go at once, until every row is there",
+            "from nothing captured until every row is there; both daemons run",
         ),
-        ("plain executemany", rows / plain, "rows/s", "the same rows into the same tables, one transaction"),
-        ("end to end, of plain", end_to_end and plain / end_to_end * 100, "%", "the two above"),
+        ("plain executemany", rows / plain, "rows/s", "the same rows into the same tables, in one transaction"),
+        ("end to end, of plain", plain / end_to_end * 100, "%", "the two above"),
         ("writes without triggers", invoices / without, "tx/s", "the user's own: an invoice with its lines"),
         ("writes with triggers", invoices / with_triggers, "tx/s", "the same, captured; the two alternate"),
         ("slowdown of writes", (with_triggers / without - 1) * 100, "%", "the two above"),

@@ -56,6 +56,8 @@ class Bench:
         self.world = World(folder)
         self.producer = self._site("producer")
         self.consumer = self._site("consumer")
+        # It passes nothing on, so it needs no triggers on what it gets.
+        self.consumer.offers = ()
         self.written = 0
         self._peaks = {"producer": 0.0, "consumer": 0.0}
         self._reader: dict[str, str] = {}
@@ -110,9 +112,7 @@ class Bench:
         last = self._when(lambda: self._logged() >= before + count, self.producer)
         self._remember_peaks()
         # What was there already at the first look is not counted: scale to the whole.
-        return (
-            (last - first) * count / max(count - had, 1) if count > had else max(last - first, LOOK_SECONDS)
-        )
+        return (last - first) * count / max(count - had, 1) if count > had else max(last - first, LOOK_SECONDS)
 
     def serve(self, count: int) -> float:
         """Read the whole backlog page by page, as fast as pages come."""
@@ -145,9 +145,7 @@ class Bench:
     def catch_up(self, count: int) -> float:
         """Write while both daemons are halted, let both go at once, and time until every row is there."""
         self.say(f"writing {count} invoices more, while both daemons are halted; then catching up")
-        processes = [
-            psutil.Process(site.process.pid) for site in (self.producer, self.consumer) if site.process
-        ]
+        processes = [psutil.Process(site.process.pid) for site in (self.producer, self.consumer) if site.process]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
         connection = shop.connect(self.producer.database)
