@@ -45,7 +45,7 @@ NameParts = Annotated[
 class Message(BaseModel):
     """A request or an answer. Unknown fields are ignored, so that a newer peer can say more."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class ErrorDetail(Message):

@@ -10,6 +10,7 @@ import pytest
 
 from streamd.errors import StreamdError
 from streamd.model import Cursor
+from streamd.retention import trim_update_log
 from streamd.settings import RetentionSettings
 from streamd.store.peers import Consumer
 from streamd.wire import EventsPage, read_cursor, write_cursor
@@ -29,7 +30,7 @@ async def approved(hq: ProducerSite, *doctypes: str) -> Client:
 async def trim(hq: ProducerSite) -> None:
     """Remove everything that every consumer has acknowledged."""
     later = RetentionSettings(keep_acknowledged_seconds=0, max_age_seconds=60)
-    await hq.log.trim(later)
+    await trim_update_log(hq.state, later)
 
 
 def cursor_of(answer: Any) -> Cursor:

@@ -1,0 +1,129 @@
+"""Whatever is sent, the API answers as its own description says, and never with a fault of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamd.wire import write_cursor
+from tests.support.serving import CONSUMER, DOCTYPES, OTHER, entry
+
+EXAMPLES = 150
+FEWER_EXAMPLES = 20
+"""Without a key there is one answer to everything."""
+SECONDS = 60
+
+LEFT_OUT = "positive_data_acceptance"
+"""A request may be well-formed and still be refused: a cursor of another log, too many documents, a protocol
+that nobody speaks. That each refusal is a documented one is checked."""
+
+
+async def attack(url: str, folder: Path, credential: str, examples: int) -> tuple[int, str]:
+    """Run schemathesis against a server; returns its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from schemathesis.cli import schemathesis; schemathesis()",
+        *("run", f"{url}/v1/openapi.json", "--phases", "examples,coverage,fuzzing", "--no-color"),
+        *("--checks", "all", "--exclude-checks", LEFT_OUT, "--continue-on-failure"),
+        *("--generation-deterministic", "--max-examples", str(examples)),
+        *("--header", f"Authorization: Bearer {credential}"),
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(SECONDS):
+        printed, _ = await process.communicate()
+    return process.returncode or 0, printed.decode(errors="replace")
+
+
+def readable(printed: str) -> str:
+    return "\n".join(line[:500] for line in printed.splitlines())
+
+
+async def test_schemathesis_finds_no_fault_with_a_valid_key(start: Any, tmp_path: Path) -> None:
+    hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
+    client = await hq.consumer("store", CONSUMER, "Invoice", "Note")
+    await hq.approve("Invoice", "Note")
+    await hq.append(entry("Invoice", 1), entry("Note", 2))
+    code, printed = await attack(hq.server.url, tmp_path, client.credential, EXAMPLES)
+    assert code == 0, readable(printed)
+    assert "5 selected" in printed, readable(printed)
+    assert (await client.events()).status == 200
+
+
+async def test_schemathesis_finds_no_fault_without_a_key(start: Any, tmp_path: Path) -> None:
+    hq = await start(requests_per_minute=1_000_000)
+    code, printed = await attack(hq.server.url, tmp_path, "nobody:knows", FEWER_EXAMPLES)
+    assert code == 0, readable(printed)
+
+
+PARTS = st.one_of(
+    st.integers(1, 3),
+    st.integers(),
+    st.sampled_from([(1 << 63) - 1, 1 << 63, -(1 << 63), -(1 << 63) - 1, 1 << 64, 10**400]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.sampled_from(["", "\x00", "1", "' OR 1=1 --", "%", "\U0010ffff"]),
+)
+JUNK = st.sampled_from([None, True, {}, [], "\ud800", float("nan"), float("inf")])
+NAMES = st.one_of(
+    st.lists(PARTS, min_size=1, max_size=1), st.lists(PARTS, max_size=3), st.lists(PARTS | JUNK, max_size=3)
+)
+REFS = st.fixed_dictionaries({"doctype": st.sampled_from([*DOCTYPES, "Nonsense"]), "name": NAMES})
+WANTED = st.builds(lambda ref, path: {**ref, "path": path}, REFS, st.lists(REFS, max_size=2))
+CURSORS = st.one_of(
+    st.text(max_size=60),
+    st.tuples(st.sampled_from([OTHER, ""]), st.integers(), st.text(max_size=5)).map(
+        lambda parts: f"{parts[0]}:{parts[1]}:{parts[2]}"
+    ),
+)
+REQUESTS = st.one_of(
+    st.tuples(st.just("documents"), st.fixed_dictionaries({"documents": st.lists(WANTED, min_size=1, max_size=3)})),
+    st.tuples(
+        st.just("names"),
+        st.fixed_dictionaries({"doctype": st.sampled_from(list(DOCTYPES)), "after": NAMES, "limit": st.integers(1, 5)}),
+    ),
+    st.tuples(st.just("events"), st.fixed_dictionaries({"cursor": CURSORS, "acknowledged": CURSORS})),
+)
+
+
+def fuzz(url: str, credential: str) -> set[int]:
+    """Send requests that name what is really there, with names that nobody has; returns the statuses."""
+    statuses = set()
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {credential}"}
+
+    @settings(max_examples=400, derandomize=True, deadline=None, database=None)
+    @given(REQUESTS)
+    def send(request: tuple[str, dict[str, Any]]) -> None:
+        path, body = request
+        connection.request("POST", f"/v1/{path}", json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        statuses.add(response.status)
+        assert response.status < 500, (body, text)
+        assert b"never to be seen" not in text
+        json.loads(text)
+
+    send()
+    connection.close()
+    return statuses
+
+
+async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_approved(start: Any) -> None:
+    hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
+    client = await hq.consumer("store", CONSUMER, "Invoice", "Note", "Employee")
+    await hq.approve("Invoice", "Note", "Employee")
+    assert await asyncio.to_thread(fuzz, hq.server.url, client.credential) >= {200, 400}
+    head = await hq.log.head()
+    assert head is not None
+    assert (await client.events(cursor=write_cursor(head.cursor))).status == 200
