@@ -1,0 +1,138 @@
+"""`streamd check` asks the real producers, and says what will not fit before a document moves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from streamd.cli.main import cli
+from tests.support.serving import ProducerSite
+from tests.support.site import free_port
+
+SCHEMA = """
+CREATE TABLE Employee (id INTEGER PRIMARY KEY, name TEXT NOT NULL, reports_to INTEGER REFERENCES Employee);
+CREATE TABLE Customer (id INTEGER PRIMARY KEY, name BLOB NOT NULL, region TEXT NOT NULL);
+CREATE TABLE Track (code TEXT NOT NULL UNIQUE, id INTEGER PRIMARY KEY, title TEXT NOT NULL);
+"""
+
+
+class Store:
+    """A consumer in a folder of its own, with `hq` as its producer."""
+
+    def __init__(self, folder: Path, url: str, api_key: str, api_secret: str) -> None:
+        folder.mkdir()
+        with sqlite3.connect(folder / "store.db") as connection:
+            connection.executescript(SCHEMA)
+        self.config = folder / "streamd.toml"
+        self.config.write_text(
+            f"""
+[site]
+name = "store"
+database = "sqlite:///store.db"
+offers = []
+[state]
+database = "sqlite:///state.db"
+[doctypes.Employee]
+[doctypes.Customer]
+[doctypes.Track]
+key = "code"
+[producers.hq]
+url = "{url}"
+api_key = "{api_key}"
+api_secret = "{api_secret}"
+use_same_name = true
+doctypes = ["Employee", "Customer", "Track"]
+""",
+            encoding="utf-8",
+        )
+
+    async def streamd(self, *arguments: str) -> tuple[int, str]:
+        """Run a command beside the producer, which lives in this test's event loop."""
+        done = await asyncio.to_thread(CliRunner().invoke, cli, [*arguments, "--config", str(self.config)])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+        return done.exit_code, done.stdout
+
+    async def check(self) -> tuple[int, list[dict[str, Any]]]:
+        """The exit code, and the findings that are not good ones."""
+        code, printed = await self.streamd("check", "--json")
+        found = [each for each in json.loads(printed) if each["area"].startswith("producers.")]
+        return code, [each for each in found if each["severity"] != "ok"]
+
+
+@pytest.fixture
+async def store(hq: ProducerSite, tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store", hq.server.url, *await hq.peers.create_key("store"))
+    code, _ = await made.streamd("install")
+    assert code == 0
+    return made
+
+
+async def test_what_waits_for_approval_is_a_warning(store: Store) -> None:
+    code, found = await store.check()
+    assert code == 0
+    assert [(each["severity"], "Pending" in each["what"]) for each in found] == [("warning", True)] * 3
+
+
+async def test_checking_registers_what_the_daemon_would_register(store: Store, hq: ProducerSite) -> None:
+    await store.check()
+    await store.check()
+    asked = {row.doctype: row.status for row in await hq.peers.approvals("store")}
+    assert asked == {"Employee": "Pending", "Customer": "Pending", "Track": "Pending"}
+
+
+async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(store: Store, hq: ProducerSite) -> None:
+    await store.check()
+    await hq.approve("Employee", "Customer", "Track")
+    code, found = await store.check()
+    assert code == 1
+    about = {
+        each["area"]: " ".join(other["what"] for other in found if other["area"] == each["area"]) for each in found
+    }
+    assert set(about) == {"producers.hq.Customer", "producers.hq.Track"}
+    assert "support" in about["producers.hq.Customer"], "a column that is missing here"
+    assert "region" in about["producers.hq.Customer"], "a column that must be filled here, and is missing there"
+    assert "bytes" in about["producers.hq.Customer"], "a column of another kind"
+    assert "named by id there, and by code" in about["producers.hq.Track"], "another key"
+    assert all(each["mend"] for each in found)
+
+
+async def test_a_rejected_type_is_a_problem(store: Store, hq: ProducerSite) -> None:
+    await store.check()
+    await hq.peers.reject("store", ["Track"])
+    code, found = await store.check()
+    assert code == 1
+    assert [each["what"] for each in found if each["severity"] == "problem"] == ["Track was Rejected"]
+
+
+async def test_a_key_that_is_refused_is_a_problem_and_not_shown(store: Store, hq: ProducerSite) -> None:
+    for key in await hq.peers.keys():
+        await hq.peers.revoke_key(key.api_key)
+    code, found = await store.check()
+    assert code == 1
+    assert [each["severity"] for each in found] == ["problem"]
+    assert found[0]["mend"]
+    secret = store.config.read_text(encoding="utf-8").split('api_secret = "')[1].split('"')[0]
+    assert secret not in json.dumps(found)
+
+
+async def test_a_producer_that_is_away_is_a_problem(store: Store) -> None:
+    text = store.config.read_text(encoding="utf-8")
+    url = text.split('url = "')[1].split('"')[0]
+    store.config.write_text(text.replace(url, f"http://127.0.0.1:{free_port()}"), encoding="utf-8")
+    code, found = await store.check()
+    assert code == 1
+    assert "cannot be reached" in found[0]["what"]
+
+
+async def test_something_else_at_the_url_is_said_to_be_no_site(store: Store, hq: ProducerSite) -> None:
+    text = store.config.read_text(encoding="utf-8")
+    store.config.write_text(text.replace(hq.server.url, f"{hq.server.url}/elsewhere"), encoding="utf-8")
+    code, found = await store.check()
+    assert code == 1
+    assert found[0]["severity"] == "problem"

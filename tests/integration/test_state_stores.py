@@ -1,0 +1,185 @@
+"""The state stores on a real state database: producers, sync log, heartbeat, requests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamd.errors import NotFound
+from streamd.model import SyncEntry
+from streamd.settings import RetentionSettings
+from streamd.store import sync_log as sync_log_module
+from streamd.store.engine import State, now_ms
+from streamd.store.heartbeat import ALIVE_MS, Heartbeat, Requests
+from streamd.store.migrate import migrate
+from streamd.store.producers import CONNECTING, IN_SYNC, Producers
+from streamd.store.sync_log import SyncLog
+
+HERE, ELSEWHERE = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("state") / "state.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+async def state(template: Path, tmp_path: Path) -> AsyncIterator[State]:
+    """This site's part of a state database that another site uses as well."""
+    path = tmp_path / "state.db"
+    shutil.copy(template, path)
+    other = State(f"sqlite:///{path}", ELSEWHERE)
+    await Producers(other).upsert("theirs", "http://elsewhere")
+    await SyncLog(other).add([entry(900)])
+    await Requests(other).add("whole", "theirs", "Item")
+    await Heartbeat(other).beat(captured=9)
+    await other.close()
+    mine = State(f"sqlite:///{path}", HERE)
+    yield mine
+    await mine.close()
+
+
+def entry(sequence: int, status: str = "Synced", *, name: str = "[1]", doctype: str = "Item", at: int = 0) -> SyncEntry:
+    return SyncEntry("update", status, doctype, "hq", name, name, True, "{}", sequence, at=at)
+
+
+# Producers
+
+
+async def test_a_producer_keeps_what_is_known_when_it_is_named_again(state: State) -> None:
+    producers = Producers(state)
+    await producers.upsert("hq", "http://old")
+    await producers.set_identity("hq", ELSEWHERE, "Headquarters", "1.0")
+    await producers.set_status("hq", IN_SYNC)
+    await producers.progress("hq", sequence=5, head=7, last_contact_at=10, last_event_at=9)
+    await producers.progress("hq", sequence=6, head=7, last_contact_at=11)
+    await producers.upsert("hq", "http://new")
+    found = await producers.get("hq")
+    assert (found.url, found.producer_site, found.status) == ("http://new", ELSEWHERE, IN_SYNC)
+    assert (found.sequence, found.head, found.last_contact_at, found.last_event_at) == (6, 7, 11, 9)
+
+
+async def test_sites_that_share_a_state_database_do_not_see_each_other(state: State) -> None:
+    assert await Producers(state).all() == []
+    assert await SyncLog(state).list() == []
+    assert await Requests(state).pending() == []
+    assert await Heartbeat(state).current() is None
+
+
+async def test_pausing_needs_a_producer_that_is_there(state: State) -> None:
+    producers = Producers(state)
+    with pytest.raises(NotFound):
+        await producers.set_paused("hq", True)
+    await producers.upsert("hq", "http://hq")
+    assert (await producers.get("hq")).status == CONNECTING
+    await producers.set_paused("hq", True)
+    assert (await producers.get("hq")).paused
+
+
+async def test_subscriptions_are_replaced_as_a_whole(state: State) -> None:
+    producers = Producers(state)
+    await producers.set_subscriptions("hq", {"Item": ("Pending", {"Group"}), "Note": ("Approved", ())})
+    await producers.set_subscriptions("hq", {"Item": ("Approved", {"Unit", "Group"})})
+    found = await producers.subscriptions("hq")
+    assert [(row.doctype, row.status, row.opens) for row in found] == [("Item", "Approved", ("Group", "Unit"))]
+
+
+async def test_a_forgotten_producer_is_gone_with_its_subscriptions(state: State) -> None:
+    producers = Producers(state)
+    for name in ("hq", "old"):
+        await producers.upsert(name, f"http://{name}")
+        await producers.set_subscriptions(name, {"Item": ("Pending", ())})
+    await producers.forget({"old"})
+    assert [each.name for each in await producers.all()] == ["hq"]
+    assert await producers.subscriptions("old") == []
+
+
+# Sync log
+
+
+async def test_a_batch_reads_as_applying_until_the_checkpoint_confirms_it(state: State) -> None:
+    log = SyncLog(state)
+    await log.begin("b1", ELSEWHERE, "log", 2, [entry(1), entry(2, "Failed")])
+    assert [each.status for each in await log.list()] == ["Applying", "Applying"]
+    assert await log.list(status="Failed") == []
+    assert len(await log.list(status="Applying")) == 2
+    assert await log.unconfirmed() == [("b1", ELSEWHERE, "log", 2)]
+    await log.confirm("b1")
+    assert [each.status for each in await log.list()] == ["Failed", "Synced"]
+    assert await log.unconfirmed() == []
+    assert await log.counts() == {"Synced": 1, "Failed": 1}
+
+
+async def test_an_abandoned_batch_leaves_nothing(state: State) -> None:
+    log = SyncLog(state)
+    await log.add([entry(1)])
+    await log.begin("b1", ELSEWHERE, "log", 2, [entry(2)])
+    await log.abandon("b1")
+    assert [each.sequence for each in await log.list()] == [1]
+    assert await log.unconfirmed() == []
+
+
+async def test_a_batch_without_entries_is_confirmed_like_any_other(state: State) -> None:
+    log = SyncLog(state)
+    await log.begin("b1", ELSEWHERE, "log", 2, [])
+    assert len(await log.unconfirmed()) == 1
+
+
+async def test_entries_are_found_by_type_name_and_status_newest_first(state: State) -> None:
+    log = SyncLog(state)
+    await log.add([entry(1), entry(2, name="[2]"), entry(3, doctype="Note"), entry(4, "Failed"), entry(5)])
+    assert [each.sequence for each in await log.list(doctype="Item", name="[1]")] == [5, 4, 1]
+    assert [each.sequence for each in await log.list(status="Failed")] == [4]
+    assert [each.sequence for each in await log.list(limit=2)] == [5, 4]
+    newest = (await log.list(limit=1))[0]
+    assert await log.get(newest.id) == newest
+    with pytest.raises(NotFound):
+        await log.get(newest.id + 100)
+
+
+async def test_trimming_is_bounded_and_leaves_unconfirmed_batches(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_log_module, "TRIM_AT_ONCE", 2)
+    log = SyncLog(state)
+    old = now_ms() - 100_000
+    await log.add([entry(number, at=old) for number in (1, 2, 3)])
+    await log.begin("b1", ELSEWHERE, "log", 4, [entry(4, at=old)])
+    await log.add([entry(5)])
+    retention = RetentionSettings(sync_log_seconds=60)
+    assert [await log.trim(retention) for _ in range(3)] == [2, 1, 0]
+    assert [each.sequence for each in await log.list()] == [5, 4]
+
+
+# Heartbeat and requests
+
+
+async def test_a_daemon_is_alive_while_it_beats_and_until_it_stops(state: State) -> None:
+    heartbeat = Heartbeat(state)
+    await heartbeat.beat(captured=1)
+    await heartbeat.beat(captured=2, problem="busy")
+    beat = await heartbeat.current()
+    assert beat is not None
+    assert (beat.captured, beat.problem) == (2, "busy")
+    assert beat.alive(beat.beat_at + 1)
+    assert not beat.alive(beat.beat_at + ALIVE_MS)
+    await heartbeat.stopped()
+    stopped = await heartbeat.current()
+    assert stopped is not None
+    assert not stopped.alive(beat.beat_at + 1)
+
+
+async def test_a_request_waits_once_until_it_is_finished(state: State) -> None:
+    requests = Requests(state)
+    first = await requests.add("whole", "hq", "Item")
+    assert await requests.add("whole", "hq", "Item") == first
+    second = await requests.add("whole", "hq", "Note")
+    assert [each.id for each in await requests.pending()] == [first, second]
+    await requests.finish(first, "done")
+    assert [each.doctype for each in await requests.pending()] == ["Note"]
+    assert await requests.add("whole", "hq", "Item") not in (first, second)
