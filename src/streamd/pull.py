@@ -102,8 +102,8 @@ class Peer:
     async def events(self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float) -> Page:
         """A page of the log behind the cursor. Raises `ResyncRequired`."""
         request = EventsRequest(
-            cursor=cursor and write_cursor(cursor),
-            acknowledged=acknowledged and write_cursor(acknowledged),
+            cursor=None if cursor is None else write_cursor(cursor),
+            acknowledged=None if acknowledged is None else write_cursor(acknowledged),
             limit=self._settings.page_events,
             wait_seconds=wait,
         )

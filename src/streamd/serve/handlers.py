@@ -9,6 +9,7 @@ from aiohttp import web
 
 from streamd import __version__
 from streamd.errors import InvalidRequest
+from streamd.model import ApprovalStatus
 from streamd.serve import openapi
 from streamd.serve.answers import answer, read_body
 from streamd.serve.authentication import Authentication
@@ -139,4 +140,4 @@ class Handlers:
 def _state(row: Approval) -> SubscriptionState:
     # What a type would open is the operator's to see; the consumer learns it with the approval.
     opens = list(row.opens) if row.status == "Approved" else []
-    return SubscriptionState(doctype=row.doctype, status=row.status, opens=opens)
+    return SubscriptionState(doctype=row.doctype, status=ApprovalStatus(row.status).value, opens=opens)

@@ -96,9 +96,7 @@ class Peers(Keys):
                     and_(approvals.c.site == consumers.c.site, approvals.c.consumer == consumers.c.name),
                 )
             )
-            .where(
-                api_keys.c.site == self._site, api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None)
-            )
+            .where(api_keys.c.site == self._site, api_keys.c.api_key == api_key, api_keys.c.revoked_at.is_(None))
             .order_by(approvals.c.doctype)
         )
         async with self._state.read() as connection:
@@ -111,9 +109,7 @@ class Peers(Keys):
     async def intervals(self, consumer: str) -> dict[str, int]:
         """Each approved type with the sequence after which its entries may be read."""
         return {
-            row.doctype: row.from_sequence or 0
-            for row in await self.approvals(consumer)
-            if row.status == _APPROVED
+            row.doctype: row.from_sequence or 0 for row in await self.approvals(consumer) if row.status == _APPROVED
         }
 
     async def opened(self, consumer: str) -> set[str]:
@@ -148,9 +144,7 @@ class Peers(Keys):
 
     # Consumers
 
-    async def register(
-        self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]
-    ) -> list[Approval]:
+    async def register(self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]) -> list[Approval]:
         """A handshake: bind the consumer's UUID to the name of its key, and record what it asks for.
 
         `opens` maps the types that it names to those that their approval would open. Raises `InvalidRequest`
@@ -204,9 +198,7 @@ class Peers(Keys):
                 status=409,
                 code="duplicate_site",
             )
-        bound = (
-            await connection.execute(select(c.consumer_site).where(c.site == self._site, c.name == name))
-        ).first()
+        bound = (await connection.execute(select(c.consumer_site).where(c.site == self._site, c.name == name))).first()
         said = {
             "consumer_site": request.site,
             "consumer_name": request.name,
@@ -228,18 +220,12 @@ class Peers(Keys):
                 code="duplicate_site",
             )
         else:
-            await connection.execute(
-                update(consumers).where(c.site == self._site, c.name == name).values(**said)
-            )
+            await connection.execute(update(consumers).where(c.site == self._site, c.name == name).values(**said))
 
     async def consumers(self) -> list[Consumer]:
         """Every consumer that has shaken hands, by name."""
         c = consumers.c
-        query = (
-            select(*(column for column in c if column.name != "site"))
-            .where(c.site == self._site)
-            .order_by(c.name)
-        )
+        query = select(*(column for column in c if column.name != "site")).where(c.site == self._site).order_by(c.name)
         async with self._state.read() as connection:
             return [Consumer(*row) for row in await connection.execute(query)]
 
@@ -329,9 +315,7 @@ class Peers(Keys):
     ) -> list[Approval]:
         """The rows that a decision is about: those named, or all Pending ones."""
         c = consumers.c
-        if (
-            await connection.execute(select(c.name).where(c.site == self._site, c.name == consumer))
-        ).first() is None:
+        if (await connection.execute(select(c.name).where(c.site == self._site, c.name == consumer))).first() is None:
             raise NotFound(
                 f"there is no consumer {consumer}",
                 hint="it appears when its daemon has started with a key from here: `streamd consumers list`",
@@ -358,14 +342,10 @@ class Peers(Keys):
     ) -> list[Approval]:
         for row in rows:
             await connection.execute(
-                update(approvals)
-                .where(self._row(consumer, row.doctype))
-                .values(decided_at=now_ms(), **values)
+                update(approvals).where(self._row(consumer, row.doctype)).values(decided_at=now_ms(), **values)
             )
         changed = {row.doctype for row in rows}
         return [row for row in await self._approvals(connection, consumer) if row.doctype in changed]
 
     def _row(self, consumer: str, doctype: str) -> Any:
-        return and_(
-            approvals.c.site == self._site, approvals.c.consumer == consumer, approvals.c.doctype == doctype
-        )
+        return and_(approvals.c.site == self._site, approvals.c.consumer == consumer, approvals.c.doctype == doctype)
