@@ -156,7 +156,6 @@ class Applier:
                 return
         async with self._database.transaction() as transaction:
             await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
-            crash_point("apply.checkpoint")
 
     # Plan and fetch
 
