@@ -36,14 +36,10 @@ def build(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
     return Catalogue(doctypes, frozenset(doctypes if offers is None else offers))
 
 
-def _target(
-    name: str, given: DoctypeSettings, tables: Mapping[str, Table]
-) -> tuple[Target | None, list[Problem]]:
+def _target(name: str, given: DoctypeSettings, tables: Mapping[str, Table]) -> tuple[Target | None, list[Problem]]:
     where = path("doctypes", name)
     if not name or len(name) > NAME_LIMIT or not name.isprintable():
-        return None, [
-            Problem(where, "is no name for a document type", f"use 1 to {NAME_LIMIT} printable characters")
-        ]
+        return None, [Problem(where, "is no name for a document type", f"use 1 to {NAME_LIMIT} printable characters")]
     table_name = given.table or name
     table = tables.get(table_name)
     if table is None:
@@ -78,9 +74,7 @@ def _doctype(
         problems += wrong
         if made is not None:
             children.append(made)
-    return DocumentType(
-        target.doctype, table.name, target.key, table.columns, links, tuple(children)
-    ), problems
+    return DocumentType(target.doctype, table.name, target.key, table.columns, links, tuple(children)), problems
 
 
 def _child(
@@ -212,6 +206,4 @@ def _sharing_problems(table: str, users: list[tuple[str, ChildSettings]]) -> Ite
                 'add where = { column = "value" } to each of them',
             )
         elif seen.setdefault(condition, where) != where:
-            yield Problem(
-                f"{where}.where", f"is the same as that of {seen[condition]}", "give each its own rows"
-            )
+            yield Problem(f"{where}.where", f"is the same as that of {seen[condition]}", "give each its own rows")

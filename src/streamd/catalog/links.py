@@ -32,11 +32,7 @@ class Owner:
 
     def leads_home(self, columns: tuple[str, ...], doctype: str) -> bool:
         """Whether these columns only say to which parent a child row belongs."""
-        return (
-            self.parent is not None
-            and doctype == self.parent.doctype
-            and set(columns) == set(self.parent_key)
-        )
+        return self.parent is not None and doctype == self.parent.doctype and set(columns) == set(self.parent_key)
 
 
 def links_of(owner: Owner, targets: Mapping[str, Target]) -> tuple[tuple[Link, ...], list[Problem]]:
@@ -63,9 +59,7 @@ def _from_settings(
                 Problem(
                     where,
                     f"links to {doctype}, which is no document type of this site",
-                    did_you_mean(
-                        doctype, list(targets), f"declare [doctypes.{path(doctype)}], or remove the link"
-                    ),
+                    did_you_mean(doctype, list(targets), f"declare [doctypes.{path(doctype)}], or remove the link"),
                 )
             )
         elif len(columns) != len(target.key):
@@ -78,9 +72,7 @@ def _from_settings(
             )
         elif owner.leads_home(columns, doctype):
             wrong.append(
-                Problem(
-                    where, "links child rows to their own parent", "remove it: parent_key says this already"
-                )
+                Problem(where, "links child rows to their own parent", "remove it: parent_key says this already")
             )
         problems += wrong
         if not wrong:

@@ -42,9 +42,7 @@ def missing_columns(where: str, columns: Iterable[str], table: Table) -> list[Pr
     """One problem for each column that the table does not have."""
     names = [column.name for column in table.columns]
     return [
-        Problem(
-            where, f"{table.name} has no column {name}", did_you_mean(name, names, "name one of its columns")
-        )
+        Problem(where, f"{table.name} has no column {name}", did_you_mean(name, names, "name one of its columns"))
         for name in columns
         if name not in names
     ]
@@ -74,20 +72,14 @@ def _key_column_problems(where: str, column: Column, table: Table) -> list[Probl
     problems = []
     if column.nullable and column.name not in table.primary_key:
         problems.append(
-            Problem(
-                where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key"
-            )
+            Problem(where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key")
         )
     if column.kind is Kind.BYTES:
         problems.append(
-            Problem(
-                where, f"{table.name}.{column.name} holds bytes, which name no document", "use another key"
-            )
+            Problem(where, f"{table.name}.{column.name} holds bytes, which name no document", "use another key")
         )
     if column.generated:
         problems.append(
-            Problem(
-                where, f"{table.name}.{column.name} is generated and cannot be written", "use another key"
-            )
+            Problem(where, f"{table.name}.{column.name} is generated and cannot be written", "use another key")
         )
     return problems

@@ -74,9 +74,7 @@ class Heartbeat:
         """What the daemon last said, or None if none ever ran here."""
         columns = [column for column in heartbeat.c if column.name != "site"]
         async with self._state.read() as connection:
-            row = (
-                await connection.execute(select(*columns).where(heartbeat.c.site == self._state.site))
-            ).first()
+            row = (await connection.execute(select(*columns).where(heartbeat.c.site == self._state.site))).first()
         return Beat(*row) if row is not None else None
 
 

@@ -151,11 +151,7 @@ class SyncLog:
 
     async def counts(self) -> dict[str, int]:
         """How many entries there are of each status."""
-        query = (
-            select(sync_log.c.status, func.count())
-            .where(sync_log.c.site == self._site)
-            .group_by(sync_log.c.status)
-        )
+        query = select(sync_log.c.status, func.count()).where(sync_log.c.site == self._site).group_by(sync_log.c.status)
         async with self._state.read() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
@@ -227,9 +223,7 @@ class SyncLog:
             gone = await connection.execute(delete(sync_log).where(sync_log.c.id.in_(doomed)))
             return gone.rowcount
 
-    async def _insert(
-        self, connection: AsyncConnection, entries: Sequence[SyncEntry], batch_id: str | None
-    ) -> None:
+    async def _insert(self, connection: AsyncConnection, entries: Sequence[SyncEntry], batch_id: str | None) -> None:
         if not entries:
             return
         now = now_ms()
