@@ -129,9 +129,10 @@ def test_a_revoked_key_opens_nothing_and_the_consumer_says_so(pair: Pair) -> Non
     pair.hq.execute("INSERT INTO Genre VALUES (901, 'secret')")
     assert ask(pair.store, pair.hq, "events", limit=1000)[0] == 401
     pair.world.eventually(
-        lambda: "unauthorized" in pair.store.log.read_text() or "401" in pair.store.log.read_text(),
+        lambda: any(line.get("event") == "producer_refused" for line in pair.store.log_lines()),
         "the store says that its key is refused",
     )
+    assert "API key" in pair.store.json("status")["producers"][0]["error"]
     assert pair.store.value("SELECT count(*) FROM Genre WHERE GenreId = 901") == 0
     assert pair.store.running
 

@@ -25,6 +25,7 @@ def poisoned(pair: Pair) -> Pair:
     add_customer(pair.store, 900, "ada@example.org")
     pair.start()
     add_customer(pair.hq, 100, "ada@example.org")
+    pair.world.eventually(lambda: queue(pair) == [("Customer", "parked")], "the customer is parked")
     pair.hq.execute("UPDATE Customer SET Company = 'Engines' WHERE CustomerId = 100")
     add_invoice(pair.hq, 1001, customer=100)
     add_invoice(pair.hq, 1002, customer=1)
@@ -77,10 +78,12 @@ def test_it_heals_by_itself_when_the_consumer_mends_it(poisoned: Pair) -> None:
 
 
 def test_it_heals_at_once_with_resync_when_the_consumer_mended_it(poisoned: Pair) -> None:
+    poisoned.store.stop()
     poisoned.store.execute("DELETE FROM Customer WHERE CustomerId = 900")
     failed = poisoned.store.json("log", "syncs", "--status", "failed")
     poisoned.store.cli("resync", str(failed[0]["id"]))
-    healed(poisoned)
+    poisoned.store.start()
+    healed(poisoned, timeout=5)
 
 
 def test_it_heals_after_a_restart(poisoned: Pair) -> None:
