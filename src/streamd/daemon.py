@@ -1,13 +1,12 @@
 """The composition root: builds everything once, runs the loops in one task group, and stops cleanly.
 
-`python -m streamd.daemon FILE` is the daemon; `streamd run` prepares the databases and then becomes it.
+`streamd run` prepares the databases, and then becomes the process (`process.py`) in which this runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -311,7 +310,3 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[-1]))))

@@ -33,7 +33,7 @@ def daemons_below(folder: Path) -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "streamd.daemon" in words and any(word.startswith(str(folder)) for word in words):
+        if "streamd.process" in words and any(word.startswith(str(folder)) for word in words):
             found.append(process.pid)
     return found
 

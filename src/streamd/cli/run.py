@@ -33,7 +33,7 @@ def run(ctx: click.Context) -> None:
     # The daemon is another program: neither click nor rich, nor what the checks took of memory, stays in it.
     # Each thread of the database driver would keep a heap of its own otherwise.
     environment = {"MALLOC_ARENA_MAX": "2", **os.environ}
-    os.execve(sys.executable, [sys.executable, "-m", "streamd.daemon", config], environment)  # noqa: S606  # ourselves
+    os.execve(sys.executable, [sys.executable, "-m", "streamd.process", config], environment)  # noqa: S606  # ourselves
 
 
 async def _prepare(settings: Settings) -> list[str]:
