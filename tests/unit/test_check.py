@@ -70,7 +70,7 @@ def descriptor(key: tuple[str, ...] = ("id",), **changes: dict[str, Any] | None)
         for name, each in columns.items()
         if each is not None
     ]
-    return {"doctype": "Item", "key": key, "columns": made, "links": [], "children": [], "fingerprint": "f"}
+    return {"doctype": "Item", "key": list(key), "columns": made, "links": [], "children": [], "fingerprint": "f"}
 
 
 def judged(**changes: dict[str, Any] | None) -> list[Finding]:

@@ -174,7 +174,7 @@ class SyncLog:
                 )
 
     async def resolve_all_but(self, waiting: Set[tuple[str, str, int]]) -> None:
-        """Failed or held events (doctype, name, sequence) that are not `waiting` were applied before we were stopped."""
+        """Failed or held events (doctype, name, sequence) that are not `waiting` were applied before we stopped."""
         c = sync_log.c
         query = select(c.id, c.doctype, c.docname, c.sequence).where(
             c.site == self._site, c.status.in_(_WAITING), c.update_type != Operation.GAP
