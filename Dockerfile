@@ -23,7 +23,8 @@ ENV PYTHONUNBUFFERED=1 \
     STREAMD_CONFIG=/data/streamd.toml
 # For peers to reach it from outside the container, the configuration needs [server] host = "0.0.0.0".
 EXPOSE 8100
-HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD ["streamd", "status", "--quiet"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=20s \
+    CMD streamd status --json | grep -q '"running": true'
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["streamd"]
 CMD ["run"]
