@@ -15,7 +15,7 @@ from streamd.store import sync_log as sync_log_module
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Heartbeat, Requests
 from streamd.store.migrate import migrate
-from streamd.store.producers import CONNECTING, IN_SYNC, Producers
+from streamd.store.producers import CONNECTING, IN_SYNC, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 
 HERE, ELSEWHERE = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -83,8 +83,8 @@ async def test_pausing_needs_a_producer_that_is_there(state: State) -> None:
 
 async def test_subscriptions_are_replaced_as_a_whole(state: State) -> None:
     producers = Producers(state)
-    await producers.set_subscriptions("hq", {"Item": ("Pending", {"Group"}), "Note": ("Approved", ())})
-    await producers.set_subscriptions("hq", {"Item": ("Approved", {"Unit", "Group"})})
+    await producers.set_subscriptions("hq", [SubscribedType("Item", "Pending", ("Group",)), SubscribedType("Note", "Approved")])
+    await producers.set_subscriptions("hq", [SubscribedType("Item", "Approved", ("Unit", "Group"), 5)])
     found = await producers.subscriptions("hq")
     assert [(row.doctype, row.status, row.opens) for row in found] == [("Item", "Approved", ("Group", "Unit"))]
 
@@ -93,7 +93,7 @@ async def test_a_forgotten_producer_is_gone_with_its_subscriptions(state: State)
     producers = Producers(state)
     for name in ("hq", "old"):
         await producers.upsert(name, f"http://{name}")
-        await producers.set_subscriptions(name, {"Item": ("Pending", ())})
+        await producers.set_subscriptions(name, [SubscribedType("Item", "Pending")])
     await producers.forget({"old"})
     assert [each.name for each in await producers.all()] == ["hq"]
     assert await producers.subscriptions("old") == []
@@ -140,6 +140,16 @@ async def test_entries_are_found_by_type_name_and_status_newest_first(state: Sta
     assert await log.get(newest.id) == newest
     with pytest.raises(NotFound):
         await log.get(newest.id + 100)
+
+
+async def test_discarding_changes_what_stands_as_failed_and_says_it_where_nothing_stands(state: State) -> None:
+    log = SyncLog(state)
+    await log.add([entry(1), entry(2, "Failed"), entry(3, "Held")])
+    discarded = [entry(number, "Discarded") for number in (2, 3, 4)]
+    await log.discard(discarded)
+    await log.resolve_all_but(set())
+    found = {each.sequence: each.status for each in await log.list()}
+    assert found == {1: "Synced", 2: "Discarded", 3: "Discarded", 4: "Discarded"}
 
 
 async def test_trimming_is_bounded_and_leaves_unconfirmed_batches(

@@ -69,7 +69,8 @@ def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
             async with here.site.transaction() as transaction:
                 gone = await _chosen(transaction, ids, entries, None)
                 await transaction.dequeue([event.id for event in gone])
-            await SyncLog(here.state).add([_discarded(event, producers.get(event.producer)) for event in gone])
+                # Before the commit: an event that is gone from the queue, and stands as failed, would count as applied.
+                await SyncLog(here.state).discard([_discarded(event, producers.get(event.producer)) for event in gone])
             return gone
 
     for event in finish(work()):

@@ -187,14 +187,28 @@ class SyncLog:
                     update(sync_log).where(c.id == id).values(status=SyncStatus.SYNCED, error="", note="applied later")
                 )
 
-    async def mark_discarded(self, id: int, note: str) -> None:
-        """A person let go of the event of this failed entry."""
+    async def discard(self, entries: Sequence[SyncEntry]) -> None:
+        """A person let go of the events of these entries: what stands as failed or held becomes Discarded.
+
+        Where nothing stands any more (it was trimmed), the entry is added.
+        """
         async with self._state.write() as connection:
-            await connection.execute(
-                update(sync_log)
-                .where(sync_log.c.site == self._site, sync_log.c.id == id)
-                .values(status=SyncStatus.DISCARDED, note=note)
-            )
+            unknown = []
+            for entry in entries:
+                found = await connection.execute(
+                    update(sync_log)
+                    .where(
+                        sync_log.c.site == self._site,
+                        sync_log.c.doctype == entry.doctype,
+                        sync_log.c.docname == entry.docname,
+                        sync_log.c.sequence == entry.sequence,
+                        sync_log.c.status.in_(_WAITING),
+                    )
+                    .values(status=SyncStatus.DISCARDED, note=entry.note)
+                )
+                if not found.rowcount:
+                    unknown.append(entry)
+            await self._insert(connection, unknown, None)
 
     async def trim(self, retention: RetentionSettings) -> int:
         """Remove what is too old or too much, a bounded step at a time. Returns how many went.
