@@ -102,6 +102,7 @@ class Daemon:
             applier=self.applier,
             producers=self.producers,
             requests=self.requests,
+            sync_log=self.sync_log,
             applied=self._wake_healer,
         )
 

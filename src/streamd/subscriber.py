@@ -12,13 +12,14 @@ import structlog
 from streamd.apply import Applier, Route, Source, WholeResync
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
-from streamd.model import ApprovalStatus, Catalogue, Cursor, Event
+from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
 from streamd.pull import Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import ProducerSettings
 from streamd.store.engine import now_ms
 from streamd.store.heartbeat import Requests
-from streamd.store.producers import Producers
+from streamd.store.producers import Producers, SubscribedType
+from streamd.store.sync_log import SyncLog
 from streamd.wire import HandshakeAnswer
 
 log = structlog.get_logger("streamd.pull")
@@ -46,6 +47,7 @@ class Subscriber:
         applier: Applier,
         producers: Producers,
         requests: Requests,
+        sync_log: SyncLog,
         applied: Callable[[], None],
     ) -> None:
         self.name = name
@@ -58,6 +60,7 @@ class Subscriber:
         self._applier = applier
         self._producers = producers
         self._requests = requests
+        self._sync_log = sync_log
         self._applied = applied
         self._pull = Pull(peer, place=self._place, apply=self._apply)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
@@ -166,12 +169,36 @@ class Subscriber:
         log.info("connected", producer=self.name, site=answer.name, version=answer.version)
 
     async def _note_subscriptions(self, answer: HandshakeAnswer) -> None:
-        states = {each.doctype: (each.status, each.opens) for each in answer.subscriptions}
-        await self._producers.set_subscriptions(self.name, states)
-        self._statuses = {doctype: status for doctype, (status, _) in states.items()}
+        known = {each.doctype: each.approved_at for each in await self._producers.subscriptions(self.name)}
+        # The gap first: if we are stopped between the two, it is said twice rather than never.
+        await self._sync_log.add(
+            [
+                self._gap(each.doctype)
+                for each in answer.subscriptions
+                if each.resumed and each.doctype in self._wanted and known.get(each.doctype) != each.approved_at
+            ]
+        )
+        await self._producers.set_subscriptions(
+            self.name,
+            [
+                SubscribedType(each.doctype, each.status, tuple(each.opens), each.approved_at)
+                for each in answer.subscriptions
+            ],
+        )
+        self._statuses = {each.doctype: each.status for each in answer.subscriptions}
         pending = sorted(doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
+
+    def _gap(self, doctype: str) -> SyncEntry:
+        """What is said when a type is approved again after a break."""
+        error = (
+            f"{self.name} approved {doctype} again after a break: changes made in between were not sent. "
+            f"`streamd resync --doctype {doctype} --whole` reads all of them again"
+        )
+        return SyncEntry(
+            Operation.GAP, SyncStatus.FAILED, doctype, self.name, '[""]', '[""]', True, "null", 0, error=error
+        )
 
     async def _place(self) -> Cursor | None:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake

@@ -115,6 +115,8 @@ class SubscriptionState(Message):
     doctype: str
     status: Literal["Pending", "Approved", "Rejected", "Unsubscribed"]
     opens: list[str] = Field(default=[], description="further types that the approval opens through links")
+    approved_at: int | None = Field(None, description="when it was approved, milliseconds since 1970")
+    resumed: bool = Field(False, description="approved again after a break: what was logged in between is not served")
 
 
 class HandshakeAnswer(Message):

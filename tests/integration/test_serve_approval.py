@@ -74,9 +74,9 @@ async def test_a_handshake_shows_of_unapproved_types_no_more_than_their_names(hq
     await hq.approve("Invoice")
     answer = (await client.shake_hands("Invoice", "Secret", "Nonsense")).json
     assert [each["doctype"] for each in answer["doctypes"]] == ["Customer", "Employee", "Invoice", "Track"]
-    assert {"doctype": "Invoice", "status": "Approved", "opens": ["Customer", "Employee", "Track"]} in (
-        answer["subscriptions"]
-    )
+    (invoice,) = [each for each in answer["subscriptions"] if each["doctype"] == "Invoice"]
+    assert (invoice["status"], invoice["opens"]) == ("Approved", ["Customer", "Employee", "Track"])
+    assert not invoice["resumed"]
     lines = next(each for each in answer["doctypes"] if each["doctype"] == "Invoice")["children"]
     assert [(child["field"], [column["name"] for column in child["columns"]]) for child in lines] == [
         ("lines", ["id", "invoice", "track"])
@@ -163,3 +163,13 @@ async def test_no_secret_is_logged(
         await wrong.events()
     printed = capsys.readouterr()
     assert secret not in printed.out + printed.err + caplog.text
+
+
+async def test_a_type_that_is_approved_again_after_a_break_says_so(hq: ProducerSite) -> None:
+    client = await hq.consumer("store", CONSUMER, "Invoice")
+    for _ in range(2):
+        await hq.approve("Invoice")
+        await hq.peers.reject("store", ["Invoice"])
+    await hq.approve("Invoice")
+    (invoice,) = (await client.shake_hands("Invoice")).json["subscriptions"]
+    assert invoice["resumed"]

@@ -83,7 +83,9 @@ async def test_pausing_needs_a_producer_that_is_there(state: State) -> None:
 
 async def test_subscriptions_are_replaced_as_a_whole(state: State) -> None:
     producers = Producers(state)
-    await producers.set_subscriptions("hq", [SubscribedType("Item", "Pending", ("Group",)), SubscribedType("Note", "Approved")])
+    await producers.set_subscriptions(
+        "hq", [SubscribedType("Item", "Pending", ("Group",)), SubscribedType("Note", "Approved")]
+    )
     await producers.set_subscriptions("hq", [SubscribedType("Item", "Approved", ("Unit", "Group"), 5)])
     found = await producers.subscriptions("hq")
     assert [(row.doctype, row.status, row.opens) for row in found] == [("Item", "Approved", ("Group", "Unit"))]

@@ -139,5 +139,12 @@ class Handlers:
 
 def _state(row: Approval) -> SubscriptionState:
     # What a type would open is the operator's to see; the consumer learns it with the approval.
-    opens = list(row.opens) if row.status == "Approved" else []
-    return SubscriptionState(doctype=row.doctype, status=ApprovalStatus(row.status).value, opens=opens)
+    if row.status != ApprovalStatus.APPROVED:
+        return SubscriptionState(doctype=row.doctype, status=ApprovalStatus(row.status).value)
+    return SubscriptionState(
+        doctype=row.doctype,
+        status="Approved",
+        opens=list(row.opens),
+        approved_at=row.decided_at,
+        resumed=row.resumed,
+    )

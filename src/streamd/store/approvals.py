@@ -18,7 +18,10 @@ APPROVAL_FIELDS = tuple(column for column in approvals.c if column.name != "site
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One document type that a consumer asked for. Entries of `log` after `from_sequence` are its."""
+    """One document type that a consumer asked for. Entries of `log` after `from_sequence` are its.
+
+    `resumed` says that it was approved before, and that what was logged in between was never its.
+    """
 
     consumer: str
     doctype: str
@@ -28,6 +31,7 @@ class Approval:
     from_sequence: int | None
     asked_at: int
     decided_at: int | None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,10 @@ def asked_again(row: Approval, wanted: bool, opened: tuple[str, ...]) -> dict[st
 
 
 def read_approval(row: Any) -> Approval:
-    consumer, doctype, status, opens, log, from_sequence, asked_at, decided_at = row
-    return Approval(consumer, doctype, status, _OPENS.decode(opens), log, from_sequence, asked_at, decided_at)
+    consumer, doctype, status, opens, log, from_sequence, asked_at, decided_at, resumed = row
+    return Approval(
+        consumer, doctype, status, _OPENS.decode(opens), log, from_sequence, asked_at, decided_at, bool(resumed)
+    )
 
 
 def write_opens(opens: tuple[str, ...]) -> str:

@@ -77,7 +77,9 @@ class State:
 
 
 def _engine(url: str) -> AsyncEngine:
-    engine = create_async_engine(make_url(url).set(drivername="sqlite+aiosqlite"), connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(
+        make_url(url).set(drivername="sqlite+aiosqlite"), connect_args={"timeout": BUSY_SECONDS}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
@@ -104,5 +106,7 @@ async def _plain_errors() -> AsyncIterator[None]:
     except DBAPIError as error:
         words = str(error.orig)
         if "locked" in words or "busy" in words:
-            raise StateBusy(f"the state database is busy: {words}", hint="another program holds it; it is tried again") from error
+            raise StateBusy(
+                f"the state database is busy: {words}", hint="another program holds it; it is tried again"
+            ) from error
         raise StateError(f"the state database: {words}", hint="see docs/operations.md, “The state database”") from error

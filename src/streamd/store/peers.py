@@ -172,7 +172,7 @@ class Peers(Keys):
             if new:
                 await connection.execute(
                     insert(approvals),
-                    [{"site": self._site, "consumer": name, "asked_at": now, **row} for row in new],
+                    [{"site": self._site, "consumer": name, "asked_at": now, "resumed": False, **row} for row in new],
                 )
             if len(wanted.keys() | known.keys()) > ASKED_LIMIT:
                 await connection.execute(
@@ -341,8 +341,11 @@ class Peers(Keys):
         self, connection: AsyncConnection, consumer: str, rows: Sequence[Approval], **values: Any
     ) -> list[Approval]:
         for row in rows:
+            resumed = row.from_sequence is not None and values["status"] == _APPROVED
             await connection.execute(
-                update(approvals).where(self._row(consumer, row.doctype)).values(decided_at=now_ms(), **values)
+                update(approvals)
+                .where(self._row(consumer, row.doctype))
+                .values(decided_at=now_ms(), resumed=resumed, **values)
             )
         changed = {row.doctype for row in rows}
         return [row for row in await self._approvals(connection, consumer) if row.doctype in changed]

@@ -46,7 +46,8 @@ class SubscribedType:
 
     doctype: str
     status: str
-    opens: tuple[str, ...]
+    opens: tuple[str, ...] = ()
+    approved_at: int | None = None
 
 
 class Producers:
@@ -117,17 +118,18 @@ class Producers:
             )
         return found[0]
 
-    async def set_subscriptions(self, name: str, states: Mapping[str, tuple[str, Collection[str]]]) -> None:
-        """Replace what the producer says of our subscriptions: type → (status, the types it opens)."""
+    async def set_subscriptions(self, name: str, states: Iterable[SubscribedType]) -> None:
+        """Replace what the producer says of our subscriptions."""
         rows = [
             {
                 "site": self._site,
                 "producer": name,
-                "doctype": doctype,
-                "status": status,
-                "opens": msgspec.json.encode(sorted(opens)).decode(),
+                "doctype": state.doctype,
+                "status": state.status,
+                "opens": msgspec.json.encode(sorted(state.opens)).decode(),
+                "approved_at": state.approved_at,
             }
-            for doctype, (status, opens) in states.items()
+            for state in states
         ]
         async with self._state.write() as connection:
             await connection.execute(delete(subscriptions).where(self._subscribed(name)))
@@ -137,11 +139,11 @@ class Producers:
     async def subscriptions(self, name: str) -> list[SubscribedType]:
         """What the producer last said of our subscriptions, by type."""
         c = subscriptions.c
-        query = select(c.doctype, c.status, c.opens).where(self._subscribed(name)).order_by(c.doctype)
+        query = select(c.doctype, c.status, c.opens, c.approved_at).where(self._subscribed(name)).order_by(c.doctype)
         async with self._state.read() as connection:
             return [
-                SubscribedType(doctype, status, _OPENS.decode(opens))
-                for doctype, status, opens in await connection.execute(query)
+                SubscribedType(doctype, status, _OPENS.decode(opens), approved_at)
+                for doctype, status, opens, approved_at in await connection.execute(query)
             ]
 
     async def forget(self, names: Iterable[str]) -> None:

@@ -100,6 +100,9 @@ approvals = Table(
     Column("from_sequence", BIG, comment="entries after this one are the consumer's"),
     Column("asked_at", BIG, nullable=False),
     Column("decided_at", BIG),
+    Column(
+        "resumed", Boolean, nullable=False, comment="approved again after a break: what lies between was not served"
+    ),
     PrimaryKeyConstraint("site", "consumer", "doctype"),
 )
 
@@ -130,6 +133,7 @@ subscriptions = Table(
     Column("doctype", String(140), nullable=False),
     Column("status", String(20), nullable=False),
     Column("opens", Text, nullable=False),
+    Column("approved_at", BIG, comment="by the producer's clock"),
     PrimaryKeyConstraint("site", "producer", "doctype"),
 )
 
