@@ -19,9 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run a program away from the repository, and give what it printed."""
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("STREAMD_", "PYTHON"))
-    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("STREAMD_", "PYTHON"))}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout

@@ -26,9 +26,7 @@ def plain(tmp_path: Path) -> Settings:
 @pytest.fixture
 def everything(tmp_path: Path) -> Settings:
     """The example with every setting that it shows in a comment switched on."""
-    return load_text(
-        re.sub(r"^# (?=\w+ = )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE), tmp_path
-    )
+    return load_text(re.sub(r"^# (?=\w+ = )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE), tmp_path)
 
 
 def load_text(text: str, folder: Path) -> Settings:
