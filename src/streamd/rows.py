@@ -124,13 +124,19 @@ def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name
 
 def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
     """The documents (type, name) that local changes touch, under their old and new names."""
-    found = set()
+    found: set[tuple[str, Name]] = set()
     for change in changes:
-        if change.origin:
-            continue
-        for binding in bound.get(change.table, ()):
-            for row in (change.before, change.after):
-                name = read_name(binding.name_of, row)
-                if name is not None:
-                    found.add((binding.doctype.name, name))
+        if not change.origin:
+            found |= documents_of(change, bound)
+    return found
+
+
+def documents_of(change: Change, bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
+    """The documents (type, name) that one change touches, under their old and new names."""
+    found = set()
+    for binding in bound.get(change.table, ()):
+        for row in (change.before, change.after):
+            name = read_name(binding.name_of, row)
+            if name is not None:
+                found.add((binding.doctype.name, name))
     return found

@@ -31,6 +31,13 @@ def resync_everything(pair: Pair) -> None:
     assert "resync required" not in pair.store.run("status").out.lower()
 
 
+def logged(pair: Pair, operation: str) -> None:
+    pair.world.eventually(
+        lambda: pair.hq.state_rows("SELECT 1 FROM update_log WHERE operation = ?", operation),
+        f"the {operation} is in the log",
+    )
+
+
 def last_change(site: Site) -> int:
     return int(
         site.value("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
@@ -179,11 +186,10 @@ def test_a_document_deleted_in_the_lost_part_of_the_log_is_gone_after_the_resync
     older = pair.hq.save(pair.hq.state)
     pair.store.stop()
     delete_invoice(pair.hq, 1001)
+    logged(pair, "delete")
+    # Another batch: the last one alone would be appended again, and nothing would be lost.
     pair.hq.execute("UPDATE Invoice SET Total = 9.99 WHERE InvoiceId = 1002")
-    pair.world.eventually(
-        lambda: pair.hq.state_rows("SELECT 1 FROM update_log WHERE operation = 'delete'"),
-        "the delete is logged",
-    )
+    logged(pair, "update")
     pair.hq.stop()
     pair.hq.restore(pair.hq.state, older)
     add_invoice(pair.hq, 1003)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -20,7 +20,7 @@ from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import SiteError
 from streamd.faults import crash_point
 from streamd.model import Catalogue, Change, Claim, Name, Operation, Record
-from streamd.rows import bindings, names_touched
+from streamd.rows import Binding, bindings, documents_of, names_touched
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
@@ -107,6 +107,8 @@ class Capture:
             changes = await self._database.read_changes(self._claim.last_change, None, self._batch)
             if not changes:
                 return 0
+            if len(changes) == self._batch:
+                changes = changes[: _between_documents(changes, self._bound)]
             claim, formed = await self._take(self._claim, changes)
             crash_point("capture.claimed")
             # If the append fails the claim stands one ahead, and `recover` appends it again.
@@ -178,6 +180,19 @@ async def _records(transaction: Transaction, documents: Iterable[tuple[str, Name
         for name, record in (await transaction.records(doctype, names)).items():
             found[(doctype, name)] = record
     return found
+
+
+def _between_documents(changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]]) -> int:
+    """How many of these to take, so that the document of the last ones is not cut in two.
+
+    A full batch may end anywhere. All of them, where they are all of one document: it is larger than a batch.
+    """
+    last = documents_of(changes[-1], bound)
+    size = len(changes) - 1
+    while size and not last.isdisjoint(found := documents_of(changes[size - 1], bound)):
+        last |= found
+        size -= 1
+    return size or len(changes)
 
 
 def _latest(record: Record) -> str:

@@ -48,7 +48,7 @@ class SiteSettings(Part):
     database: str
     offers: tuple[str, ...] | None = None
     capture_batch: int = Field(2000, ge=1, le=20_000)
-    """Changes taken at once, at most; a transaction is cut only where it is larger."""
+    """Changes taken at once, at most; more of them are cut between two documents."""
     poll_seconds: float = Field(0.25, ge=0.01, le=60)
     """How long an idle site may go unlooked at; after a change it is looked at far more often for a while."""
     install: bool = True
