@@ -18,9 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streamd.cli.main import cli
+from streamd.model import SyncEntry
 from streamd.settings import load
 from streamd.store.engine import State
 from streamd.store.peers import Peers
+from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
 from streamd.wire import HandshakeRequest, WantedDoctype
 
@@ -294,6 +296,24 @@ def test_resync_asks_the_daemon_for_whole_types(installed: Shop) -> None:
     installed.streamd("resync", "--doctype", "Member", "--whole", code=5)
     installed.streamd("resync", code=2)
     installed.streamd("resync", "p1", "--all", code=2)
+
+
+def test_a_gap_is_shown_as_failed_until_a_person_discards_it(installed: Shop) -> None:
+    gap = SyncEntry("gap", "Failed", "Customer", "hq", '[""]', '[""]', True, "null", 7, error="changes are missing")
+
+    async def happen() -> None:
+        state = State(f"sqlite:///{installed.folder / 'streamd-state.db'}", installed_site)
+        await SyncLog(state).add([gap])
+        await state.close()
+
+    installed_site = installed.json("status")["site"]
+    asyncio.run(happen())
+    found = installed.json("log", "syncs", "--status", "failed")
+    assert [(entry["update_type"], entry["error"]) for entry in found] == [("Gap", "changes are missing")]
+    assert "changes are missing" in installed.streamd("log", "show", found[0]["id"]).stdout
+    installed.streamd("discard", found[0]["id"])
+    assert installed.json("log", "syncs", "--status", "failed") == []
+    installed.streamd("discard", found[0]["id"], code=5)
 
 
 def test_the_help_documents_the_exit_codes(shop: Shop) -> None:

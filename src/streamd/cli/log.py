@@ -82,7 +82,9 @@ def updates(ctx: click.Context, doctype: str | None, name: str | None, limit: in
 
 
 @log.command()
-@click.option("--status", type=click.Choice(STATUSES, case_sensitive=False), help="failed: what is parked now.")
+@click.option(
+    "--status", type=click.Choice(STATUSES, case_sensitive=False), help="failed: what a person should look at."
+)
 @_doctype
 @_name
 @_limit
@@ -98,9 +100,11 @@ def syncs(
 
     async def work() -> list[Entry]:
         async with opened(ctx) as here:
-            if status in _KEPT:
-                return await _kept(here, _KEPT[status], doctype, name, limit)
-            return await _synced(here, status, doctype, name, limit)
+            kept = await _kept(here, _KEPT[status], doctype, name, limit) if status in _KEPT else []
+            shown = {row["id"] for row in kept}
+            synced = await _synced(here, status, doctype, name, limit)
+            rows = kept + [row for row in synced if row["id"] not in shown]
+            return sorted(rows, key=lambda row: -int(row["at"]))[:limit]
 
     rows = finish(work())
     if as_json:

@@ -12,13 +12,14 @@ from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import count
 from streamd.db.base import Transaction
 from streamd.errors import NotFound
-from streamd.model import QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
+from streamd.model import Operation, QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
 from streamd.settings import Settings
 from streamd.store.heartbeat import WHOLE, Requests
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
 
 RETRY = "retry"
+BY_HAND = "discarded by hand"
 
 
 @click.command()
@@ -65,16 +66,29 @@ def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
     async def work() -> list[QueuedEvent]:
         async with opened(ctx) as here:
             entries = await _entries(here, ids)
+            gaps = {text: entry for text, entry in entries.items() if _is_gap(entry)}
+            await SyncLog(here.state).discard([replace(entry, note=BY_HAND) for entry in gaps.values()])
+            events = [text for text in ids if text not in gaps]
+            if not events:
+                return []
             producers = {each.producer_site: each.name for each in await Producers(here.state).all()}
             async with here.site.transaction() as transaction:
-                gone = await _chosen(transaction, ids, entries, None)
+                gone = await _chosen(transaction, events, entries, None)
                 await transaction.dequeue([event.id for event in gone])
                 # Before the commit: an event that is gone from the queue, and stands as failed, would count as applied.
                 await SyncLog(here.state).discard([_discarded(event, producers.get(event.producer)) for event in gone])
             return gone
 
-    for event in finish(work()):
+    gone = finish(work())
+    for event in gone:
         click.echo(f"discarded p{event.id}: {_label(event)}")
+    if len(gone) < len(set(ids)):
+        click.echo(f"discarded {count(len(set(ids)) - len(gone), 'notice')} of missing changes")
+
+
+def _is_gap(entry: SyncEntry) -> bool:
+    """Whether the entry is no event, but says that some are missing."""
+    return entry.update_type == Operation.GAP and entry.status == SyncStatus.FAILED
 
 
 async def _entries(here: Opened, ids: Iterable[str]) -> dict[str, SyncEntry]:
@@ -137,7 +151,7 @@ def _discarded(event: QueuedEvent, producer: str | None) -> SyncEntry:
         data=bytes(event.event.data).decode("utf-8", "replace"),
         sequence=event.event.sequence,
         error=event.error,
-        note="discarded by hand",
+        note=BY_HAND,
     )
 
 
