@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, as the database describes it."""
+    """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key."""
 
     name: str
     declared: str
@@ -37,6 +37,7 @@ class Column:
     nullable: bool = True
     generated: bool = False
     has_default: bool = False
+    unique: bool = False
 
 
 @dataclass(frozen=True, slots=True)

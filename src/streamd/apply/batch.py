@@ -10,7 +10,7 @@ import msgspec
 
 from streamd.apply.dependency import Ref
 from streamd.apply.plan import Decision, Incoming, NeedsWhole, contained, decide, followed
-from streamd.apply.writer import Planned, statements
+from streamd.apply.writer import Planned, freeing, statements
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
 from streamd.model import (
@@ -231,8 +231,19 @@ class Segment:
                 }
         if planned:
             await self._transaction.mark(marks)
-            await self._transaction.write(statements(self._database, planned))
+            await self._write(planned)
         await self._transaction.put_records(remembered)
+
+    async def _write(self, planned: Sequence[Planned]) -> None:
+        free = freeing(self._database, planned)
+        if not free:
+            await self._transaction.write(statements(self._database, planned))
+            return
+        try:
+            async with self._transaction.savepoint():
+                await self._transaction.write(statements(self._database, planned))
+        except RowRefused:
+            await self._transaction.write([*free, *statements(self._database, planned)])
 
     def _decide(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from streamd.apply.rowwrite import DELETE, INSERT, UPDATE, RowWrite
 from streamd.db.base import SiteDatabase, Statement
-from streamd.model import DocumentType, Operation
+from streamd.model import Column, DocumentType, Kind, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,40 @@ def statements(database: SiteDatabase, planned: Iterable[Planned]) -> list[State
     if run:
         found += _run(database, run)
     return found
+
+
+def freeing(database: SiteDatabase, planned: Iterable[Planned]) -> list[Statement]:
+    """Takes the values away that are unique and about to change, so that one row can have what another had.
+
+    Two documents that swap a unique value leave no order in which to write them one after the other.
+    """
+    found: list[Statement] = []
+    for each in planned:
+        if each.renamed:
+            continue
+        tables = {each.doctype.table: each.doctype.columns} | {
+            child.table: child.columns for child in each.doctype.children
+        }
+        for write in each.writes:
+            if write.kind != UPDATE:
+                continue
+            unique = [
+                column for column in tables.get(write.table, ()) if column.unique and column.name in write.columns
+            ]
+            if unique:
+                where = write.values[len(write.columns) :]
+                sql = database.update_sql(write.table, [column.name for column in unique], write.where)
+                found.append(Statement(sql, [[*map(_nothing, unique), *map(database.bind, where)]]))
+    return found
+
+
+def _nothing(column: Column) -> str | bytes | int | None:
+    """A value for the time being that no other row has."""
+    if column.nullable:
+        return None
+    if column.kind in (Kind.TEXT, Kind.ANY, Kind.JSON, Kind.UUID):
+        return secrets.token_hex(16)
+    return secrets.token_bytes(16) if column.kind == Kind.BYTES else -secrets.randbits(60)
 
 
 def _kind(planned: Planned) -> tuple[str, str]:

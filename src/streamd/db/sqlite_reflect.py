@@ -55,6 +55,11 @@ def reflect(connection: Connection) -> dict[str, Table]:
 
 def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[str, ...]) -> Table:
     quoted = '"' + name.replace('"', '""') + '"'
+    constraints = [tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(name)]
+    indexes = [index for index in inspector.get_indexes(name) if index["unique"]]
+    in_unique = {
+        column for columns in (*constraints, *(index["column_names"] for index in indexes)) for column in columns
+    }
     columns = []
     # `table_xinfo` knows generated columns (hidden 2 and 3) and the declared type as it was written.
     for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})"):
@@ -69,16 +74,14 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
                 nullable=not not_null and not in_key,
                 generated=hidden in (2, 3),
                 has_default=default is not None,
+                unique=column in in_unique,
             )
         )
     primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
-    uniques = [tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(name)]
-    uniques += [
+    uniques = [
         tuple(index["column_names"])
-        for index in inspector.get_indexes(name)
-        if index["unique"]
-        and None not in index["column_names"]
-        and not index.get("dialect_options", {}).get("sqlite_where")
+        for index in indexes
+        if None not in index["column_names"] and not index.get("dialect_options", {}).get("sqlite_where")
     ]
     foreign_keys = []
     for key in inspector.get_foreign_keys(name):
@@ -86,4 +89,5 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
         if not referred:
             referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
         foreign_keys.append(ForeignKey(tuple(key["constrained_columns"]), key["referred_table"], referred))
-    return Table(name, tuple(columns), primary_key, tuple(dict.fromkeys(uniques)), tuple(foreign_keys), triggers)
+    uniques = list(dict.fromkeys([*constraints, *uniques]))
+    return Table(name, tuple(columns), primary_key, tuple(uniques), tuple(foreign_keys), triggers)
