@@ -40,6 +40,7 @@ WATCH_SECONDS = 0.5
 """How often the daemon looks for what commands wrote; it looks at file times only."""
 
 TRIM_SECONDS = 60.0
+GUARD_SECONDS = 5.0
 QUIET_SECONDS = 5.0
 """How long capture waits for a change before it looks all the same."""
 
@@ -88,6 +89,7 @@ class Daemon:
         self._heal = asyncio.Event()
         self._heal_everything = False
         self._problem = ""
+        self._triggers = 0
 
     def _subscriber(self, name: str) -> Subscriber:
         settings = self.settings.producers[name]
@@ -109,7 +111,7 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises `StreamdError` for what a person has to mend."""
         await self._begin()
-        loops = [self._capturing(), self._healing(), self._beating(), self._watching(), self._trimming()]
+        loops = [self._capturing(), self._healing(), self._beating(), self._watching(), self._trimming(), self._guarding()]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             tasks += [group.create_task(subscriber.run()) for subscriber in self.subscribers]
@@ -133,6 +135,7 @@ class Daemon:
         known = {producer.name for producer in await self.producers.all()}
         await self.producers.forget(known - self.settings.producers.keys())
         await self.database.set_name(self.settings.site.name)
+        self._triggers = len(await self.database.our_triggers())
         await self.capture.recover()
         await self.applier.recover()
         await self.heartbeat.beat(captured=0)
@@ -217,31 +220,34 @@ class Daemon:
         return approvals, paused, [each.id for each in await self.requests.pending()]
 
     async def _trimming(self) -> None:
-        triggers = await self.database.our_triggers()
         while True:
             await asyncio.sleep(TRIM_SECONDS)
             await self._patiently(lambda: trim_update_log(self.state, self.settings.retention))
             await self._patiently(lambda: self.sync_log.trim(self.settings.retention))
-            await self._patiently(lambda: self._mend_triggers(triggers))
 
-    async def _mend_triggers(self, expected: dict[str, str]) -> None:
+    async def _guarding(self) -> None:
+        """Notice triggers that vanished."""
+        while True:
+            await asyncio.sleep(GUARD_SECONDS)
+            await self._patiently(self._mend_triggers)
+
+    async def _mend_triggers(self) -> None:
         """Put triggers back that vanished (a table was rebuilt), and say in the log that changes may be missing."""
-        gone = expected.keys() - (await self.database.our_triggers()).keys()
-        if not gone:
+        there = await self.database.our_triggers()
+        if len(there) >= self._triggers:
             return
-        await self.database.run_script(self.database.install_script(self.catalogue, await self.database.tables()))
-        tables = {name.removeprefix("streamd_").rsplit("_", 1)[0] for name in gone}
-        affected = sorted(
-            name
-            for name in self.catalogue.offers
-            if tables & {self.catalogue[name].table, *(child.table for child in self.catalogue[name].children)}
-        )
+        tables = await self.database.tables()
+        gone = self.database.wanted_triggers(self.catalogue, tables).keys() - there.keys()
+        if not self.settings.site.install:
+            raise NotInstalled(f"triggers have vanished: {', '.join(sorted(gone))}", hint="run `streamd install`")
+        await self.database.run_script(self.database.install_script(self.catalogue, tables))
+        affected = self.database.doctypes_behind(gone, self.catalogue, tables)
         await self.update_log.add_gap(
             affected,
-            f"the triggers on {', '.join(sorted(tables))} had vanished, and were put back",
+            f"triggers had vanished, and were put back: {', '.join(sorted(gone))}",
             clock=clock.reading(now_ms(), 0, self.site),
         )
-        log.warning("triggers_put_back", tables=sorted(tables))
+        log.warning("triggers_put_back", doctypes=affected, triggers=sorted(gone))
 
     async def _patiently(self, work: Callable[[], Awaitable[int | object]]) -> int | object:
         """Do something that may meet a busy database, for as long as it takes; say so when it takes long."""

@@ -242,6 +242,8 @@ class Subscriber:
         resync = WholeResync(self._applier, self._database, self._catalogue, self._site)
         await self._say("catching up", None)
         result = await resync.run(source, self._peer, doctypes, restart=set(doctypes) >= approved & self._wanted)
+        for doctype in doctypes:
+            await self._sync_log.resolve_gaps(self.name, doctype, "closed: all documents were read again")
         for request in asked:
             text = result if request.doctype in doctypes else f"{request.doctype} is not approved by {self.name}"
             await self._requests.finish(request.id, text)

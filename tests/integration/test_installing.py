@@ -324,15 +324,3 @@ def test_the_help_documents_the_exit_codes(shop: Shop) -> None:
         assert verb in said
 
 
-def test_the_daemon_has_neither_click_nor_alembic_in_it() -> None:
-    found = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys, streamd.daemon; print([m for m in ('click', 'alembic') if m in sys.modules])",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert found.stdout.strip() == "[]"

@@ -70,7 +70,7 @@ async def install_site(
     if after.name != settings.site.name:
         await site.set_name(settings.site.name)
     if before is not None and missing:
-        done += await _show_gap(settings, site, catalogue, _doctypes_without(site, catalogue, tables, missing))
+        done += await _show_gap(settings, site, catalogue, site.doctypes_behind(missing, catalogue, tables))
     return done
 
 
@@ -88,20 +88,7 @@ def _done(new: bool, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list
     return done + [f"{word} {number} trigger{'s' if number > 1 else ''}" for number, word in parts if number]
 
 
-def _doctypes_without(
-    site: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table], missing: Iterable[str]
-) -> set[str]:
-    """The offered types of which changes went unseen while these triggers were missing."""
-    gone = set(missing)
-    found = set()
-    for name in catalogue.offers:
-        alone = Catalogue({name: catalogue[name]}, frozenset({name}))
-        if gone & site.wanted_triggers(alone, tables).keys():
-            found.add(name)
-    return found
-
-
-async def _show_gap(settings: Settings, site: SiteDatabase, catalogue: Catalogue, doctypes: set[str]) -> list[str]:
+async def _show_gap(settings: Settings, site: SiteDatabase, catalogue: Catalogue, doctypes: Iterable[str]) -> list[str]:
     """Say in the log that changes may be missing: a gap is never silent.
 
     Only for types that somebody was approved for: of the others nothing was promised.
@@ -111,7 +98,7 @@ async def _show_gap(settings: Settings, site: SiteDatabase, catalogue: Catalogue
     async with site.snapshot() as snapshot:
         claim = await snapshot.last_claim()
     async with opened_state(settings, identity.site) as state:
-        affected = sorted(doctypes & await Peers(state).approved_doctypes())
+        affected = sorted(set(doctypes) & await Peers(state).approved_doctypes())
         log = UpdateLog(state)
         if not affected or await log.head() is None:
             return []

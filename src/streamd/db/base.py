@@ -199,6 +199,15 @@ class SiteDatabase(ABC):
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         """The triggers of ours that ought to be there: name → SQL."""
 
+    def doctypes_behind(self, triggers: Iterable[str], catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+        """The offered types whose changes go unseen without these triggers."""
+        gone = set(triggers)
+        return sorted(
+            name
+            for name in catalogue.offers
+            if gone & self.wanted_triggers(Catalogue({name: catalogue[name]}, frozenset({name})), tables).keys()
+        )
+
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""

@@ -173,6 +173,21 @@ class SyncLog:
                     .values(status=SyncStatus.SYNCED, error="", note=note)
                 )
 
+    async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
+        """All documents of the type were read again from the producer: its gaps are closed."""
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(sync_log)
+                .where(
+                    sync_log.c.site == self._site,
+                    sync_log.c.producer == producer,
+                    sync_log.c.doctype == doctype,
+                    sync_log.c.update_type == Operation.GAP,
+                    sync_log.c.status == SyncStatus.FAILED,
+                )
+                .values(status=SyncStatus.SYNCED, error="", note=note)
+            )
+
     async def resolve_all_but(self, waiting: Set[tuple[str, str, int]]) -> None:
         """Failed or held events (doctype, name, sequence) that are not `waiting` were applied before we stopped."""
         c = sync_log.c
