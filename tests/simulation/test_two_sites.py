@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.simulation.sites import Site
+from streamd.model import Cursor, Event
+
+from tests.simulation.sites import DOCTYPES, Site, event
 
 
 @pytest.fixture
@@ -189,3 +192,32 @@ async def test_hub_and_spoke_relay_without_an_echo(hq: Site, store: Site, tmp_pa
     assert await other.pull_all(hq) == 0
     assert other.everything() == store.everything() == hq.everything()
     await other.close()
+
+
+async def test_what_a_producer_sends_in_a_wrong_shape_is_parked_and_the_rest_goes_on(hq: Site, store: Site) -> None:
+    store.write(ITEM)
+    await store.capture.drain()
+    head = await store.update_log.head()
+    assert head is not None
+    good = event((await store.update_log.entries())[0])
+    clock, at = good.clock, good.at
+
+    def sent(sequence: int, doctype: str, name: tuple[object, ...], operation: str, data: bytes) -> Event:
+        return Event(sequence, f"n{sequence}", 0, doctype, name, operation, clock, at, msgspec.Raw(data))  # type: ignore[arg-type]
+
+    hostile = [
+        sent(101, "Invoice", (1,), "create", b'{"Id": 1, "Customer": 1, "lines": [1, 2]}'),
+        sent(102, "Invoice", (2,), "create", b'{"Id": 2, "Customer": 1, "lines": "none"}'),
+        sent(103, "Invoice", (3,), "create", b"[]"),
+        sent(104, "Invoice", (4, 5), "create", b'{"Id": 4, "Customer": 1, "lines": []}'),
+        sent(105, "Invoice", (6,), "update", b'{"changed": 7}'),
+        sent(106, "Customer", ("x" * 5000,), "update", b'{"changed": {"City": "Rome"}}'),
+        sent(107, "Customer", (8,), "create", b'{"Id": 8, "Name": {"$hex": "no hexadecimal"}}'),
+        sent(108, "Customer", (9,), "create", b'{"Id": 9, "Name": 123456789012345678901234567890}'),
+        sent(109, "Nothing", (1,), "create", b"{}"),
+    ]
+    last = sent(110, "Item", good.name, "create", bytes(good.data))
+    end = Cursor(head.log, 110, "n110")
+    await hq.applier.apply(hq.source(store), [*hostile, last], end, frozenset(DOCTYPES), store.fetcher())
+    assert [state for state, _ in await hq.queue()] == ["parked"] * 8
+    assert hq.rows("SELECT Code FROM Item") == [("tea",)]

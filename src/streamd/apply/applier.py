@@ -110,7 +110,7 @@ class Applier:
         fetched now, and `SiteBusy`; what was committed by then stays, with the checkpoint behind it.
         """
         todo = [
-            decode(event, source.site, end.log)
+            decode(event, source.site, end.log, self.catalogue)
             for event in events
             if event.doctype in wanted and (event.origin is None or self._site not in event.origin.path)
         ]
@@ -167,7 +167,7 @@ class Applier:
             for each in chunk
             if each.event.operation == Operation.CREATE or each.event.renamed_from is not None
         }
-        units = [Unit(incoming) for incoming in chunk]
+        units = [Unit(incoming, refused=incoming.fault) for incoming in chunk]
         links: dict[int, list[Ref]] = {}
         for index, unit in enumerate(units):
             event = unit.incoming.event
@@ -215,7 +215,7 @@ class Applier:
     async def _here(self, chunk: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         names: dict[str, list[Name]] = {}
         for incoming in chunk:
-            if incoming.event.operation == Operation.UPDATE:
+            if incoming.event.operation == Operation.UPDATE and not incoming.fault:
                 names.setdefault(incoming.event.doctype, []).append(incoming.event.renamed_from or incoming.event.name)
         documents: dict[Ref, Document] = {}
         records: dict[Ref, Record] = {}
@@ -336,4 +336,10 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     """Whether the event changes a document that was never here."""
     event = incoming.event
     ref = (event.doctype, event.renamed_from or event.name)
-    return event.operation == Operation.UPDATE and here is None and ref not in records and ref not in made
+    return (
+        not incoming.fault
+        and event.operation == Operation.UPDATE
+        and here is None
+        and ref not in records
+        and ref not in made
+    )

@@ -18,7 +18,7 @@ def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> l
     A link of several columns may change in part: then the rest is taken from the document that is `here`.
     """
     doctype = catalogue.get(incoming.event.doctype)
-    if doctype is None:
+    if doctype is None or incoming.fault:
         return []
     found: Iterable[Ref] = ()
     if incoming.event.operation == Operation.CREATE and isinstance(incoming.data, dict):

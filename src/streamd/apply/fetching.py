@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
+from pydantic import ValidationError
 
 from streamd.apply.dependency import Ref, in_order, needed
+from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
 from streamd.db.base import SiteDatabase
+from streamd.errors import InvalidRequest, PeerRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Event, Name, Operation
-from streamd.wire import DocumentRef, Documents, WantedDocument, read_cursor, read_json
+from streamd.model import Catalogue, Event, Name, Operation, name_label
+from streamd.wire import DocumentRef, Documents, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
 
@@ -73,11 +76,14 @@ async def fetch_missing(
         if not frontier:
             break
         asked |= {want.ref for want in frontier}
-        answer = await fetcher.fetch([_wanted(want) for want in frontier])
+        requests = [wanted for want in frontier if (wanted := _wanted(want)) is not None]
+        if not requests:
+            break
+        answer = await fetcher.fetch(requests)
         crash_point("apply.fetched")
         paths = {want.ref: want.path for want in frontier}
         beyond: list[Want] = []
-        for incoming in incoming_documents(answer, producer_site):
+        for incoming in incoming_documents(answer, producer_site, catalogue):
             ref = (incoming.event.doctype, incoming.event.name)
             if ref not in paths:
                 continue
@@ -104,32 +110,41 @@ async def absent(database: SiteDatabase, catalogue: Catalogue, wants: Iterable[W
     return missing
 
 
-def incoming_documents(answer: Documents, producer_site: str) -> list[Incoming]:
-    """Fetched documents as creates that contain the producer's log up to the answer's cursor."""
-    as_of = read_cursor(answer.as_of)
-    return [
-        Incoming(
-            Event(
-                sequence=as_of.sequence,
-                nonce=as_of.nonce,
-                tx=0,
-                doctype=document.doctype,
-                name=document.name,
-                operation=Operation.CREATE,
-                clock=document.clock,
-                at=0,
-                data=document.data,
-            ),
-            read_json(bytes(document.data)),
-            producer_site,
-            as_of.log,
-            fetched=True,
+def incoming_documents(answer: Documents, producer_site: str, catalogue: Catalogue) -> list[Incoming]:
+    """Fetched documents as creates that contain the producer's log up to the answer's cursor.
+
+    What has not the shape of a document is left out. Raises `PeerRefused` for a cursor that cannot be read.
+    """
+    try:
+        as_of = read_cursor(answer.as_of)
+    except InvalidRequest as error:
+        raise PeerRefused("the producer sent a cursor that cannot be read", hint="upgrade the older site") from error
+    found = []
+    for document in answer.documents:
+        event = Event(
+            sequence=as_of.sequence,
+            nonce=as_of.nonce,
+            tx=0,
+            doctype=document.doctype,
+            name=document.name,
+            operation=Operation.CREATE,
+            clock=document.clock,
+            at=0,
+            data=document.data,
         )
-        for document in answer.documents
-    ]
+        incoming = decode(event, producer_site, as_of.log, catalogue)
+        if incoming.data is not None and document.doctype in catalogue:
+            incoming.fetched = True
+            found.append(incoming)
+    return found
 
 
-def _wanted(want: Want) -> WantedDocument:
+def _wanted(want: Want) -> WantedDocument | None:
+    """The request for one document; None for a name that cannot travel (longer than the protocol allows)."""
     doctype, name = want.ref
-    path = [DocumentRef(doctype=step, name=list(step_name)) for step, step_name in want.path]
-    return WantedDocument(doctype=doctype, name=list(name), path=path)
+    try:
+        path = [DocumentRef(doctype=step, name=list(step_name)) for step, step_name in want.path]
+        return WantedDocument(doctype=doctype, name=list(name), path=path)
+    except ValidationError:
+        log.warning("name_cannot_travel", doctype=doctype, name=name_label(name)[:200])
+        return None

@@ -106,7 +106,7 @@ class Healer:
             return 0
 
     async def _net_or_one_by_one(self, queue: Sequence[QueuedEvent], route: Route) -> int:
-        events = [decode(each.event, route.source.site, each.log) for each in queue]
+        events = [decode(each.event, route.source.site, each.log, self._catalogue) for each in queue]
         net = net_effect(events, self._catalogue) if len(events) > 1 else events[0]
         error = ""
         if net is not None:

@@ -60,7 +60,8 @@ class Incoming:
     producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
     `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
     where it is known that it is another one: the event's own document was made and deleted while it was queued.
-    `field_clocks` holds the clocks of single fields where several events were folded into one.
+    `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
+    events were folded into one.
     """
 
     event: Event
@@ -70,6 +71,7 @@ class Incoming:
     fetched: bool = False
     overwrite: bool = False
     same_document: bool = False
+    fault: str = ""
     never_here: bool = False
     field_clocks: Mapping[str, str] = field(default_factory=dict)
 

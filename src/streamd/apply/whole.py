@@ -81,7 +81,7 @@ class WholeResync:
 
     async def _documents(self, source: Source, lister: Lister, doctype: DocumentType, names: Sequence[Name]) -> int:
         answer = await lister.fetch([WantedDocument(doctype=doctype.name, name=list(name)) for name in names])
-        incoming = incoming_documents(answer, source.site)
+        incoming = incoming_documents(answer, source.site, self._catalogue)
         for each in incoming:
             each.overwrite = True
         async with self._database.snapshot() as reader:

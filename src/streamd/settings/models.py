@@ -153,7 +153,7 @@ class ProducerSettings(Part):
     """The longest pause between two tries while the producer is away."""
     max_dependencies: int = Field(10_000, ge=1)
     """Documents fetched for the links of one page, at most."""
-    max_dependency_depth: int = Field(50, ge=1)
+    max_dependency_depth: int = Field(50, ge=1, le=100)
 
     @field_validator("url")
     @classmethod
