@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import chinook
 from tests.support.site import Site
-from tests.support.world import World
+from tests.support.world import Link, World
 
 FAILED = pytest.StashKey[bool]()
 
@@ -55,7 +55,7 @@ def one_way(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> t
     try:
         hq = world.site("hq", chinook.CATALOGUE, templates.full)
         store = world.site("store", chinook.CATALOGUE, templates.empty)
-        world.connect(store, hq, chinook.DOCTYPES)
+        world.connect(Link(store, hq, chinook.DOCTYPES))
         world.stop()
     finally:
         world.close()
@@ -69,8 +69,7 @@ def both_ways(templates: Templates, tmp_path_factory: pytest.TempPathFactory) ->
     try:
         hq = world.site("hq", chinook.CATALOGUE, templates.full)
         store = world.site("store", chinook.CATALOGUE, templates.full)
-        world.connect(store, hq, chinook.DOCTYPES)
-        world.connect(hq, store, chinook.DOCTYPES)
+        world.connect(Link(store, hq, chinook.DOCTYPES), Link(hq, store, chinook.DOCTYPES))
         world.stop()
     finally:
         world.close()

@@ -8,7 +8,7 @@ from typing import Any
 from tests.acceptance.conftest import Pair, Templates
 from tests.support.chinook import CATALOGUE, NEW, add_invoice
 from tests.support.site import Site
-from tests.support.world import World, approvals, subscriptions, update_log
+from tests.support.world import Link, World, approvals, subscriptions, update_log
 
 
 def ask(consumer: Site, producer: Site, path: str, **body: Any) -> tuple[int, str]:
@@ -26,13 +26,11 @@ def wait_for_genre(pair: Pair, genre: int) -> None:
     )
 
 
-def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(
-    world: World, templates: Templates
-) -> None:
+def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(world: World, templates: Templates) -> None:
     hq = world.site("hq", CATALOGUE, templates.full)
     store = world.site("store", CATALOGUE, templates.empty)
     pair = Pair(world, hq, store)
-    world.subscribe(store, hq, ["Invoice", "Genre", "Note"])
+    world.subscribe(Link(store, hq, ["Invoice", "Genre", "Note"]))
     assert approvals(hq, store) == {"Invoice": "Pending", "Genre": "Pending", "Note": "Pending"}
 
     listed = json.dumps(hq.json("consumers", "list"))
@@ -41,9 +39,7 @@ def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(
         assert opened in listed, f"the list has to say that Invoice opens {opened}"
 
     hq.cli("consumers", "approve", "store", "Genre")
-    world.eventually(
-        lambda: subscriptions(store, hq).get("Genre") == "Approved", "the store knows of the approval"
-    )
+    world.eventually(lambda: subscriptions(store, hq).get("Genre") == "Approved", "the store knows of the approval")
     add_invoice(hq, 1001)
     wait_for_genre(pair, 900)
     assert store.value("SELECT count(*) FROM Invoice") == 0
@@ -57,9 +53,7 @@ def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(
             store,
             hq,
             "documents",
-            documents=[
-                {"doctype": "Customer", "name": [1], "path": [{"doctype": "Invoice", "name": [1001]}]}
-            ],
+            documents=[{"doctype": "Customer", "name": [1], "path": [{"doctype": "Invoice", "name": [1001]}]}],
         ),
         ask(store, hq, "names", doctype="Invoice"),
     ]
@@ -69,9 +63,7 @@ def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(
         assert "luisg@embraer.com.br" not in text
 
     hq.cli("consumers", "approve", "store", "Invoice")
-    world.eventually(
-        lambda: subscriptions(store, hq).get("Invoice") == "Approved", "the store knows of the approval"
-    )
+    world.eventually(lambda: subscriptions(store, hq).get("Invoice") == "Approved", "the store knows of the approval")
     add_invoice(hq, 1002)
     world.equal(hq, store, {"Invoice": "InvoiceId > 1001", "InvoiceLine": "InvoiceId > 1001"})
     assert store.rows("SELECT InvoiceId FROM Invoice") == [(1002,)]

@@ -68,9 +68,7 @@ def test_second_changes_before_the_first_came_back_do_not_play_ping_pong(twins: 
     after = [len(update_log(site, "Customer")) for site in (twins.hq, twins.store)]
     assert before == after, "the logs still grow although nobody writes"
     twins.world.equal(twins.hq, twins.store, ALL)
-    assert twins.hq.rows("SELECT Company, Address FROM Customer WHERE CustomerId = 7") == [
-        ("hq 19", "store 19")
-    ]
+    assert twins.hq.rows("SELECT Company, Address FROM Customer WHERE CustomerId = 7") == [("hq 19", "store 19")]
 
 
 def test_edits_of_one_field_end_equal_and_other_fields_merge(twins: Pair) -> None:
@@ -84,12 +82,8 @@ def test_edits_of_one_field_end_equal_and_other_fields_merge(twins: Pair) -> Non
         connection.execute("UPDATE InvoiceLine SET Quantity = 2 WHERE InvoiceLineId = ?", (line_id(1001, 0),))
         connection.execute("UPDATE Track SET UnitPrice = 1.49 WHERE TrackId = 9")
     with twins.store.write() as connection:
-        connection.execute(
-            "UPDATE Invoice SET BillingCity = 'Ulm', BillingCountry = 'DE' WHERE InvoiceId = 1001"
-        )
-        connection.execute(
-            "UPDATE InvoiceLine SET UnitPrice = 0.49 WHERE InvoiceLineId = ?", (line_id(1001, 0),)
-        )
+        connection.execute("UPDATE Invoice SET BillingCity = 'Ulm', BillingCountry = 'DE' WHERE InvoiceId = 1001")
+        connection.execute("UPDATE InvoiceLine SET UnitPrice = 0.49 WHERE InvoiceLineId = ?", (line_id(1001, 0),))
         connection.execute("UPDATE InvoiceLine SET Quantity = 7 WHERE InvoiceLineId = ?", (line_id(1001, 1),))
         connection.execute("UPDATE Track SET UnitPrice = 1.99 WHERE TrackId = 9")
     twins.start()
@@ -102,16 +96,12 @@ def test_edits_of_one_field_end_equal_and_other_fields_merge(twins: Pair) -> Non
     )[0]
     assert city in ("Bonn", "Ulm")
     assert (total, country) == (5.5, "DE"), "fields that only one side edited have to survive"
-    assert twins.hq.rows("SELECT Quantity, UnitPrice FROM InvoiceLine WHERE InvoiceId = 1001 ORDER BY 1, 2")[
-        -2:
-    ] == [
+    assert twins.hq.rows("SELECT Quantity, UnitPrice FROM InvoiceLine WHERE InvoiceId = 1001 ORDER BY 1, 2")[-2:] == [
         (2, 0.49),
         (7, 0.99),
     ]
     # Both values of the conflict can be read in the sync log of one side at least.
-    said = json.dumps(
-        [site.state_rows("SELECT data, note, error FROM sync_log") for site in (twins.hq, twins.store)]
-    )
+    said = json.dumps([site.state_rows("SELECT data, note, error FROM sync_log") for site in (twins.hq, twins.store)])
     assert "Bonn" in said
     assert "Ulm" in said
 
@@ -166,8 +156,7 @@ def test_a_clash_of_numbers_heals_when_one_side_takes_another_number(twins: Pair
         connection.execute("PRAGMA defer_foreign_keys = ON")
         connection.execute("UPDATE Invoice SET InvoiceId = 2001 WHERE InvoiceId = 1001")
         connection.execute(
-            "UPDATE InvoiceLine SET InvoiceId = 2001, InvoiceLineId = InvoiceLineId + 1000"
-            " WHERE InvoiceId = 1001"
+            "UPDATE InvoiceLine SET InvoiceId = 2001, InvoiceLineId = InvoiceLineId + 1000 WHERE InvoiceId = 1001"
         )
     twins.world.equal(twins.hq, twins.store, ALL, timeout=20)
     assert twins.hq.rows("SELECT InvoiceId, CustomerId FROM Invoice WHERE InvoiceId > 1000 ORDER BY 1") == [

@@ -90,9 +90,7 @@ def test_uninstalling_for_a_migration_lets_the_users_schema_change_and_shows_a_g
     pair.world.stop()
     for site in (pair.hq, pair.store):
         site.cli("uninstall", "--for-migration")
-        assert (
-            site.rows("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd%'") == []
-        )
+        assert site.rows("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd%'") == []
         site.execute("ALTER TABLE Invoice DROP COLUMN BillingState")
         site.execute("ALTER TABLE Invoice ADD COLUMN Remark TEXT")
     pair.start()

@@ -14,7 +14,7 @@ import streamd
 from tests.support.chinook import NEW, TABLES, add_customer, add_invoice, delete_invoice, line_id
 from tests.support.compare import contained_rows, same_rows
 from tests.support.site import Site
-from tests.support.world import World, nothing_synced_twice
+from tests.support.world import Link, World, nothing_synced_twice
 
 SOURCE = Path(streamd.__file__).parent
 
@@ -62,14 +62,13 @@ def changes_before(hq: Site, store: Site) -> None:
     delete_invoice(hq, 1002)
     with hq.write() as connection:
         connection.execute("INSERT INTO Playlist VALUES (19, 'new')")
-        connection.executemany(
-            "INSERT INTO PlaylistTrack VALUES (19, ?)", [(track,) for track in range(50, 60)]
-        )
+        connection.executemany("INSERT INTO PlaylistTrack VALUES (19, ?)", [(track,) for track in range(50, 60)])
     with hq.write() as connection:
         connection.execute("PRAGMA defer_foreign_keys = ON")
         connection.execute("UPDATE Invoice SET InvoiceId = 5003 WHERE InvoiceId = 1003")
         connection.execute("UPDATE InvoiceLine SET InvoiceId = 5003 WHERE InvoiceId = 1003")
     hq.execute("INSERT INTO Note VALUES (1, 'Artist', 90, 'heard')")
+    store.execute("INSERT INTO Genre VALUES (800, 'from the store')")
 
 
 def changes_after(hq: Site) -> None:
@@ -114,24 +113,36 @@ def reached(world: World, hq: Site, store: Site, victim: Site, point: str) -> bo
     assert store.value("SELECT count(*) FROM streamd_parked") == 0
     contained_rows(store, hq, {**dict.fromkeys(TABLES, "1"), "Customer": "CustomerId < 900"})
     nothing_synced_twice(store)
-    world.eventually(
-        lambda: store.state_rows("SELECT count(*) FROM sync_batch") == [(0,)], "every batch is confirmed"
-    )
+    world.eventually(lambda: store.state_rows("SELECT count(*) FROM sync_batch") == [(0,)], "every batch is confirmed")
     statuses = store.state_rows("SELECT status, error FROM producers")
     assert "resync" not in repr(statuses).lower(), statuses
     return died
 
 
+@pytest.fixture(scope="session")
+def with_genres_back(one_way: tuple[Site, Site], tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+    """(hq, store), stopped: headquarters has the store's genres too.
+
+    So its log holds events that are not for the store, and it has work as a consumer.
+    """
+    world = World(tmp_path_factory.mktemp("with-genres-back"))
+    try:
+        hq, store = world.copy(one_way)
+        world.connect(Link(hq, store, ["Genre"]))
+        world.stop()
+    finally:
+        world.close()
+    return hq, store
+
+
 @pytest.mark.parametrize("point", POINTS)
-def test_nothing_is_lost_or_doubled_by_a_kill_at(
-    point: str, world: World, one_way: tuple[Site, Site]
-) -> None:
+def test_nothing_is_lost_or_doubled_by_a_kill_at(point: str, world: World, with_genres_back: tuple[Site, Site]) -> None:
     by: list[str] = []
     for role in ("hq", "store"):
         inner = World(world.folder / f"kill-{role}")
         inner.folder.mkdir()
         world.sites += inner.sites
-        hq, store = inner.copy(one_way)
+        hq, store = inner.copy(with_genres_back)
         world.sites += inner.sites
         store.execute("CREATE UNIQUE INDEX one_email ON Customer (Email)")
         if reached(inner, hq, store, hq if role == "hq" else store, point):

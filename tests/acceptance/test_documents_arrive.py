@@ -51,9 +51,7 @@ def test_every_change_of_an_invoice_and_its_lines_arrives(pair: Pair) -> None:
     add_invoice(pair.hq, 1002, tracks=(6, 7))
     pair.world.equal(pair.hq, pair.store, NEW)
 
-    pair.hq.execute(
-        "UPDATE InvoiceLine SET Quantity = 3, UnitPrice = 1.99 WHERE InvoiceLineId = ?", line_id(1001, 0)
-    )
+    pair.hq.execute("UPDATE InvoiceLine SET Quantity = 3, UnitPrice = 1.99 WHERE InvoiceLineId = ?", line_id(1001, 0))
     pair.world.equal(pair.hq, pair.store, NEW)
     pair.hq.execute("INSERT INTO InvoiceLine VALUES (?, 1001, 3000, 0.99, 2)", line_id(1001, 50))
     pair.world.equal(pair.hq, pair.store, NEW)
@@ -61,21 +59,14 @@ def test_every_change_of_an_invoice_and_its_lines_arrives(pair: Pair) -> None:
     pair.world.equal(pair.hq, pair.store, NEW)
     pair.hq.execute("UPDATE InvoiceLine SET InvoiceId = 1002 WHERE InvoiceLineId = ?", line_id(1001, 2))
     pair.world.equal(pair.hq, pair.store, NEW)
-    assert (
-        pair.store.value("SELECT InvoiceId FROM InvoiceLine WHERE InvoiceLineId = ?", line_id(1001, 2))
-        == 1002
-    )
+    assert pair.store.value("SELECT InvoiceId FROM InvoiceLine WHERE InvoiceLineId = ?", line_id(1001, 2)) == 1002
 
     with pair.hq.write() as connection:  # all of it at once, in one transaction
         connection.execute("UPDATE Invoice SET Total = 12.34, BillingCity = NULL WHERE InvoiceId = 1001")
         connection.execute("DELETE FROM InvoiceLine WHERE InvoiceLineId = ?", (line_id(1002, 0),))
         connection.execute("INSERT INTO InvoiceLine VALUES (?, 1002, 3001, 0.99, 1)", (line_id(1002, 60),))
-        connection.execute(
-            "UPDATE InvoiceLine SET InvoiceId = 1002 WHERE InvoiceLineId = ?", (line_id(1001, 3),)
-        )
-        connection.execute(
-            "UPDATE InvoiceLine SET InvoiceLineId = 77777 WHERE InvoiceLineId = ?", (line_id(1001, 4),)
-        )
+        connection.execute("UPDATE InvoiceLine SET InvoiceId = 1002 WHERE InvoiceLineId = ?", (line_id(1001, 3),))
+        connection.execute("UPDATE InvoiceLine SET InvoiceLineId = 77777 WHERE InvoiceLineId = ?", (line_id(1001, 4),))
     pair.world.equal(pair.hq, pair.store, NEW)
 
     delete_invoice(pair.hq, 1002)
@@ -92,9 +83,7 @@ def test_a_line_that_is_moved_to_a_new_invoice_arrives_there(pair: Pair) -> None
     pair.world.equal(pair.hq, pair.store, NEW)
     with pair.hq.write() as connection:
         connection.execute(f"{INVOICE} (1003, 2, '2026-01-01', 0.99)")
-        connection.execute(
-            "UPDATE InvoiceLine SET InvoiceId = 1003 WHERE InvoiceLineId = ?", (line_id(1001, 2),)
-        )
+        connection.execute("UPDATE InvoiceLine SET InvoiceId = 1003 WHERE InvoiceLineId = ?", (line_id(1001, 2),))
     pair.world.equal(pair.hq, pair.store, NEW)
     with pair.hq.write() as connection:  # and back, and the new invoice is gone again
         connection.execute("UPDATE InvoiceLine SET InvoiceId = 1001 WHERE InvoiceId = 1003")
@@ -117,9 +106,7 @@ def test_a_playlist_with_child_rows_of_a_composite_key_arrives(pair: Pair) -> No
     pair.start()
     with pair.hq.write() as connection:
         connection.execute("INSERT INTO Playlist VALUES (19, 'Zug nach München')")
-        connection.executemany(
-            "INSERT INTO PlaylistTrack VALUES (19, ?)", [(track,) for track in range(100, 110)]
-        )
+        connection.executemany("INSERT INTO PlaylistTrack VALUES (19, ?)", [(track,) for track in range(100, 110)])
     pair.world.equal(pair.hq, pair.store, new)
     with pair.hq.write() as connection:
         connection.execute("INSERT INTO PlaylistTrack VALUES (19, 500)")
@@ -173,9 +160,7 @@ def test_a_changed_key_of_a_linked_document_takes_its_links_along(pair: Pair) ->
         connection.execute("UPDATE Invoice SET CustomerId = 9001 WHERE CustomerId = 1")
     pair.world.equal(pair.hq, pair.store, {**NEW, "Customer": "CustomerId IN (1, 9001)"})
     pair.world.caught_up(pair.store, pair.hq)
-    pair.world.equal(
-        pair.hq, pair.store, {"Invoice": "CustomerId = 9001", "Customer": "CustomerId IN (1, 9001)"}
-    )
+    pair.world.equal(pair.hq, pair.store, {"Invoice": "CustomerId = 9001", "Customer": "CustomerId IN (1, 9001)"})
     contained_rows(pair.store, pair.hq, EVERYTHING)
 
 
@@ -219,9 +204,7 @@ def test_values_arrive_as_they_are(pair: Pair) -> None:
             )
         for index, text in enumerate(texts):
             connection.execute("INSERT INTO Note VALUES (?, NULL, NULL, ?)", (index, text))
-        connection.execute(
-            "INSERT INTO Note VALUES (90, NULL, NULL, ?)", (sqlite3.Binary(bytes(range(256))),)
-        )
+        connection.execute("INSERT INTO Note VALUES (90, NULL, NULL, ?)", (sqlite3.Binary(bytes(range(256))),))
         connection.execute("INSERT INTO Genre VALUES (900, ?)", (sqlite3.Binary(b""),))
         connection.execute("INSERT INTO Genre VALUES (901, NULL)")
         connection.execute("INSERT INTO Genre VALUES (902, '')")
@@ -251,9 +234,7 @@ def test_an_employee_who_becomes_the_manager_of_the_own_manager_arrives(pair: Pa
 def test_a_burst_of_invoices_arrives_to_the_last_one(pair: Pair) -> None:
     pair.start()
     for invoice in range(1001, 1301):
-        add_invoice(
-            pair.hq, invoice, customer=1 + invoice % 59, tracks=range(1 + invoice % 3000, 6 + invoice % 3000)
-        )
+        add_invoice(pair.hq, invoice, customer=1 + invoice % 59, tracks=range(1 + invoice % 3000, 6 + invoice % 3000))
     pair.world.equal(pair.hq, pair.store, NEW, timeout=20)
     contained_rows(pair.store, pair.hq, EVERYTHING)
     nothing_synced_twice(pair.store)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from tests.acceptance.conftest import Templates
 from tests.support.chinook import ALL, CATALOGUE, add_invoice, delete_invoice
 from tests.support.compare import same_rows
-from tests.support.world import World, update_log
+from tests.support.world import Link, World, update_log
 
 
-def test_what_one_store_makes_reaches_the_other_through_headquarters(
-    world: World, templates: Templates
-) -> None:
+def test_what_one_store_makes_reaches_the_other_through_headquarters(world: World, templates: Templates) -> None:
     hq = world.site("hq", CATALOGUE, templates.full)
     stores = [world.site(name, CATALOGUE, templates.full) for name in ("east", "west")]
     east, west = stores
-    for store in stores:
-        world.connect(store, hq, ["Invoice", "Customer", "Genre"])
-        world.connect(hq, store, ["Invoice", "Customer", "Genre"])
+    doctypes = ["Invoice", "Customer", "Genre"]
+    world.connect(*(Link(store, hq, doctypes) for store in stores), *(Link(hq, store, doctypes) for store in stores))
     add_invoice(east, 1001)
     add_invoice(west, 2001)
     world.equal(east, west, ALL)

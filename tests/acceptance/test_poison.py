@@ -31,9 +31,7 @@ def poisoned(pair: Pair) -> Pair:
     add_invoice(pair.hq, 1002, customer=1)
     add_customer(pair.hq, 101, "grace@example.org")
     pair.world.equal(pair.hq, pair.store, {"Customer": "CustomerId = 101", "Invoice": "InvoiceId = 1002"})
-    pair.world.eventually(
-        lambda: len(queue(pair)) == 3, "the customer is parked, its update and its invoice are held"
-    )
+    pair.world.eventually(lambda: len(queue(pair)) == 3, "the customer is parked, its update and its invoice are held")
     return pair
 
 
@@ -111,9 +109,7 @@ def test_discarding_lets_go_of_the_event_and_the_others_go_on(poisoned: Pair) ->
 
 def test_a_resync_reads_the_document_whole_as_it_is_now(poisoned: Pair) -> None:
     poisoned.store.stop()
-    poisoned.hq.execute(
-        "UPDATE Customer SET Email = 'whole@example.org', City = 'London' WHERE CustomerId = 100"
-    )
+    poisoned.hq.execute("UPDATE Customer SET Email = 'whole@example.org', City = 'London' WHERE CustomerId = 100")
     failed = poisoned.store.json("log", "syncs", "--status", "failed")
     poisoned.store.cli("resync", str(failed[0]["id"]), "--whole")
     poisoned.store.start()

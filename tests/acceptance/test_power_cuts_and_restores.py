@@ -39,9 +39,7 @@ def logged(pair: Pair, operation: str) -> None:
 
 
 def last_change(site: Site) -> int:
-    return int(
-        site.value("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
-    )
+    return int(site.value("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'streamd_change'") or 0)
 
 
 def test_a_power_cut_before_the_claim_loses_nothing_that_is_still_there(pair: Pair) -> None:
@@ -87,9 +85,7 @@ def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reu
     add_invoice(pair.hq, 1002, tracks=(1, 2))
     lost = last_change(pair.hq)
     pair.world.eventually(
-        lambda: (
-            pair.hq.died() or pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1002") == 1
-        ),
+        lambda: pair.hq.died() or pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1002") == 1,
         "the capture dies, or the invoice is delivered",
     )
     pair.hq.kill()
@@ -100,17 +96,11 @@ def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reu
 
     def arrived_or_refused() -> bool:
         arrived = pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1003") == 1
-        return (
-            arrived or "resync" in repr(pair.store.state_rows("SELECT status, error FROM producers")).lower()
-        )
+        return arrived or "resync" in repr(pair.store.state_rows("SELECT status, error FROM producers")).lower()
 
-    pair.world.eventually(
-        arrived_or_refused, "the new invoice arrives, or the store says that it cannot go on"
-    )
+    pair.world.eventually(arrived_or_refused, "the new invoice arrives, or the store says that it cannot go on")
     if pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1003") == 0:
-        pair.world.eventually(
-            lambda: resync_is_required(pair.store), "the store shows that a resync is required"
-        )
+        pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
         resync_everything(pair)
     else:
         pair.world.equal(pair.hq, pair.store, NEW)

@@ -126,6 +126,11 @@ class Site:
         ]
         self.config.write_text("\n".join(parts), encoding="utf-8")
 
+    @property
+    def installed(self) -> bool:
+        """Whether `streamd install` was run here; it makes the state database."""
+        return self.state.exists()
+
     # The user's own writes and reads
 
     @contextmanager
@@ -184,9 +189,7 @@ class Site:
 
     # Commands
 
-    def run(
-        self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 60
-    ) -> Finished:
+    def run(self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 60) -> Finished:
         """Run a `streamd` command in this site's folder, whatever it ends with."""
         done = subprocess.run(
             [sys.executable, "-m", "streamd", *arguments],
@@ -211,9 +214,7 @@ class Site:
         try:
             return json.loads(printed)
         except ValueError:
-            raise AssertionError(
-                f"streamd {' '.join(arguments)} --json printed no JSON:\n{printed}"
-            ) from None
+            raise AssertionError(f"streamd {' '.join(arguments)} --json printed no JSON:\n{printed}") from None
 
     # The daemon
 
@@ -251,9 +252,7 @@ class Site:
             code = self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(
-                f"{self.name} did not end within {STOP_SECONDS:g} s\n{self.log_tail()}"
-            ) from None
+            raise AssertionError(f"{self.name} did not end within {STOP_SECONDS:g} s\n{self.log_tail()}") from None
         self.process = None
         took = time.monotonic() - started
         assert code == 0, f"{self.name} ended with {code} after {took:.1f} s\n{self.log_tail()}"
@@ -290,9 +289,7 @@ class Site:
         except OSError:
             return False
 
-    def request(
-        self, method: str, path: str, body: Any = None, credential: str | None = None
-    ) -> tuple[int, str]:
+    def request(self, method: str, path: str, body: Any = None, credential: str | None = None) -> tuple[int, str]:
         """One request to this site's API: status and text of the answer."""
         headers = {"Content-Type": "application/json"}
         if credential is not None:

@@ -6,13 +6,21 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tests.support.compare import contained_rows, same_rows
 from tests.support.polling import eventually
 from tests.support.site import Producer, Site
 
 T = TypeVar("T")
+
+
+class Link(NamedTuple):
+    """A subscription of one site to types of another."""
+
+    consumer: Site
+    producer: Site
+    doctypes: Sequence[str]
 
 
 class World:
@@ -47,41 +55,41 @@ class World:
             self.sites.append(made)
         return list(copies.values())
 
-    def subscribe(self, consumer: Site, producer: Site, doctypes: Sequence[str]) -> None:
-        """Make a key at the producer, put it into the consumer's file, start both, and wait for Pending."""
-        for site in (producer, consumer):
+    def subscribe(self, *links: Link) -> None:
+        """Make a key at each producer, put it into the consumer's file, start all, and wait for Pending."""
+        sites = [site for site in self.sites if any(site in (link.consumer, link.producer) for link in links)]
+        for site in sites:
             site.write_config()
-            if not site.running:
+            if not site.installed:
                 site.cli("install")
-        key = producer.json("keys", "create", "--for", consumer.name)
-        consumer.producers[producer.name] = Producer(
-            producer, key["api_key"], key["api_secret"], tuple(doctypes)
-        )
-        if not producer.running:
-            producer.start()
-        if consumer.running:
-            consumer.stop()
-        consumer.start()
-        self.eventually(
-            lambda: set(doctypes) <= set(approvals(producer, consumer)),
-            f"{producer.name} lists what {consumer.name} asks for",
-        )
+        for consumer, producer, doctypes in links:
+            key = producer.json("keys", "create", "--for", consumer.name)
+            consumer.producers[producer.name] = Producer(producer, key["api_key"], key["api_secret"], tuple(doctypes))
+        for site in sites:
+            site.stop()
+            site.start(wait=False)
+        for site in sites:
+            site.wait_until_up()
+        for consumer, producer, doctypes in links:
+            self.eventually(
+                lambda consumer=consumer, producer=producer, doctypes=doctypes: (
+                    set(doctypes) <= set(approvals(producer, consumer))
+                ),
+                f"{producer.name} lists what {consumer.name} asks for",
+            )
 
-    def connect(self, consumer: Site, producer: Site, doctypes: Sequence[str]) -> None:
-        """Subscribe, approve, and wait until the consumer knows that it is approved."""
-        self.subscribe(consumer, producer, doctypes)
-        producer.cli("consumers", "approve", consumer.name)
-        self.eventually(
-            lambda: (
-                [
-                    doctype
-                    for doctype in doctypes
-                    if subscriptions(consumer, producer).get(doctype) != "Approved"
-                ]
-                == []
-            ),
-            f"{consumer.name} knows that it is approved at {producer.name}",
-        )
+    def connect(self, *links: Link) -> None:
+        """Subscribe, approve, and wait until each consumer knows that it is approved."""
+        self.subscribe(*links)
+        for consumer, producer, _ in links:
+            producer.cli("consumers", "approve", consumer.name)
+        for consumer, producer, doctypes in links:
+            self.eventually(
+                lambda consumer=consumer, producer=producer, doctypes=doctypes: all(
+                    subscriptions(consumer, producer).get(doctype) == "Approved" for doctype in doctypes
+                ),
+                f"{consumer.name} knows that it is approved at {producer.name}",
+            )
 
     def eventually(self, condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
         """Wait for a condition; a failure shows status, parked events and logs of every site."""
@@ -97,9 +105,7 @@ class World:
 
     def contained(self, part: Site, whole: Site, tables: dict[str, str], timeout: float = 10.0) -> None:
         """Wait until each row of `part` is in `whole`."""
-        self.eventually(
-            lambda: contained_rows(part, whole, tables), f"{part.name} is a part of {whole.name}", timeout
-        )
+        self.eventually(lambda: contained_rows(part, whole, tables), f"{part.name} is a part of {whole.name}", timeout)
 
     def caught_up(self, consumer: Site, producer: Site, timeout: float = 10.0) -> None:
         """Wait until all that the producer's users committed was applied, or parked."""
@@ -108,12 +114,19 @@ class World:
             newest = producer.value("SELECT seq FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
             taken = producer.value("SELECT max(last_change) FROM streamd_capture") or 0
             assert taken >= newest, f"{producer.name} captured up to change {taken} of {newest}"
-            log = producer.state_rows("SELECT log, sequence FROM log_head")
+            # What has been at the consumer is not for it.
+            site = consumer.value("SELECT site FROM streamd_site")
+            (log,) = producer.state_rows("SELECT log FROM log_head")[0]
+            (last,) = producer.state_rows(
+                "SELECT coalesce(max(sequence), 0) FROM update_log WHERE path NOT LIKE '%' || ? || '%'", site
+            )[0]
             place = consumer.rows(
                 "SELECT log, sequence FROM streamd_checkpoint WHERE producer = ?",
                 producer.value("SELECT site FROM streamd_site"),
             )
-            assert log == place, f"{producer.name}'s log ends at {log}, {consumer.name} applied up to {place}"
+            assert place, f"{consumer.name} has applied nothing of {producer.name} yet"
+            assert place[0][0] == log, f"{consumer.name} reads another log of {producer.name}"
+            assert place[0][1] >= last, f"{consumer.name} applied up to {place[0][1]} of {last}"
             return True
 
         self.eventually(done, f"{consumer.name} has everything of {producer.name}", timeout)
