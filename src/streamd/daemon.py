@@ -224,6 +224,8 @@ class Daemon:
             await asyncio.sleep(TRIM_SECONDS)
             await self._patiently(lambda: trim_update_log(self.state, self.settings.retention))
             await self._patiently(lambda: self.sync_log.trim(self.settings.retention))
+            oldest = now_ms() - self.settings.retention.tombstone_seconds * 1000
+            await self._patiently(lambda: self.database.forget_deleted(oldest))  # noqa: B023  # awaited here
 
     async def _guarding(self) -> None:
         """Notice triggers that vanished."""

@@ -221,3 +221,14 @@ async def test_what_a_producer_sends_in_a_wrong_shape_is_parked_and_the_rest_goe
     await hq.applier.apply(hq.source(store), [*hostile, last], end, frozenset(DOCTYPES), store.fetcher())
     assert [state for state, _ in await hq.queue()] == ["parked"] * 8
     assert hq.rows("SELECT Code FROM Item") == [("tea",)]
+
+
+async def test_tombstones_are_forgotten_after_their_time(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM)
+    await hq.pull_all(store)
+    store.write("DELETE FROM Item")
+    await hq.pull_all(store)
+    assert hq.rows("SELECT doctype FROM streamd_document WHERE deleted_at IS NOT NULL") == [("Item",)]
+    assert await hq.database.forget_deleted(0) == 0
+    assert await hq.database.forget_deleted(1 << 50) == 1
+    assert hq.rows("SELECT doctype FROM streamd_document") == [("Customer",)]

@@ -51,6 +51,14 @@ class RawDocument:
             parts.append(b',"%s":[' % field.encode() + b",".join(rows) + b"]")
         return b"".join(parts) + b"}"
 
+    def readable(self) -> bool:
+        """Whether all of it is valid text: SQLite stores any bytes as TEXT, and JSON cannot carry them."""
+        try:
+            self.whole().decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -198,6 +206,10 @@ class SiteDatabase(ABC):
     @abstractmethod
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         """The triggers of ours that ought to be there: name → SQL."""
+
+    @abstractmethod
+    async def forget_deleted(self, before: int) -> int:
+        """Forget tombstones older than `before` (ms since 1970), a bounded number at a time. Returns how many."""
 
     def doctypes_behind(self, triggers: Iterable[str], catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
         """The offered types whose changes go unseen without these triggers."""

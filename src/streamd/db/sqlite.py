@@ -39,6 +39,9 @@ LIVELY_SECONDS = 0.02
 LIVELY_FOR = 2.0
 """How long that while is, in seconds."""
 
+FORGET_AT_ONCE = 1000
+"""Tombstones removed in one transaction, at most."""
+
 FRESH_NS = 20_000_000
 """A file time younger than this may hide a second write within one tick of the file system's clock."""
 
@@ -93,6 +96,15 @@ class SqliteSite(SiteDatabase):
     async def set_name(self, name: str) -> None:
         async with self._writing() as driver:
             await driver.execute("UPDATE streamd_site SET name = ?", (name,))
+
+    async def forget_deleted(self, before: int) -> int:
+        async with self._writing() as driver:
+            cursor = await driver.execute(
+                "DELETE FROM streamd_document WHERE (doctype, name) IN (SELECT doctype, name FROM streamd_document "
+                "WHERE deleted_at < ? LIMIT ?)",
+                (before, FORGET_AT_ONCE),
+            )
+            return cursor.rowcount
 
     # Installing
 

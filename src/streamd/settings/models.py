@@ -66,8 +66,6 @@ class ServerSettings(Part):
 
     host: str = "127.0.0.1"
     port: int = Field(8100, ge=0, le=65535)
-    url: str | None = None
-    """How consumers reach this site, where it differs from host and port (behind a proxy)."""
     certificate: Path | None = None
     certificate_key: Path | None = None
     max_request_bytes: int = Field(MIB, ge=1024)
