@@ -78,6 +78,8 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
 
 
 def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+    if any(character in '"\\' or character < " " for column in columns for character in column):
+        return _slow_reader(columns)
     fields = [f"c{index}" for index in range(len(columns))]
     shape = msgspec.defstruct(
         "Key",
@@ -98,6 +100,18 @@ def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
         key = decode(row)
         values = tuple(getattr(key, field) for field in fields)
         return None if None in values else values
+
+    return read
+
+
+def _slow_reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+    """The same for columns whose names cannot be those of a struct's fields in JSON: with quotes or backslashes."""
+    decode, value_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode, msgspec.json.Decoder(Scalar | None).decode
+
+    def read(row: bytes) -> Name | None:
+        parts = decode(row)
+        values = tuple(value_of(parts[column]) if column in parts else None for column in columns)
+        return None if None in values else values  # type: ignore[return-value]  # just checked
 
     return read
 

@@ -338,7 +338,9 @@ class Segment:
         """These documents of a type as they are here, decoded."""
         found = {}
         for name, raw in (await reader.read_documents(doctype, names)).items():
-            fields, children = split(doctype, read_json(raw.whole()))
+            # Text that is not valid UTF-8 is shown as far as it goes: the document is here all the same.
+            text = raw.whole() if raw.readable() else raw.whole().decode("utf-8", "replace")
+            fields, children = split(doctype, read_json(text))
             found[(doctype.name, name)] = Document(doctype.name, name, fields, children)
         return found
 

@@ -50,7 +50,8 @@ def merge_fields(
         current = here.get(column)
         clock = clock_of(fieldname)
         ours = max(record.clock_of(fieldname), _row_clock(record, prefix))
-        if column in here and _same(current, value):
+        # 1 and 1.0 are the same value, and yet the later one is what has to stand here in the end.
+        if column in here and _same(current, value) and type(current) is type(value):
             if clock > ours:
                 merge.newer.append(fieldname)
         elif ours > clock:

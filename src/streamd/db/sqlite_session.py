@@ -59,7 +59,7 @@ class SqliteReader(Reader):
             for text, *key in await self._fetch(query, values):
                 name = tuple(key)
                 # A collation may find another name than the one that was asked for.
-                if name in wanted and _readable(text):
+                if name in wanted:
                     found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
             if found:
                 for child in doctype.children:
@@ -78,7 +78,7 @@ class SqliteReader(Reader):
         )
         for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
             document = found.get(tuple(key))
-            if document is not None and _readable(text):
+            if document is not None:
                 document.children[child.field].append(text)
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -349,12 +349,3 @@ def _named(alias: str, columns: Sequence[str], names: Sequence[Name]) -> tuple[s
         return f"{alias}.{sql.quote(columns[0])} IN ({', '.join('?' * len(names))})", [name[0] for name in names]
     one = "(" + " AND ".join(f"{alias}.{sql.quote(column)} = ?" for column in columns) + ")"
     return "(" + " OR ".join([one] * len(names)) + ")", [part for name in names for part in name]
-
-
-def _readable(text: bytes) -> bool:
-    """Whether a row is valid text: SQLite stores any bytes as TEXT, and JSON cannot carry them."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -130,7 +130,8 @@ class Desk:
         found = {}
         for doctype, names in by_type.items():
             documents = await reader.read_documents(self._services.catalogue[doctype], names)
-            found.update({(doctype, name): document for name, document in documents.items()})
+            # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
+            found.update({(doctype, name): document for name, document in documents.items() if document.readable()})
         return found
 
     def _links(self, doctype: str, document: RawDocument) -> set[Key]:
