@@ -9,7 +9,6 @@ import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -18,7 +17,7 @@ from streamd import clock
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
 from streamd.settings import ProducerSettings, Settings
-from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, WantedDoctype
+from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, WantedDoctype, is_loopback
 
 ANSWER_BYTES = 16 << 20
 """A handshake's answer is not read beyond this."""
@@ -89,7 +88,7 @@ def judge_addresses(settings: Settings) -> list[Finding]:
     why = "keys and documents can be read, and changed, on the way"
     found = []
     server = settings.server
-    if server.certificate is None and not _is_loopback(server.host):
+    if server.certificate is None and not is_loopback(server.host):
         found.append(
             warning(
                 "server",
@@ -100,7 +99,7 @@ def judge_addresses(settings: Settings) -> list[Finding]:
         )
     for name, producer in settings.producers.items():
         parts = urlsplit(producer.url)
-        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             found.append(warning(f"producers.{name}", f"{producer.url} is plain HTTP", why, "use its https:// address"))
     return found
 
@@ -266,12 +265,3 @@ def _subscription(area: str, producer: str, doctype: str, status: str, described
         "nothing of it arrives before it is approved, and its columns can be compared only then",
         f"at {producer}: `streamd consumers approve NAME {doctype}`",
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -242,6 +243,14 @@ class Documents(msgspec.Struct):
 
     documents: list[FetchedDocument]
     as_of: str
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, so that what is said to it crosses no wire."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def write_cursor(cursor: Cursor) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from streamd.serve.services import Services
 from streamd.settings import ServerSettings
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
+from streamd.wire import is_loopback
 
 STOP_SECONDS = 2.0
 """How long requests that are being answered may take to end when the server stops; long polls end at once."""
@@ -91,7 +91,7 @@ class Server:
                 hint="stop what uses that port, or change host and port of [server]",
             ) from error
         self.port = self._runner.addresses[0][1]
-        if certificate is None and not _is_loopback(self._settings.host):
+        if certificate is None and not is_loopback(self._settings.host):
             log.warning("plain_http", host=self._settings.host, mend="set certificate and certificate_key of [server]")
         log.info("serving", url=self.url)
 
@@ -134,10 +134,3 @@ def _certificate(settings: ServerSettings) -> ssl.SSLContext | None:
             )
         ) from error
     return context
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
