@@ -13,7 +13,7 @@ from streamd.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
-MADE_UP = {"url", "certificate", "certificate_key"}
+MADE_UP = {"certificate", "certificate_key"}
 """Optional settings without a default: the example has to make up a value."""
 
 
