@@ -23,7 +23,7 @@ else:
 
 from bench import shop
 from tests.support.site import Site
-from tests.support.world import World
+from tests.support.world import Link, World
 
 PATIENCE_SECONDS = 600.0
 LOOK_SECONDS = 0.01
@@ -66,7 +66,7 @@ class Bench:
     def connect(self) -> None:
         """Subscribe and approve: the consumer, and a client that only reads. Then stop both daemons."""
         self.say("connecting the two sites")
-        self.world.connect(self.consumer, self.producer, ["Invoice"])
+        self.world.connect(Link(self.consumer, self.producer, ("Invoice",)))
         self._reader = self.producer.json("keys", "create", "--for", "reader")
         self._post(
             "/v1/handshake",

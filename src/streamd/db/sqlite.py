@@ -42,7 +42,7 @@ LIVELY_FOR = 2.0
 FORGET_AT_ONCE = 1000
 """Tombstones removed in one transaction, at most."""
 
-FRESH_NS = 20_000_000
+FRESH_SECONDS = 0.02
 """A file time younger than this may hide a second write within one tick of the file system's clock."""
 
 
@@ -58,6 +58,7 @@ class SqliteSite(SiteDatabase):
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
         self._seen: tuple[tuple[int, int, int] | None, ...] = ()
+        self._look_again = False
         self._lively_until = 0.0
 
     async def close(self) -> None:
@@ -158,6 +159,11 @@ class SqliteSite(SiteDatabase):
 
     async def wait_for_change(self, idle_seconds: float, timeout: float) -> None:
         """Watches the times and sizes of the database's files: a look costs microseconds, and no lock."""
+        if self._look_again:
+            # What was written a moment ago may have been written again without its file time moving.
+            self._look_again = False
+            await asyncio.sleep(min(FRESH_SECONDS, timeout))
+            return
         until = time.monotonic() + timeout
         while True:
             now = time.monotonic()
@@ -173,9 +179,9 @@ class SqliteSite(SiteDatabase):
         state = tuple(_file_state(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal", "-journal"))
         if state == self._seen:
             return False
-        # What was written a moment ago may be written again without its file time moving: look once more.
-        fresh = time.time_ns() - FRESH_NS
-        self._seen = () if any(part is not None and part[0] > fresh for part in state) else state
+        fresh = time.time_ns() - int(FRESH_SECONDS * 1e9)
+        self._look_again = any(part is not None and part[0] > fresh for part in state)
+        self._seen = state
         return True
 
     async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
