@@ -165,6 +165,26 @@ def test_a_clash_of_numbers_heals_when_one_side_takes_another_number(twins: Pair
     ]
 
 
+def test_a_clash_of_numbers_heals_when_one_side_deletes_its_document(twins: Pair) -> None:
+    """The store's invoice goes; the one at headquarters, which has the same number, stays and comes to the store."""
+    add_invoice(twins.hq, 1001, customer=1, tracks=(1, 2))
+    add_invoice(twins.store, 1001, customer=2, tracks=(8, 9, 10))
+    twins.start()
+    for site in (twins.hq, twins.store):
+        twins.world.eventually(
+            lambda site=site: site.value("SELECT count(*) FROM streamd_parked"), f"{site.name} parked the clash"
+        )
+    twins.hq.execute("UPDATE Invoice SET Total = 7.77 WHERE InvoiceId = 1001")
+    delete_invoice(twins.store, 1001)
+    exchange_markers(twins, 1)
+    twins.world.equal(twins.hq, twins.store, ALL, timeout=20)
+    assert twins.store.rows("SELECT CustomerId, Total FROM Invoice WHERE InvoiceId = 1001") == [(1, 7.77)]
+    for site in (twins.hq, twins.store):
+        twins.world.eventually(
+            lambda site=site: site.value("SELECT count(*) FROM streamd_parked") == 0, f"{site.name} parks nothing"
+        )
+
+
 def test_equal_documents_made_on_both_sides_are_one(twins: Pair) -> None:
     for site in (twins.hq, twins.store):
         site.execute("INSERT INTO Genre VALUES (900, 'Schlager')")
