@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import struct
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamd.apply.conflict import merge_children
 from streamd.catalog import build
 from streamd.db.sqlite_sql import value_as_json
-from streamd.model import Column, Table
+from streamd.model import ChildTable, Column, Difference, Document, DocumentType, OldValues, Record, Table
 from streamd.rows import bindings
 from streamd.settings import Settings
 from tests.simulation.sites import Site
@@ -117,3 +119,87 @@ async def test_a_document_here_with_text_that_is_not_valid_holds_up_nobody(hq: S
     await hq.pull_all(store)
     assert await hq.queue() == []
     assert hq.everything() == store.everything()
+
+
+LINES = 130
+"""More than two batches of the kit's captures."""
+
+
+async def with_large_invoices(hq: Site, store: Site) -> None:
+    store.write(
+        "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)",
+        "INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)",
+        "INSERT INTO Invoice VALUES (1, 1, 'large')",
+        *(f"INSERT INTO Line VALUES ({number}, 1, 'tea', 1)" for number in range(LINES)),
+    )
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+
+
+async def test_a_document_larger_than_a_batch_is_renamed_after_its_rows(hq: Site, store: Site) -> None:
+    await with_large_invoices(hq, store)
+    # This is the order in which ON UPDATE CASCADE has it.
+    store.write("UPDATE Line SET Invoice = 2", "UPDATE Invoice SET Id = 2")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+async def test_a_document_larger_than_a_batch_is_renamed_before_its_rows(hq: Site, store: Site) -> None:
+    await with_large_invoices(hq, store)
+    store.write("UPDATE Invoice SET Id = 2", "UPDATE Line SET Invoice = 2")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+async def test_more_rows_than_a_batch_are_moved_to_another_document(hq: Site, store: Site) -> None:
+    await with_large_invoices(hq, store)
+    store.write("INSERT INTO Invoice VALUES (2, 1, 'other')", "UPDATE Line SET Invoice = 2")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+async def test_many_documents_are_renamed_in_one_transaction_across_batches(hq: Site, store: Site) -> None:
+    store.write(
+        "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)",
+        "INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)",
+        *(f"INSERT INTO Invoice VALUES ({number}, 1, NULL)" for number in range(60)),
+        *(f"INSERT INTO Line VALUES ({number}, {number % 60}, 'tea', 1)" for number in range(120)),
+    )
+    await hq.pull_all(store)
+    store.write(
+        *(
+            statement
+            for number in range(60)
+            for statement in (
+                f"UPDATE Line SET Invoice = {number + 1000} WHERE Invoice = {number}",
+                f"UPDATE Line SET Quantity = Quantity + 1 WHERE Invoice = {(number + 1) % 60}",
+                f"UPDATE Invoice SET Id = {number + 1000} WHERE Id = {number}",
+            )
+        )
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+def test_many_changed_rows_of_one_document_are_merged_in_no_time() -> None:
+    def column(name: str) -> Column:
+        return Column(name, "INTEGER", "integer", False, False)
+
+    child = ChildTable(
+        "lines", "Line", ("Id",), ("Invoice",), (column("Id"), column("Invoice"), column("Q")), (), (), None
+    )
+    doctype = DocumentType("Invoice", "Invoice", ("Id",), (column("Id"),), (), (child,))
+    rows = range(8000)
+    difference = Difference(
+        row_changed={"lines": [{"Id": number, "Q": 2} for number in rows]},
+        old=OldValues(row_changed={"lines": [{"Id": number, "Q": 1} for number in rows]}),
+    )
+    here = Document("Invoice", (1,), {"Id": 1}, {"lines": [{"Id": number, "Invoice": 1, "Q": 1} for number in rows]})
+    started = time.perf_counter()
+    merged = merge_children(doctype, difference, here, (1,), Record("Invoice", (1,), "s", (1,)), lambda _field: "0")
+    assert len(merged.writes) == len(rows)
+    assert time.perf_counter() - started < 5

@@ -82,8 +82,9 @@ def merge_children(
                 merge.removals.append(RowWrite.delete(child, name, tuple(key)))
             else:
                 merge.notes.append(f"{fieldname}: was removed already")
+        olds = {name_text(_key(child, old)): old for old in difference.old.row_changed.get(child.field, [])}
         for row in difference.row_changed.get(child.field, []):
-            _change(merge, child, row, rows, difference, name, record, clock_of)
+            _change(merge, child, row, rows, olds, name, record, clock_of)
         for row in difference.added.get(child.field, []):
             _add(merge, child, row, rows, name, record, clock_of)
     return merge
@@ -94,7 +95,7 @@ def _change(
     child: ChildTable,
     row: Row,
     rows: Mapping[str, Row],
-    difference: Difference,
+    olds: Mapping[str, Row],
     parent: Name,
     record: Record,
     clock_of: ClockOf,
@@ -106,7 +107,6 @@ def _change(
     if current is None:
         merge.notes.append(f"{prefix}: was removed here; the edit is not applied")
         return
-    olds = {name_text(_key(child, old)): old for old in difference.old.row_changed.get(child.field, [])}
     changed = {column: value for column, value in row.items() if column not in child.key}
     found = merge_fields(changed, olds.get(text, {}), current, record, clock_of, prefix + "/")
     merge.notes += found.notes

@@ -19,11 +19,14 @@ from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import SiteError
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Change, Claim, Name, Operation, Record
-from streamd.rows import Binding, bindings, documents_of, names_touched
+from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record
+from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
+
+RENAMED_BATCHES = 16
+"""A batch may become so many times as large, so that a large document is renamed in one."""
 
 
 class Capture:
@@ -69,7 +72,8 @@ class Capture:
                 self._claim = claim
                 return ""
             if claim.batch == head.batch + 1:
-                changes = await self._database.read_changes(claim.previous_change, claim.last_change, self._batch + 1)
+                limit = self._batch * RENAMED_BATCHES * 2
+                changes = await self._database.read_changes(claim.previous_change, claim.last_change, limit)
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock)
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
@@ -104,11 +108,9 @@ class Capture:
         async with self._busy:
             if self._claim is None:
                 raise SiteError("capture has not been recovered")
-            changes = await self._database.read_changes(self._claim.last_change, None, self._batch)
+            changes = await self._next_changes(self._claim.last_change)
             if not changes:
                 return 0
-            if len(changes) == self._batch:
-                changes = changes[: _between_documents(changes, self._bound)]
             claim, formed = await self._take(self._claim, changes)
             crash_point("capture.claimed")
             # If the append fails the claim stands one ahead, and `recover` appends it again.
@@ -124,6 +126,18 @@ class Capture:
             if formed.entries:
                 log.debug("captured", changes=len(changes), events=len(formed.entries))
             return len(changes)
+
+    async def _next_changes(self, after: int) -> Sequence[Change]:
+        """A batch, cut between two documents; larger, where a document is renamed that is larger than a batch."""
+        limit = self._batch
+        while True:
+            changes = await self._database.read_changes(after, None, limit)
+            if len(changes) < limit:
+                return changes
+            size, renaming = _between_documents(changes, self._bound)
+            if size or not renaming or limit >= self._batch * RENAMED_BATCHES:
+                return changes[:size] if size else changes
+            limit *= 2
 
     @property
     def needs_recovery(self) -> bool:
@@ -182,17 +196,46 @@ async def _records(transaction: Transaction, documents: Iterable[tuple[str, Name
     return found
 
 
-def _between_documents(changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]]) -> int:
-    """How many of these to take, so that the document of the last ones is not cut in two.
+def _between_documents(changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]]) -> tuple[int, bool]:
+    """How many of these to take, so that the document of the last ones is not cut in two; and whether it is renamed.
 
-    A full batch may end anywhere. All of them, where they are all of one document: it is larger than a batch.
+    A full batch may end anywhere. 0 where they are all of one document: it is larger than a batch. A document that
+    changes its name has to be in one batch with all its rows; else they would be taken for rows that move.
     """
-    last = documents_of(changes[-1], bound)
-    size = len(changes) - 1
-    while size and not last.isdisjoint(found := documents_of(changes[size - 1], bound)):
-        last |= found
+    size = len(changes)
+    while True:
+        last = documents_of(changes[size - 1], bound)
         size -= 1
-    return size or len(changes)
+        while size and not last.isdisjoint(found := documents_of(changes[size - 1], bound)):
+            last |= found
+            size -= 1
+        moved = _first_moved(changes[:size], bound) if size else None
+        if moved is None:
+            return size, not size and _first_moved(changes, bound, renamed=True) is not None
+        if moved == 0:
+            return 0, True
+        size = moved
+
+
+def _first_moved(
+    changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]], *, renamed: bool = False
+) -> int | None:
+    """The first of these that takes a row to another document (or, with `renamed`, to another name) which is not
+    renamed among them: that may be still to come."""
+    moves: dict[tuple[str, Name, Name], int] = {}
+    renames: set[tuple[str, Name, Name]] = set()
+    for index, change in enumerate(changes):
+        if change.op != ChangeOp.UPDATE:
+            continue
+        for binding in bound.get(change.table, ()):
+            old, new = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
+            if old is None or new is None or old == new:
+                continue
+            move = (binding.doctype.name, old, new)
+            moves.setdefault(move, index)
+            if binding.child is None and not renamed:
+                renames.add(move)
+    return min((index for move, index in moves.items() if move not in renames), default=None)
 
 
 def _latest(record: Record) -> str:
