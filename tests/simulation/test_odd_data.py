@@ -203,3 +203,32 @@ def test_many_changed_rows_of_one_document_are_merged_in_no_time() -> None:
     merged = merge_children(doctype, difference, here, (1,), Record("Invoice", (1,), "s", (1,)), lambda _field: "0")
     assert len(merged.writes) == len(rows)
     assert time.perf_counter() - started < 5
+
+
+async def test_an_edit_of_a_document_that_was_renamed_here_twice_is_applied(hq: Site, store: Site) -> None:
+    store.write("INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)", "INSERT INTO Item VALUES ('rum', 'Rum', 1, 1)")
+    await hq.pull_all(store)
+    for old, new in (("tea", "black"), ("black", "earl"), ("earl", "grey")):
+        hq.write(f"UPDATE Item SET Code = '{new}' WHERE Code = '{old}'")
+        await hq.capture.drain()
+    store.write("UPDATE Item SET Stock = 7")
+    await hq.pull_all(store)
+    await store.pull_all(hq)
+    assert hq.rows("SELECT Code, Stock FROM Item ORDER BY Code") == [("grey", 7), ("rum", 7)]
+    assert hq.everything() == store.everything()
+    assert await hq.queue() == await store.queue() == []
+
+
+async def test_a_document_renamed_there_and_deleted_here_stays_deleted_at_both(hq: Site, store: Site) -> None:
+    store.write("INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)")
+    await hq.pull_all(store)
+    store.write("UPDATE Item SET Code = 'grey'")
+    await store.capture.drain()
+    store.write("UPDATE Item SET Stock = 7")
+    hq.write("DELETE FROM Item")
+    await hq.capture.drain()
+    await hq.pull_all(store)
+    await store.pull_all(hq)
+    await hq.pull_all(store)
+    assert hq.rows("SELECT * FROM Item") == store.rows("SELECT * FROM Item") == []
+    assert await hq.queue() == await store.queue() == []

@@ -263,7 +263,9 @@ class Segment:
         if contained(incoming, record):
             return None, incoming
         made_there = event.operation == Operation.CREATE and not incoming.fetched
-        if record is not None and record.renamed_to is not None and not made_there:
+        passed: set[Name] = set()
+        while record is not None and record.renamed_to is not None and not made_there and record.name not in passed:
+            passed.add(record.name)
             incoming = followed(incoming, record)
             event = incoming.event
             record = records.get((event.doctype, event.renamed_from or event.name))
