@@ -210,13 +210,13 @@ def _update(
         raise RowRefused("an update without a difference in it")
     if here is None:
         if record is not None and record.deleted_at is not None:
-            gone = [_seen(record, incoming)]
+            tombstones = [_seen(record, incoming)]
             if event.renamed_from is not None:
                 # It has another name there now, under which its later events come; it is deleted under that one too.
                 seen = dict(record.seen)
-                gone.append(Record(doctype.name, event.name, record.source, event.name, record.clock, {}, seen))
-                gone[-1].deleted_at = record.deleted_at
-            return Decision(records=gone, notes=["was deleted here; the edit is not applied"])
+                tombstones.append(Record(doctype.name, event.name, record.source, event.name, record.clock, {}, seen))
+                tombstones[-1].deleted_at = record.deleted_at
+            return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
     if record is None and not _fits(difference, here):
         raise RowRefused(_another(event, here, difference.changed))
