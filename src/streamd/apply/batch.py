@@ -299,6 +299,7 @@ class Segment:
                     f"{doctype.name} {name_label(incoming.event.name)} was never here, and the producer "
                     "does not give it"
                 ) from None
+            unit.incoming.seen_gone = True
             raise Replan("a document is gone that was here when the batch was planned") from None
 
     def _why(self, incoming: Incoming, unit: Unit) -> str:

@@ -60,6 +60,7 @@ class Incoming:
     producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
     `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
     where it is known that it is another one: the event's own document was made and deleted while it was queued.
+    `seen_gone` is set when a plan counted on the document, and it was not here.
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
     events were folded into one.
     """
@@ -73,6 +74,7 @@ class Incoming:
     same_document: bool = False
     fault: str = ""
     never_here: bool = False
+    seen_gone: bool = False
     field_clocks: Mapping[str, str] = field(default_factory=dict)
 
     @property
