@@ -336,10 +336,6 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     """Whether the event changes a document that was never here."""
     event = incoming.event
     ref = (event.doctype, event.renamed_from or event.name)
-    return (
-        not incoming.fault
-        and event.operation == Operation.UPDATE
-        and here is None
-        and ref not in records
-        and ref not in made
-    )
+    if incoming.fault or event.operation != Operation.UPDATE or here is not None:
+        return False
+    return incoming.seen_gone or (ref not in records and ref not in made)

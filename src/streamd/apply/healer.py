@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from streamd.apply.applier import Applier
-from streamd.apply.batch import Source, Unit
+from streamd.apply.batch import Replan, Source, Unit
 from streamd.apply.dependency import Ref
 from streamd.apply.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.folding import net_effect
@@ -130,8 +130,11 @@ class Healer:
         return healed
 
     async def _apply(self, queue: Sequence[QueuedEvent], incoming: Incoming, route: Route) -> None:
-        units = await self._applier.prepare(route.source, [incoming], route.fetcher)
-        await self._commit(queue, units, route)
+        try:
+            await self._commit(queue, await self._applier.prepare(route.source, [incoming], route.fetcher), route)
+        except Replan:
+            # The second plan knows that the document is gone.
+            await self._commit(queue, await self._applier.prepare(route.source, [incoming], route.fetcher), route)
 
     async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
         entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
