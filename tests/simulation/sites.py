@@ -103,9 +103,7 @@ class Site:
             batch=50,
         )
         self.began_anew = await self.capture.recover()
-        self.applier = Applier(
-            self.database, self.sync_log, self.catalogue, site=self.site, drain=self.capture.drain
-        )
+        self.applier = Applier(self.database, self.sync_log, self.catalogue, site=self.site, drain=self.capture.drain)
         await self.applier.recover()
         self.healer = Healer(self.applier, self.database, self.catalogue, self.sync_log)
 

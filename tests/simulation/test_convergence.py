@@ -58,7 +58,9 @@ def sql(site: str, step: tuple) -> list[str]:
     one = owner + values[0]
     statements = {
         "customer": lambda: [f"INSERT INTO Customer VALUES ({base(site) + values[0]}, 'c', NULL, NULL)"],
-        "item": lambda: [f"INSERT INTO Item VALUES ('i{base(site) + values[0]}', 'label {base(site) + values[0]}', 1.5, 0)"],
+        "item": lambda: [
+            f"INSERT INTO Item VALUES ('i{base(site) + values[0]}', 'label {base(site) + values[0]}', 1.5, 0)"
+        ],
         "invoice": lambda: [f"INSERT INTO Invoice VALUES ({base(site) + values[0]}, {owner + values[1]}, NULL)"],
         "line": lambda: [
             f"INSERT INTO Line VALUES ({base(site) + values[0]}, {base(site) + values[1]}, 'i{base(site) + values[2]}', 1)"

@@ -232,3 +232,42 @@ async def test_a_document_renamed_there_and_deleted_here_stays_deleted_at_both(h
     await hq.pull_all(store)
     assert hq.rows("SELECT * FROM Item") == store.rows("SELECT * FROM Item") == []
     assert await hq.queue() == await store.queue() == []
+
+
+REPLACE = "INSERT OR REPLACE INTO Invoice VALUES (1, 1, 'replaced')"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        [REPLACE],
+        ["DELETE FROM Invoice WHERE Id = 1", REPLACE],
+        [REPLACE, "UPDATE Line SET Quantity = 9 WHERE Id = 1"],
+        ["DELETE FROM Line WHERE Id = 2", REPLACE],
+        [REPLACE, "DELETE FROM Line WHERE Id = 2"],
+        [REPLACE, "INSERT INTO Line VALUES (3, 1, 'tea', 3)"],
+        ["UPDATE Invoice SET Note = 'x' WHERE Id = 1", REPLACE],
+        ["DELETE FROM Line", "DELETE FROM Invoice", REPLACE, "INSERT INTO Line VALUES (4, 1, 'tea', 4)"],
+        ["PRAGMA recursive_triggers = ON", REPLACE],
+    ],
+)
+async def test_a_replaced_header_keeps_its_lines(hq: Site, store: Site, statements: list[str]) -> None:
+    """Foreign keys are off in most programs' connections: the lines of a replaced row stay where they are."""
+    store.write(
+        "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)",
+        "INSERT INTO Item VALUES ('tea', 'Tea', 2.5, 10)",
+        "INSERT INTO Invoice VALUES (1, 1, 'first')",
+        "INSERT INTO Line VALUES (1, 1, 'tea', 1)",
+        "INSERT INTO Line VALUES (2, 1, 'tea', 2)",
+    )
+    await hq.pull_all(store)
+    with closing(sqlite3.connect(store.file, isolation_level=None)) as connection:
+        if statements[0].startswith("PRAGMA"):
+            connection.execute(statements[0])
+        connection.execute("BEGIN")
+        for statement in statements[statements[0].startswith("PRAGMA") :]:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()

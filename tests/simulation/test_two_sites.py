@@ -53,7 +53,9 @@ async def test_an_applied_change_is_never_sent_back(hq: Site, store: Site) -> No
 
 
 async def test_what_a_document_links_to_is_fetched_and_put_first(hq: Site, store: Site) -> None:
-    store.write("INSERT INTO Customer VALUES (9, 'Boss', NULL, NULL)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, 9)", ITEM)
+    store.write(
+        "INSERT INTO Customer VALUES (9, 'Boss', NULL, NULL)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, 9)", ITEM
+    )
     await store.capture.drain()
     head = await store.update_log.head()
     assert head is not None
@@ -67,7 +69,14 @@ async def test_what_a_document_links_to_is_fetched_and_put_first(hq: Site, store
 
 
 async def test_lines_are_changed_added_removed_and_moved(hq: Site, store: Site) -> None:
-    store.write(CUSTOMER, ITEM, INVOICE, LINE, "INSERT INTO Line VALUES (2, 1, 'tea', 5)", "INSERT INTO Invoice VALUES (2, 1, NULL)")
+    store.write(
+        CUSTOMER,
+        ITEM,
+        INVOICE,
+        LINE,
+        "INSERT INTO Line VALUES (2, 1, 'tea', 5)",
+        "INSERT INTO Invoice VALUES (2, 1, NULL)",
+    )
     await hq.pull_all(store)
     store.write("UPDATE Line SET Quantity = 7 WHERE Id = 1", "INSERT INTO Line VALUES (3, 1, 'tea', 1)")
     await hq.pull_all(store)

@@ -182,7 +182,9 @@ def _replace(
     for child in doctype.children:
         before = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
         after = {name_text(_key(row, child.key)): row for row in children.get(child.field, [])}
-        gone = [_key(row, child.key) for text, row in before.items() if text not in after]
+        # A plain create over a document that is here is a row that was replaced: it says nothing of older child rows.
+        everything = incoming.overwrite or incoming.same_document
+        gone = [_key(row, child.key) for text, row in before.items() if everything and text not in after]
         decision.writes += [RowWrite.delete(child, here.name, key) for key in gone]
         for text, row in after.items():
             if text not in before:

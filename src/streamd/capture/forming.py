@@ -77,6 +77,11 @@ class _Open:
     at: int = 0
     adds: bool = False
 
+    @property
+    def had_rows(self) -> bool:
+        """Whether a child row of it is older than what is happening to it now."""
+        return any(before is not None for rows in self.children.values() for before, _ in rows.values())
+
 
 def form(
     changes: Sequence[Change],
@@ -154,11 +159,7 @@ class _Former:
             self._gap(change, binding, clock, "a row without a name (its key is NULL)")
             return
         if change.op == ChangeOp.INSERT and new is not None:
-            found = self._open.get((doctype.name, new))
-            if found is not None and (found.parent_touched or found.origin != change.origin):
-                self._close(found)
-            found = self._document(doctype, new, change, clock)
-            found.operation = Operation.CREATE
+            found = self._inserted(doctype, new, change, clock)
         elif change.op == ChangeOp.UPDATE and old is not None and new is not None:
             found = (
                 self._renamed(doctype, old, new, change, clock)
@@ -174,6 +175,22 @@ class _Former:
             return
         found.after = change.after
         found.parent_touched = True
+
+    def _inserted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> _Open:
+        """The document whose row was inserted: a new one, or one that got another row (`INSERT OR REPLACE`).
+
+        A replaced row's child rows may never have gone (where foreign keys are off), so it is an update.
+        """
+        found = self._open.get((doctype.name, name))
+        if found is not None and found.origin == change.origin and found.parent_touched:
+            if found.operation == Operation.DELETE:
+                found.operation = Operation.UPDATE
+            return self._document(doctype, name, change, clock)
+        if found is not None and (found.origin != change.origin or found.had_rows):
+            self._close(found)
+        found = self._document(doctype, name, change, clock)
+        found.operation = Operation.CREATE
+        return found
 
     def _renamed(self, doctype: DocumentType, old: Name, new: Name, change: Change, clock: str) -> _Open:
         before = self._open.get((doctype.name, old))
@@ -206,31 +223,42 @@ class _Former:
         after = change.after if change.after is not None and binding.matches(change.after) else None
         old = None if before is None else binding.name_of(before)
         new = None if after is None else binding.name_of(after)
+        old_key = None if before is None else binding.row_key_of(before)
+        new_key = None if after is None else binding.row_key_of(after)
         doctype, fieldname = binding.doctype, binding.child.field
         moved = old != new and (doctype.name, old, new) not in self._renames
         if moved or old is None or new is None:
-            if old is not None and before is not None:
-                self._row(
-                    self._document(doctype, old, change, clock), fieldname, binding.row_key_of(before), before, None
-                )
-            if new is not None and after is not None:
+            if old is not None:
+                found = self._document(doctype, old, change, clock)
+                self._row(found, change, (fieldname, old_key), (before, None))
+            if new is not None:
                 target = self._document(doctype, new, change, clock)
                 target.adds = True
-                self._row(target, fieldname, binding.row_key_of(after), None, after)
+                self._row(target, change, (fieldname, new_key), (None, after))
             return
-        assert before is not None  # noqa: S101  # a name came out of each
-        assert after is not None  # noqa: S101
         found = self._document(doctype, new, change, clock)
-        old_key, new_key = binding.row_key_of(before), binding.row_key_of(after)
         if old_key == new_key:
-            self._row(found, fieldname, old_key, before, after)
+            self._row(found, change, (fieldname, old_key), (before, after))
         else:
-            self._row(found, fieldname, old_key, before, None)
-            self._row(found, fieldname, new_key, None, after)
+            self._row(found, change, (fieldname, old_key), (before, None))
+            self._row(self._document(doctype, new, change, clock), change, (fieldname, new_key), (None, after))
 
-    def _row(self, found: _Open, fieldname: str, key: Name | None, before: bytes | None, after: bytes | None) -> None:
+    def _row(
+        self,
+        found: _Open,
+        change: Change,
+        place: tuple[str, Name | None],
+        row: tuple[bytes | None, bytes | None],
+    ) -> None:
+        """What happens to one child row: `place` is its field and key, `row` what it was and is."""
+        (fieldname, key), (before, after) = place, row
         if key is None:
             raise msgspec.DecodeError("a child row without a name (its key is NULL)")
+        if before is not None and found.operation == Operation.CREATE and key not in found.children.get(fieldname, {}):
+            # The row is older than the document's own row, which replaced another one unseen.
+            clock = found.clock
+            self._close(found)
+            found = self._document(found.doctype, found.name, change, clock)
         rows = found.children.setdefault(fieldname, {})
         seen = rows.get(key)
         if seen is None:
