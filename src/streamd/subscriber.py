@@ -13,7 +13,7 @@ from streamd.apply import Applier, Route, Source, WholeResync
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.pull import Peer, Pull, Pulled
+from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import ProducerSettings
 from streamd.store.engine import now_ms
@@ -69,6 +69,7 @@ class Subscriber:
         self._said: str | None = None
         self._progress_at = 0.0
         self._statuses: dict[str, str] = {}
+        self._heard = False
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -150,7 +151,10 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            pulled = await self._pull.run_once()
+            # An answer that we left behind may have told what was decided meanwhile: then the next must not wait.
+            heard, self._heard = self._heard, False
+            pulled = await self._pull.run_once(WAIT_SECONDS if heard else 0.0)
+            self._heard = True
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
