@@ -155,20 +155,15 @@ class Daemon:
 
     async def _capturing(self) -> None:
         while True:
-            taken = await self._patiently(self._capture_once)
+            taken = await self._patiently(self.capture.run_once)
             if taken:
                 self._wake_healer(everything=True)
                 continue
             await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
             self._wake_healer()
 
-    async def _capture_once(self) -> int:
-        if self.capture.needs_recovery:
-            await self.capture.recover()
-        return await self.capture.run_once()
-
     async def _drain(self) -> None:
-        while await self._patiently(self._capture_once):
+        while await self._patiently(self.capture.run_once):
             pass
 
     async def _healing(self) -> None:

@@ -17,7 +17,6 @@ import structlog
 from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import SiteDatabase, Transaction
-from streamd.errors import SiteError
 from streamd.faults import crash_point
 from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record
 from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
@@ -58,10 +57,13 @@ class Capture:
     async def recover(self) -> str:
         """Bring site and log together after whatever happened. Returns why the log began anew, or nothing."""
         async with self._busy:
-            async with self._database.snapshot() as reader:
-                claim = await reader.last_claim()
-            head = await self._update_log.head()
-            why = await self._recover(claim, head)
+            return await self._recovered()
+
+    async def _recovered(self) -> str:
+        async with self._database.snapshot() as reader:
+            claim = await reader.last_claim()
+        head = await self._update_log.head()
+        why = await self._recover(claim, head)
         if why:
             log.warning("log_began_anew", reason=why)
         return why
@@ -102,19 +104,21 @@ class Capture:
     async def run_once(self) -> int:
         """Take one batch of changes. Returns how many there were; 0 when there is nothing to take.
 
-        Raises `Fenced` where another daemon claims changes of this site, and `SiteBusy` or `StateBusy`, after which
-        `recover` has to run (`SiteBusy` before the claim needs nothing).
+        Raises `Fenced` where another daemon claims changes of this site, and `SiteBusy` or `StateBusy`. After an error,
+        or when it was cancelled, the next call recovers first.
         """
         async with self._busy:
             if self._claim is None:
-                raise SiteError("capture has not been recovered")
+                await self._recovered()
+            assert self._claim is not None  # noqa: S101  # recovering sets it, or raises
             changes = await self._next_changes(self._claim.last_change)
             if not changes:
                 return 0
-            claim, formed = await self._take(self._claim, changes)
+            # From here on only the databases know: whoever cancels this may do so while the claim is committed, and
+            # if the append fails the claim stands one ahead. Recovering looks, and appends it again.
+            last, self._claim = self._claim, None
+            claim, formed = await self._take(last, changes)
             crash_point("capture.claimed")
-            # If the append fails the claim stands one ahead, and `recover` appends it again.
-            self._claim = None
             try:
                 await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
             except BaseException:
@@ -138,11 +142,6 @@ class Capture:
             if size or not renaming or limit >= self._batch * RENAMED_BATCHES:
                 return changes[:size] if size else changes
             limit *= 2
-
-    @property
-    def needs_recovery(self) -> bool:
-        """Whether a claim may stand ahead of the log, after an append that failed."""
-        return self._claim is None
 
     async def _take(self, last: Claim, changes: Sequence[Change]) -> tuple[Claim, Formed]:
         edited = {

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
 from streamd.model import Catalogue, Change, Table
+from streamd.sqlite_driver import connect, set_pragmas, to_its_end
 from streamd.wire import HEX, write_json
 
 BUSY_SECONDS = 5.0
@@ -245,14 +246,14 @@ class SqliteSite(SiteDatabase):
                     self._require_file()
                     self._writer = await self._engine.connect()
                 driver = await _driver(self._writer)
-                await driver.execute("BEGIN IMMEDIATE")
                 try:
+                    await driver.execute("BEGIN IMMEDIATE")
                     yield driver
-                    await _to_its_end(driver.execute("COMMIT"))
+                    await to_its_end(driver.execute("COMMIT"))
                 except BaseException:
-                    # Also when cancelled: the connection must not keep the lock.
-                    if driver.in_transaction:
-                        await _to_its_end(driver.execute("ROLLBACK"))
+                    # Also when cancelled, while a statement is under way in the driver's thread: this waits behind it,
+                    # so that the connection never keeps the lock.
+                    await to_its_end(driver.rollback())
                     raise
 
     @asynccontextmanager
@@ -272,16 +273,6 @@ class SqliteSite(SiteDatabase):
             raise SiteError(
                 f"there is no database {self.path}", hint="mend site.database, or create the database first"
             )
-
-
-async def _to_its_end(work: Awaitable[object]) -> None:
-    """Await something that must not be left half done, also when we are cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 def _where(columns: Sequence[str]) -> str:
@@ -329,14 +320,13 @@ class PlainErrors:
 
 
 def _engine(path: Path) -> AsyncEngine:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect}
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("synchronous = FULL", "foreign_keys = ON", "cache_size = -2000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        set_pragmas(connection, "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000")
 
     return engine

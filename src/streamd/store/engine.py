@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from streamd.errors import StateBusy, StateError
+from streamd.sqlite_driver import connect, set_pragmas
 from streamd.store.migrate import HEAD
 
 BUSY_SECONDS = 10.0
@@ -78,18 +79,16 @@ class State:
 
 def _engine(url: str) -> AsyncEngine:
     engine = create_async_engine(
-        make_url(url).set(drivername="sqlite+aiosqlite"), connect_args={"timeout": BUSY_SECONDS}
+        make_url(url).set(drivername="sqlite+aiosqlite"),
+        connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself: a write transaction has to take its lock first.
         connection.isolation_level = None
-        cursor = connection.cursor()
         # Once an entry was served it must not be lost to a power cut: the next cursor would be ahead of the log.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -2000"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        set_pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "cache_size = -2000")
 
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:

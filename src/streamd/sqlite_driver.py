@@ -1,0 +1,58 @@
+"""SQLite connections for asyncio that a cancellation never leaves half way.
+
+aiosqlite runs statements in a thread. Whoever waits for one can be cancelled, and the statement runs all the same:
+a `BEGIN` that nobody waited for would keep the lock from everybody. So whoever is cancelled here waits until the
+statement has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import aiosqlite
+
+T = TypeVar("T")
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Await something that must not be left half done, also when we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it any more
+        raise
+
+
+class Connection(aiosqlite.Connection):
+    """A connection whose statements are waited for, and which is rolled back before it is closed."""
+
+    async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        result: T = await to_its_end(super()._execute(fn, *args, **kwargs))  # type: ignore[no-untyped-call]
+        return result
+
+    async def close(self) -> None:
+        # SQLite keeps the transaction of a closed connection for as long as one of its cursors lives, and that may be
+        # in the traceback of the very error for which the connection is closed.
+        with suppress(ValueError, sqlite3.Error):  # it may be closed already
+            await self.rollback()
+        await super().close()
+
+
+def connect(path: str, **options: Any) -> Connection:
+    """What SQLAlchemy calls for a new connection (`async_creator_fn`); it has to be awaited."""
+    connection = Connection(lambda: sqlite3.connect(path, **options), iter_chunk_size=64)
+    connection._thread.daemon = True  # as SQLAlchemy does: a connection that is forgotten must not keep the process
+    return connection
+
+
+def set_pragmas(connection: Any, *pragmas: str) -> None:
+    """Set these on a new connection (SQLAlchemy's), all at once: nothing is left open if this is cancelled."""
+    script = "".join(f"PRAGMA {pragma};" for pragma in pragmas)
+    connection.run_async(lambda driver: driver.executescript(script))
