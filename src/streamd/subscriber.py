@@ -244,7 +244,8 @@ class Subscriber:
         approved = {doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.APPROVED}
         doctypes = sorted({request.doctype for request in asked} & approved & self._wanted)
         resync = WholeResync(self._applier, self._database, self._catalogue, self._site)
-        await self._say("catching up", None)
+        if self._said == "in sync":
+            await self._say("catching up", None)
         result = await resync.run(source, self._peer, doctypes, restart=set(doctypes) >= approved & self._wanted)
         for doctype in doctypes:
             await self._sync_log.resolve_gaps(self.name, doctype, "closed: all documents were read again")

@@ -22,7 +22,7 @@ from streamd.apply.plan import Incoming
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, QueuedEvent, name_from_text, name_label
+from streamd.model import Catalogue, QueuedEvent, QueueState, name_from_text, name_label
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -180,6 +180,9 @@ class Healer:
     async def _failed(self, queue: Sequence[QueuedEvent], error: str) -> None:
         head = queue[0]
         head.error = error or head.error
+        if head.waits_for is None:
+            # It waited behind another one, and has failed by itself now.
+            head.state = QueueState.PARKED
         head.attempts += 1
         head.tried_at = _now()
         head.retry_at = _now() + int(parked_pause(head.attempts) * 1000)

@@ -8,11 +8,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+import structlog
 from aiohttp import web
 
 from streamd.errors import InvalidRequest
 from streamd.serve.services import Caller, unauthorized
 from streamd.store.peers import Peers
+
+log = structlog.get_logger("streamd.serve")
 
 STRANGERS_SHARE = 10
 """An address without a valid key gets this fraction of the requests that a key gets."""
@@ -73,6 +76,8 @@ class Authentication:
         self._peers = peers
         self._keys = Limiter(requests_per_minute)
         self._strangers = Limiter(max(1, requests_per_minute // STRANGERS_SHARE))
+        # One word a minute for each address: a log that a stranger can fill is no log.
+        self._said = Limiter(1)
 
     def admit_stranger(self, request: web.Request) -> None:
         """Count a request that needs no key. Raises `InvalidRequest` (429)."""
@@ -89,6 +94,9 @@ class Authentication:
         consumer = await self._peers.authenticate(*credential) if credential else None
         if credential is None or consumer is None:
             self._strangers.take(address)
+            if not self._said.wait(address):
+                self._said.take(address)
+                log.warning("key_refused", address=address)
             raise unauthorized()
         self._keys.take(credential[0])
         return Caller(credential[0], consumer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from streamd import __version__
@@ -30,6 +31,8 @@ from streamd.wire import (
     SubscriptionState,
 )
 
+log = structlog.get_logger("streamd.serve")
+
 PROTOCOLS = frozenset({PROTOCOL})
 """The versions that this site can speak."""
 
@@ -45,6 +48,7 @@ class Handlers:
         self._authentication = Authentication(services.peers, services.settings.requests_per_minute)
         self._feed = feed
         self._desk = Desk(services)
+        self._waiting: dict[str, list[str]] = {}
         self._openapi = msgspec.json.encode(openapi.document())
 
     def by_name(self) -> dict[str, Handle]:
@@ -100,6 +104,7 @@ class Handlers:
         }
         rows = await self._services.peers.register(caller.consumer, asked, opens)
         self._feed.tell(caller.consumer, {row.doctype: row.status for row in rows})
+        self._say_what_waits(caller.consumer, [row.doctype for row in rows if row.status == ApprovalStatus.PENDING])
         head = await self._services.log.head()
         said = HandshakeAnswer(
             protocol=max(common),
@@ -112,6 +117,12 @@ class Handlers:
             doctypes=[describe(catalogue[name]) for name in self._visible(rows)],
         )
         return await answer(request, said.model_dump_json().encode())
+
+    def _say_what_waits(self, consumer: str, pending: list[str]) -> None:
+        """Log once what a person here has to decide about."""
+        if pending and self._waiting.get(consumer) != pending:
+            log.info("approval_wanted", consumer=consumer, doctypes=pending, mend="streamd consumers approve")
+        self._waiting[consumer] = pending
 
     def _visible(self, rows: list[Approval]) -> list[str]:
         """The approved types that are offered, and those that they open."""
