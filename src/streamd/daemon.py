@@ -111,7 +111,8 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. Raises `StreamdError` for what a person has to mend."""
         await self._begin()
-        loops = [self._capturing(), self._healing(), self._beating(), self._watching(), self._trimming(), self._guarding()]
+        loops = [self._capturing(), self._healing(), self._beating()]
+        loops += [self._watching(), self._trimming(), self._guarding()]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop) for loop in loops]
             tasks += [group.create_task(subscriber.run()) for subscriber in self.subscribers]

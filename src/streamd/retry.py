@@ -36,7 +36,8 @@ def parked_pause(attempts: int) -> float:
 
 def away_pause(failures: int, longest: float) -> float:
     """How long to wait for a producer after so many failures in a row."""
-    return min(_pause(wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST), failures), longest)
+    policy = wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST)
+    return min(_pause(policy, failures), longest)
 
 
 def _pause(policy: Any, attempt: int) -> float:

@@ -104,6 +104,17 @@ async def test_an_edit_beside_text_that_is_not_valid_stops_nothing(hq: Site, sto
     assert "not valid UTF-8" in failed.error
 
 
+async def test_text_that_is_not_valid_is_mended_at_its_source(hq: Site, store: Site) -> None:
+    store.write("INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)")
+    await hq.pull_all(store)
+    store.write(f"UPDATE Item SET Label = {NOT_TEXT}")
+    await hq.pull_all(store)
+    store.write("UPDATE Item SET Label = 'Green tea'")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
 async def test_a_document_here_with_text_that_is_not_valid_holds_up_nobody(hq: Site, store: Site) -> None:
     store.write("INSERT INTO Item VALUES ('tea', 'Tea', 1, 1)", "INSERT INTO Item VALUES ('rum', 'Rum', 1, 1)")
     await hq.pull_all(store)

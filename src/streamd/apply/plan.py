@@ -26,6 +26,7 @@ import msgspec
 
 from streamd import clock as hlc
 from streamd.apply.conflict import Merge, child_field, merge_children, merge_fields
+from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.rowwrite import RowWrite, known, same_row
 from streamd.errors import RowRefused
 from streamd.model import (
@@ -231,7 +232,7 @@ def _update(
     if here.name == event.name:
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
     if event.renamed_from is not None:
-        decision.writes += _rename_writes(doctype, event.renamed_from, event.name, catalogue)
+        decision.writes += rename_writes(doctype, event.renamed_from, event.name, catalogue)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
         gone = Record(
             doctype.name, event.renamed_from, base.source, base.remote_name, event.clock, renamed_to=event.name
@@ -268,45 +269,6 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
         decision.notes.append(f"was edited here as well; the deletion wins over: {_shown(here.fields)}")
     decision.writes = delete_writes(doctype, here)
     return decision
-
-
-def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
-    """A whole document: its row, then its child rows."""
-    writes = [RowWrite.insert(doctype.table, known(doctype, fields))]
-    for child in doctype.children:
-        writes += [RowWrite.insert(child.table, known(child, row)) for row in children.get(child.field, ())]
-    return writes
-
-
-def update_writes(doctype: DocumentType, name: Name, columns: Row) -> list[RowWrite]:
-    """The parent's changed columns, if there are any that are known here."""
-    columns = known(doctype, columns)
-    return [RowWrite.update(doctype.table, columns, doctype.key, name)] if columns else []
-
-
-def delete_writes(doctype: DocumentType, here: Document) -> list[RowWrite]:
-    """The document's child rows, then its row."""
-    writes = [
-        RowWrite.delete(child, here.name, _key(row, child.key))
-        for child in doctype.children
-        for row in here.children.get(child.field, [])
-    ]
-    return [*writes, RowWrite.delete_parent(doctype, here.name)]
-
-
-def _rename_writes(doctype: DocumentType, old: Name, new: Name, catalogue: Catalogue) -> list[RowWrite]:
-    """The new key, and everything here that links to the old one: the producer cannot know all of it."""
-    writes = [RowWrite.update(doctype.table, dict(zip(doctype.key, new, strict=True)), doctype.key, old)]
-    for child in doctype.children:
-        writes.append(RowWrite.follow(child.table, child.parent_key, old, new, child.where))
-    for other in catalogue.doctypes.values():
-        for table, links in ((other.table, other.links), *((child.table, child.links) for child in other.children)):
-            for link in links:
-                if link.doctype == doctype.name:
-                    writes.append(RowWrite.follow(table, link.columns, old, new, ()))
-                elif link.type_column is not None:
-                    writes.append(RowWrite.follow(table, link.columns, old, new, ((link.type_column, doctype.name),)))
-    return writes
 
 
 def _record(incoming: Incoming, before: Record | None, clock: str | None = None) -> Record:

@@ -2,19 +2,20 @@
 
 Within one transaction and one origin, what happens to one document becomes one event: its row and its child
 rows inserted are one create; changes are one update with the difference; its deletion is one delete. A changed
-key (a rename), a change of origin, and a name that is deleted and made again are barriers: what came before
-them stays an event of its own. An event stands where its last change stood.
+key (a rename) and a change of origin are barriers: what came before them stays an event of its own. A row that is
+deleted and made again under its name (`REPLACE`) is an update: its child rows may never have gone. An event stands
+where its last change stood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
 from streamd import clock as hlc
+from streamd.capture.happening import Happening, event_data
 from streamd.model import (
     Change,
     ChangeOp,
@@ -29,7 +30,6 @@ from streamd.model import (
 )
 from streamd.rows import Binding, read_name
 
-_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
 
@@ -57,30 +57,6 @@ class Formed:
     entries: list[LogEntry]
     edits: list[Edit]
     clock: str
-
-
-@dataclass(slots=True)
-class _Open:
-    """A document to which something is happening."""
-
-    doctype: DocumentType
-    name: Name
-    origin: str
-    operation: str = Operation.UPDATE
-    before: bytes | None = None
-    after: bytes | None = None
-    parent_touched: bool = False
-    renamed_from: Name | None = None
-    children: dict[str, dict[Name, list[bytes | None]]] = field(default_factory=dict)
-    last_change: int = 0
-    clock: str = ""
-    at: int = 0
-    adds: bool = False
-
-    @property
-    def had_rows(self) -> bool:
-        """Whether a child row of it is older than what is happening to it now."""
-        return any(before is not None for rows in self.children.values() for before, _ in rows.values())
 
 
 def form(
@@ -111,8 +87,8 @@ class _Former:
         self._bound = bound
         self._site = site
         self._clock = clock
-        self._open: dict[tuple[str, Name], _Open] = {}
-        self._closed: list[_Open] = []
+        self._open: dict[tuple[str, Name], Happening] = {}
+        self._closed: list[Happening] = []
         self._gaps: list[LogEntry] = []
         self._marks: dict[str, Mark] = {}
         self._renames = self._find_renames(changes)
@@ -176,7 +152,7 @@ class _Former:
         found.after = change.after
         found.parent_touched = True
 
-    def _inserted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> _Open:
+    def _inserted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> Happening:
         """The document whose row was inserted: a new one, or one that got another row (`INSERT OR REPLACE`).
 
         A replaced row's child rows may never have gone (where foreign keys are off), so it is an update.
@@ -192,7 +168,7 @@ class _Former:
         found.operation = Operation.CREATE
         return found
 
-    def _renamed(self, doctype: DocumentType, old: Name, new: Name, change: Change, clock: str) -> _Open:
+    def _renamed(self, doctype: DocumentType, old: Name, new: Name, change: Change, clock: str) -> Happening:
         before = self._open.get((doctype.name, old))
         if before is not None:
             self._close(before)
@@ -245,7 +221,7 @@ class _Former:
 
     def _row(
         self,
-        found: _Open,
+        found: Happening,
         change: Change,
         place: tuple[str, Name | None],
         row: tuple[bytes | None, bytes | None],
@@ -268,7 +244,7 @@ class _Former:
         else:
             seen[1] = after
 
-    def _document(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> _Open:
+    def _document(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> Happening:
         found = self._open.get((doctype.name, name))
         if found is not None and (found.origin != change.origin or found.operation == Operation.DELETE):
             if found.operation == Operation.DELETE and found.origin == change.origin and change.op == ChangeOp.DELETE:
@@ -277,11 +253,11 @@ class _Former:
             self._close(found)
             found = None
         if found is None:
-            found = self._open[(doctype.name, name)] = _Open(doctype, name, change.origin)
+            found = self._open[(doctype.name, name)] = Happening(doctype, name, change.origin)
         found.last_change, found.clock, found.at = change.id, clock, change.at
         return found
 
-    def _close(self, found: _Open) -> None:
+    def _close(self, found: Happening) -> None:
         self._closed.append(self._open.pop((found.doctype.name, found.name)))
 
     def close_all(self) -> None:
@@ -308,7 +284,7 @@ class _Former:
             if name not in logged and not wanted:
                 continue
             try:
-                data, fields = _data(found)
+                data, fields = event_data(found)
                 text = None if data is None else data.decode()
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 if name in logged:
@@ -327,7 +303,7 @@ class _Former:
             entry.tx = entries[-1].tx
         return Formed(entries, edits, self._clock)
 
-    def _entry(self, found: _Open, data: str) -> LogEntry:
+    def _entry(self, found: Happening, data: str) -> LogEntry:
         origin, path = None, self._site
         if found.origin:
             first = self._mark(found.origin).origin
@@ -352,69 +328,9 @@ class _Former:
             path,
         )
 
-    def _unreadable(self, found: _Open, why: str) -> LogEntry:
+    def _unreadable(self, found: Happening, why: str) -> LogEntry:
         reason = f"{found.doctype.name} {name_label(found.name)} holds text that is not valid UTF-8: {why}"
         return LogEntry(
             0, "", found.last_change, False, found.doctype.name, '[""]', Operation.GAP, found.clock, found.at,
             _encode({"reason": reason}).decode(), None, None, None, None, self._site,
         )  # fmt: skip
-
-
-def _data(found: _Open) -> tuple[bytes | None, list[str]]:
-    """The event's data as JSON (None where nothing changed), and the fields that it writes."""
-    if found.operation == Operation.CREATE:
-        assert found.after is not None  # noqa: S101  # an insert has it
-        parts = [found.after[:-1]]
-        for child in found.doctype.children:
-            rows = found.children.get(child.field, {})
-            kept = [after for _, after in rows.values() if after is not None]
-            parts.append(b',"%s":[' % child.field.encode() + b",".join(kept) + b"]")
-        return b"".join(parts) + b"}", []
-    if found.operation == Operation.DELETE:
-        return _encode({"old": msgspec.Raw(found.before or b"null")}), []
-    return _difference(found)
-
-
-def _difference(found: _Open) -> tuple[bytes | None, list[str]]:
-    data: dict[str, Any] = {}
-    old: dict[str, Any] = {}
-    fields: list[str] = []
-    if found.parent_touched and found.before is not None and found.after is not None:
-        before, after = _ROW.decode(found.before), _ROW.decode(found.after)
-        changed = _changed(before, after)
-        if changed:
-            data["changed"] = {column: after[column] for column in changed}
-            old["changed"] = {column: before.get(column, msgspec.Raw(b"null")) for column in changed}
-            fields += changed
-    for child in found.doctype.children:
-        for key, (row_before, row_after) in found.children.get(child.field, {}).items():
-            prefix = f"{child.field}/{name_text(key)}"
-            if row_before is None and row_after is not None:
-                data.setdefault("added", {}).setdefault(child.field, []).append(msgspec.Raw(row_after))
-                fields.append(prefix)
-            elif row_before is not None and row_after is None:
-                data.setdefault("removed", {}).setdefault(child.field, []).append(key)
-                old.setdefault("removed", {}).setdefault(child.field, []).append(msgspec.Raw(row_before))
-                fields.append(prefix)
-            elif row_before is not None and row_after is not None:
-                before, after = _ROW.decode(row_before), _ROW.decode(row_after)
-                changed = [column for column in _changed(before, after) if column not in child.parent_key]
-                if changed:
-                    named = {column: after[column] for column in child.key}
-                    data.setdefault("row_changed", {}).setdefault(child.field, []).append(
-                        named | {column: after[column] for column in changed}
-                    )
-                    old.setdefault("row_changed", {}).setdefault(child.field, []).append(
-                        named | {column: before.get(column, msgspec.Raw(b"null")) for column in changed}
-                    )
-                    fields += [f"{prefix}/{column}" for column in changed]
-    if not data and found.renamed_from is None:
-        return None, []
-    if old:
-        data["old"] = old
-    return _encode(data), fields
-
-
-def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:
-    nothing = msgspec.Raw(b"")
-    return [column for column, value in after.items() if bytes(before.get(column, nothing)) != bytes(value)]

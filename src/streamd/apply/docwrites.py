@@ -1,0 +1,47 @@
+"""The row writes that make, change, rename or delete a whole document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from streamd.apply.rowwrite import RowWrite, known
+from streamd.model import Catalogue, Document, DocumentType, Name, Row
+
+
+def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
+    """A whole document: its row, then its child rows."""
+    writes = [RowWrite.insert(doctype.table, known(doctype, fields))]
+    for child in doctype.children:
+        writes += [RowWrite.insert(child.table, known(child, row)) for row in children.get(child.field, ())]
+    return writes
+
+
+def update_writes(doctype: DocumentType, name: Name, columns: Row) -> list[RowWrite]:
+    """The parent's changed columns, if there are any that are known here."""
+    columns = known(doctype, columns)
+    return [RowWrite.update(doctype.table, columns, doctype.key, name)] if columns else []
+
+
+def delete_writes(doctype: DocumentType, here: Document) -> list[RowWrite]:
+    """The document's child rows, then its row."""
+    writes = [
+        RowWrite.delete(child, here.name, tuple(row.get(column, "") for column in child.key))
+        for child in doctype.children
+        for row in here.children.get(child.field, [])
+    ]
+    return [*writes, RowWrite.delete_parent(doctype, here.name)]
+
+
+def rename_writes(doctype: DocumentType, old: Name, new: Name, catalogue: Catalogue) -> list[RowWrite]:
+    """The new key, and everything here that links to the old one: the producer cannot know all of it."""
+    writes = [RowWrite.update(doctype.table, dict(zip(doctype.key, new, strict=True)), doctype.key, old)]
+    for child in doctype.children:
+        writes.append(RowWrite.follow(child.table, child.parent_key, old, new, child.where))
+    for other in catalogue.doctypes.values():
+        for table, links in ((other.table, other.links), *((child.table, child.links) for child in other.children)):
+            for link in links:
+                if link.doctype == doctype.name:
+                    writes.append(RowWrite.follow(table, link.columns, old, new, ()))
+                elif link.type_column is not None:
+                    writes.append(RowWrite.follow(table, link.columns, old, new, ((link.type_column, doctype.name),)))
+    return writes

@@ -1,0 +1,114 @@
+"""One document to which something is happening in a batch of changes, and what that is as an event's data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streamd.model import DocumentType, Name, Operation, name_text
+
+_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Happening:
+    """A document to which something is happening."""
+
+    doctype: DocumentType
+    name: Name
+    origin: str
+    operation: str = Operation.UPDATE
+    before: bytes | None = None
+    after: bytes | None = None
+    parent_touched: bool = False
+    renamed_from: Name | None = None
+    children: dict[str, dict[Name, list[bytes | None]]] = field(default_factory=dict)
+    last_change: int = 0
+    clock: str = ""
+    at: int = 0
+    adds: bool = False
+
+    @property
+    def had_rows(self) -> bool:
+        """Whether a child row of it is older than what is happening to it now."""
+        return any(before is not None for rows in self.children.values() for before, _ in rows.values())
+
+
+def event_data(found: Happening) -> tuple[bytes | None, list[str]]:
+    """The event's data as JSON (None where nothing changed), and the fields that it writes."""
+    if found.operation == Operation.CREATE:
+        assert found.after is not None  # noqa: S101  # an insert has it
+        parts = [found.after[:-1]]
+        for child in found.doctype.children:
+            rows = found.children.get(child.field, {})
+            kept = [after for _, after in rows.values() if after is not None]
+            parts.append(b',"%s":[' % child.field.encode() + b",".join(kept) + b"]")
+        return b"".join(parts) + b"}", []
+    if found.operation == Operation.DELETE:
+        return _encode({"old": msgspec.Raw(_readable(found.before or b"null"))}), []
+    return _difference(found)
+
+
+def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
+    data: dict[str, Any] = {}
+    old: dict[str, Any] = {}
+    fields: list[str] = []
+    if found.parent_touched and found.before is not None and found.after is not None:
+        before, after = _ROW.decode(found.before), _ROW.decode(found.after)
+        changed = _changed(before, after)
+        if changed:
+            data["changed"] = {column: after[column] for column in changed}
+            old["changed"] = {column: _old(before, column) for column in changed}
+            fields += changed
+    for child in found.doctype.children:
+        for key, (row_before, row_after) in found.children.get(child.field, {}).items():
+            prefix = f"{child.field}/{name_text(key)}"
+            if row_before is None and row_after is not None:
+                data.setdefault("added", {}).setdefault(child.field, []).append(msgspec.Raw(row_after))
+                fields.append(prefix)
+            elif row_before is not None and row_after is None:
+                data.setdefault("removed", {}).setdefault(child.field, []).append(key)
+                old.setdefault("removed", {}).setdefault(child.field, []).append(msgspec.Raw(_readable(row_before)))
+                fields.append(prefix)
+            elif row_before is not None and row_after is not None:
+                before, after = _ROW.decode(row_before), _ROW.decode(row_after)
+                changed = [column for column in _changed(before, after) if column not in child.parent_key]
+                if changed:
+                    named = {column: after[column] for column in child.key}
+                    data.setdefault("row_changed", {}).setdefault(child.field, []).append(
+                        named | {column: after[column] for column in changed}
+                    )
+                    old.setdefault("row_changed", {}).setdefault(child.field, []).append(
+                        named | {column: _old(before, column) for column in changed}
+                    )
+                    fields += [f"{prefix}/{column}" for column in changed]
+    if not data and found.renamed_from is None:
+        return None, []
+    if old:
+        data["old"] = old
+    return _encode(data), fields
+
+
+def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:
+    nothing = msgspec.Raw(b"")
+    return [column for column, value in after.items() if bytes(before.get(column, nothing)) != bytes(value)]
+
+
+def _old(before: Mapping[str, msgspec.Raw], column: str) -> msgspec.Raw:
+    return msgspec.Raw(_readable(bytes(before.get(column, b"null"))))
+
+
+def _readable(row: bytes) -> bytes:
+    """What a row or value was, for people and for comparing: text that is not valid is shown as far as it goes.
+
+    So a user who mends such text is not stopped by what it was.
+    """
+    try:
+        row.decode()
+    except UnicodeDecodeError:
+        return row.decode("utf-8", "replace").encode()
+    return row
