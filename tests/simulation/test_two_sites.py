@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from streamd.model import Cursor, Event
-
 from tests.simulation.sites import DOCTYPES, Site, event
 
 
