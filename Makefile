@@ -1,4 +1,5 @@
 # Everything runs in .venv, which is made on first use and renewed when pyproject.toml changes.
+# Tests run in two processes at once: `make WORKERS=4 test` on a larger machine.
 # Another Python: `make PYTHON=/path/to/python3.13 test` (after `make clean`, if .venv is there already).
 
 SHELL := /bin/sh
@@ -8,7 +9,8 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest --no-header
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --no-header -n $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # In CI a skipped test is a failed one: nothing may go untested there without anybody noticing.
