@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest --no-header -n $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # In CI a skipped test is a failed one: nothing may go untested there without anybody noticing.
-ifdef CI
+ifeq ($(CI),true)
 PYTEST += -p tests.no_skips
 endif
 
