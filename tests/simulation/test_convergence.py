@@ -56,16 +56,14 @@ def base(name: str) -> int:
 def sql(site: str, step: tuple) -> list[str]:
     what, *values = step
     owner = base(values[-1]) if isinstance(values[-1], str) and values[-1] in ("hq", "store") else base(site)
-    one = owner + values[0]
+    one, mine = owner + values[0], base(site)
     statements = {
         "customer": lambda: [f"INSERT INTO Customer VALUES ({base(site) + values[0]}, 'c', NULL, NULL)"],
         "item": lambda: [
             f"INSERT INTO Item VALUES ('i{base(site) + values[0]}', 'label {base(site) + values[0]}', 1.5, 0)"
         ],
         "invoice": lambda: [f"INSERT INTO Invoice VALUES ({base(site) + values[0]}, {owner + values[1]}, NULL)"],
-        "line": lambda: [
-            f"INSERT INTO Line VALUES ({base(site) + values[0]}, {base(site) + values[1]}, 'i{base(site) + values[2]}', 1)"
-        ],
+        "line": lambda: [f"INSERT INTO Line VALUES ({mine + values[0]}, {mine + values[1]}, 'i{mine + values[2]}', 1)"],
         "city": lambda: [f"UPDATE Customer SET City = '{values[1]}' WHERE Id = {one}"],
         "price": lambda: [f"UPDATE Item SET Price = {values[1]} WHERE Code = 'i{one}'"],
         "stock": lambda: [f"UPDATE Item SET Stock = {values[1]} WHERE Code = 'i{one}'"],
