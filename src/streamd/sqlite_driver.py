@@ -30,6 +30,15 @@ async def to_its_end(work: Awaitable[T]) -> T:
         raise
 
 
+def what_to_look_at(words: str, setting: str) -> str:
+    """The mend for a file that SQLite cannot work with, said by its error's words; empty where they say enough."""
+    if "not a database" in words or "malformed" in words:
+        return f"look at {setting}: does it name a SQLite file, and is that file whole? Else restore it from a backup"
+    if "unable to open" in words or "readonly" in words:
+        return f"look at {setting}: may the user of streamd read and write that file and its folder?"
+    return ""
+
+
 class Connection(aiosqlite.Connection):
     """A connection whose statements are waited for, and which is rolled back before it is closed."""
 

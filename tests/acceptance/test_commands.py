@@ -103,6 +103,6 @@ def test_uninstall_leaves_nothing_behind(pair: Pair) -> None:
     printed = pair.hq.cli("uninstall", "--sql")
     assert "DROP" in printed
     assert pair.hq.rows("SELECT name FROM sqlite_master WHERE name LIKE 'streamd%'")
-    pair.hq.cli("uninstall")
+    pair.hq.cli("uninstall", "--yes")
     assert pair.hq.rows("SELECT name FROM sqlite_master WHERE name LIKE 'streamd%'") == []
     pair.hq.execute("UPDATE Invoice SET Total = 1 WHERE InvoiceId = 1")

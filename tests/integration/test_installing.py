@@ -7,8 +7,6 @@ import json
 import os
 import sqlite3
 import stat
-import subprocess
-import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -234,6 +232,35 @@ def test_uninstall_leaves_nothing_in_the_database(installed: Shop) -> None:
     assert "DROP TABLE" in script
 
 
+def test_uninstall_asks_a_person_or_wants_to_be_told(installed: Shop) -> None:
+    assert "--yes" in installed.streamd("uninstall", code=2).stderr
+    assert installed.ours("table"), "nothing was removed"
+    assert "forgotten" in installed.streamd("uninstall", "--yes").stdout
+    assert installed.streamd("uninstall", "--yes").stdout == "nothing is installed\n"
+
+
+def test_a_state_database_that_is_none_is_called_so(installed: Shop) -> None:
+    for file in installed.folder.glob("streamd-state.db*"):
+        file.unlink()
+    (installed.folder / "streamd-state.db").write_bytes(b"no database at all " * 500)
+    for said in (
+        installed.streamd("check", code=1).stdout,
+        installed.streamd("install", code=1).stderr,
+        installed.streamd("run", code=1).stderr,
+    ):
+        assert "file is not a database" in said
+        assert "look at state.database" in said
+        assert "sqlalche.me" not in said
+        assert "another release" not in said
+
+
+def test_a_site_database_that_is_none_is_called_so_with_its_setting(installed: Shop) -> None:
+    (installed.folder / "shop.db").write_bytes(b"no database at all " * 500)
+    for said in (installed.streamd("check", code=1).stdout, installed.streamd("install", code=1).stderr):
+        assert "file is not a database" in said
+        assert "look at site.database" in said
+
+
 def test_run_installs_only_where_it_may(shop: Shop) -> None:
     shop.streamd("init", "shop.db")
     text = shop.config.read_text(encoding="utf-8")
@@ -243,6 +270,20 @@ def test_run_installs_only_where_it_may(shop: Shop) -> None:
 
 
 # What commands say
+
+
+def test_what_cannot_be_meant_has_the_exit_code_of_its_kind(installed: Shop) -> None:
+    installed.streamd("keys", "create", "--for", "", code=2)
+    assert "did you mean Invoice?" in installed.streamd("resync", "--doctype", "Invioce", code=5).stderr
+    assert "nothing" in installed.streamd("resync", "--doctype", "Invoice").stdout
+
+
+def test_approving_what_is_approved_already_is_fine(installed: Shop) -> None:
+    installed.streamd("keys", "create", "--for", "store")
+    installed.streamd("consumers", "approve", "store", code=5)
+    asyncio.run(approve(installed, installed.json("status")["site"], "Customer"))
+    said = installed.streamd("consumers", "approve", "store").stdout
+    assert said == "nothing of store is Pending; all it asked for is Approved\n"
 
 
 def test_lists_have_one_line_per_row_when_they_are_piped(installed: Shop) -> None:

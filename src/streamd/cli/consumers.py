@@ -80,12 +80,18 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
     types that are approved themselves.
     """
 
-    async def work() -> list[Approval]:
+    async def work() -> list[Approval] | None:
         async with opened(ctx) as here:
             catalogue = await _capturing(here)
-            return await Peers(here.state).approve(name, doctypes or None, offers=catalogue.offers)
+            peers = Peers(here.state)
+            if not doctypes and _has_all(await peers.approvals(name)):
+                return None
+            return await peers.approve(name, doctypes or None, offers=catalogue.offers)
 
     approved = finish(work())
+    if approved is None:
+        click.echo(f"nothing of {name} is Pending; all it asked for is Approved")
+        return
     for row in approved:
         opens = f" (opens, for its links: {', '.join(row.opens)})" if row.opens else ""
         click.echo(f"{name} may have {row.doctype}: every change from now on{opens}")
@@ -135,6 +141,11 @@ async def _capturing(here: Opened) -> Catalogue:
             hint="run `streamd install`, then approve",
         )
     return catalogue
+
+
+def _has_all(asked: Sequence[Approval]) -> bool:
+    """Whether a consumer asks for something, and has been approved for all of it."""
+    return {row.status for row in asked if row.status != ApprovalStatus.UNSUBSCRIBED} == {ApprovalStatus.APPROVED}
 
 
 def _asked(row: Approval) -> dict[str, object]:

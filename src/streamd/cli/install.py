@@ -8,6 +8,8 @@ import click
 
 from streamd.cli.installing import install_site, migrate_state
 from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, settings_of
+from streamd.cli.output import count
+from streamd.errors import Fenced
 
 
 @click.command()
@@ -62,17 +64,34 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             if sql:
                 click.echo(_script(statements))
                 return
-            await refuse_while_running(settings, site, "it would make the triggers again")
-            if not (for_migration or yes) and sys.stdin.isatty():
-                click.confirm("Forget this site's identity, checkpoints, and parked events?", abort=True)
+            if not triggers and await site.identity() is None:
+                click.echo("nothing is installed")
+                return
+            await refuse_while_running(settings, site, "it would make the triggers again", Fenced)
+            if not (for_migration or yes):
+                _ask()
             await site.run_script(statements)
-        click.echo(f"removed {len(triggers)} triggers" + ("" if for_migration else ", and streamd's tables"))
+        click.echo(f"removed {count(len(triggers), 'trigger')}" + ("" if for_migration else ", and streamd's tables"))
         if for_migration:
             click.echo("Change your schema now; then `streamd install`, or `streamd run`, which installs.")
         else:
+            click.echo(
+                "This site's identity, keys and consumers are forgotten: a new `streamd install` makes a new site to "
+                "its peers, with new keys and new approvals."
+            )
             click.echo(f"The state database stays where it is: {settings.state.database}")
 
     finish(work())
+
+
+def _ask() -> None:
+    """Raises `click.Abort` where a person says no, and `click.UsageError` where there is nobody to ask."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "it would forget this site's identity, keys and consumers, and nobody can be asked here: say --yes, "
+            "or --for-migration to remove the triggers only"
+        )
+    click.confirm("Forget this site's identity, keys, consumers, checkpoints, and parked events?", abort=True)
 
 
 def _script(statements: list[str]) -> str:

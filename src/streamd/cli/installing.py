@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,15 @@ from streamd.db.base import SITE_SCHEMA, SiteDatabase
 from streamd.errors import NotInstalled, SiteError, StateError
 from streamd.model import Catalogue, Table
 from streamd.settings import Settings
+from streamd.sqlite_driver import what_to_look_at
 from streamd.store.engine import now_ms
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
 
 MIGRATION_SECONDS = 600
+
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception)\b: (?:\(sqlite3\.\w+\) )?(.+)")
+"""The line of a traceback that says which exception it was; what the database said stands behind its class."""
 
 
 async def migrate_state(settings: Settings) -> list[str]:
@@ -35,10 +40,10 @@ async def migrate_state(settings: Settings) -> list[str]:
         check=False,
     )
     if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        words = _cause(done.stderr)
         raise StateError(
-            f"the state database could not be brought to this release's schema: {words[-1]}",
-            hint=f"see that {url} can be written, and is no newer release's",
+            f"the state database could not be brought to this release's schema: {words}",
+            hint=what_to_look_at(words, "state.database") or f"see that {url} can be written, and is no newer release's",
         )
     return ["brought the state database to this release's schema"]
 
@@ -77,6 +82,13 @@ async def install_site(
 def missing_triggers(ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """The triggers that are not there, or not as they ought to be."""
     return sorted(name for name, text in wanted.items() if ours.get(name) != text)
+
+
+def _cause(trace: str) -> str:
+    """What a traceback is about, in its own words: its last exception, without the library's references."""
+    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+    raised = [found[1] for line in lines if (found := _RAISED.match(line))]
+    return raised[-1] if raised else (lines or ["it said nothing"])[-1]
 
 
 def _done(new: bool, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

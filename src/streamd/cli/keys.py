@@ -6,6 +6,7 @@ import click
 
 from streamd.cli.opening import finish, opened
 from streamd.cli.output import as_json_option, moment, print_json, print_table
+from streamd.store.keys import NAME_LIMIT
 from streamd.store.peers import Peers
 
 
@@ -14,8 +15,16 @@ def keys() -> None:
     """API keys for the sites that subscribe to this one."""
 
 
+def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > NAME_LIMIT:
+        raise click.BadParameter(f"give the name of the site that will use it: 1 to {NAME_LIMIT} printable characters")
+    return value
+
+
 @keys.command()
-@click.option("--for", "consumer", required=True, metavar="NAME", help="The consumer's name, for people.")
+@click.option(
+    "--for", "consumer", required=True, metavar="NAME", callback=_name, help="The consumer's name, for people."
+)
 @as_json_option
 @click.pass_context
 def create(ctx: click.Context, consumer: str, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, NotInstalled, Problem, StateError, StreamdError
 from streamd.model import Catalogue, Table
 from streamd.settings import Settings, load, secret_of
+from streamd.sqlite_driver import what_to_look_at
 from streamd.status import is_running
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Heartbeat
@@ -96,7 +97,10 @@ def state_exists(settings: Settings) -> bool:
 
 
 async def state_is_current(settings: Settings) -> bool:
-    """Whether the state database is there, with this release's schema."""
+    """Whether the state database is there, with this release's schema.
+
+    Raises `StateError` for a file that cannot be read as a database.
+    """
     if not state_exists(settings):
         return False
     state = State(settings.state.database, "")
@@ -105,6 +109,11 @@ async def state_is_current(settings: Settings) -> bool:
     except StateError as error:
         if error.retryable:
             raise
+        if error.__cause__ is not None:  # what the database itself said
+            file = make_url(settings.state.database).database
+            words = error.message.removeprefix("the state database: ")
+            hint = what_to_look_at(words, "state.database") or error.hint
+            raise StateError(f"the state database {file}: {words}", hint=hint) from error
         return False
     finally:
         await state.close()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import click
 
+from streamd.catalog.naming import did_you_mean
 from streamd.cli.entries import SYNC, choose, parse_id
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import count
@@ -15,7 +16,7 @@ from streamd.errors import NotFound
 from streamd.model import Operation, QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
 from streamd.settings import Settings
 from streamd.store.heartbeat import WHOLE, Requests
-from streamd.store.producers import Producers
+from streamd.store.producers import AWAY, REFUSED, Producers
 from streamd.store.sync_log import SyncLog
 
 RETRY = "retry"
@@ -51,7 +52,11 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
                 await transaction.update_queue(asked)
             for producer, subscribed in types:
                 await Requests(here.state).add(WHOLE, producer, subscribed)
-            return [*_said(chosen, types), await here.when()] if chosen or types else ["nothing is parked or held"]
+            if not chosen and not types:
+                _require_known(here.settings, doctype)
+                return ["nothing is parked or held"]
+            asked_of = {name for name, _ in types} | {event.producer for event in chosen if whole}
+            return [*_said(chosen, types), await _when(here, asked_of)]
 
     for line in finish(work()):
         click.echo(line)
@@ -127,6 +132,29 @@ def _subscribed(settings: Settings, doctype: str | None) -> list[tuple[str, str]
         what = f"{doctype}" if doctype else "anything"
         raise NotFound(f"this site does not subscribe to {what}", hint="see [producers.NAME] in the configuration")
     return found
+
+
+def _require_known(settings: Settings, doctype: str | None) -> None:
+    """Raises `NotFound` for a document type that this site neither has nor subscribes to."""
+    subscribed = {each for producer in settings.producers.values() for each in producer.subscribed}
+    known = settings.doctypes.keys() | subscribed
+    if doctype is not None and doctype not in known:
+        hint = did_you_mean(doctype, sorted(known), "see [doctypes] in the configuration")
+        raise NotFound(f"there is no document type {doctype} here", hint=hint)
+
+
+async def _when(here: Opened, asked_of: set[str]) -> str:
+    """When it will be done, in words; `asked_of` are the producers (names or UUIDs) whose answer it needs."""
+    producers = await Producers(here.state).all()
+    silent = [
+        each.name
+        for each in producers
+        if each.status in (AWAY, REFUSED) and (each.name in asked_of or each.producer_site in asked_of)
+    ]
+    if not silent or not await here.daemon_runs():
+        return await here.when()
+    answers = "answers" if len(silent) == 1 else "answer"
+    return f"The daemon runs, and does it as soon as {' and '.join(silent)} {answers} again; see `streamd status`."
 
 
 def _said(chosen: Sequence[QueuedEvent], types: Sequence[tuple[str, str]]) -> list[str]:

@@ -28,7 +28,7 @@ from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
 from streamd.model import Catalogue, Change, Table
-from streamd.sqlite_driver import connect, set_pragmas, to_its_end
+from streamd.sqlite_driver import connect, set_pragmas, to_its_end, what_to_look_at
 from streamd.wire import HEX, write_json
 
 BUSY_SECONDS = 5.0
@@ -316,7 +316,7 @@ class PlainErrors:
             raise NotInstalled(f"{self._path} has none of streamd's tables", hint="run `streamd install`") from error
         if isinstance(error, sqlite3.IntegrityError):
             raise RowRefused(words) from error
-        raise SiteError(f"{self._path}: {words}") from error
+        raise SiteError(f"{self._path}: {words}", hint=what_to_look_at(words, "site.database")) from error
 
 
 def _engine(path: Path) -> AsyncEngine:

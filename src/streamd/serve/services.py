@@ -72,7 +72,8 @@ def unauthorized() -> InvalidRequest:
     """One answer for every wrong credential: it does not say what is wrong with it."""
     return InvalidRequest(
         "this needs a valid API key and secret",
-        hint="send `Authorization: Bearer API_KEY:API_SECRET`, made with `streamd keys create` at the producer",
+        hint="put a new api_key and api_secret into [producers.NAME] of the consumer's file, and restart its daemon; "
+        "`streamd keys create` at the producer makes them",
         status=401,
         code="unauthorized",
     )

@@ -54,7 +54,9 @@ class State:
         async with self.read() as connection:
             try:
                 revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
-            except OperationalError:
+            except OperationalError as error:
+                if "no such table" not in str(error.orig):
+                    raise
                 revision = None
         if revision != HEAD:
             raise StateError(
