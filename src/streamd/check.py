@@ -104,6 +104,14 @@ def judge_addresses(settings: Settings) -> list[Finding]:
     return found
 
 
+def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
+    """A configuration file (with this `st_mode`) that holds a secret, and that others on the machine may read."""
+    if not mode & 0o044 or all(producer.api_secret is None for producer in settings.producers.values()):
+        return []
+    why = "it holds an api_secret: who has it gets what this site may have"
+    return [warning("configuration", f"{file} can be read by others on this machine", why, f"chmod 600 {file}")]
+
+
 def judge_answer(
     name: str, own_site: str, wanted: Sequence[str], catalogue: Catalogue, answer: HandshakeAnswer, here_ms: int
 ) -> list[Finding]:

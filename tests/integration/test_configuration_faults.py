@@ -48,7 +48,21 @@ doctypes = ["Customer"]
 FAULTS = {
     "no TOML": ("[site]", "[site", "streamd.toml", "mend that line"),
     "unknown key": ("port = 8101", "prot = 8101", "server.prot", "spelling"),
-    "unknown section": ("[state]", "[stat]", "stat", "spelling"),
+    "unknown section": ("[state]", "[stat]", "stat", "did you mean state"),
+    "near key of a table": ("port = 8101", "prot = 8101", "server.prot", "did you mean port"),
+    "near key of a producer": (
+        "use_same_name",
+        "use_same_nam",
+        "producers.hq.use_same_nam",
+        "did you mean use_same_name",
+    ),
+    "near key of a child": (
+        "parent_key",
+        "parnt_key",
+        "doctypes.Invoice.children.lines.parnt_key",
+        "did you mean parent_key",
+    ),
+    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: ["Customer"]'),
     "missing key": ('name = "store"\n', "", "site.name", "add it"),
     "wrong type": ("port = 8101", 'port = "many"', "server.port", "mend the value"),
     "out of range": ("port = 8101", "port = 99999", "server.port", "mend the value"),
@@ -142,6 +156,19 @@ def test_a_missing_configuration_says_how_to_get_one(tmp_path: Path) -> None:
     done = streamd(tmp_path / "nothing.toml", "status")
     assert done.exit_code == 2
     assert "streamd init" in done.stderr
+
+
+def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+    done = streamd(tmp_path, "status")
+    assert done.exit_code == 2
+    assert "is a folder" in done.stderr
+
+
+def test_check_warns_of_a_secret_that_others_may_read(config: Path) -> None:
+    config.chmod(0o644)
+    assert f"chmod 600 {config}" in streamd(config, "check").stdout
+    config.chmod(0o600)
+    assert "chmod" not in streamd(config, "check").stdout
 
 
 def test_several_faults_are_said_at_once(config: Path) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -270,6 +272,19 @@ def test_run_installs_only_where_it_may(shop: Shop) -> None:
 
 
 # What commands say
+
+
+def test_a_full_disk_and_a_folder_that_cannot_be_made_are_one_line(installed: Shop) -> None:
+    program = [sys.executable, "-m", "streamd"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [*program, "status"], cwd=installed.folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device\n")
+    (installed.folder / "file").touch()
+    said = CliRunner().invoke(cli, ["demo", "--once", "--folder", str(installed.folder / "file" / "demo")])
+    assert said.exit_code == 1
+    assert f"the folder {installed.folder / 'file' / 'demo'} cannot be made" in said.output
 
 
 def test_what_cannot_be_meant_has_the_exit_code_of_its_kind(installed: Shop) -> None:

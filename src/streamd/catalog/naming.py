@@ -27,7 +27,8 @@ def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
     if close:
         return f"did you mean {' or '.join(close)}?"
     shown = ", ".join(sorted(names)[:12]) + (", …" if len(names) > 12 else "")
-    return f"{otherwise}: there are {shown}" if names else otherwise
+    are = "is" if len(names) == 1 else "are"
+    return f"{otherwise}: there {are} {shown}" if names else otherwise
 
 
 def same_name(name: str, names: Iterable[str]) -> str | None:

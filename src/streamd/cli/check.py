@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import click
@@ -15,6 +16,7 @@ from streamd.check import (
     handshake_of,
     judge_addresses,
     judge_answer,
+    judge_file,
     judge_triggers,
     ok,
     problem,
@@ -48,6 +50,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
     try:
         settings = load(config)
         findings.append(ok("configuration", f"{config} is understood"))
+        if os.name == "posix":
+            findings += judge_file(settings, str(config), config.stat().st_mode)
         require_usable(settings)
         findings += finish(_look(settings))
     except ConfigurationError as error:

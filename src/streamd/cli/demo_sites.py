@@ -215,7 +215,13 @@ class DemoSite:
 
 def two_sites(folder: Path) -> tuple[DemoSite, DemoSite]:
     """(headquarters, store) with their first rows, in a folder that must not be there yet; no daemon runs."""
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise StreamdError(
+            f"the folder {folder} cannot be made: {error.strerror}",
+            hint="go to a folder that you may write, or name one with --folder",
+        ) from error
     first, second = _free_ports()
     hq = DemoSite(
         "hq",

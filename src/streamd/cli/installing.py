@@ -43,7 +43,8 @@ async def migrate_state(settings: Settings) -> list[str]:
         words = _cause(done.stderr)
         raise StateError(
             f"the state database could not be brought to this release's schema: {words}",
-            hint=what_to_look_at(words, "state.database") or f"see that {url} can be written, and is no newer release's",
+            hint=what_to_look_at(words, "state.database")
+            or f"see that {url} can be written, and is no newer release's",
         )
     return ["brought the state database to this release's schema"]
 

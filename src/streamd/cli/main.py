@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,5 +119,28 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The entry point of the `streamd` program."""
-    cli(prog_name="streamd")
+    """Run what the command line says. What cannot be written is said in one line, also at the very end."""
+    code: int | str | None = 0
+    try:
+        try:
+            cli(prog_name="streamd")
+        except SystemExit as end:
+            code = end.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go_of_output()
+        code = code or 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        _let_go_of_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = 1
+    sys.exit(code)
+
+
+def _let_go_of_output() -> None:
+    """The interpreter tries to write at its exit what is left in its buffers, and complains: nowhere is a place."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

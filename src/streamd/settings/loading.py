@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -36,7 +38,7 @@ def load(path: Path) -> Settings:
             Problem(str(path), "there is no such file", "write one with `streamd init`, or name another with --config")
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(Problem(str(path), f"cannot be read: {error}", "mend the file")) from error
+        raise ConfigurationError(Problem(str(path), *_unreadable(error))) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(Problem(str(path), f"is no TOML: {error}", "mend that line")) from error
     try:
@@ -201,10 +203,42 @@ def toml_key(name: str) -> str:
     return name if bare else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _unreadable(error: OSError | UnicodeDecodeError) -> tuple[str, str]:
+    """(what, mend) for a file that cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "is no text in UTF-8", "save it as UTF-8, or name another with --config"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder", "name the file in it: mend the path that --config or $STREAMD_CONFIG gives"
+    mend = "mend its path, or its permissions: the user of streamd has to be able to read it"
+    return f"cannot be read: {error.strerror}", mend
+
+
 _MENDS = {
     "extra_forbidden": ("is no key that streamd knows", "remove it, or mend its spelling (see config.example.toml)"),
     "missing": ("is missing", "add it (see config.example.toml)"),
 }
+
+
+def _near(place: tuple[int | str, ...]) -> list[str]:
+    """The keys that could have been meant by the last part of this place, best first."""
+    part: type[BaseModel] = Settings
+    steps = iter(place[:-1])
+    for step in steps:
+        field = part.model_fields.get(str(step))
+        inner = _model_in(field.annotation) if field is not None else None
+        if field is None or inner is None:
+            return []
+        part = inner
+        if get_origin(field.annotation) in (dict, tuple):
+            next(steps, None)  # the name of the table, which the user chose
+    return difflib.get_close_matches(str(place[-1]), part.model_fields, n=2, cutoff=0.7)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The table that a field holds, or holds several of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
 
 
 def _problems(error: ValidationError) -> list[Problem]:
@@ -214,6 +248,11 @@ def _problems(error: ValidationError) -> list[Problem]:
         kind = str(detail["type"])
         if kind in _MENDS:
             what, mend = _MENDS[kind]
+            near = _near(detail["loc"]) if kind == "extra_forbidden" else []
+            if near:
+                mend = f"did you mean {' or '.join(near)}? Mend its spelling, or remove it (see config.example.toml)"
+        elif kind == "tuple_type" and isinstance(detail["input"], str):
+            what, mend = "is no list", f"write a list: [{json.dumps(detail['input'], ensure_ascii=False)}]"
         elif kind == "value_error":
             what, mend = str(detail["ctx"]["error"]), ""
         else:

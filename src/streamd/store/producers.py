@@ -111,10 +111,11 @@ class Producers:
         """One producer. Raises `NotFound`."""
         found = await self._select(self._mine(name))
         if not found:
-            names = ", ".join(producer.name for producer in await self.all())
+            every = [producer.name for producer in await self.all()]
+            names = ("there is " if len(every) == 1 else "there are ") + ", ".join(every) if every else ""
             raise NotFound(
                 f"there is no producer {name}",
-                hint=f"there are {names}" if names else "none is configured: add [producers.NAME]",
+                hint=names or "none is configured: add [producers.NAME]",
             )
         return found[0]
 
