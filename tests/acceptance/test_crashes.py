@@ -140,7 +140,7 @@ def test_nothing_is_lost_or_doubled_by_a_kill_at(point: str, world: World, with_
 
     world.eventually(done, f"both are equal after {victims.died or 'nobody'} died at {point}", timeout=20)
     world.caught_up(store, hq)
-    assert store.value("SELECT count(*) FROM streamd_parked") == 0
+    world.eventually(lambda: store.value("SELECT count(*) FROM streamd_parked") == 0, "nothing is parked any more")
     contained_rows(store, hq, {**dict.fromkeys(TABLES, "1"), "Customer": "CustomerId < 900"})
     for consumer in (hq, store):
         nothing_synced_twice(consumer)
