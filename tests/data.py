@@ -48,8 +48,7 @@ def make_empty_chinook(path: Path) -> None:
     try:
         memory.executescript(chinook_script())
         statements = [
-            sql
-            for (sql,) in memory.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
+            sql for (sql,) in memory.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
         ]
     finally:
         memory.close()

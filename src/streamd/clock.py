@@ -48,7 +48,6 @@ def latest(readings: Iterable[str]) -> str:
 def is_reading(text: str) -> bool:
     """Whether `text` has the form of a reading (a hostile peer may send anything)."""
     parts = text.split(".")
-    return (
-        [len(part) for part in parts] == [12, 4, 12]
-        and all(character in "0123456789abcdef" for part in parts for character in part)
+    return [len(part) for part in parts] == [12, 4, 12] and all(
+        character in "0123456789abcdef" for part in parts for character in part
     )

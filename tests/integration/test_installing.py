@@ -378,5 +378,3 @@ def test_the_help_documents_the_exit_codes(shop: Shop) -> None:
         assert f"\n    {code}    " in said
     for verb in ("init", "check", "run", "consumers", "resync", "demo"):
         assert verb in said
-
-
