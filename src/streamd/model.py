@@ -82,7 +82,8 @@ class Change:
     """One row of the change table. `before` and `after` are JSON objects of the row's columns, or None.
 
     `at` is in milliseconds since 1970. `origin` is the mark of the applying transaction (`Mark` as JSON), or
-    `LOCAL`. `tx` is equal for the changes of one transaction (on SQLite: of what one read saw).
+    `LOCAL`. `tx` is equal for the changes of one transaction; it is 0 where the engine cannot tell transactions
+    apart: then what one read saw counts as one.
     """
 
     id: int
@@ -194,7 +195,11 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What capture has taken last: batch number, the last change in it, a digest of it, the clock after it."""
+    """What capture has taken last: batch number, the highest change in it, a digest of it, the clock after it.
+
+    `ids` says exactly which changes these are (`names.id_ranges`): ids are given before transactions commit, so one
+    that is lower than `last_change` may still appear. `previous_*` are those of the claim before.
+    """
 
     log: str
     batch: int
@@ -203,6 +208,7 @@ class Claim:
     clock: str
     previous_change: int = 0
     previous_clock: str = ""
+    ids: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 Scalar = str | int | float
@@ -21,6 +23,29 @@ def name_from_text(text: str | bytes) -> Name:
 def name_label(name: Name) -> str:
     """A name as people read it."""
     return ", ".join(str(part) for part in name)
+
+
+def id_ranges(ids: Iterable[int]) -> str:
+    """Exactly these ids, as short text: `3-7,9`."""
+    parts: list[str] = []
+    first = last = None
+    for each in [*sorted(ids), None]:
+        if last is not None and each == last + 1:
+            last = each
+            continue
+        if first is not None:
+            parts.append(f"{first}-{last}" if first != last else f"{first}")
+        first = last = each
+    return ",".join(parts)
+
+
+def ranges_of(text: str) -> list[tuple[int, int]]:
+    """The inverse of `id_ranges`, as (first, last) pairs."""
+    found = []
+    for part in text.split(",") if text else ():
+        first, _, last = part.partition("-")
+        found.append((int(first), int(last or first)))
+    return found
 
 
 _NAME = msgspec.json.Decoder(tuple[Scalar, ...])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import msgspec
 
@@ -14,10 +15,18 @@ def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
     """The name that these columns of a row hold; None where one is NULL, missing, or can be no name."""
     if len(columns) == 1:
         value = row.get(columns[0])
-        return (value,) if isinstance(value, str | int | float) else None
+        return (value,) if isinstance(value, str | int | float) else _rarer((value,))
     values = tuple(row.get(column) for column in columns)
     if all(isinstance(value, str | int | float) for value in values):
         return values  # type: ignore[return-value]  # just checked
+    return _rarer(values)
+
+
+def _rarer(values: tuple[object, ...]) -> Name | None:
+    """A name with a number with a point in it, which is a float in names; None for what can be no name."""
+    found = tuple(float(value) if isinstance(value, Decimal) else value for value in values)
+    if all(isinstance(value, str | int | float) for value in found):
+        return found  # type: ignore[return-value]  # just checked
     return None
 
 

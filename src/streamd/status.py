@@ -106,7 +106,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     async with site.snapshot() as snapshot:
         queue = [event.state for event in await snapshot.queue()]
         claim = await snapshot.last_claim()
-        last_change = await snapshot.last_change()
+        waiting = await snapshot.waiting_changes(claim)
     head = await UpdateLog(state).head()
     peers, known = Peers(state), Producers(state)
     approvals = await peers.approvals()
@@ -120,7 +120,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         name=identity.name,
         daemon=_daemon(await Heartbeat(state).current(), now),
         log=LogStatus(head.log, head.sequence, head.trimmed_to) if head is not None else None,
-        waiting_changes=max(last_change - (claim.last_change if claim is not None else 0), 0),
+        waiting_changes=waiting,
         consumers=tuple(_consumer(consumer, approvals, head) for consumer in await peers.consumers()),
         producers=tuple(producers),
         parked=queue.count(QueueState.PARKED),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
@@ -274,7 +275,7 @@ def read_cursor(text: str) -> Cursor:
 
 
 def read_json(data: bytes | str) -> Any:
-    """JSON as Python values; numbers with a point too large for a float become infinite, as they were."""
+    """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
     return _JSON.decode(data)
 
 
@@ -295,5 +296,5 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_JSON = msgspec.json.Decoder(float_hook=float)
-_ENCODER = msgspec.json.Encoder()
+_JSON = msgspec.json.Decoder(float_hook=Decimal)
+_ENCODER = msgspec.json.Encoder(decimal_format="number")

@@ -18,6 +18,7 @@ from streamd.apply.dependency import Ref, needed
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
+from streamd.apply.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
 from streamd.faults import crash_point
@@ -67,6 +68,7 @@ class Applier:
         self._site = site
         self._drain = drain
         self._bound = bindings(catalogue)
+        self._columns = columns_of(catalogue)
         self._batch = 100
         # Batches of several producers, and the settling of their entries, take turns.
         self._turn = asyncio.Lock()
@@ -275,6 +277,7 @@ class Applier:
         try:
             async with self._database.transaction() as transaction:
                 started = time.perf_counter()
+                await self._lock(transaction, units)
                 if self.catalogue.offers and not await all_captured(transaction, units, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
                 entries, kept = await self._write(transaction, source, units, healing=bool(dequeue))
@@ -305,6 +308,16 @@ class Applier:
         self._adapt(len(units), held_for)
         return again
 
+    async def _lock(self, transaction: Transaction, units: Sequence[Unit]) -> None:
+        """Nobody else changes the documents of these units until the transaction ends."""
+        names: dict[str, list[Name]] = {}
+        for unit in units:
+            for doctype, name in unit.refs:
+                if unit.incoming.event.operation != Operation.GAP and not unit.refused:
+                    names.setdefault(doctype, []).append(name)
+        for doctype in sorted(names):
+            await transaction.lock_documents(self.catalogue[doctype], names[doctype])
+
     def _adapt(self, size: int, held_for: float) -> None:
         """Move the size of batches towards what fits into `LOCK_SECONDS`; a small batch says little about it."""
         if size * 2 >= self._batch:
@@ -317,7 +330,7 @@ class Applier:
         waiting = set() if healing else await transaction.queued_documents()
         todo, kept = await sort_out(transaction, units, waiting, self.catalogue)
         entries: list[SyncEntry] = []
-        segment = Segment(self._database, transaction, self.catalogue, source.name, entries)
+        segment = Segment(transaction, self.catalogue, self._columns, source.name, entries)
         for unit in todo:
             for before in unit.before:
                 await segment.add(before, unit)

@@ -10,8 +10,8 @@ import msgspec
 
 from streamd.apply.dependency import Ref
 from streamd.apply.plan import Decision, Incoming, NeedsWhole, contained, decide, followed
-from streamd.apply.writer import Planned, freeing, statements
-from streamd.db.base import Reader, SiteDatabase, Transaction
+from streamd.apply.writer import Columns, Planned, freeing, table_writes
+from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused, SiteBusy
 from streamd.model import (
     Catalogue,
@@ -115,8 +115,7 @@ def queued(source: Source, kept: Kept) -> QueuedEvent:
 
 async def all_captured(transaction: Transaction, units: Iterable[Unit], bound: Mapping[str, Sequence[Binding]]) -> bool:
     """Whether capture has seen every local change of these documents: only then can a conflict be judged."""
-    claim = await transaction.last_claim()
-    pending = await transaction.unclaimed(claim.last_change if claim else 0)
+    pending = await transaction.unclaimed(await transaction.last_claim())
     touched = names_touched(pending, bound) if pending else set()
     return not touched or touched.isdisjoint(ref for unit in units for ref in unit.refs)
 
@@ -179,15 +178,15 @@ class Segment:
 
     def __init__(
         self,
-        database: SiteDatabase,
         transaction: Transaction,
         catalogue: Catalogue,
+        columns: Columns,
         producer: str,
         entries: list[SyncEntry],
     ) -> None:
-        self._database = database
         self._transaction = transaction
         self._catalogue = catalogue
+        self._columns = columns
         self._producer = producer
         self._entries = entries
         self._items: list[tuple[Incoming, Unit]] = []
@@ -235,15 +234,16 @@ class Segment:
         await self._transaction.put_records(remembered)
 
     async def _write(self, planned: Sequence[Planned]) -> None:
-        free = freeing(self._database, planned)
+        writes = table_writes(planned, self._columns)
+        free = freeing(planned, self._columns)
         if not free:
-            await self._transaction.write(statements(self._database, planned))
+            await self._transaction.write(writes)
             return
         try:
             async with self._transaction.savepoint():
-                await self._transaction.write(statements(self._database, planned))
+                await self._transaction.write(writes)
         except RowRefused:
-            await self._transaction.write([*free, *statements(self._database, planned)])
+            await self._transaction.write([*free, *writes])
 
     def _decide(
         self,

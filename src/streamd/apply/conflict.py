@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from streamd.apply.rowwrite import RowWrite, known, same_row
@@ -55,12 +56,12 @@ def merge_fields(
             if clock > ours:
                 merge.newer.append(fieldname)
         elif ours > clock:
-            merge.notes.append(f"{fieldname}: {current!r} (here, newer) stays, {value!r} is not applied")
+            merge.notes.append(f"{fieldname}: {_shown(current)} (here, newer) stays, {_shown(value)} is not applied")
         else:
             merge.values[column] = value
             merge.newer.append(fieldname)
             if column in here and column in old and not _same(current, old[column]):
-                merge.notes.append(f"{fieldname}: {value!r} (newer) replaces {current!r}, which was edited here")
+                merge.notes.append(f"{fieldname}: {_shown(value)} (newer) replaces {_shown(current)}, which was edited here")
     return merge
 
 
@@ -138,9 +139,9 @@ def _add(
         merge.writes.append(RowWrite.insert(child.table, known(child, row)))
     elif not same_row(known(child, row), current):
         if ours > clock_of(fieldname):
-            merge.notes.append(f"{fieldname}: {current!r} (here, newer) stays, {row!r} is not applied")
+            merge.notes.append(f"{fieldname}: {_shown(current)} (here, newer) stays, {_shown(row)} is not applied")
             return
-        merge.notes.append(f"{fieldname}: {row!r} (newer) replaces {current!r}, which was added here")
+        merge.notes.append(f"{fieldname}: {_shown(row)} (newer) replaces {_shown(current)}, which was added here")
         columns = {column: value for column, value in row.items() if column not in child.key}
         merge.writes += RowWrite.update_child(child, parent, key, known(child, columns))
 
@@ -155,3 +156,10 @@ def _key(child: ChildTable, row: Row) -> tuple[Any, ...]:
 
 def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, str) == isinstance(other, str)
+
+
+def _shown(value: object) -> str:
+    """A value as a note shows it."""
+    if isinstance(value, dict):
+        return repr({column: float(part) if isinstance(part, Decimal) else part for column, part in value.items()})
+    return str(value) if isinstance(value, Decimal) else repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from streamd.apply.plan import Incoming
 from streamd.model import Catalogue, Difference, DocumentType, Event, Operation
 from streamd.wire import read_json
 
-_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=float)
+_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
 
 
 def decode(event: Event, producer_site: str, log: str, catalogue: Catalogue) -> Incoming:

@@ -1,15 +1,19 @@
-"""Turns row writes into statements for many rows: the hot path of applying."""
+"""Turns row writes into writes of many rows at once: the hot path of applying. Pure."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamd.apply.rowwrite import DELETE, INSERT, UPDATE, RowWrite
-from streamd.db.base import SiteDatabase, Statement
-from streamd.model import Column, DocumentType, Kind, Operation
+from streamd.apply.rowwrite import DELETE, UPDATE, RowWrite
+from streamd.db.base import TableWrite, WriteKind
+from streamd.model import Catalogue, Column, DocumentType, Kind, Operation
+from streamd.wire import HEX
+
+Columns = Mapping[str, Mapping[str, Column]]
+"""The columns of each table of the catalogue, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,63 +26,69 @@ class Planned:
     writes: Sequence[RowWrite]
 
 
-def statements(database: SiteDatabase, planned: Iterable[Planned]) -> list[Statement]:
-    """The writes of several documents, each there once, as few statements.
-
-    Events that stand beside each other, of one type and operation, are written together: parents before their
-    child rows, removals before additions. Otherwise the log's order stands.
-    """
-    found: list[Statement] = []
-    run: list[Planned] = []
-    for each in planned:
-        if run and (each.renamed or run[-1].renamed or _kind(each) != _kind(run[-1])):
-            found += _run(database, run)
-            run = []
-        run.append(each)
-    if run:
-        found += _run(database, run)
+def columns_of(catalogue: Catalogue) -> Columns:
+    """The columns of each table that the catalogue's documents are in."""
+    found = {}
+    for doctype in catalogue.doctypes.values():
+        found[doctype.table] = {column.name: column for column in doctype.columns}
+        for child in doctype.children:
+            found[child.table] = {column.name: column for column in child.columns}
     return found
 
 
-def freeing(database: SiteDatabase, planned: Iterable[Planned]) -> list[Statement]:
+def table_writes(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
+    """The writes of several documents, each there once, as few table writes.
+
+    Events that stand beside each other, of one type and operation, are written together: parents before their
+    child rows, removals before additions. Otherwise the order is that of `planned`.
+    """
+    found: list[TableWrite] = []
+    run: list[Planned] = []
+    for each in planned:
+        if run and (each.renamed or run[-1].renamed or _kind(each) != _kind(run[-1])):
+            found += _run(run, columns)
+            run = []
+        run.append(each)
+    if run:
+        found += _run(run, columns)
+    return found
+
+
+def freeing(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
     """Takes the values away that are unique and about to change, so that one row can have what another had.
 
     Two documents that swap a unique value leave no order in which to write them one after the other.
     """
-    found: list[Statement] = []
+    found: list[TableWrite] = []
     for each in planned:
         if each.renamed:
             continue
-        tables = {each.doctype.table: each.doctype.columns} | {
-            child.table: child.columns for child in each.doctype.children
-        }
         for write in each.writes:
             if write.kind != UPDATE:
                 continue
-            unique = [
-                column for column in tables.get(write.table, ()) if column.unique and column.name in write.columns
-            ]
+            known = columns.get(write.table, {})
+            unique = tuple(known[name] for name in write.columns if name in known and known[name].unique)
             if unique:
-                where = write.values[len(write.columns) :]
-                sql = database.update_sql(write.table, [column.name for column in unique], write.where)
-                found.append(Statement(sql, [[*map(_nothing, unique), *map(database.bind, where)]]))
+                where = tuple(known[name] for name in write.where)
+                values = [*map(_nothing, unique), *write.values[len(write.columns) :]]
+                found.append(TableWrite(WriteKind.UPDATE, write.table, unique, where, [values]))
     return found
 
 
-def _nothing(column: Column) -> str | bytes | int | None:
+def _nothing(column: Column) -> str | dict[str, str] | int | None:
     """A value for the time being that no other row has."""
     if column.nullable:
         return None
     if column.kind in (Kind.TEXT, Kind.ANY, Kind.JSON, Kind.UUID):
         return secrets.token_hex(16)
-    return secrets.token_bytes(16) if column.kind == Kind.BYTES else -secrets.randbits(60)
+    return {HEX: secrets.token_hex(16)} if column.kind == Kind.BYTES else -secrets.randbits(60)
 
 
 def _kind(planned: Planned) -> tuple[str, str]:
     return planned.doctype.name, planned.operation
 
 
-def _run(database: SiteDatabase, run: Sequence[Planned]) -> list[Statement]:
+def _run(run: Sequence[Planned], known: Columns) -> list[TableWrite]:
     first = run[0]
     groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     for index, write in enumerate(write for planned in run for write in planned.writes):
@@ -88,14 +98,10 @@ def _run(database: SiteDatabase, run: Sequence[Planned]) -> list[Statement]:
         groups.setdefault(key, []).append(write.values)
     found = []
     for (_, kind, table, columns, where, exactly), rows in sorted(groups.items(), key=lambda group: group[0][0]):
-        bind = database.bind
-        bound = [[value if type(value) in _PLAIN else bind(value) for value in row] for row in rows]
-        found.append(Statement(_sql(database, kind, table, columns, where), bound, exactly))
+        there = known[table]
+        written = tuple(there[name] for name in columns)
+        found.append(TableWrite(WriteKind(kind), table, written, tuple(there[name] for name in where), rows, exactly))
     return found
-
-
-_PLAIN = frozenset((str, int, float, type(None)))
-"""Types of values that every engine binds as they are."""
 
 
 def _rank(planned: Planned, write: RowWrite) -> int:
@@ -107,11 +113,3 @@ def _rank(planned: Planned, write: RowWrite) -> int:
     if write.kind == DELETE:
         return 0
     return 1 if parent else 2 if write.kind == UPDATE else 3
-
-
-def _sql(database: SiteDatabase, kind: str, table: str, columns: tuple[str, ...], where: tuple[str, ...]) -> str:
-    if kind == INSERT:
-        return database.insert_sql(table, columns)
-    if kind == UPDATE:
-        return database.update_sql(table, columns, where)
-    return database.delete_sql(table, where)

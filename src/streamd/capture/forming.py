@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import msgspec
 
@@ -68,16 +69,26 @@ def form(
     logged: frozenset[str],
     remembered: frozenset[str],
 ) -> Formed:
-    """The events of some changes, which must be whole transactions in order.
+    """The events of some changes, which must be whole transactions, one after the other.
+
+    Changes with `tx` 0 count as one transaction.
 
     `clock` is the reading after the changes before them; `logged` names the types whose events go into the
     log; `remembered` those whose local edits are wanted. A row that cannot be read becomes a gap.
     """
-    former = _Former(bound, site, clock, changes)
-    for change in changes:
-        former.take(change)
-    former.close_all()
-    return former.result(logged, remembered)
+    entries: list[LogEntry] = []
+    edits: list[Edit] = []
+    for _, transaction in groupby(changes, key=lambda change: change.tx):
+        some = list(transaction)
+        former = _Former(bound, site, clock, some)
+        for change in some:
+            former.take(change)
+        former.close_all()
+        formed = former.result(logged, remembered)
+        entries += formed.entries
+        edits += formed.edits
+        clock = formed.clock
+    return Formed(entries, edits, clock)
 
 
 class _Former:

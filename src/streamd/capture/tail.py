@@ -19,6 +19,7 @@ from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.faults import crash_point
 from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record
+from streamd.names import id_ranges
 from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
 from streamd.update_log import Head, UpdateLog
 
@@ -74,8 +75,7 @@ class Capture:
                 self._claim = claim
                 return ""
             if claim.batch == head.batch + 1:
-                limit = self._batch * RENAMED_BATCHES * 2
-                changes = await self._database.read_changes(claim.previous_change, claim.last_change, limit)
+                changes = await self._database.read_claimed(claim)
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock)
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
@@ -90,7 +90,9 @@ class Capture:
         elif claim is not None:
             why = "the site's database or the state database was restored from an older copy"
         head = await self._update_log.begin()
-        anew = Claim(head.log, 0, claim.last_change if claim else 0, "", claim.clock if claim else "")
+        anew = Claim(head.log, 0, 0, "", "")
+        if claim is not None:
+            anew = Claim(head.log, 0, claim.last_change, "", claim.clock, ids=claim.ids)
         async with self._database.transaction() as transaction:
             await transaction.put_claim(None, anew)
         self._claim = anew
@@ -111,7 +113,7 @@ class Capture:
             if self._claim is None:
                 await self._recovered()
             assert self._claim is not None  # noqa: S101  # recovering sets it, or raises
-            changes = await self._next_changes(self._claim.last_change)
+            changes = await self._next_changes(self._claim)
             if not changes:
                 return 0
             # From here on only the databases know: whoever cancels this may do so while the claim is committed, and
@@ -131,12 +133,13 @@ class Capture:
                 log.debug("captured", changes=len(changes), events=len(formed.entries))
             return len(changes)
 
-    async def _next_changes(self, after: int) -> Sequence[Change]:
+    async def _next_changes(self, claim: Claim) -> Sequence[Change]:
         """A batch, cut between two documents; larger, where a document is renamed that is larger than a batch."""
         limit = self._batch
         while True:
-            changes = await self._database.read_changes(after, None, limit)
-            if len(changes) < limit:
+            read = await self._database.read_changes(claim, limit)
+            changes = read.rows
+            if not read.cut:
                 return changes
             size, renaming = _between_documents(changes, self._bound)
             if size or not renaming or limit >= self._batch * RENAMED_BATCHES:
@@ -162,11 +165,12 @@ class Capture:
             claim = Claim(
                 last.log,
                 last.batch + 1,
-                changes[-1].id,
+                max(last.last_change, *(change.id for change in changes)),
                 _digest(changes),
                 formed.clock,
                 previous_change=last.last_change,
                 previous_clock=clock,
+                ids=id_ranges(change.id for change in changes),
             )
             await transaction.put_claim(last, claim)
             crash_point("capture.claiming")

@@ -10,16 +10,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from streamd.model import (
     Catalogue,
     Change,
     Claim,
+    Column,
     DocumentType,
     Name,
     QueuedEvent,
     Record,
+    Row,
     Table,
 )
 
@@ -60,14 +63,39 @@ class RawDocument:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One prepared write, for many rows: what it does in words, its SQL, and the rows to bind."""
+class WriteKind(StrEnum):
+    """What is done to rows."""
 
-    sql: str
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class TableWrite:
+    """One kind of write to one table, for many rows.
+
+    Each row of `rows` has the values of `columns` (those that are written), then those of `where` (those that say
+    which row is meant). `exactly`: each must hit exactly one row of the table. Values are as they travel (`wire`).
+    """
+
+    kind: WriteKind
+    table: str
+    columns: tuple[Column, ...]
+    where: tuple[Column, ...]
     rows: Sequence[Sequence[Any]]
     exactly: bool = False
-    """Whether each row of `rows` must hit exactly one row of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one read of the change table gave, in order.
+
+    `cut`: the limit ended it in the midst of things, so that a transaction, or a document, may go on after it.
+    """
+
+    rows: Sequence[Change]
+    cut: bool
 
 
 class Reader(ABC):
@@ -90,12 +118,12 @@ class Reader(ABC):
         """What is remembered of these documents."""
 
     @abstractmethod
-    async def unclaimed(self, after: int) -> list[Change]:
-        """The local changes (without an origin mark) with ids above `after`."""
+    async def unclaimed(self, claim: Claim | None) -> list[Change]:
+        """The local changes (without an origin mark) that `claim` and those before it did not take."""
 
     @abstractmethod
-    async def last_change(self) -> int:
-        """The highest id in the change table that this view can see, or 0."""
+    async def waiting_changes(self, claim: Claim | None) -> int:
+        """How many changes this view can see that `claim` and those before it did not take."""
 
     @abstractmethod
     async def last_claim(self) -> Claim | None:
@@ -118,8 +146,12 @@ class Transaction(Reader):
     """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
 
     @abstractmethod
-    async def write(self, statements: Sequence[Statement]) -> None:
-        """Run these in order. Raises `RowRefused` with the database's own words."""
+    async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
+        """From here to the end nobody else changes the rows of these documents. Raises `SiteBusy`."""
+
+    @abstractmethod
+    async def write(self, writes: Sequence[TableWrite]) -> None:
+        """Do these in order. Raises `RowRefused` with the database's own words."""
 
     @abstractmethod
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
@@ -141,7 +173,7 @@ class Transaction(Reader):
 
     @abstractmethod
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
-        """Write a claim by compare-and-set, and remove the changes of batches before it.
+        """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
         Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
         """
@@ -185,6 +217,10 @@ class SiteDatabase(ABC):
     async def set_name(self, name: str) -> None:
         """Write the site's name, for people who look into the table."""
 
+    @abstractmethod
+    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
+        """All rows of a small table, as plain values by column: what an application keeps about itself."""
+
     # Installing
 
     @abstractmethod
@@ -201,11 +237,11 @@ class SiteDatabase(ABC):
 
     @abstractmethod
     async def our_triggers(self) -> dict[str, str]:
-        """The triggers of ours that are there: name → SQL."""
+        """The triggers of ours that are there, and work: name → what it does, for comparing with the wanted one."""
 
     @abstractmethod
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        """The triggers of ours that ought to be there: name → SQL."""
+        """The triggers of ours that ought to be there: name → what it does."""
 
     @abstractmethod
     async def forget_deleted(self, before: int) -> int:
@@ -231,8 +267,16 @@ class SiteDatabase(ABC):
         """Return when the database was probably written to, or after `timeout` seconds."""
 
     @abstractmethod
-    async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
-        """Changes that capture has to take next, in order: ids above `after` (and to `upto` where given)."""
+    async def read_changes(self, claim: Claim, limit: int) -> Changes:
+        """Changes that capture has to take after `claim`, in order, about `limit` at most.
+
+        In order means: by the last id of their transactions, and within one by id; so the changes of one row stand in
+        the order in which they were committed.
+        """
+
+    @abstractmethod
+    async def read_claimed(self, claim: Claim) -> Sequence[Change]:
+        """The changes that `claim` took, in the order in which `read_changes` gave them."""
 
     # Reading and applying
 
@@ -243,16 +287,3 @@ class SiteDatabase(ABC):
     @abstractmethod
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A write transaction, durable when it ends. Raises `SiteBusy` if it cannot begin."""
-
-    @abstractmethod
-    def insert_sql(self, table: str, columns: Sequence[str]) -> str: ...
-
-    @abstractmethod
-    def update_sql(self, table: str, columns: Sequence[str], where: Sequence[str]) -> str: ...
-
-    @abstractmethod
-    def delete_sql(self, table: str, where: Sequence[str]) -> str: ...
-
-    @abstractmethod
-    def bind(self, value: Any) -> Any:
-        """A JSON value as the driver wants it. Raises `RowRefused` for what this engine cannot hold."""

@@ -23,13 +23,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from streamd.db import sqlite_sql as sql
-from streamd.db.base import SITE_SCHEMA, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
-from streamd.model import Catalogue, Change, Table
+from streamd.model import Catalogue, Change, Claim, Row, Table
 from streamd.sqlite_driver import connect, set_pragmas, to_its_end, what_to_look_at
-from streamd.wire import HEX, write_json
 
 BUSY_SECONDS = 5.0
 """How long we wait for another writer before we say that the site is busy."""
@@ -98,6 +97,11 @@ class SqliteSite(SiteDatabase):
     async def set_name(self, name: str) -> None:
         async with self._writing() as driver:
             await driver.execute("UPDATE streamd_site SET name = ?", (name,))
+
+    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
+        names = ", ".join(sql.quote(column) for column in columns)
+        rows = await self._fetch(f"SELECT {names} FROM {sql.quote(table)}")
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
     async def forget_deleted(self, before: int) -> int:
         async with self._writing() as driver:
@@ -185,11 +189,17 @@ class SqliteSite(SiteDatabase):
         self._seen = state
         return True
 
-    async def read_changes(self, after: int, upto: int | None, limit: int) -> list[Change]:
+    async def read_changes(self, claim: Claim, limit: int) -> Changes:
         rows = await self._fetch(
-            "SELECT id, tbl, op, CAST(before AS BLOB), CAST(after AS BLOB), coalesce(origin, ''), fingerprint, at "
-            f"FROM streamd_change WHERE id > ? {'AND id <= ?' if upto is not None else ''} ORDER BY id LIMIT ?",
-            (after, limit) if upto is None else (after, upto, limit),
+            f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? ORDER BY id LIMIT ?",
+            (claim.last_change, limit),
+        )
+        return Changes([Change(*row) for row in rows], cut=len(rows) >= limit)
+
+    async def read_claimed(self, claim: Claim) -> Sequence[Change]:
+        rows = await self._fetch(
+            f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? AND id <= ? ORDER BY id",
+            (claim.previous_change, claim.last_change),
         )
         return [Change(*row) for row in rows]
 
@@ -212,28 +222,6 @@ class SqliteSite(SiteDatabase):
             transaction = SqliteTransaction(driver)
             yield transaction
             await transaction.clear_marks()
-
-    def insert_sql(self, table: str, columns: Sequence[str]) -> str:
-        names = ", ".join(sql.quote(column) for column in columns)
-        return f"INSERT INTO {sql.quote(table)} ({names}) VALUES ({', '.join('?' * len(columns))})"
-
-    def update_sql(self, table: str, columns: Sequence[str], where: Sequence[str]) -> str:
-        changes = ", ".join(f"{sql.quote(column)} = ?" for column in columns)
-        return f"UPDATE {sql.quote(table)} SET {changes} WHERE {_where(where)}"
-
-    def delete_sql(self, table: str, where: Sequence[str]) -> str:
-        return f"DELETE FROM {sql.quote(table)} WHERE {_where(where)}"
-
-    def bind(self, value: Any) -> Any:
-        # A number beyond 64 bits is refused by the driver when it is written.
-        if value is None or isinstance(value, str | float | int):
-            return value
-        if isinstance(value, dict) and set(value) == {HEX}:
-            try:
-                return bytes.fromhex(value[HEX])
-            except (TypeError, ValueError):
-                raise RowRefused("a value claims to be bytes, but is no hexadecimal text") from None
-        return write_json(value).decode()
 
     # Connections
 
@@ -273,10 +261,6 @@ class SqliteSite(SiteDatabase):
             raise SiteError(
                 f"there is no database {self.path}", hint="mend site.database, or create the database first"
             )
-
-
-def _where(columns: Sequence[str]) -> str:
-    return " AND ".join(f"{sql.quote(column)} = ?" for column in columns)
 
 
 def _file_state(path: Path) -> tuple[int, int, int] | None:

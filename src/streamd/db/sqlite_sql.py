@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from streamd.db.base import TableWrite, WriteKind
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Scalar, Table
 
 PREFIX = "streamd_"
@@ -87,16 +88,21 @@ def row_as_json(columns: Iterable[Column], alias: str) -> str:
     return "'{' || " + " || ',' || ".join(parts) + " || '}'"
 
 
-def name_key(values: Sequence[Scalar]) -> str:
-    """A name as `streamd_origin` keeps it; the same text as `name_key_sql` makes."""
-    return "\x1f".join(
-        ("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values
-    )
-
-
 def name_key_sql(columns: Sequence[str], alias: str) -> str:
     references = [f"{alias}.{quote(column)}" for column in columns]
     return " || char(31) || ".join(f"substr(typeof({ref}), 1, 1) || {ref}" for ref in references)
+
+
+def write_sql(write: TableWrite) -> str:
+    """The statement of a write, with its values as parameters."""
+    table = quote(write.table)
+    columns = [quote(column.name) for column in write.columns]
+    where = " AND ".join(f"{quote(column.name)} = ?" for column in write.where)
+    if write.kind == WriteKind.INSERT:
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    if write.kind == WriteKind.UPDATE:
+        return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
+    return f"DELETE FROM {table} WHERE {where}"
 
 
 def fingerprint(table: Table) -> str:

@@ -151,7 +151,7 @@ class Desk:
             head = await self._services.head()
             async with self._services.database.snapshot() as reader:
                 claim = await reader.last_claim()
-                fits = claim is not None and await reader.last_change() <= claim.last_change
+                fits = claim is not None and not await reader.waiting_changes(claim)
                 if fits and claim is not None and (claim.log, claim.batch) != (head.log, head.batch):
                     now = await self._services.head()
                     fits = (claim.log, claim.batch) == (now.log, now.batch)

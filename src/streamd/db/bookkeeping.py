@@ -1,0 +1,309 @@
+"""What streamd keeps of its own in a site's database, in SQL that every engine takes.
+
+Statements are written with `?` for values and double quotes around names; each engine's session says how it runs
+them. What differs more than that is asked of the engine by a method.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from streamd.db.base import Reader, Transaction
+from streamd.errors import Fenced
+from streamd.model import (
+    Change,
+    Claim,
+    Event,
+    Name,
+    QueuedEvent,
+    Record,
+    Scalar,
+    name_from_text,
+    name_text,
+)
+
+AT_ONCE = 400
+"""Names in one query."""
+
+_CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
+_RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
+_QUEUE = (
+    "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
+)
+_EVENT = msgspec.json.Decoder(Event)
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+_NUMBERS = msgspec.json.Decoder(dict[str, int])
+
+
+def name_key(values: Sequence[Scalar]) -> str:
+    """A name as `streamd_origin` keeps it; the engines' triggers make the same text."""
+    return "\x1f".join(
+        ("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values
+    )
+
+
+class BookReader(Reader):
+    """Reads our own tables."""
+
+    CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
+    """The columns of the change table, as a `Change` has them."""
+
+    KEEPS_IDS = True
+    """Whether claims name their changes one by one; not where ids are in the order of commits."""
+
+    @abstractmethod
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        """The rows that a statement gives."""
+
+    @abstractmethod
+    def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
+        """The condition for changes that the claim, and those before it, did not take."""
+
+    async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
+        found = {}
+        for some in some_of(names):
+            marks = ", ".join("?" * len(some))
+            rows = await self._fetch(
+                f"SELECT {_RECORD} FROM streamd_document WHERE doctype = ? AND name IN ({marks})",
+                [doctype, *(name_text(name) for name in some)],
+            )
+            for row in rows:
+                record = _record(row)
+                found[record.name] = record
+        return found
+
+    def _change(self, row: Sequence[Any]) -> Change:
+        """A change of what `CHANGE` gave."""
+        return Change(*row)
+
+    async def unclaimed(self, claim: Claim | None) -> list[Change]:
+        where, values = self._not_taken(claim)
+        rows = await self._fetch(
+            f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
+        )
+        return [self._change(row) for row in rows]
+
+    async def waiting_changes(self, claim: Claim | None) -> int:
+        where, values = self._not_taken(claim)
+        rows = await self._fetch(f"SELECT count(*) FROM streamd_change WHERE {where}", values)
+        return int(rows[0][0])
+
+    async def last_claim(self) -> Claim | None:
+        rows = await self._fetch(f"SELECT {_CLAIM}{', ids' if self.KEEPS_IDS else ''} FROM streamd_capture")
+        return Claim(*rows[0]) if rows else None
+
+    async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
+        rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
+        return tuple(rows[0]) if rows else None
+
+    async def queued_documents(self) -> set[tuple[str, Name]]:
+        rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked")
+        return {(doctype, name_from_text(name)) for doctype, name in rows}
+
+    async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
+        where = "1 = 1"
+        values: list[Any] = []
+        if doctype is not None:
+            where, values = where + " AND doctype = ?", [*values, doctype]
+        if name is not None:
+            where, values = where + " AND name = ?", [*values, name_text(name)]
+        rows = await self._fetch(f"SELECT id, {_QUEUE} FROM streamd_parked WHERE {where} ORDER BY id", values)
+        return [_queued(row) for row in rows]
+
+
+class BookTransaction(BookReader, Transaction):
+    """Writes our own tables."""
+
+    def __init__(self) -> None:
+        self._marked = False
+
+    @abstractmethod
+    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """Run a statement. Returns how many rows it found."""
+
+    @abstractmethod
+    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each of these rows."""
+
+    @abstractmethod
+    def _put(self, table: str, columns: str, key: str) -> str:
+        """An insert into `columns` that replaces the row with the same `key` columns, if there is one."""
+
+    @abstractmethod
+    async def _remove_taken(self, claim: Claim) -> None:
+        """Remove exactly the changes that a claim took."""
+
+    async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
+        await self.clear_marks()
+        if marks:
+            self._marked = True
+            await self._run_many(
+                "INSERT INTO streamd_origin (doctype, name, mark) VALUES (?, ?, ?)",
+                [(doctype, name_key(name), mark) for (doctype, name), mark in marks.items()],
+            )
+
+    async def clear_marks(self) -> None:
+        """No change carries an origin mark from here on."""
+        if self._marked:
+            await self._run("DELETE FROM streamd_origin")
+            self._marked = False
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        await self._run("SAVEPOINT streamd_event")
+        try:
+            yield
+        except BaseException:
+            await self._run("ROLLBACK TO streamd_event")
+            raise
+        finally:
+            await self._run("RELEASE streamd_event")
+
+    async def put_records(self, records: Sequence[Record]) -> None:
+        if records:
+            await self._run_many(
+                self._put("streamd_document", _RECORD, "doctype, name"),
+                [
+                    (
+                        record.doctype,
+                        name_text(record.name),
+                        record.source,
+                        name_text(record.remote_name),
+                        record.clock,
+                        msgspec.json.encode(record.field_clocks).decode(),
+                        msgspec.json.encode(record.seen).decode(),
+                        record.deleted_at,
+                        None if record.renamed_to is None else name_text(record.renamed_to),
+                    )
+                    for record in records
+                ],
+            )
+
+    async def forget_record(self, doctype: str, name: Name) -> None:
+        await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
+
+    async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
+        if previous is None:
+            await self._run("DELETE FROM streamd_capture")
+        else:
+            found = await self._run(
+                "DELETE FROM streamd_capture WHERE log = ? AND batch = ? AND digest = ?",
+                (previous.log, previous.batch, previous.digest),
+            )
+            if found != 1:
+                raise Fenced(
+                    "another daemon has claimed changes of this site",
+                    hint="stop one of the two; only one daemon may stand beside a database",
+                )
+        values = [
+            claim.log,
+            claim.batch,
+            claim.last_change,
+            claim.digest,
+            claim.clock,
+            claim.previous_change,
+            claim.previous_clock,
+        ]
+        if self.KEEPS_IDS:
+            values.append(claim.ids)
+        await self._run(
+            f"INSERT INTO streamd_capture (id, {_CLAIM}{', ids' if self.KEEPS_IDS else ''}) "
+            f"VALUES (1{', ?' * len(values)})",
+            values,
+        )
+        if previous is not None:
+            await self._remove_taken(previous)
+
+    async def put_checkpoint(self, producer: str, log: str, sequence: int, nonce: str) -> None:
+        await self._run(
+            self._put("streamd_checkpoint", "producer, log, sequence, nonce", "producer"),
+            (producer, log, sequence, nonce),
+        )
+
+    async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
+        marks = ", ".join("?" * 15)
+        await self._run_many(
+            f"INSERT INTO streamd_parked (sequence, doctype, name, {_QUEUE}) VALUES ({marks})",
+            [
+                (
+                    queued.event.sequence,
+                    queued.event.doctype,
+                    name_text(queued.event.name),
+                    queued.producer,
+                    queued.log,
+                    msgspec.json.encode(queued.event).decode(),
+                    *_queue_values(queued),
+                    queued.parked_at,
+                )
+                for queued in events
+            ],
+        )
+
+    async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
+        await self._run_many(
+            "UPDATE streamd_parked SET state = ?, error = ?, attempts = ?, retry_at = ?, waits_doctype = ?, "
+            "waits_name = ?, request = ?, tried_at = ? WHERE id = ?",
+            [(*_queue_values(queued), queued.id) for queued in events],
+        )
+
+    async def dequeue(self, ids: Iterable[int]) -> None:
+        await self._run_many("DELETE FROM streamd_parked WHERE id = ?", [(each,) for each in ids])
+
+
+def _queue_values(queued: QueuedEvent) -> tuple[Any, ...]:
+    doctype, name = queued.waits_for or (None, None)
+    return (
+        queued.state,
+        queued.error,
+        queued.attempts,
+        queued.retry_at,
+        doctype,
+        name,
+        queued.request,
+        queued.tried_at,
+    )
+
+
+def _queued(row: Sequence[Any]) -> QueuedEvent:
+    number, producer, log, event, state, error, attempts, retry_at, doctype, name, request, tried_at, parked_at = row
+    waits_for = (doctype, name) if doctype is not None else None
+    return QueuedEvent(
+        number,
+        producer,
+        log,
+        _EVENT.decode(event),
+        state,
+        error,
+        attempts,
+        retry_at,
+        waits_for,
+        request,
+        parked_at,
+        tried_at,
+    )
+
+
+def _record(row: Sequence[Any]) -> Record:
+    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to = row
+    return Record(
+        doctype,
+        name_from_text(name),
+        source,
+        name_from_text(remote_name),
+        clock,
+        _TEXTS.decode(field_clocks),
+        _NUMBERS.decode(seen),
+        deleted_at,
+        None if renamed_to is None else name_from_text(renamed_to),
+    )
+
+
+def some_of(names: Iterable[Name]) -> Iterator[list[Name]]:
+    every = list(dict.fromkeys(names))
+    for start in range(0, len(every), AT_ONCE):
+        yield every[start : start + AT_ONCE]
