@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 
 import pytest
 
 from streamd import logs
+from tests.support import servers
 
 
 @pytest.fixture(autouse=True)
 def _log_apart_from_what_commands_print() -> None:
     """Where a daemon's parts run in the test's own process, they log as a daemon does: to standard error."""
     logs.configure("info", "json", stream=sys.__stderr__)
+
+
+def pytest_sessionfinish() -> None:
+    servers.stop_servers()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested, for want of which server."""
+    missing: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, found, what = reason.partition(servers.MISSING)
+        if found:
+            missing[what] += 1
+    for what, count in missing.items():
+        terminalreporter.write_line(f"WARNING: {count} tests were skipped, there is no server of {what}", red=True)
