@@ -7,7 +7,6 @@ are skipped and say so; in CI (`CI=true`) they fail, so that they cannot go miss
 from __future__ import annotations
 
 import os
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -32,34 +31,16 @@ def data_file(*parts: str) -> Path:
     return path
 
 
-def chinook_script() -> str:
-    """The Chinook sample database, as one SQL script for SQLite."""
-    return data_file("chinook", "Chinook_Sqlite.sql").read_text(encoding="utf-8-sig")
+CHINOOK_SCRIPTS = {
+    "sqlite": ("Chinook_Sqlite.sql", ""),
+    "postgresql": ("Chinook_PostgreSql.sql", "\\c chinook;"),
+    "mariadb": ("Chinook_MySql.sql", "USE `Chinook`;"),
+}
+"""By engine: the script, and the line with which it turns to the database that it has made for itself."""
 
 
-def make_chinook(path: Path) -> None:
-    """Write the full Chinook database to a new file, in WAL mode."""
-    _run(path, chinook_script())
-
-
-def make_empty_chinook(path: Path) -> None:
-    """Write Chinook's tables, without a row, to a new file, in WAL mode."""
-    memory = sqlite3.connect(":memory:")
-    try:
-        memory.executescript(chinook_script())
-        statements = [
-            sql for (sql,) in memory.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid")
-        ]
-    finally:
-        memory.close()
-    _run(path, ";\n".join(statements) + ";")
-
-
-def _run(path: Path, script: str) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # One transaction: row by row, each would be a transaction of its own.
-        connection.executescript(f"BEGIN;\n{script}\nCOMMIT;")
-    finally:
-        connection.close()
+def chinook_script(engine: str) -> str:
+    """The Chinook sample database as a script that makes tables and rows in the database where it is run."""
+    name, turn = CHINOOK_SCRIPTS[engine]
+    script = data_file("chinook", name).read_text(encoding="utf-8-sig")
+    return script.partition(turn)[2] if turn else script

@@ -9,15 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.support import chinook
+from tests.support.chinook import Templates
 from tests.support.site import Site
 from tests.support.world import Link, World
 
 FAILED = pytest.StashKey[bool]()
-
-
-class Templates(NamedTuple):
-    full: Path
-    empty: Path
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,9 +25,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+def templates() -> Templates:
     """A full and an empty Chinook database."""
-    return Templates(*chinook.make_templates(tmp_path_factory.mktemp("chinook")))
+    return Templates("sqlite")
 
 
 @pytest.fixture

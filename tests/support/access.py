@@ -91,11 +91,13 @@ class Access(ABC):
 
     def typed_rows(self, table: str, where: str = "true") -> list[TypedRow]:
         """All rows of a table, each value with its type, in a fixed order."""
-        rows = self.rows(f'SELECT {self._chosen(table)} FROM "{table}" WHERE {where}')
-        return sorted((tuple((type(value).__name__, value) for value in row) for row in rows), key=repr)
+        rows = self.plain_rows(table, self.columns(table), where)
+        return sorted((tuple(_exact(value) for value in row) for row in rows), key=repr)
 
-    def _chosen(self, table: str) -> str:
-        return ", ".join(f'"{column}"' for column in self.columns(table))
+    def plain_rows(self, table: str, columns: Sequence[str], where: str = "true") -> list[tuple[Any, ...]]:
+        """All rows of a table, with these columns in this order."""
+        chosen = ", ".join(f'"{column}"' for column in columns)
+        return self.rows(f'SELECT {chosen} FROM "{table}" WHERE {where}')
 
     def waiting_changes(self) -> int:
         """How many committed changes capture has not taken yet."""
@@ -131,3 +133,9 @@ class Access(ABC):
     def _allow_deferring(self, connection: Connection) -> None:
         """What has to be done to the tables first, for good."""
         return
+
+
+def _exact(value: Any) -> tuple[str, Any]:
+    """A value with its type, to be compared and found in sets: no lists, and NaN is not equal to itself."""
+    comparable = value == value and not isinstance(value, list | dict)
+    return type(value).__name__, value if comparable else repr(value)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
-from tests.data import make_chinook, make_empty_chinook
+from tests.data import chinook_script
+from tests.support import servers
+from tests.support.access import Access
+from tests.support.database_url import DatabaseUrl, Engine
+from tests.support.engines import open_access
 from tests.support.site import Site
 
 CATALOGUE = """
@@ -78,26 +82,51 @@ OLD_LINES = 2240
 NEW = {
     "Invoice": f"InvoiceId > {OLD_INVOICES}",
     "InvoiceLine": f"InvoiceLineId > {OLD_LINES}",
-    "Note": "1",
+    "Note": "true",
 }
 """The rows that tests make: equal at both sites in the end."""
 
-ALL = dict.fromkeys(TABLES, "1")
+ALL = dict.fromkeys(TABLES, "true")
 
 
-def make_templates(folder: Path) -> tuple[Path, Path]:
-    """A full and an empty Chinook, each with the table for dynamic links, to copy sites from."""
-    full, empty = folder / "full.db", folder / "empty.db"
-    make_chinook(full)
-    make_empty_chinook(empty)
-    for path in (full, empty):
-        note = Site(folder / f"for-{path.stem}", path.stem, CATALOGUE)
-        path.rename(note.database)
-        note.execute(NOTE_TABLE)
-        with note.connection() as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        note.database.rename(path)
-    return full, empty
+class Templates:
+    """A full and an empty Chinook of one engine, each with the table for dynamic links, to copy sites from."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @cached_property
+    def full(self) -> DatabaseUrl:
+        access = open_access(servers.fresh_database(self.engine))
+        access.raw(chinook_script(self.engine))
+        _RENAMINGS.get(self.engine, _as_it_is)(access)
+        access.execute(NOTE_TABLE)
+        return access.database
+
+    @cached_property
+    def empty(self) -> DatabaseUrl:
+        copy = servers.copy_database(self.full)
+        open_access(copy).empty()
+        return copy
+
+
+def _as_it_is(_access: Access) -> None:
+    return
+
+
+def _rename_as_elsewhere(access: Access) -> None:
+    """PostgreSQL's script writes `invoice_line`; sites share names, so it becomes `InvoiceLine` as in the others."""
+    for table in access.tables():
+        for column in access.columns(table):
+            access.execute(f'ALTER TABLE "{table}" RENAME COLUMN "{column}" TO "{_in_capitals(column)}"')
+        access.execute(f'ALTER TABLE "{table}" RENAME TO "{_in_capitals(table)}"')
+
+
+def _in_capitals(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+_RENAMINGS: dict[Engine, Callable[[Access], None]] = {"postgresql": _rename_as_elsewhere}
 
 
 def add_invoice(

@@ -1,53 +1,57 @@
-"""Compares the rows of two databases, value by value, with their storage classes."""
+"""Compares the rows of two sites, value by value: exactly within one engine, by what they mean across two."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tests.support.access import TypedRow
+from tests.support.meaning import meanings
 
 if TYPE_CHECKING:
     from tests.support.site import Site
-
-TypedRow = tuple[tuple[str, Any], ...]
 
 SHOWN = 6
 """Rows that a message shows, at most."""
 
 
-def typed_rows(site: Site, table: str, where: str = "1") -> list[TypedRow]:
-    """All rows of a table, each value with its storage class, in a fixed order.
+def typed_rows(site: Site, table: str, where: str = "true") -> list[TypedRow]:
+    """All rows of a table, each value with its type as the engine gives it, in a fixed order.
 
-    A REAL is compared as the very same double: what is shown as 0.99 on both sides and differs in its last
-    bit is a difference.
+    A REAL of SQLite is compared as the very same double: what is shown as 0.99 on both sides and differs in its
+    last bit is a difference.
     """
-    with site.connection() as connection:
-        return _typed_rows(connection, table, where)
+    return site.access.typed_rows(table, where)
 
 
 def same_rows(one: Site, other: Site, tables: Mapping[str, str]) -> bool:
     """Assert that two sites have equal rows in these tables: table → the condition that chooses its rows."""
     for table, where in tables.items():
-        _assert_equal(one, other, table, typed_rows(one, table, where), typed_rows(other, table, where))
+        _assert_equal(one, other, table, *_comparable(one, other, table, where, where))
     return True
 
 
 def contained_rows(part: Site, whole: Site, tables: Mapping[str, str]) -> bool:
     """Assert that every such row of `part` is in `whole`, value by value."""
     for table, where in tables.items():
-        some = typed_rows(part, table, where)
-        everything = set(typed_rows(whole, table))
+        some, whole_rows = _comparable(part, whole, table, where, "true")
+        everything = set(whole_rows)
         strange = [row for row in some if row not in everything]
         assert not strange, f"{table}: {part.name} has rows that {whole.name} has not:\n" + _shown(strange)
     return True
 
 
-def _typed_rows(connection: sqlite3.Connection, table: str, where: str) -> list[TypedRow]:
-    columns = [row[1] for row in connection.execute(f'PRAGMA table_xinfo("{table}")')]
-    chosen = ", ".join(f'"{column}", typeof("{column}")' for column in columns)
-    rows = connection.execute(f'SELECT {chosen} FROM "{table}" WHERE {where}').fetchall()
-    typed = [tuple(zip(row[1::2], row[0::2], strict=True)) for row in rows]
-    return sorted(typed, key=repr)
+def _comparable(
+    one: Site, other: Site, table: str, where_one: str, where_other: str
+) -> tuple[list[TypedRow], list[TypedRow]]:
+    """A table's rows at two sites, so that those are equal which are to be called equal."""
+    if one.engine == other.engine:
+        return typed_rows(one, table, where_one), typed_rows(other, table, where_other)
+    columns = one.access.columns(table)
+    assert set(columns) == set(other.access.columns(table)), f"{table} has other columns at {other.name}"
+    return meanings(
+        one.access.plain_rows(table, columns, where_one), other.access.plain_rows(table, columns, where_other)
+    )
 
 
 def _assert_equal(one: Site, other: Site, table: str, ones: list[TypedRow], others: list[TypedRow]) -> None:

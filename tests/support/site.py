@@ -1,4 +1,4 @@
-"""One site for tests: a folder with a database, a TOML file, and `streamd run` as a real process."""
+"""One site for tests: a folder with a TOML file, a database of any engine, and `streamd run` as a real process."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.access import Connection
+from tests.support.database_url import DatabaseUrl, Engine
+from tests.support.engines import make_site_database
 from tests.support.polling import eventually
+from tests.support.private_server import free_port
 
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 """The promise: the daemon ends within this time after a SIGTERM."""
 LOG_LINES = 40
 """Lines of a daemon's log that a failed test shows."""
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @dataclass
@@ -76,7 +72,16 @@ class Finished:
 class Site:
     """A site in a folder of its own. Its daemon is started and ended by the test."""
 
-    def __init__(self, folder: Path, name: str, catalogue: str, template: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        catalogue: str,
+        template: DatabaseUrl | None = None,
+        *,
+        engine: Engine = "sqlite",
+    ) -> None:
+        """`template` is a database of the same engine that this site's is a copy of; without it, it is empty."""
         self.folder = folder
         self.name = name
         self.catalogue = catalogue
@@ -87,14 +92,19 @@ class Site:
         """More TOML, as it is."""
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        if template is not None:
-            shutil.copy(template, self.database)
+        self.access = make_site_database(engine, folder, template)
 
     # Files
 
     @property
+    def engine(self) -> Engine:
+        return self.access.engine
+
+    @property
     def database(self) -> Path:
-        return self.folder / "site.db"
+        """The file of an SQLite site."""
+        assert self.engine == "sqlite", f"{self.name} has no file: it is a database of {self.engine}"
+        return Path(self.access.database.name)
 
     @property
     def state(self) -> Path:
@@ -116,7 +126,7 @@ class Site:
         """Write the TOML file anew from what this object says."""
         offers = "" if self.offers is None else f"offers = {json.dumps(list(self.offers))}\n"
         parts = [
-            f'[site]\nname = "{self.name}"\ndatabase = "sqlite:///{self.database.name}"\n{offers}',
+            f'[site]\nname = "{self.name}"\ndatabase = "{self.access.configured}"\n{offers}',
             f'[state]\ndatabase = "sqlite:///{self.state.name}"\n',
             f'[server]\nhost = "127.0.0.1"\nport = {self.port}\n',
             '[log]\nformat = "json"\n',
@@ -133,38 +143,25 @@ class Site:
 
     # The user's own writes and reads
 
-    @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """The user's own connection to the site's database: autocommit, foreign keys on."""
-        with _opened(self.database) as connection:
-            yield connection
+        return self.access.connection()
 
-    @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction of the user's."""
-        with self.connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+    def write(self, *, deferred: bool = False) -> AbstractContextManager[Connection]:
+        """One transaction of the user's; `deferred`: foreign keys may be broken until it ends."""
+        return self.access.write(deferred=deferred)
 
     def execute(self, sql: str, *values: Any) -> None:
         """One statement of the user's, as a transaction of its own."""
-        with self.connection() as connection:
-            connection.execute(sql, values)
+        self.access.execute(sql, *values)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query on the site's database gives."""
-        with self.connection() as connection:
-            return connection.execute(sql, values).fetchall()
+        return self.access.rows(sql, *values)
 
     def value(self, sql: str, *values: Any) -> Any:
         """The first column of the first row, or None."""
-        rows = self.rows(sql, *values)
-        return rows[0][0] if rows else None
+        return self.access.value(sql, *values)
 
     def state_rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query on the daemon's state database gives."""
@@ -172,7 +169,7 @@ class Site:
             return connection.execute(sql, values).fetchall()
 
     def save(self, which: Path) -> Path:
-        """A consistent copy of a database (`site.database` or `site.state`), as a backup makes it."""
+        """A consistent copy of an SQLite database (`site.database` or `site.state`), as a backup makes it."""
         target = self.folder / f"{which.name}.{time.monotonic_ns()}.saved"
         with _opened(which) as source, _opened(target) as copy:
             source.backup(copy)
@@ -339,7 +336,7 @@ class Site:
         try:
             parked = self.rows("SELECT * FROM streamd_parked")
             parts.append("parked and held:\n" + "\n".join(f"  {row!r}" for row in parked))
-        except sqlite3.Error as error:
+        except self.access.errors as error:
             parts.append(f"parked and held: {error}")
         parts.append(self.log_tail())
         return "\n".join(parts)

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from tests.support import servers
 from tests.support.compare import contained_rows, same_rows
+from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.polling import eventually
 from tests.support.site import Producer, Site
 
@@ -30,9 +32,12 @@ class World:
         self.folder = folder
         self.sites: list[Site] = []
 
-    def site(self, name: str, catalogue: str, template: Path | None = None) -> Site:
-        """A new site; its database is a copy of `template`."""
-        site = Site(self.folder / name, name, catalogue, template)
+    def site(
+        self, name: str, catalogue: str, template: DatabaseUrl | None = None, *, engine: Engine | None = None
+    ) -> Site:
+        """A new site; its database is a copy of `template`, or else an empty one of `engine`."""
+        engine = engine or (template.engine if template is not None else "sqlite")
+        site = Site(self.folder / name, name, catalogue, template, engine=engine)
         self.sites.append(site)
         return site
 
@@ -42,7 +47,13 @@ class World:
         for template in templates:
             assert not template.running, "only stopped sites can be copied"
             shutil.copytree(template.folder, self.folder / template.name)
-            made = Site(self.folder / template.name, template.name, template.catalogue)
+            made = Site(
+                self.folder / template.name,
+                template.name,
+                template.catalogue,
+                template.access.database,
+                engine=template.engine,
+            )
             made.log.unlink(missing_ok=True)
             made.offers, made.extra = template.offers, template.extra
             copies[template.name] = made
@@ -111,9 +122,8 @@ class World:
         """Wait until all that the producer's users committed was applied, or parked."""
 
         def done() -> bool:
-            newest = producer.value("SELECT seq FROM sqlite_sequence WHERE name = 'streamd_change'") or 0
-            taken = producer.value("SELECT max(last_change) FROM streamd_capture") or 0
-            assert taken >= newest, f"{producer.name} captured up to change {taken} of {newest}"
+            waiting = producer.access.waiting_changes()
+            assert waiting == 0, f"{producer.name} has yet to capture {waiting} changes"
             # What has been at the consumer is not for it.
             site = consumer.value("SELECT site FROM streamd_site")
             (log,) = producer.state_rows("SELECT log FROM log_head")[0]
@@ -143,6 +153,12 @@ class World:
         """End whatever still runs."""
         for site in self.sites:
             site.kill()
+
+    def drop(self) -> None:
+        """Drop the databases of its sites on servers: nobody copies these sites any more."""
+        for site in self.sites:
+            if site.engine != "sqlite":
+                servers.drop_database(site.access.database)
 
 
 def approvals(producer: Site, consumer: Site) -> dict[str, str]:
