@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +12,20 @@ import pytest
 
 from tests.support import chinook
 from tests.support.chinook import Templates
+from tests.support.database_url import Engine
+from tests.support.servers import ENGINES
 from tests.support.site import Site
 from tests.support.world import Link, World
 
 FAILED = pytest.StashKey[bool]()
+
+Engines = tuple[Engine, Engine]
+"""Those of headquarters and of the store: of the producer and of the consumer, where one is only that."""
+
+ENGINE_PAIRS: list[Engines] = list(product(ENGINES, ENGINES))
+"""Every engine with every one."""
+ENGINE_CIRCLE: list[Engines] = list(zip(ENGINES, (*ENGINES[1:], ENGINES[0]), strict=True))
+"""Every engine once at headquarters and once at the store."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,10 +36,50 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+class Kit:
+    """What sites are copied from, made when it is first asked for: for each engine, and for each pair of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.templates = cache(Templates)
+        self.one_way = cache(self._one_way)
+        self.both_ways = cache(self._both_ways)
+
+    def _one_way(self, producer: Engine, consumer: Engine) -> tuple[Site, Site]:
+        """(hq, store), stopped: the store subscribed to everything at headquarters, and is approved."""
+        world = World(self._folder / f"one-way-{producer}-{consumer}")
+        try:
+            hq = world.site("hq", chinook.CATALOGUE, self.templates(producer).full)
+            store = world.site("store", chinook.CATALOGUE, self.templates(consumer).empty)
+            world.connect(Link(store, hq, chinook.DOCTYPES))
+            world.stop()
+        finally:
+            world.close()
+        return hq, store
+
+    def _both_ways(self, one: Engine, other: Engine) -> tuple[Site, Site]:
+        """(hq, store), stopped: each subscribed to everything at the other, and both hold the full database."""
+        world = World(self._folder / f"both-ways-{one}-{other}")
+        try:
+            hq = world.site("hq", chinook.CATALOGUE, self.templates(one).full)
+            store = world.site("store", chinook.CATALOGUE, self.templates(other).full)
+            world.connect(Link(store, hq, chinook.DOCTYPES), Link(hq, store, chinook.DOCTYPES))
+            world.stop()
+        finally:
+            world.close()
+        return hq, store
+
+
 @pytest.fixture(scope="session")
-def templates() -> Templates:
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """What sites of any engine are copied from."""
+    return Kit(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture(scope="session")
+def templates(kit: Kit) -> Templates:
     """A full and an empty Chinook database."""
-    return Templates("sqlite")
+    return kit.templates("sqlite")
 
 
 @pytest.fixture
@@ -42,34 +94,19 @@ def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
             made.stop()
     finally:
         made.close()
+        made.drop()
 
 
 @pytest.fixture(scope="session")
-def one_way(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+def one_way(kit: Kit) -> tuple[Site, Site]:
     """(hq, store), stopped: the store subscribed to everything at headquarters, and is approved."""
-    world = World(tmp_path_factory.mktemp("one-way"))
-    try:
-        hq = world.site("hq", chinook.CATALOGUE, templates.full)
-        store = world.site("store", chinook.CATALOGUE, templates.empty)
-        world.connect(Link(store, hq, chinook.DOCTYPES))
-        world.stop()
-    finally:
-        world.close()
-    return hq, store
+    return kit.one_way("sqlite", "sqlite")
 
 
 @pytest.fixture(scope="session")
-def both_ways(templates: Templates, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Site]:
+def both_ways(kit: Kit) -> tuple[Site, Site]:
     """(hq, store), stopped: each subscribed to everything at the other, and both hold the full database."""
-    world = World(tmp_path_factory.mktemp("both-ways"))
-    try:
-        hq = world.site("hq", chinook.CATALOGUE, templates.full)
-        store = world.site("store", chinook.CATALOGUE, templates.full)
-        world.connect(Link(store, hq, chinook.DOCTYPES), Link(hq, store, chinook.DOCTYPES))
-        world.stop()
-    finally:
-        world.close()
-    return hq, store
+    return kit.both_ways("sqlite", "sqlite")
 
 
 class Pair(NamedTuple):
@@ -88,14 +125,27 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture
-def pair(world: World, one_way: tuple[Site, Site]) -> Pair:
+def engines() -> Engines:
+    """Which engines `pair` and `twins` have: SQLite, unless a test is parametrised with others by this name."""
+    return "sqlite", "sqlite"
+
+
+@pytest.fixture(params=ENGINE_PAIRS, ids="-to-".join)
+def engine_pair(request: pytest.FixtureRequest) -> Engines:
+    """Every engine at headquarters with every one at the store."""
+    chosen: Engines = request.param
+    return chosen
+
+
+@pytest.fixture
+def pair(world: World, kit: Kit, engines: Engines) -> Pair:
     """The store has headquarters as its producer. Both are stopped."""
-    hq, store = world.copy(one_way)
+    hq, store = world.copy(kit.one_way(*engines))
     return Pair(world, hq, store)
 
 
 @pytest.fixture
-def twins(world: World, both_ways: tuple[Site, Site]) -> Pair:
+def twins(world: World, kit: Kit, engines: Engines) -> Pair:
     """Both sites hold the same documents, and each has the other as its producer. Both are stopped."""
-    hq, store = world.copy(both_ways)
+    hq, store = world.copy(kit.both_ways(*engines))
     return Pair(world, hq, store)
