@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 
 import msgspec
 
@@ -34,7 +35,9 @@ def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[s
     """The documents (type, name) that the links of a row name, with the link. NULL links name nothing."""
     for link in links:
         name = name_in(row, link.columns)
-        if name is None:
+        if name is None or (link.blank_is_null and "" in name):
+            continue
+        if link.where and any(row.get(column) != value for column, value in link.where):
             continue
         doctype = link.doctype if link.type_column is None else row.get(link.type_column)
         if isinstance(doctype, str):
@@ -74,19 +77,22 @@ class Binding:
 def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
     """For each table, the document types whose rows it holds. The readers decode key columns only.
 
-    Each reader raises `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
+    A single has no row of its own, so its table is bound by its child rows alone. Each reader raises `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
     """
     found: dict[str, list[Binding]] = {}
     for doctype in catalogue.doctypes.values():
-        key_reader = _reader(doctype.key)
+        key_reader = name_reader(doctype.key)
         found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
         for child in doctype.children:
-            binding = Binding(doctype, child, _reader(child.parent_key), _reader(child.key), _condition(child.where))
+            binding = Binding(
+                doctype, child, name_reader(child.parent_key), name_reader(child.key), _condition(child.where)
+            )
             found.setdefault(child.table, []).append(binding)
     return found
 
 
-def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+def name_reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+    """What reads the name that these columns hold out of a row's JSON, and decodes nothing else."""
     if any(character in '"\\' or character < " " for column in columns for character in column):
         return _slow_reader(columns)
     fields = [f"c{index}" for index in range(len(columns))]
@@ -113,7 +119,7 @@ def _reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
     return read
 
 
-def _slow_reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
+def _slow_reader(columns: tuple[str, ...]) -> Callable[[bytes], Name | None]:
     """The same for columns whose names cannot be those of a struct's fields in JSON: with quotes or backslashes."""
     decode, value_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode, msgspec.json.Decoder(Scalar | None).decode
 
@@ -129,7 +135,7 @@ def _condition(where: Sequence[tuple[str, Scalar]]) -> Callable[[bytes], bool]:
     if not where:
         return _always
     expected = tuple(value for _, value in where)
-    read = _reader([column for column, _ in where])
+    read = name_reader([column for column, _ in where])
     return lambda row: read(row) == expected
 
 

@@ -1,12 +1,11 @@
-"""Two or more sites in one process, over real SQLite files: all of streamd but HTTP, one step at a time."""
+"""Two or more sites in one process, over real databases: all of streamd but HTTP, one step at a time."""
 
 from __future__ import annotations
 
 import functools
-import sqlite3
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -24,15 +23,18 @@ from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
 from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor
+from tests.support.database_url import Engine
+from tests.support.engines import make_site_database
 
 SCHEMA = """
-PRAGMA journal_mode = WAL;
-CREATE TABLE Customer (Id INTEGER PRIMARY KEY, Name TEXT NOT NULL, City TEXT, Manager INTEGER REFERENCES Customer (Id));
-CREATE TABLE Item (Code TEXT PRIMARY KEY, Label TEXT UNIQUE, Price NUMERIC(10,2) CHECK (Price >= 0), Stock INTEGER);
-CREATE TABLE Invoice (Id INTEGER PRIMARY KEY, Customer INTEGER NOT NULL REFERENCES Customer (Id), Note TEXT);
-CREATE TABLE Line (
-    Id INTEGER PRIMARY KEY, Invoice INTEGER NOT NULL REFERENCES Invoice (Id),
-    Item TEXT NOT NULL REFERENCES Item (Code), Quantity INTEGER NOT NULL
+CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" TEXT NOT NULL, "City" TEXT,
+    "Manager" INTEGER REFERENCES "Customer" ("Id"));
+CREATE TABLE "Item" ("Code" VARCHAR(40) PRIMARY KEY, "Label" VARCHAR(100) UNIQUE,
+    "Price" NUMERIC(10,2) CHECK ("Price" >= 0), "Stock" INTEGER);
+CREATE TABLE "Invoice" ("Id" INTEGER PRIMARY KEY, "Customer" INTEGER NOT NULL REFERENCES "Customer" ("Id"), "Note" TEXT);
+CREATE TABLE "Line" (
+    "Id" INTEGER PRIMARY KEY, "Invoice" INTEGER NOT NULL REFERENCES "Invoice" ("Id"),
+    "Item" VARCHAR(40) NOT NULL REFERENCES "Item" ("Code"), "Quantity" INTEGER NOT NULL
 );
 """
 
@@ -61,21 +63,27 @@ def _new_state(file: Path) -> None:
 class Site:
     """One site with everything but the network. `open` it, use it, `close` it; open it again after a crash."""
 
-    def __init__(self, folder: Path, name: str, *, schema: str = SCHEMA) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, name: str, *, schema: str = SCHEMA, engine: Engine = "sqlite") -> None:
+        self.folder = folder / name
         self.name = name
-        self.file = folder / f"{name}.db"
-        self.state_file = folder / f"{name}-state.db"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.access = make_site_database(engine, self.folder, None)
+        self.file = Path(self.access.database.name)
+        self.state_file = self.folder / "state.db"
+        url = f"sqlite:///{self.file}" if engine == "sqlite" else self.access.configured
         self.settings = Settings.model_validate(
             {
-                "site": {"name": name, "database": f"sqlite:///{self.file}"},
+                "site": {"name": name, "database": url},
                 "state": {"database": f"sqlite:///{self.state_file}"},
                 "doctypes": DOCTYPES,
             }
         )
-        folder.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self.file)) as connection:
-            connection.executescript(schema)
+        with self.access.connection() as connection:
+            if engine == "sqlite":
+                connection.execute("PRAGMA journal_mode = WAL")
+            for statement in schema.split(";"):
+                if statement.strip():
+                    connection.execute(statement)
         _new_state(self.state_file)
 
     async def open(self, *, logged: Sequence[str] = tuple(DOCTYPES)) -> None:
@@ -113,25 +121,19 @@ class Site:
 
     def write(self, *statements: str) -> None:
         """What the site's own users do: each call is one transaction."""
-        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("PRAGMA defer_foreign_keys = ON")
-            try:
-                for statement in statements:
-                    connection.execute(statement)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
+        with self.access.write(deferred=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        with closing(sqlite3.connect(self.file)) as connection:
-            return connection.execute(query).fetchall()
+        return self.access.rows(query)
 
     def everything(self) -> dict[str, list[tuple[object, ...]]]:
-        """All rows of all tables, with their storage classes where they could differ."""
-        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
+        """All rows of all tables, in the order of their keys; a number is the same on every engine."""
+        return {
+            table: [tuple(map(_value, row)) for row in self.rows(f'SELECT * FROM "{table}" ORDER BY 1')]
+            for table in TABLES
+        }
 
     async def queue(self) -> list[tuple[str, str]]:
         async with self.database.snapshot() as reader:
@@ -170,6 +172,10 @@ class Site:
 
     def source(self, producer: Site) -> Source:
         return Source(producer.name, producer.site, 1000, 50)
+
+
+def _value(value: object) -> object:
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def event(entry: LogEntry) -> Event:

@@ -11,6 +11,7 @@ import aiosqlite
 from streamd.db import sqlite_sql as sql
 from streamd.db.base import RawDocument, TableWrite
 from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
+from streamd.db.keys import storable_names
 from streamd.db.sqlite_values import binder
 from streamd.errors import RowRefused
 from streamd.model import ChildTable, Claim, DocumentType, Name
@@ -36,7 +37,7 @@ class SqliteReader(BookReader):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         found: dict[Name, RawDocument] = {}
         row = sql.row_as_json(doctype.columns, "t")
-        for some in some_of(names):
+        for some in some_of(storable_names(names)):
             where, values = _named("t", doctype.key, some)
             wanted = set(some)
             keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
@@ -69,7 +70,7 @@ class SqliteReader(BookReader):
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
         found: set[Name] = set()
-        for some in some_of(names):
+        for some in some_of(storable_names(names)):
             where, values = _named("t", doctype.key, some)
             wanted = set(some)
             rows = await self._fetch(f"SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where}", values)

@@ -1,0 +1,131 @@
+"""What tables a PostgreSQL database has: those of the schema in which tables are made by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import asyncpg
+
+from streamd.model import Column, ForeignKey, Kind, Table
+
+_KINDS = {
+    "int2": Kind.INTEGER,
+    "int4": Kind.INTEGER,
+    "int8": Kind.INTEGER,
+    "oid": Kind.INTEGER,
+    "numeric": Kind.DECIMAL,
+    "float4": Kind.FLOAT,
+    "float8": Kind.FLOAT,
+    "bool": Kind.BOOLEAN,
+    "bytea": Kind.BYTES,
+    "date": Kind.DATE,
+    "time": Kind.TIME,
+    "timetz": Kind.TIME,
+    "timestamp": Kind.DATETIME,
+    "timestamptz": Kind.DATETIME_ZONED,
+    "uuid": Kind.UUID,
+    "json": Kind.JSON,
+    "jsonb": Kind.JSON,
+}
+
+_ARRAYS_AND_ROWS = ("A", "C")
+"""Type categories whose values PostgreSQL writes as JSON arrays and objects."""
+
+_COLUMNS = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typcategory::text,
+       a.attnotnull, a.attgenerated <> '', a.atthasdef OR a.attidentity <> ''
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
+  AND NOT a.attisdropped AND ($1::text[] IS NULL OR c.relname = ANY($1))
+ORDER BY c.relname, a.attnum
+"""
+
+_INDEXES = """
+SELECT c.relname, i.indisprimary,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(n, at)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.n WHERE k.at <= i.indnkeyatts ORDER BY k.at),
+       i.indnkeyatts::int, i.indpred IS NOT NULL
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND i.indisunique
+"""
+
+_FOREIGN_KEYS = """
+SELECT c.relname, r.relname,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY n(n, at)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = n.n ORDER BY n.at),
+       ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY n(n, at)
+             JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = n.n ORDER BY n.at),
+       k.confdeltype::text, k.confupdtype::text
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class r ON r.oid = k.confrelid
+WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace ORDER BY k.conname
+"""
+
+_TRIGGERS = """
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_proc p ON p.oid = t.tgfoid
+WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
+  AND p.pronamespace <> coalesce(to_regnamespace('streamd'), 0::oid) ORDER BY t.tgname
+"""
+
+
+async def columns_of(driver: asyncpg.Connection, tables: Iterable[str] | None) -> dict[str, tuple[Column, ...]]:
+    """The columns of these tables (of all, for None), by table."""
+    found: dict[str, list[Column]] = {}
+    for table, name, declared, base, category, not_null, generated, default in await driver.fetch(
+        _COLUMNS, None if tables is None else list(tables)
+    ):
+        kind = Kind.JSON if category in _ARRAYS_AND_ROWS else _KINDS.get(base, Kind.TEXT)
+        found.setdefault(table, []).append(
+            Column(name, declared, kind, nullable=not not_null, generated=generated, has_default=default)
+        )
+    return {table: tuple(columns) for table, columns in found.items()}
+
+
+async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
+    """Every table of the user's."""
+    columns = await columns_of(driver, None)
+    keys: dict[str, tuple[str, ...]] = {}
+    uniques: dict[str, list[tuple[str, ...]]] = {}
+    in_unique: dict[str, set[str]] = {}
+    for table, primary, names, size, partial in await driver.fetch(_INDEXES):
+        if primary:
+            keys[table] = tuple(names)
+            continue
+        in_unique.setdefault(table, set()).update(names)
+        if len(names) == size and not partial:
+            uniques.setdefault(table, []).append(tuple(names))
+    foreign: dict[str, list[ForeignKey]] = {}
+    for table, referred, names, theirs, _, _ in await driver.fetch(_FOREIGN_KEYS):
+        foreign.setdefault(table, []).append(ForeignKey(tuple(names), referred, tuple(theirs)))
+    triggers: dict[str, list[str]] = {}
+    for table, trigger in await driver.fetch(_TRIGGERS):
+        triggers.setdefault(table, []).append(trigger)
+    return {
+        table: Table(
+            table,
+            _marked(found, in_unique.get(table, set())),
+            keys.get(table, ()),
+            tuple(dict.fromkeys(uniques.get(table, ()))),
+            tuple(foreign.get(table, ())),
+            tuple(triggers.get(table, ())),
+        )
+        for table, found in columns.items()
+    }
+
+
+def _marked(columns: Sequence[Column], unique: set[str]) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            column.name,
+            column.declared,
+            column.kind,
+            nullable=column.nullable,
+            generated=column.generated,
+            has_default=column.has_default,
+            unique=column.name in unique,
+        )
+        for column in columns
+    )

@@ -1,0 +1,253 @@
+"""One view of, or one transaction on, a PostgreSQL site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+from streamd.db import postgresql_sql as sql
+from streamd.db.base import RawDocument, TableWrite, WriteKind
+from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
+from streamd.db.keys import possible_names
+from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_reflect import columns_of
+from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.errors import RowRefused
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
+from streamd.names import ranges_of
+from streamd.rows import name_reader
+
+CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
+    count = 0
+
+    def number(_: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"\?", number, statement)
+
+
+def not_taken(claim: Claim | None, floor: int) -> tuple[str, list[Any]]:
+    """The condition for changes that no claim took. Below `floor` nothing can appear any more."""
+    taken = ranges_of(claim.ids) if claim is not None else []
+    condition = (
+        "id >= ? AND NOT EXISTS (SELECT 1 FROM unnest(?::bigint[], ?::bigint[]) AS taken (first, last) "
+        "WHERE id BETWEEN taken.first AND taken.last)"
+    )
+    return condition, [floor, [first for first, _ in taken], [last for _, last in taken]]
+
+
+async def changes_of(driver: asyncpg.Connection, rows: Sequence[Any]) -> list[Change]:
+    """Changes as `CHANGE` gave them, with their rows as values travel."""
+    shapes = await columns_of(driver, {row[1] for row in rows}) if rows else {}
+    readers = {table: reader(columns) for table, columns in shapes.items()}
+    return [_change(row, readers.get(row[1])) for row in rows]
+
+
+def _change(row: Any, read: Callable[[bytes], bytes] | None) -> Change:
+    number, table, op, before, after, origin, fingerprint, at, tx = row
+    old, new = _bytes(before, read), _bytes(after, read)
+    return Change(number, table, op, old, new, origin, fingerprint, at, tx)
+
+
+def _bytes(text: str | None, read: Callable[[bytes], bytes] | None) -> bytes | None:
+    if text is None:
+        return None
+    return text.encode() if read is None else read(text.encode())
+
+
+class PostgresqlReader(BookReader):
+    """Reads within the transaction that its connection is in."""
+
+    CHANGE = CHANGE
+
+    def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
+        self._driver = driver
+        self._floor = floor
+
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
+        found: Sequence[Any] = await self._driver.fetch(numbered(statement), *values)
+        return found
+
+    def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
+        return not_taken(claim, self._floor)
+
+    async def unclaimed(self, claim: Claim | None) -> list[Change]:
+        where, values = self._not_taken(claim)
+        rows = await self._fetch(
+            f"SELECT {CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
+        )
+        return await changes_of(self._driver, rows)
+
+    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        found: dict[Name, RawDocument] = {}
+        read, name_of = reader(doctype.columns), name_reader(doctype.key)
+        for some in some_of(names):
+            wanted = set(some)
+            for text in await self._rows(doctype.table, doctype.key, doctype, some):
+                row = read(text)
+                name = name_of(row)
+                if name is not None and name in wanted:
+                    found[name] = RawDocument(name, row, {child.field: [] for child in doctype.children})
+            if found:
+                for child in doctype.children:
+                    await self._read_children(child, doctype, some, found)
+        return found
+
+    async def _read_children(
+        self, child: ChildTable, doctype: DocumentType, names: Sequence[Name], found: Mapping[Name, RawDocument]
+    ) -> None:
+        read, parent_of = reader(child.columns), name_reader(child.parent_key)
+        order = [*([child.order_by] if child.order_by else []), *child.key]
+        for text in await self._rows(child.table, child.parent_key, child, names, child.where, order):
+            row = read(text)
+            parent = parent_of(row)
+            document = found.get(parent) if parent is not None else None
+            if document is not None:
+                document.children[child.field].append(row)
+
+    async def _rows(
+        self,
+        table: str,
+        key: Sequence[str],
+        columns: DocumentType | ChildTable,
+        names: Sequence[Name],
+        where: Iterable[tuple[str, Scalar]] = (),
+        order: Sequence[str] = (),
+        lock: str = "",
+    ) -> list[bytes]:
+        """The rows whose `key` columns hold one of the names, as PostgreSQL writes them."""
+        keys = key_columns(columns.columns, key)
+        names = list(possible_names(keys, names))
+        if not names:
+            return []
+        conditions = "".join(
+            f" AND t.{sql.quote(name)} IS NOT DISTINCT FROM {sql.literal(value)}" for name, value in where
+        )
+        ordering = f" ORDER BY {', '.join(f't.{sql.quote(name)}' for name in order)}" if order else ""
+        quoted = ", ".join(sql.quote(name) for name in key)
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(t)::text FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
+            f"{conditions}{ordering}{lock}",
+            rows_as_json(keys, names),
+        )
+        return [row[0].encode() for row in rows]
+
+    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        found: set[Name] = set()
+        for some in some_of(names):
+            found |= set(some) & set(await self._names(doctype, some))
+        return found
+
+    async def _names(self, doctype: DocumentType, some: Sequence[Name]) -> list[Name]:
+        columns = key_columns(doctype.columns, doctype.key)
+        keys = ", ".join(sql.quote(name) for name in doctype.key)
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
+            f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
+            rows_as_json(columns, list(possible_names(columns, some))),
+        )
+        return self._as_names(doctype, columns, rows)
+
+    def _as_names(self, doctype: DocumentType, columns: tuple[Column, ...], rows: Iterable[Any]) -> list[Name]:
+        read, name_of = reader(columns), name_reader(doctype.key)
+        return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
+
+    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        columns = key_columns(doctype.columns, doctype.key)
+        keys = ", ".join(sql.quote(name) for name in doctype.key)
+        where, values = "", []
+        if after is not None:
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
+            values = [rows_as_json(columns, [after])]
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
+            f"ORDER BY {keys} LIMIT $1) AS k",
+            limit,
+            *values,
+        )
+        return self._as_names(doctype, columns, rows)
+
+
+def key_columns(columns: Iterable[Column], key: Sequence[str]) -> tuple[Column, ...]:
+    known = {column.name: column for column in columns}
+    return tuple(known[name] for name in key)
+
+
+class PostgresqlTransaction(PostgresqlReader, BookTransaction):
+    """Reads and writes within one write transaction."""
+
+    def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
+        PostgresqlReader.__init__(self, driver, floor)
+        BookTransaction.__init__(self)
+
+    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return found_rows(await self._driver.execute(numbered(statement), *values))
+
+    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            await self._driver.executemany(numbered(statement), rows)
+
+    def _put(self, table: str, columns: str, key: str) -> str:
+        names = [name.strip() for name in columns.split(",")]
+        keys = {name.strip() for name in key.split(",")}
+        changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+        return (
+            f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+        )
+
+    async def _remove_taken(self, claim: Claim) -> None:
+        ranges = ranges_of(claim.ids)
+        await self._driver.execute(
+            "DELETE FROM streamd_change USING unnest($1::bigint[], $2::bigint[]) AS taken (first, last) "
+            "WHERE id BETWEEN taken.first AND taken.last",
+            [first for first, _ in ranges],
+            [last for _, last in ranges],
+        )
+
+    async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
+        for some in some_of(names):
+            await self._rows(doctype.table, doctype.key, doctype, some, order=doctype.key, lock=" FOR UPDATE OF t")
+            for child in doctype.children:
+                await self._rows(
+                    child.table, child.parent_key, child, some, child.where, child.key, lock=" FOR UPDATE OF t"
+                )
+
+    async def write(self, writes: Sequence[TableWrite]) -> None:
+        for write in writes:
+            with plain_errors():
+                await self._write(write)
+
+    async def _write(self, write: TableWrite) -> None:
+        changed = {column.name for column in write.columns}
+        if write.kind == WriteKind.UPDATE and any(column.name in changed for column in write.where):
+            size, found = len(write.columns), 0
+            for row in write.rows:
+                new = rows_as_json(write.columns, [row[:size]])[1:-1]
+                old = rows_as_json(write.where, [row[size:]])[1:-1]
+                found += found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
+        else:
+            rows = rows_as_json((*write.columns, *write.where), write.rows)
+            found = found_rows(await self._driver.execute(sql.write_sql(write), rows))
+        if write.exactly and found != len(write.rows):
+            raise RowRefused(
+                f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"
+            )
+
+
+def found_rows(status: str) -> int:
+    """The number of rows in a status such as `UPDATE 3`."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0

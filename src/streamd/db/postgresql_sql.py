@@ -1,0 +1,220 @@
+"""PostgreSQL's SQL: our tables in a schema of their own, the triggers, and what finds rows by names.
+
+The trigger functions name no columns of the user's, except those of the key, and those only where we write ourselves:
+whatever a migration does to a table, its users' writes go on, and are captured as the rows are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from streamd.db.base import TableWrite, WriteKind
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
+
+SCHEMA = "streamd"
+
+TRIGGER = "!streamd"
+"""Triggers fire in the order of their names: ours before those of users, whose own writes come after."""
+
+APPLYING = "streamd.applying"
+"""A setting of our sessions: only then it is worth a look whether a change has an origin mark.
+
+It gives no rights: marks stand in a table that only our role can write.
+"""
+
+NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+TABLES = (
+    f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_site (
+        id int PRIMARY KEY CHECK (id = 1), site text NOT NULL, name text NOT NULL,
+        "schema" int NOT NULL, installed_at bigint NOT NULL)""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_change (
+        id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY, tbl text NOT NULL, op text NOT NULL,
+        "before" text, "after" text, origin text, fingerprint text NOT NULL DEFAULT '',
+        "at" bigint NOT NULL DEFAULT {NOW_MS}, tx xid8 NOT NULL DEFAULT pg_current_xact_id())""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_capture (
+        id int PRIMARY KEY CHECK (id = 1), log text NOT NULL, batch bigint NOT NULL,
+        last_change bigint NOT NULL, digest text NOT NULL, clock text NOT NULL,
+        previous_change bigint NOT NULL, previous_clock text NOT NULL, ids text NOT NULL)""",
+    # Its rows live no longer than the transaction that writes them, so nothing of it has to outlive a crash.
+    f"""CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.streamd_origin (
+        doctype text NOT NULL, name text NOT NULL, mark text NOT NULL, PRIMARY KEY (doctype, name))""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_checkpoint (
+        producer text PRIMARY KEY, log text NOT NULL, sequence bigint NOT NULL, nonce text NOT NULL)""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_document (
+        doctype text NOT NULL, name text NOT NULL, source text NOT NULL, remote_name text NOT NULL,
+        clock text NOT NULL, field_clocks text NOT NULL, seen text NOT NULL, deleted_at bigint,
+        renamed_to text, PRIMARY KEY (doctype, name))""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_parked (
+        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, producer text NOT NULL, log text NOT NULL,
+        sequence bigint NOT NULL, doctype text NOT NULL, name text NOT NULL, event text NOT NULL,
+        state text NOT NULL, error text NOT NULL, attempts int NOT NULL, retry_at bigint NOT NULL,
+        waits_doctype text, waits_name text, request text NOT NULL, tried_at bigint NOT NULL,
+        parked_at bigint NOT NULL)""",
+    f"CREATE INDEX IF NOT EXISTS streamd_parked_document ON {SCHEMA}.streamd_parked (doctype, name)",
+)
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: Scalar) -> str:
+    if isinstance(value, str):
+        return ("E" if "\\" in value else "") + "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+    return repr(value)
+
+
+def function_name(table: str) -> str:
+    """The name of a table's trigger function: PostgreSQL cuts names after 63 bytes."""
+    name = f"capture_{table}"
+    if len(name.encode()) <= 63:
+        return name
+    return f"capture_{table.encode()[:36].decode(errors='ignore')}_{_digest(table)}"
+
+
+def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
+    """An expression: a row's name as `bookkeeping.name_key` makes it."""
+    return " || chr(31) || ".join(_name_part(columns[name], f"{alias}.{quote(name)}") for name in key)
+
+
+def _name_part(column: Column, reference: str) -> str:
+    if column.kind in (Kind.INTEGER, Kind.DECIMAL):
+        return f"'i' || {reference}::text"
+    if column.kind == Kind.FLOAT:
+        return f"'r' || {reference}::text"
+    if column.kind == Kind.DATETIME_ZONED:
+        return f"'t' || ({reference} AT TIME ZONE 'UTC')::text || '+00:00'"
+    return f"'t' || {reference}::text"
+
+
+def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
+    """For each table of the offered document types: its trigger function's name → the statements that make it."""
+    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
+    for name in sorted(catalogue.offers):
+        doctype = catalogue[name]
+        bound.setdefault(doctype.table, []).append((doctype, None))
+        for child in doctype.children:
+            bound.setdefault(child.table, []).append((doctype, child))
+    return {function_name(table): _trigger(table, users) for table, users in bound.items()}
+
+
+def _trigger(table: str, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> list[str]:
+    function = f"{SCHEMA}.{quote(function_name(table))}"
+    body = f"""
+DECLARE
+    found text;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        INSERT INTO {SCHEMA}.streamd_change (tbl, op) VALUES ({literal(table)}, 'T');
+        RETURN NULL;
+    END IF;
+    IF current_setting('{APPLYING}', true) = 'on' THEN
+        IF TG_OP = 'DELETE' THEN
+            found := {_marks(users, "OLD")};
+        ELSE
+            found := {_marks(users, "NEW")};
+        END IF;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "after", origin)
+        VALUES ({literal(table)}, 'I', row_to_json(NEW)::text, found);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", origin)
+        VALUES ({literal(table)}, 'D', row_to_json(OLD)::text, found);
+    ELSIF OLD *<> NEW THEN
+        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", "after", origin)
+        VALUES ({literal(table)}, 'U', row_to_json(OLD)::text, row_to_json(NEW)::text, found);
+    END IF;
+    RETURN NULL;
+END
+"""
+    # What a user's session has set must not change how values are written.
+    make = (
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+        "SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' "
+        "SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 "
+        f"AS $streamd${body}$streamd$"
+    )
+    on = f"ON {quote(table)}"
+    rows, all_of_it = quote(TRIGGER), quote(f"{TRIGGER} truncate")
+    return [
+        make,
+        f"COMMENT ON FUNCTION {function}() IS 'streamd {_digest(make)}'",
+        f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
+        f"DROP TRIGGER IF EXISTS {rows} {on}",
+        f"CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE {on} FOR EACH ROW EXECUTE FUNCTION {function}()",
+        # Also where a session plays a replica, and other triggers rest.
+        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {rows}",
+        f"DROP TRIGGER IF EXISTS {all_of_it} {on}",
+        f"CREATE TRIGGER {all_of_it} AFTER TRUNCATE {on} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {all_of_it}",
+    ]
+
+
+def wanted_digest(statements: Sequence[str]) -> str:
+    """What `our_triggers` finds where these statements were run."""
+    return f"streamd {_digest(statements[0])}"
+
+
+def _marks(users: Sequence[tuple[DocumentType, ChildTable | None]], alias: str) -> str:
+    marks = [_mark(doctype, child, alias) for doctype, child in users]
+    return marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
+
+
+def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
+    columns = {column.name: column for column in (child.columns if child else doctype.columns)}
+    where = "".join(
+        f" AND {alias}.{quote(name)} IS NOT DISTINCT FROM {literal(value)}"
+        for name, value in (child.where if child else ())
+    )
+    name = name_key_sql(child.parent_key if child else doctype.key, columns, alias)
+    return (
+        f"(SELECT o.mark FROM {SCHEMA}.streamd_origin o WHERE o.doctype = {literal(doctype.name)} "
+        f"AND o.name = {name}{where})"
+    )
+
+
+def rowset(table: str, parameter: str) -> str:
+    """The rows that a parameter holds as a JSON list, as rows of the table."""
+    return f"json_populate_recordset(NULL::{quote(table)}, {parameter}::json)"
+
+
+def write_sql(write: TableWrite) -> str:
+    """The statement of a write of many rows, which are its one parameter."""
+    table, columns = quote(write.table), [quote(column.name) for column in write.columns]
+    where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    rows = f"{rowset(write.table, '$1')} AS r"
+    if write.kind == WriteKind.INSERT:
+        values = ", ".join(f"r.{column}" for column in columns)
+        return f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows}"
+    if write.kind == WriteKind.UPDATE:
+        changes = ", ".join(f"{column} = r.{column}" for column in columns)
+        return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
+    return f"DELETE FROM {table} AS t USING {rows} WHERE {where}"
+
+
+def rekey_sql(write: TableWrite) -> str:
+    """The statement of an update that changes the very columns which say what row is meant: new and old row."""
+    table = quote(write.table)
+    changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
+    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    return (
+        f"UPDATE {table} AS t SET {changes} FROM json_populate_record(NULL::{table}, $1::json) AS n, "
+        f"json_populate_record(NULL::{table}, $2::json) AS o WHERE {where}"
+    )
+
+
+def grants(role: str) -> list[str]:
+    """What a role needs to run the daemon, besides its rights on the user's own tables."""
+    name = quote(role)
+    return [
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {name}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {name}",
+    ]
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,148 @@
+"""How values travel from and to PostgreSQL.
+
+PostgreSQL writes a row as JSON by itself (`row_to_json`), and reads rows from JSON by itself
+(`json_populate_recordset`): quick, exact, and blind to columns that come and go. What it writes differently from how
+values travel (`wire`) is changed here, in the rows of tables that have such columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from streamd.errors import RowRefused
+from streamd.model import Column, Kind
+from streamd.wire import HEX, write_json
+
+_ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_validate = msgspec.json.Decoder(msgspec.Raw).decode
+
+_NULL = b"null"
+_TOO_LARGE = Decimal("1e400")
+"""What no 64-bit float holds: the way in which infinity travels."""
+
+_INFINITE = {b'"Infinity"': b"1e999", b'"-Infinity"': b"-1e999"}
+
+
+@lru_cache(maxsize=4096)
+def reader(columns: tuple[Column, ...]) -> Callable[[bytes], bytes]:
+    """What turns a row as PostgreSQL writes it into the row as it travels."""
+    changed = {column.name: change for column in columns if (change := _change(column)) is not None}
+    generated = [column.name for column in columns if column.generated]
+    if not changed and not generated:
+        return _same
+
+    def read(row: bytes) -> bytes:
+        values = _ROW.decode(row)
+        for name in generated:
+            values.pop(name, None)
+        for name, change in changed.items():
+            value = values.get(name)
+            if value is not None and (raw := bytes(value)) != _NULL:
+                values[name] = msgspec.Raw(change(raw))
+        return _encode(values)
+
+    return read
+
+
+def _same(row: bytes) -> bytes:
+    return row
+
+
+def _change(column: Column) -> Callable[[bytes], bytes] | None:
+    if column.kind in (Kind.DATETIME, Kind.DATETIME_ZONED):
+        return lambda raw: raw.replace(b"T", b" ", 1)
+    if column.kind == Kind.BYTES:
+        return lambda raw: b'{"%s":"%s"}' % (HEX.encode(), raw[4:-1])  # behind "\\x
+    if column.kind in (Kind.FLOAT, Kind.DECIMAL):
+        return lambda raw: _INFINITE.get(raw, raw)
+    if column.kind == Kind.JSON:
+        return lambda raw: _encode(raw.decode())
+    if column.declared.startswith("character("):
+        return lambda raw: _encode(_TEXT.decode(raw).rstrip(" "))
+    return None
+
+
+def rows_as_json(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows for `json_populate_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
+    binders = [(column.name, _binder(column.kind)) for column in columns]
+    made = [{name: bind(value) for (name, bind), value in zip(binders, row, strict=True)} for row in rows]
+    try:
+        return _encode(made).decode()
+    except UnicodeEncodeError as error:
+        raise RowRefused(f"a value is no valid text: {error.reason}") from error
+
+
+def _binder(kind: Kind) -> Callable[[Any], Any]:
+    return _BINDERS.get(kind, _plain)
+
+
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is int or kind is Decimal or value is None or kind is bool:
+        return value
+    if isinstance(value, dict) and value.keys() == {HEX}:
+        return _bytes(value)
+    return _text(value)
+
+
+def _text(value: Any) -> Any:
+    if value is None or type(value) is str:
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, dict) and value.keys() == {HEX}:
+        raise RowRefused("bytes stand where text is wanted")
+    return write_json(value).decode()
+
+
+def _boolean(value: Any) -> Any:
+    return bool(value) if value in (0, 1) and not isinstance(value, str) else value
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, Decimal) and value == value.to_integral_value()):
+        return int(value)
+    return value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Decimal) and abs(value) >= _TOO_LARGE:
+        return "Infinity" if value > 0 else "-Infinity"
+    return int(value) if isinstance(value, bool) else value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {HEX} and isinstance(value[HEX], str):
+        return "\\x" + value[HEX]
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return "\\x" + value.encode("utf-8", "surrogatepass").hex()
+    raise RowRefused("a number stands where bytes are wanted")
+
+
+def _json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return _validate(value.encode())
+    except msgspec.DecodeError as error:
+        raise RowRefused(f"a value is no JSON: {error}") from None
+
+
+_BINDERS: dict[Kind, Callable[[Any], Any]] = {
+    Kind.TEXT: _text,
+    Kind.BOOLEAN: _boolean,
+    Kind.INTEGER: _integer,
+    Kind.FLOAT: _number,
+    Kind.DECIMAL: _number,
+    Kind.BYTES: _bytes,
+    Kind.JSON: _json,
+}
