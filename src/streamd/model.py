@@ -70,11 +70,12 @@ LOCAL = ""
 
 
 class ChangeOp(StrEnum):
-    """What happened to a row."""
+    """What happened to a row; or that its table was emptied, row by row unseen."""
 
     INSERT = "I"
     UPDATE = "U"
     DELETE = "D"
+    TRUNCATE = "T"
 
 
 @dataclass(slots=True)

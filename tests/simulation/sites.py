@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -31,7 +32,8 @@ CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" TEXT NOT NULL, "City" 
     "Manager" INTEGER REFERENCES "Customer" ("Id"));
 CREATE TABLE "Item" ("Code" VARCHAR(40) PRIMARY KEY, "Label" VARCHAR(100) UNIQUE,
     "Price" NUMERIC(10,2) CHECK ("Price" >= 0), "Stock" INTEGER);
-CREATE TABLE "Invoice" ("Id" INTEGER PRIMARY KEY, "Customer" INTEGER NOT NULL REFERENCES "Customer" ("Id"), "Note" TEXT);
+CREATE TABLE "Invoice" ("Id" INTEGER PRIMARY KEY, "Customer" INTEGER NOT NULL REFERENCES "Customer" ("Id"),
+    "Note" TEXT);
 CREATE TABLE "Line" (
     "Id" INTEGER PRIMARY KEY, "Invoice" INTEGER NOT NULL REFERENCES "Invoice" ("Id"),
     "Item" VARCHAR(40) NOT NULL REFERENCES "Item" ("Code"), "Quantity" INTEGER NOT NULL
@@ -63,7 +65,15 @@ def _new_state(file: Path) -> None:
 class Site:
     """One site with everything but the network. `open` it, use it, `close` it; open it again after a crash."""
 
-    def __init__(self, folder: Path, name: str, *, schema: str = SCHEMA, engine: Engine = "sqlite") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        schema: str = SCHEMA,
+        engine: Engine = "sqlite",
+        doctypes: Mapping[str, Any] = DOCTYPES,
+    ) -> None:
         self.folder = folder / name
         self.name = name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +85,7 @@ class Site:
             {
                 "site": {"name": name, "database": url},
                 "state": {"database": f"sqlite:///{self.state_file}"},
-                "doctypes": DOCTYPES,
+                "doctypes": doctypes,
             }
         )
         with self.access.connection() as connection:
@@ -86,7 +96,7 @@ class Site:
                     connection.execute(statement)
         _new_state(self.state_file)
 
-    async def open(self, *, logged: Sequence[str] = tuple(DOCTYPES)) -> None:
+    async def open(self, *, logged: Sequence[str] | None = None) -> None:
         self.database: SiteDatabase = open_site(self.settings.site.database)
         tables = await self.database.tables()
         self.catalogue: Catalogue = build(self.settings, tables)
@@ -98,8 +108,10 @@ class Site:
         self.update_log = UpdateLog(self.state)
         self.sync_log = SyncLog(self.state)
 
+        types = tuple(self.settings.doctypes) if logged is None else logged
+
         async def approved() -> set[str]:
-            return set(logged)
+            return set(types)
 
         self.capture = Capture(
             self.database,
@@ -107,7 +119,7 @@ class Site:
             self.catalogue,
             site=self.site,
             logged=approved,
-            remembered=frozenset(logged),
+            remembered=frozenset(types),
             batch=50,
         )
         self.began_anew = await self.capture.recover()

