@@ -42,11 +42,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key, as the database describes it."""
+    """A foreign key, as the database describes it.
+
+    `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's words
+    (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    """
 
     columns: tuple[str, ...]
     table: str
     referred: tuple[str, ...]
+    on_delete: str = ""
+    on_update: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,13 @@ class SiteDatabase(ABC):
             if gone & self.wanted_triggers(Catalogue({name: catalogue[name]}, frozenset({name})), tables).keys()
         )
 
+    async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+        """Why changes of the offered types would be lost here, or arrive out of order, each with the mend.
+
+        Where there is one, nothing may be installed.
+        """
+        return []
+
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""

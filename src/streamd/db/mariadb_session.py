@@ -1,0 +1,267 @@
+"""One view of, or one transaction on, a MariaDB site."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from streamd.db import mariadb_sql as sql
+from streamd.db.base import RawDocument, TableWrite
+from streamd.db.bookkeeping import BookReader, BookTransaction, name_key, some_of
+from streamd.db.mariadb_driver import Session
+from streamd.db.mariadb_errors import has_rolled_back, plain_errors
+from streamd.db.mariadb_values import binder
+from streamd.errors import RowRefused
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Kind, Name, Scalar, name_from_text
+from streamd.names import ranges_of
+
+CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
+
+
+def not_taken(claim: Claim | None, floor: int) -> str:
+    """The condition for changes that no claim took, as ranges of ids. Below `floor` nothing can appear any more."""
+    parts = []
+    first = floor
+    for begin, end in ranges_of(claim.ids) if claim is not None else ():
+        if first < begin:
+            parts.append(f"id BETWEEN {first} AND {begin - 1}")
+        first = max(first, end + 1)
+    return "(" + " OR ".join([*parts, f"id >= {first}"]) + ")"
+
+
+class MariadbReader(BookReader):
+    """Reads within the transaction that its connection is in."""
+
+    CHANGE = CHANGE
+
+    def __init__(self, session: Session, where: str, floor: int) -> None:
+        self._session = session
+        self._where = where
+        self._floor = floor
+
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
+        with plain_errors(self._where):
+            return await self._session.fetch(statement, values)
+
+    def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
+        return not_taken(claim, self._floor), []
+
+    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        found: dict[Name, RawDocument] = {}
+        known = {column.name: column for column in doctype.columns}
+        row, name_sql = sql.row_as_json(doctype.columns, "t"), sql.name_as_json(doctype.key, known, "t")
+        for some in some_of(names):
+            where, values = _named([known[name] for name in doctype.key], some)
+            if not values:
+                continue
+            wanted = set(some)
+            query = (
+                f"SELECT CAST({row} AS BINARY), CAST({name_sql} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
+                f"WHERE {where}"
+            )
+            for text, key in await self._fetch(query, values):
+                name = name_from_text(key)
+                # A collation may find another name than the one that was asked for.
+                if name in wanted:
+                    found[name] = RawDocument(name, text or _TOO_LARGE, {child.field: [] for child in doctype.children})
+            if found:
+                for child in doctype.children:
+                    await self._read_children(child, some, found)
+        return found
+
+    async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
+        known = {column.name: column for column in child.columns}
+        where, values = _named([known[name] for name in child.parent_key], names)
+        if not values:
+            return
+        conditions, more = _conditions(child.where, known)
+        order = [child.order_by] if child.order_by else []
+        ordering = ", ".join(f"t.{sql.quote(column)}" for column in (*order, *child.key))
+        query = (
+            f"SELECT CAST({sql.row_as_json(child.columns, 't')} AS BINARY), "
+            f"CAST({sql.name_as_json(child.parent_key, known, 't')} AS BINARY) "
+            f"FROM {sql.quote(child.table)} AS t WHERE ({where}){conditions} ORDER BY {ordering}"
+        )
+        for text, key in await self._fetch(query, [*values, *more]):
+            document = found.get(name_from_text(key))
+            if document is not None:
+                document.children[child.field].append(text or _TOO_LARGE)
+
+    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        found: set[Name] = set()
+        known = {column.name: column for column in doctype.columns}
+        for some in some_of(names):
+            where, values = _named([known[name] for name in doctype.key], some)
+            if not values:
+                continue
+            name_sql = sql.name_as_json(doctype.key, known, "t")
+            rows = await self._fetch(
+                f"SELECT CAST({name_sql} AS BINARY) FROM {sql.quote(doctype.table)} AS t WHERE {where}", values
+            )
+            found |= set(some) & {name_from_text(key) for (key,) in rows}
+        return found
+
+    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        known = {column.name: column for column in doctype.columns}
+        columns = [known[name] for name in doctype.key]
+        quoted = [f"t.{sql.quote(name)}" for name in doctype.key]
+        where = [f"{quoted[index]} IS NOT NULL" for index, column in enumerate(columns) if column.nullable]
+        values: list[Any] = []
+        if after is not None:
+            bound = [binder(column)(value) for column, value in zip(columns, after, strict=True)]
+            # Written out, because the server finds no place in an index for a comparison of rows.
+            where.append(f"{quoted[0]} >= ?")
+            values.append(bound[0])
+            parts = []
+            for index in range(len(columns)):
+                parts.append(" AND ".join([*(f"{each} = ?" for each in quoted[:index]), f"{quoted[index]} > ?"]))
+                values += bound[: index + 1]
+            where.append("(" + " OR ".join(f"({part})" for part in parts) + ")")
+        rows = await self._fetch(
+            f"SELECT CAST({sql.name_as_json(doctype.key, known, 't')} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
+            f"WHERE {' AND '.join(where) or '1 = 1'} ORDER BY {', '.join(quoted)} LIMIT {int(limit)}",
+            values,
+        )
+        return [name_from_text(key) for (key,) in rows]
+
+
+class MariadbTransaction(MariadbReader, BookTransaction):
+    """Reads and writes within one write transaction."""
+
+    def __init__(self, session: Session, where: str, floor: int) -> None:
+        MariadbReader.__init__(self, session, where, floor)
+        BookTransaction.__init__(self)
+        self._marks: list[tuple[str, str]] = []
+
+    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        with plain_errors(self._where):
+            return await self._session.run(statement, values)
+
+    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        with plain_errors(self._where):
+            await self._session.run_many(statement, rows)
+
+    def _put(self, table: str, columns: str, key: str) -> str:
+        names = [name.strip() for name in columns.split(",")]
+        keys = {name.strip() for name in key.split(",")}
+        changes = ", ".join(f"{name} = VALUES({name})" for name in names if name not in keys)
+        return (
+            f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) ON DUPLICATE KEY UPDATE {changes}"
+        )
+
+    async def _remove_taken(self, claim: Claim) -> None:
+        # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that
+        # may be one of a user's transaction that goes on for long.
+        ids = [(each,) for first, last in ranges_of(claim.ids) for each in range(first, last + 1)]
+        await self._run_many("DELETE FROM streamd_change WHERE id = ?", ids)
+
+    async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
+        await self.clear_marks()
+        self._marks = [(doctype, name_key(name)) for doctype, name in marks]
+        await self._run_many(
+            "INSERT INTO streamd_origin (doctype, name, mark) VALUES (?, ?, ?)",
+            [(*key, mark) for key, mark in zip(self._marks, marks.values(), strict=True)],
+        )
+
+    async def clear_marks(self) -> None:
+        # By their keys: what was removed before stays in the table while somebody reads an old view of it.
+        marks, self._marks = self._marks, []
+        await self._run_many("DELETE FROM streamd_origin WHERE doctype = ? AND name = ?", marks)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        await self._run("SAVEPOINT streamd_event")
+        try:
+            yield
+        except BaseException as error:
+            # After a deadlock, or without a connection, the savepoint is gone with all the rest.
+            if not has_rolled_back(error):
+                await self._run("ROLLBACK TO streamd_event")
+                await self._run("RELEASE SAVEPOINT streamd_event")
+            raise
+        await self._run("RELEASE SAVEPOINT streamd_event")
+
+    async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
+        for some in some_of(names):
+            await self._lock(doctype.table, doctype.key, doctype.columns, some, ())
+            for child in doctype.children:
+                await self._lock(child.table, child.parent_key, child.columns, some, child.where)
+
+    async def _lock(
+        self,
+        table: str,
+        key: Sequence[str],
+        columns: Iterable[Column],
+        names: Sequence[Name],
+        conditions: Sequence[tuple[str, Scalar]],
+    ) -> None:
+        known = {column.name: column for column in columns}
+        where, values = _named([known[name] for name in key], names)
+        if values:
+            more, further = _conditions(conditions, known)
+            await self._fetch(
+                f"SELECT 1 FROM {sql.quote(table)} AS t WHERE ({where}){more} FOR UPDATE", [*values, *further]
+            )
+
+    async def write(self, writes: Sequence[TableWrite]) -> None:
+        for write in writes:
+            binders = [binder(column) for column in (*write.columns, *write.where)]
+            rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
+            try:
+                with plain_errors(self._where, writing=True):
+                    found = await self._session.run_many(sql.write_sql(write), rows)
+            except UnicodeEncodeError as error:
+                raise RowRefused(f"a value is no valid text: {error.reason}") from error
+            if write.exactly and found != len(rows):
+                raise RowRefused(
+                    f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
+                )
+
+
+_TOO_LARGE = sql.TOO_LARGE.encode()
+
+
+def change_of(row: Sequence[Any]) -> Change:
+    """A change of what `CHANGE` gave."""
+    return Change(*row)
+
+
+def _conditions(where: Sequence[tuple[str, Scalar]], known: Mapping[str, Column]) -> tuple[str, list[Any]]:
+    """Further conditions for child rows, compared exactly."""
+    text, values = "", []
+    for name, value in where:
+        column, reference = known[name], f"t.{sql.quote(name)}"
+        text += f" AND {reference} = ?"
+        values.append(binder(column)(value))
+        if column.kind == Kind.TEXT:
+            text += f" AND CONVERT({reference} USING utf8mb4) COLLATE utf8mb4_nopad_bin = ?"
+            values.append(values[-1])
+    return text, values
+
+
+def _named(columns: Sequence[Column], names: Sequence[Name]) -> tuple[str, list[Any]]:
+    """A condition that these columns hold one of the names, in a form that uses the key's index; and its values.
+
+    No values where no such column can hold any of these names. Numbers of names are rounded up, by naming the last one
+    again, so that there are few different statements.
+    """
+    binders = [binder(column) for column in columns]
+    bound = []
+    for name in names:
+        try:
+            bound.append([bind(value) for bind, value in zip(binders, name, strict=True)])
+        except (RowRefused, ValueError, msgspec.MsgspecError):
+            continue  # such a name cannot be here
+    if not bound:
+        return "1 = 0", []
+    size = 1
+    while size < len(bound):
+        size *= 2
+    bound += [bound[-1]] * (size - len(bound))
+    if len(columns) == 1:
+        return f"t.{sql.quote(columns[0].name)} IN ({', '.join('?' * size)})", [values[0] for values in bound]
+    one = "(" + " AND ".join(f"t.{sql.quote(column.name)} = ?" for column in columns) + ")"
+    return "(" + " OR ".join([one] * size) + ")", [part for values in bound for part in values]

@@ -1,0 +1,285 @@
+"""MariaDB's SQL: our tables, the triggers, and a row as JSON text.
+
+A trigger runs in the user's session, but with the SQL mode in which it was made. What else a session sets (time zone,
+character set, isolation) must not change what is written, and nothing that a trigger does may refuse the user's write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamd.db.base import TableWrite, WriteKind
+from streamd.db.mariadb_driver import SQL_MODE
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
+
+PREFIX = "streamd_"
+NAME_LENGTH = 64
+"""Characters in a name, at most."""
+
+DOCTYPE_LENGTH = 140
+DOCUMENT_LENGTH = 600
+"""Characters of a document's name as JSON, at most: an index key has 3072 bytes, and a character has up to four."""
+
+_TABLE = "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+
+TABLES = {
+    "streamd_site": f"""CREATE TABLE IF NOT EXISTS streamd_site (
+        id INT PRIMARY KEY CHECK (id = 1), site VARCHAR(36) NOT NULL, name VARCHAR({DOCTYPE_LENGTH}) NOT NULL,
+        "schema" INT NOT NULL, installed_at BIGINT NOT NULL) {_TABLE}""",
+    "streamd_change": f"""CREATE TABLE IF NOT EXISTS streamd_change (
+        id BIGINT AUTO_INCREMENT PRIMARY KEY, tbl VARCHAR(64) NOT NULL, op CHAR(1) NOT NULL, "before" LONGTEXT,
+        "after" LONGTEXT, origin LONGTEXT, fingerprint VARCHAR(32) NOT NULL, "at" BIGINT NOT NULL,
+        tx BIGINT NOT NULL) {_TABLE}""",
+    "streamd_capture": f"""CREATE TABLE IF NOT EXISTS streamd_capture (
+        id INT PRIMARY KEY CHECK (id = 1), log VARCHAR(64) NOT NULL, batch BIGINT NOT NULL,
+        last_change BIGINT NOT NULL, digest VARCHAR(64) NOT NULL, clock VARCHAR(200) NOT NULL,
+        previous_change BIGINT NOT NULL, previous_clock VARCHAR(200) NOT NULL, ids LONGTEXT NOT NULL) {_TABLE}""",
+    "streamd_origin": f"""CREATE TABLE IF NOT EXISTS streamd_origin (
+        doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL, mark LONGTEXT NOT NULL,
+        PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_checkpoint": f"""CREATE TABLE IF NOT EXISTS streamd_checkpoint (
+        producer VARCHAR(36) PRIMARY KEY, log VARCHAR(64) NOT NULL, sequence BIGINT NOT NULL,
+        nonce VARCHAR(64) NOT NULL) {_TABLE}""",
+    "streamd_document": f"""CREATE TABLE IF NOT EXISTS streamd_document (
+        doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL,
+        source VARCHAR(36) NOT NULL, remote_name LONGTEXT NOT NULL, clock VARCHAR(200) NOT NULL,
+        field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT, renamed_to LONGTEXT,
+        PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
+        id BIGINT AUTO_INCREMENT PRIMARY KEY, producer VARCHAR(36) NOT NULL, log VARCHAR(64) NOT NULL,
+        sequence BIGINT NOT NULL, doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL,
+        event LONGTEXT NOT NULL, state VARCHAR(16) NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL,
+        retry_at BIGINT NOT NULL, waits_doctype VARCHAR({DOCTYPE_LENGTH}), waits_name LONGTEXT,
+        request VARCHAR(16) NOT NULL, tried_at BIGINT NOT NULL, parked_at BIGINT NOT NULL,
+        KEY streamd_parked_document (doctype, name)) {_TABLE}""",
+}
+
+NOW_MS = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+
+APPLYING = "@streamd_applying"
+"""A variable of our writing sessions: only where it is set it is worth a look whether a change has an origin mark."""
+
+TOO_LARGE = '{"$unreadable":"the row as JSON is larger than max_allowed_packet"}'
+"""Stands where a row could not be written as JSON. It has no name, so it becomes a gap."""
+
+SPATIAL = ("geometry", "point", "linestring", "polygon", "multi")
+_TRIGGER = re.compile(r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) ', re.S)
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: Scalar) -> str:
+    """A value as our SQL mode reads it: a backslash stands for itself."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
+def is_spatial(column: Column) -> bool:
+    return column.declared.startswith(SPATIAL)
+
+
+def row_columns(columns: Iterable[Column]) -> list[Column]:
+    """The columns that a row as JSON has: those that hold data of their own, and that can travel."""
+    return [column for column in columns if not column.generated and not is_spatial(column)]
+
+
+def plain_value(column: Column, reference: str) -> str:
+    """An expression: a value as the number or the text that it is in JSON."""
+    declared = column.declared
+    if column.kind == Kind.DATETIME_ZONED:
+        # Its seconds since 1970 are what is stored; all else goes through the session's time zone.
+        moment = f"'1970-01-01' + INTERVAL UNIX_TIMESTAMP({reference}) SECOND"
+        zero = f"IF(UNIX_TIMESTAMP({reference}) = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
+        return f"CONCAT({zero}, '+00:00')"
+    if column.kind in (Kind.DATETIME, Kind.TIME):
+        return _trimmed(declared, reference)
+    if declared.startswith(("bit", "year")) or (column.kind == Kind.INTEGER and "zerofill" in declared):
+        return f"CAST({reference} AS UNSIGNED)"
+    if declared.startswith("float") or (column.kind == Kind.FLOAT and "zerofill" in declared):
+        return f"CAST({reference} AS DOUBLE)"
+    if column.kind == Kind.DECIMAL and "zerofill" in declared:
+        return f"({reference} + 0)"
+    if column.kind == Kind.BYTES:
+        return f"CONCAT('{{\"$hex\":\"', LOWER(HEX({reference})), '\"}}')"
+    if column.kind == Kind.JSON or "character set" in declared:
+        return f"CONVERT({reference} USING utf8mb4)"
+    return reference
+
+
+def _trimmed(declared: str, expression: str) -> str:
+    """A time without the zeros at the end of its fraction."""
+    if "(" not in declared:
+        return expression
+    return f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {expression}))"
+
+
+def value_as_json(column: Column, reference: str) -> str:
+    """An expression: a value as an argument of `JSON_OBJECT` or `JSON_ARRAY`."""
+    value = plain_value(column, reference)
+    if column.kind == Kind.BYTES:
+        return f"JSON_COMPACT({value})"
+    if column.kind == Kind.JSON:
+        # What is known as JSON would be nested. It travels as its text.
+        return f"CONCAT({value}, '')"
+    return value
+
+
+def row_as_json(columns: Iterable[Column], alias: str) -> str:
+    """An expression: the columns of a row (`NEW`, `OLD` or a table's alias) as one JSON object."""
+    parts = (
+        f"{literal(column.name)}, {value_as_json(column, f'{alias}.{quote(column.name)}')}"
+        for column in row_columns(columns)
+    )
+    return f"JSON_OBJECT({', '.join(parts)})"
+
+
+def name_as_json(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
+    """An expression: a name as a JSON array."""
+    parts = (value_as_json(columns[name], f"{alias}.{quote(name)}") for name in key)
+    return f"JSON_ARRAY({', '.join(parts)})"
+
+
+def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
+    """An expression: a row's name as `bookkeeping.name_key` makes it."""
+    parts = []
+    for name in key:
+        column = columns[name]
+        value = plain_value(column, f"{alias}.{quote(name)}")
+        if column.kind in (Kind.INTEGER, Kind.BOOLEAN):
+            parts.append(f"CONCAT('i', {value})")
+        elif column.kind == Kind.FLOAT or (column.kind == Kind.DECIMAL and scale_of(column)):
+            number = f"CAST({value} AS DOUBLE)"
+            parts.append(f"CONCAT('r', {number}, IF({number} REGEXP '[.e]', '', '.0'))")
+        elif column.kind == Kind.DECIMAL:
+            parts.append(f"CONCAT('i', {value})")
+        else:
+            parts.append(f"CONCAT('t', CONVERT({value} USING utf8mb4))")
+    joined = parts[0] if len(parts) == 1 else "CONCAT(" + ", CHAR(31 USING utf8mb4), ".join(parts) + ")"
+    return f"CONVERT({joined} USING utf8mb4) COLLATE utf8mb4_nopad_bin"
+
+
+def scale_of(column: Column) -> int:
+    """The digits behind the point of a DECIMAL column."""
+    found = re.match(r"decimal\(\d+,(\d+)\)", column.declared)
+    return int(found[1]) if found else 0
+
+
+def fingerprint(table: Table) -> str:
+    """A short digest of a table's columns: a row captured under another one was another table."""
+    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def bound_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, ChildTable | None]]]:
+    """For each table of the offered document types, whose rows it holds."""
+    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
+    for name in sorted(catalogue.offers):
+        doctype = catalogue[name]
+        bound.setdefault(doctype.table, []).append((doctype, None))
+        for child in doctype.children:
+            bound.setdefault(child.table, []).append((doctype, child))
+    return bound
+
+
+def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+    """The statements that make the triggers of the offered document types' tables, by the triggers' names."""
+    found = {}
+    for table_name, users in bound_tables(catalogue).items():
+        table = tables[table_name]
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            name = trigger_name(table_name, event)
+            found[name] = (
+                f"CREATE OR REPLACE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} FOR EACH ROW "
+                f"{_body(table, event, users)}"
+            )
+    return found
+
+
+def trigger_name(table: str, event: str) -> str:
+    name = f"{PREFIX}{table}_{event.lower()}"
+    if len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.blake2b(table.encode(), digest_size=6).hexdigest()
+    return f"{PREFIX}{table[: NAME_LENGTH - len(PREFIX) - 20]}_{digest}_{event.lower()}"
+
+
+def _body(table: Table, event: str, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> str:
+    columns = {column.name: column for column in table.columns}
+    alias = "OLD" if event == "DELETE" else "NEW"
+    marks = [_mark(doctype, child, columns, alias) for doctype, child in users]
+    mark = marks[0] if len(marks) == 1 else f"COALESCE({', '.join(marks)})"
+    before = "NULL" if event == "INSERT" else _row(table, "OLD")
+    after = "NULL" if event == "DELETE" else _row(table, "NEW")
+    write = (
+        f"IF {APPLYING} IS NOT NULL THEN SET streamd_mark = {mark}; END IF; "
+        'INSERT INTO streamd_change (tbl, op, "before", "after", origin, fingerprint, "at", tx) VALUES ('
+        f"{literal(table.name)}, '{event[0]}', {before}, {after}, streamd_mark, '{fingerprint(table)}', {NOW_MS}, 0);"
+    )
+    if event == "UPDATE":
+        same = " AND ".join(_same(column) for column in row_columns(table.columns))
+        write = f"IF NOT ({same}) THEN {write} END IF;"
+    return f"BEGIN DECLARE streamd_mark LONGTEXT CHARACTER SET utf8mb4; {write} END"
+
+
+def _row(table: Table, alias: str) -> str:
+    return f"COALESCE({row_as_json(table.columns, alias)}, {literal(TOO_LARGE)})"
+
+
+def _same(column: Column) -> str:
+    old, new = f"OLD.{quote(column.name)}", f"NEW.{quote(column.name)}"
+    if column.kind == Kind.DATETIME_ZONED:
+        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new})"
+    if column.kind in (Kind.TEXT, Kind.JSON, Kind.ANY):
+        return f"BINARY {old} <=> BINARY {new}"
+    return f"{old} <=> {new}"
+
+
+def _mark(doctype: DocumentType, child: ChildTable | None, columns: Mapping[str, Column], alias: str) -> str:
+    key = child.parent_key if child else doctype.key
+    where = "".join(
+        f" AND {alias}.{quote(column)} <=> {literal(value)}" for column, value in (child.where if child else ())
+    )
+    return (
+        f"(SELECT mark FROM streamd_origin WHERE doctype = {literal(doctype.name)} "
+        f"AND name = {name_key_sql(key, columns, alias)}{where})"
+    )
+
+
+def trigger_digest(table: str, event: str, mode: str, body: str) -> str:
+    """What a trigger does, in short."""
+    return hashlib.sha256("\n".join((table, event, mode, body)).encode()).hexdigest()
+
+
+def digest_of(statement: str) -> tuple[str, str] | None:
+    """(name, digest) of the trigger that a statement of ours makes; None for any other statement."""
+    found = _TRIGGER.match(statement)
+    if found is None:
+        return None
+    name = found[1][1:-1].replace('""', '"')
+    _, event, _, table = found[2].removesuffix(" FOR EACH ROW").split(" ", 3)
+    return name, trigger_digest(table[1:-1].replace('""', '"'), event, SQL_MODE, statement[found.end() :])
+
+
+OUR_TRIGGERS = (
+    "SELECT TRIGGER_NAME, SHA2(CONCAT_WS(CHAR(10), EVENT_OBJECT_TABLE, EVENT_MANIPULATION, SQL_MODE, "
+    "ACTION_STATEMENT), 256) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() "
+    "AND TRIGGER_NAME LIKE 'streamd|_%' ESCAPE '|' AND ACTION_TIMING = 'AFTER'"
+)
+
+
+def write_sql(write: TableWrite) -> str:
+    """The statement of a write, with its values as parameters."""
+    table = quote(write.table)
+    columns = [quote(column.name) for column in write.columns]
+    where = " AND ".join(f"{quote(column.name)} = ?" for column in write.where)
+    if write.kind == WriteKind.INSERT:
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    if write.kind == WriteKind.UPDATE:
+        return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
+    return f"DELETE FROM {table} WHERE {where}"
