@@ -45,6 +45,8 @@ def _holds(column: Column, part: Scalar) -> bool:
         return isinstance(part, int | float)
     if not isinstance(part, str) or "\0" in part:
         return False
+    if (size := re.search(r"\((\d+)\)", column.declared)) and len(part) > int(size[1]):
+        return False
     try:
         part.encode()
         if column.kind == Kind.UUID:

@@ -55,11 +55,7 @@ def reflect(connection: Connection) -> dict[str, Table]:
 
 def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[str, ...]) -> Table:
     quoted = '"' + name.replace('"', '""') + '"'
-    constraints = [tuple(unique["column_names"]) for unique in inspector.get_unique_constraints(name)]
-    indexes = [index for index in inspector.get_indexes(name) if index["unique"]]
-    in_unique = {
-        column for columns in (*constraints, *(index["column_names"] for index in indexes)) for column in columns
-    }
+    uniques, in_unique = _uniques(connection, quoted)
     columns = []
     # `table_xinfo` knows generated columns (hidden 2 and 3) and the declared type as it was written.
     for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})"):
@@ -78,16 +74,25 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
             )
         )
     primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
-    uniques = [
-        tuple(index["column_names"])
-        for index in indexes
-        if None not in index["column_names"] and not index.get("dialect_options", {}).get("sqlite_where")
-    ]
     foreign_keys = []
     for key in inspector.get_foreign_keys(name):
         referred = tuple(key["referred_columns"] or ())
         if not referred:
             referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
         foreign_keys.append(ForeignKey(tuple(key["constrained_columns"]), key["referred_table"], referred))
-    uniques = list(dict.fromkeys([*constraints, *uniques]))
     return Table(name, tuple(columns), primary_key, tuple(uniques), tuple(foreign_keys), triggers)
+
+
+def _uniques(connection: Connection, quoted: str) -> tuple[list[tuple[str, ...]], set[str]]:
+    """The unique keys of a table besides its primary key, and all columns that are in one, partial ones too."""
+    found: list[tuple[str, ...]] = []
+    columns: set[str] = set()
+    for _, index, unique, origin, partial in connection.exec_driver_sql(f"PRAGMA index_list({quoted})").fetchall():
+        if not unique or origin == "pk":
+            continue
+        name = '"' + index.replace('"', '""') + '"'
+        parts = [row[2] for row in connection.exec_driver_sql(f"PRAGMA index_info({name})")]
+        columns |= {part for part in parts if part is not None}  # None: an expression
+        if None not in parts and not partial and tuple(parts) not in found:
+            found.append(tuple(parts))
+    return sorted(found), columns
