@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
 
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
 
@@ -26,12 +27,20 @@ def plain_errors() -> Iterator[None]:
         yield
     except asyncpg.PostgresError as error:
         raise _translated(error) from error
+    except DBAPIError as error:
+        # What SQLAlchemy says where connecting failed.
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if isinstance(cause, asyncpg.PostgresError):
+            raise _translated(cause) from cause
+        raise _unreachable(error.orig or error) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         # The driver says so of a connection that was closed under its hands.
-        words = str(error) or type(error).__name__
-        raise SiteBusy(
-            f"the site's database cannot be reached: {words}", hint="is PostgreSQL running? It is tried again"
-        ) from error
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: BaseException) -> SiteBusy:
+    words = str(error) or type(error).__name__
+    return SiteBusy(f"the site's database cannot be reached: {words}", hint="is PostgreSQL running? It is tried again")
 
 
 def _translated(error: asyncpg.PostgresError) -> SiteError:

@@ -1,0 +1,208 @@
+"""What is special to PostgreSQL: roles, sessions, and migrations of users."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from streamd.db import open_site
+from streamd.db.postgresql import PostgresqlSite
+from streamd.db.postgresql_sql import grants
+from streamd.errors import SiteError
+from streamd.model import Change, Operation
+from tests.contract.conftest import Installed
+from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _rename_of, _waiting
+from tests.simulation.sites import Site
+from tests.support import servers
+from tests.support.engines import open_access
+
+
+@pytest.fixture
+def engine() -> str:
+    return "postgresql"
+
+
+def _rows(changes: list[Change]) -> list[dict[str, object]]:
+    return [json.loads(change.after) for change in changes if change.after is not None]
+
+
+async def test_a_role_without_rights_on_our_tables_is_captured_all_the_same(installed: Installed) -> None:
+    user = servers.unprivileged_role(installed.access.database)
+    installed.access.raw(f'GRANT INSERT, SELECT, UPDATE ON "Customer" TO "{user.user}"')
+    open_access(user).execute(ADA)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        open_access(user).execute("INSERT INTO streamd.streamd_origin VALUES ('Customer', 'i1', 'forged')")
+    assert [change.origin for change in await _waiting(installed)] == [""]
+
+
+async def test_a_user_cannot_forge_an_origin_with_a_setting(installed: Installed) -> None:
+    user = servers.unprivileged_role(installed.access.database)
+    installed.access.raw(f'GRANT INSERT, SELECT ON "Customer" TO "{user.user}"')
+    with open_access(user).connection() as connection:
+        connection.execute("SELECT set_config('streamd.applying', 'on', false)")
+        connection.execute(ADA)
+    assert [change.origin for change in await _waiting(installed)] == [""]
+
+
+async def test_the_running_role_needs_no_right_to_change_the_schema(installed: Installed) -> None:
+    role = servers.unprivileged_role(installed.access.database)
+    for statement in grants(role.user):
+        installed.access.raw(statement)
+    installed.access.raw(f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "{role.user}"')
+    installed.write(ADA)
+    running = open_site(role.url)
+    try:
+        tables = await running.tables()
+        assert await running.our_triggers() == running.wanted_triggers(installed.catalogue, tables)
+        await running.set_name("hq")
+        changes = (await running.read_changes(await installed.claim(), 10)).rows
+        assert len(changes) == 1
+        async with running.transaction() as transaction:
+            await transaction.mark({("Customer", (1,)): MARK})
+            await transaction.write([_rename_of(installed, 1, "ours")])
+            await transaction.put_checkpoint("p", "l", 1, "n")
+        with pytest.raises(SiteError) as refused:
+            await running.run_script(["CREATE TABLE streamd.more (a int)"])
+        assert "install" in refused.value.hint
+    finally:
+        await running.close()
+
+
+async def test_what_a_users_session_has_set_does_not_change_the_captured_values(installed: Installed) -> None:
+    installed.access.raw('ALTER TABLE "Customer" ADD at timestamptz, ADD seen interval, ADD raw bytea, ADD size float8')
+    tables = await installed.database.tables()
+    assert tables["Customer"].column("raw") is not None
+    with installed.access.connection() as connection:
+        for setting in (
+            "timezone = 'Asia/Kolkata'",
+            "datestyle = 'German'",
+            "intervalstyle = 'iso_8601'",
+            "bytea_output = 'escape'",
+            "extra_float_digits = -5",
+            "search_path = pg_catalog",
+        ):
+            connection.execute(f"SET {setting}")
+        connection.execute(
+            "INSERT INTO public.\"Customer\" VALUES (1, 'Ada', NULL, NULL, '2026-03-01 12:00:00.5+05:30',"
+            " '1 day 02:03:04', '\\x00ff', 0.1)"
+        )
+    (row,) = _rows(await _waiting(installed))
+    assert row["at"] == "2026-03-01 06:30:00.5+00:00"
+    assert row["seen"] == "1 day 02:03:04"
+    assert row["raw"] == {"$hex": "00ff"}
+    assert row["size"] == 0.1
+
+
+async def test_emptying_a_table_is_a_gap_that_consumers_see(installed: Installed) -> None:
+    installed.write(ADA, TEA, INVOICE)
+    installed.access.raw('TRUNCATE "Line", "Invoice"')
+    await installed.site.capture.drain()
+    gaps = [entry for entry in await installed.site.update_log.entries() if entry.operation == Operation.GAP]
+    assert {entry.doctype for entry in gaps} == {"Invoice"}
+    assert all("TRUNCATE" in entry.data for entry in gaps)
+
+
+async def test_a_session_that_plays_a_replica_is_captured(installed: Installed) -> None:
+    with open_access(servers.administrator(installed.access.database)).connection() as connection:
+        connection.execute("SET session_replication_role = 'replica'")
+        connection.execute(ADA)
+    assert len(await _waiting(installed)) == 1
+
+
+async def test_a_disabled_trigger_is_noticed(installed: Installed) -> None:
+    before = await installed.database.our_triggers()
+    open_access(servers.administrator(installed.access.database)).raw('ALTER TABLE "Item" DISABLE TRIGGER ALL')
+    gone = before.keys() - (await installed.database.our_triggers()).keys()
+    assert installed.database.doctypes_behind(gone, installed.catalogue, await installed.database.tables()) == ["Item"]
+
+
+async def test_no_migration_of_a_user_breaks_the_writes_of_users(installed: Installed) -> None:
+    installed.write(ADA)
+    for change, write in (
+        ('ALTER TABLE "Customer" ADD "Mail" text', "UPDATE Customer SET Mail = 'a@b' WHERE Id = 1"),
+        ('ALTER TABLE "Customer" DROP COLUMN "City"', "UPDATE Customer SET Mail = 'c@d' WHERE Id = 1"),
+        ('ALTER TABLE "Customer" RENAME "Mail" TO "Email"', "UPDATE Customer SET Email = 'e@f' WHERE Id = 1"),
+        ('ALTER TABLE "Customer" ALTER "Email" TYPE varchar(90)', "UPDATE Customer SET Email = 'g@h' WHERE Id = 1"),
+        ('ALTER TABLE "Customer" ADD "Doc" json, ADD "Tags" text[]', "UPDATE Customer SET Email = 'i@j' WHERE Id = 1"),
+    ):
+        installed.access.raw(change)
+        installed.write(write)
+    rows = _rows(await _waiting(installed))
+    assert [row.get("Mail") or row.get("Email") for row in rows[1:]] == ["a@b", "c@d", "e@f", "g@h", "i@j"]
+
+
+async def test_an_update_that_changes_nothing_is_no_change_also_beside_json(installed: Installed) -> None:
+    installed.access.raw('ALTER TABLE "Customer" ADD "Doc" json')
+    installed.write(ADA, """UPDATE Customer SET "Doc" = '{"a": 1}' WHERE Id = 1""")
+    seen = len(await _waiting(installed))
+    installed.write("UPDATE Customer SET Name = 'Ada' WHERE Id = 1")
+    assert len(await _waiting(installed)) == seen
+
+
+async def test_our_trigger_sees_a_change_before_what_a_users_trigger_makes_of_it(installed: Installed) -> None:
+    installed.access.raw(
+        """CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            UPDATE "Customer" SET "City" = upper("City") WHERE "Id" = NEW."Id"; RETURN NULL; END $$;
+        CREATE TRIGGER aaa AFTER INSERT ON "Customer" FOR EACH ROW EXECUTE FUNCTION shout()"""
+    )
+    installed.write(ADA)
+    changes = await _waiting(installed)
+    assert [change.op for change in changes] == ["I", "U"]
+    assert [row["City"] for row in _rows(changes)] == ["Turin", "TURIN"]
+
+
+async def test_a_long_name_of_a_table_is_no_obstacle(tmp_path: Path) -> None:
+    table = "T" * 60
+    site = Site(
+        tmp_path,
+        "hq",
+        engine="postgresql",
+        schema=f'CREATE TABLE "{table}" ("Id" int PRIMARY KEY)',
+        doctypes={table: {}},
+    )
+    await site.open()
+    try:
+        site.write(f'INSERT INTO "{table}" VALUES (1)')
+        assert await site.capture.run_once() == 1
+    finally:
+        await site.close()
+
+
+async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installed) -> None:
+    """A dump keeps the removed changes alive; without a floor each look goes through all of them."""
+    assert isinstance(installed.database, PostgresqlSite)
+    with installed.access.connection() as dump:
+        dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        dump.execute("SELECT count(*) FROM Item")
+        installed.access.raw("INSERT INTO \"Customer\" SELECT n, 'x', NULL, NULL FROM generate_series(1, 60000) AS n")
+        installed.site.capture._batch = 5000
+        await installed.site.capture.drain()
+        installed.write("UPDATE Customer SET Name = 'y' WHERE Id = 1")
+        await installed.site.capture.drain()
+        await installed.site.capture.drain()
+        claim = await installed.claim()
+        times = []
+        for _ in range(20):
+            started = time.perf_counter()
+            assert (await installed.database.read_changes(claim, 1000)).rows == []
+            times.append(time.perf_counter() - started)
+        dump.execute("COMMIT")
+    assert sorted(times)[10] < 0.005, f"an idle look takes {sorted(times)[10] * 1000:.1f} ms"
+
+
+async def test_a_wrong_password_or_database_is_said_without_the_password(installed: Installed) -> None:
+    there = installed.access.database
+    for wrong in (replace(there, name="no_such_database"), replace(there, user="nobody_here", password="secret-word")):
+        site = open_site(wrong.url)
+        try:
+            with pytest.raises(SiteError) as refused:
+                await site.identity()
+        finally:
+            await site.close()
+        assert "secret-word" not in str(refused.value)
+        assert "site.database" in refused.value.hint
