@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from streamd.names import Scalar
+from streamd.names import Name, Scalar
 
 
 class Kind(StrEnum):
@@ -74,17 +74,23 @@ class Table:
 class Link:
     """Columns whose values name a document of another type.
 
-    `doctype` is None for a dynamic link: then `type_column` names the column that holds the type.
+    `doctype` is None for a dynamic link: then `type_column` names the column that holds the type. The link is there
+    only in rows that hold the values of `where`. `blank_is_null`: an empty text names nothing, as NULL does.
     """
 
     columns: tuple[str, ...]
     doctype: str | None = None
     type_column: str | None = None
+    where: tuple[tuple[str, Scalar], ...] = ()
+    blank_is_null: bool = False
 
 
 @dataclass(frozen=True)
 class ChildTable:
-    """A table whose rows belong to documents: the field `field` of the document."""
+    """A table whose rows belong to documents: the field `field` of the document.
+
+    `keeps_unique` is False where the database does not see to it that the key is unique: then a write may hit twins.
+    """
 
     field: str
     table: str
@@ -94,6 +100,7 @@ class ChildTable:
     links: tuple[Link, ...] = ()
     where: tuple[tuple[str, Scalar], ...] = ()
     order_by: str | None = None
+    keeps_unique: bool = True
 
     @property
     def written_columns(self) -> tuple[Column, ...]:
@@ -108,7 +115,12 @@ class ChildTable:
 
 @dataclass(frozen=True)
 class DocumentType:
-    """Which tables make a document, which columns name it, and which link it to others."""
+    """Which tables make a document, which columns name it, and which link it to others.
+
+    `single`: there is always exactly one such document, named as its type (`only_name`). It has no row of its own:
+    its one column is `name`, which no table holds, and everything else of it is in child rows. `table` is then the
+    table of its first child table. So nothing creates, renames or deletes it.
+    """
 
     name: str
     table: str
@@ -116,6 +128,12 @@ class DocumentType:
     columns: tuple[Column, ...]
     links: tuple[Link, ...] = ()
     children: tuple[ChildTable, ...] = ()
+    single: bool = False
+
+    @property
+    def only_name(self) -> Name:
+        """The name of a single's one document."""
+        return (self.name,)
 
     @property
     def written_columns(self) -> tuple[Column, ...]:
@@ -143,10 +161,17 @@ class DocumentType:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All document types of a site, and which of them it offers to others."""
+    """All document types of a site, and which of them it offers to others.
+
+    `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
+    the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
+    a dynamic link may lead to; None stands for all.
+    """
 
     doctypes: dict[str, DocumentType]
     offers: frozenset[str]
+    guarded: frozenset[str] = frozenset()
+    dynamic: frozenset[str] | None = None
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]
@@ -160,15 +185,18 @@ class Catalogue:
     def opened_by(self, doctype: str) -> tuple[str, ...]:
         """The further types that approving `doctype` opens through links, however far; sorted.
 
-        A dynamic link can name any type, so it opens all of them.
+        A dynamic link can name any type, so it opens all of them, unless `dynamic` says which. Guarded types stay
+        closed.
         """
+        every = frozenset(self.doctypes) if self.dynamic is None else self.dynamic
         seen: set[str] = set()
         waiting = [doctype]
         while waiting:
             current = self.doctypes.get(waiting.pop())
             if current is None:
                 continue
-            linked = set(self.doctypes) if current.has_dynamic_links() else set(current.linked_doctypes())
+            linked = current.linked_doctypes() | (every if current.has_dynamic_links() else frozenset())
+            linked -= self.guarded
             waiting.extend(linked - seen)
             seen |= linked
         return tuple(sorted(seen - {doctype}))

@@ -77,12 +77,14 @@ class Binding:
 def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
     """For each table, the document types whose rows it holds. The readers decode key columns only.
 
-    A single has no row of its own, so its table is bound by its child rows alone. Each reader raises `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
+    A single has no row of its own, so its table is bound by its child rows alone. Each reader raises
+    `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
     """
     found: dict[str, list[Binding]] = {}
     for doctype in catalogue.doctypes.values():
-        key_reader = name_reader(doctype.key)
-        found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
+        if not doctype.single:
+            key_reader = name_reader(doctype.key)
+            found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
         for child in doctype.children:
             binding = Binding(
                 doctype, child, name_reader(child.parent_key), name_reader(child.key), _condition(child.where)
@@ -93,6 +95,11 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
 
 def name_reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
     """What reads the name that these columns hold out of a row's JSON, and decodes nothing else."""
+    return _reader(tuple(columns))
+
+
+@cache  # making one is slow, and hundreds of types may be named by the same columns
+def _reader(columns: tuple[str, ...]) -> Callable[[bytes], Name | None]:
     if any(character in '"\\' or character < " " for column in columns for character in column):
         return _slow_reader(columns)
     fields = [f"c{index}" for index in range(len(columns))]
@@ -166,6 +173,14 @@ def documents_of(change: Change, bound: Mapping[str, Sequence[Binding]]) -> set[
     for binding in bound.get(change.table, ()):
         for row in (change.before, change.after):
             name = read_name(binding.name_of, row)
-            if name is not None:
+            if name is not None and row is not None and _may_match(binding, row):
                 found.add((binding.doctype.name, name))
     return found
+
+
+def _may_match(binding: Binding, row: bytes) -> bool:
+    """Whether a row is one of the binding's, or cannot be read."""
+    try:
+        return binding.matches(row)
+    except msgspec.DecodeError:
+        return True

@@ -1,9 +1,8 @@
-"""Joins the configuration with the database's tables into the catalogue, or says everything that is wrong."""
+"""Joins `[doctypes]` with the database's tables into document types, or says everything that is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
 
 from streamd.catalog.links import Owner, Target, links_of
 from streamd.catalog.naming import did_you_mean, key_problems, missing_columns, path
@@ -12,28 +11,36 @@ from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import ChildSettings, DoctypeSettings, Settings
 from streamd.wire import NAME_LIMIT
 
-T = TypeVar("T")
+
+def build_declared(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
+    """The document types that the configuration declares, and no others. Raises `ConfigurationError`."""
+    doctypes, problems = declare(settings.doctypes, tables, {})
+    problems = [*_offer_problems(settings), *problems]
+    if problems:
+        raise ConfigurationError(*problems)
+    offers = settings.site.offers
+    return Catalogue(doctypes, frozenset(doctypes if offers is None else offers))
 
 
-def build(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
-    """The document types of a site. Pure. Raises `ConfigurationError` with every fault at once."""
-    problems = [*_table_problems(settings), *_offer_problems(settings)]
+def declare(
+    declared: Mapping[str, DoctypeSettings], tables: Mapping[str, Table], others: Mapping[str, DocumentType]
+) -> tuple[dict[str, DocumentType], list[Problem]]:
+    """The document types of these `[doctypes]`, and what is wrong with them. They may link to `others`."""
+    problems = list(_table_problems(declared))
     targets: dict[str, Target] = {}
-    for name, given in settings.doctypes.items():
+    for name, given in declared.items():
         target, wrong = _target(name, given, tables)
         problems += wrong
         if target is not None:
             targets[name] = target
     # A link to a type that is declared, but wrong, is not called unknown as well.
-    known = {name: targets.get(name) or _assumed(name, given) for name, given in settings.doctypes.items()}
+    known = {name: Target(name, doctype.table, doctype.key) for name, doctype in others.items()}
+    known |= {name: targets.get(name) or _assumed(name, given) for name, given in declared.items()}
     doctypes = {}
     for name, target in targets.items():
-        doctypes[name], wrong = _doctype(target, settings.doctypes[name], tables, known)
+        doctypes[name], wrong = _doctype(target, declared[name], tables, known)
         problems += wrong
-    if problems:
-        raise ConfigurationError(*problems)
-    offers = settings.site.offers
-    return Catalogue(doctypes, frozenset(doctypes if offers is None else offers))
+    return doctypes, problems
 
 
 def _target(name: str, given: DoctypeSettings, tables: Mapping[str, Table]) -> tuple[Target | None, list[Problem]]:
@@ -166,10 +173,10 @@ def _offer_problems(settings: Settings) -> list[Problem]:
     ]
 
 
-def _table_problems(settings: Settings) -> Iterator[Problem]:
+def _table_problems(declared: Mapping[str, DoctypeSettings]) -> Iterator[Problem]:
     """A row belongs to one document: a table is one type's parent, or a child of several types by `where`."""
     parents: dict[str, str] = {}
-    for name, given in settings.doctypes.items():
+    for name, given in declared.items():
         table = given.table or name
         other = parents.setdefault(table, name)
         if other != name:
@@ -179,7 +186,7 @@ def _table_problems(settings: Settings) -> Iterator[Problem]:
                 "keep one of the two",
             )
     uses: dict[str, list[tuple[str, ChildSettings]]] = {}
-    for name, given in settings.doctypes.items():
+    for name, given in declared.items():
         for field, child in given.children.items():
             uses.setdefault(child.table, []).append((path("doctypes", name, "children", field), child))
     for table, users in uses.items():

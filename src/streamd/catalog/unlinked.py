@@ -1,30 +1,53 @@
-"""What is allowed in a catalogue, but worth a look: foreign keys that are no links."""
+"""What is allowed in a catalogue, but worth a look: foreign keys that are no links, links that bring nothing along."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from streamd.catalog.builder import build
+from streamd.catalog.building import build
+from streamd.catalog.frappe_metadata import Metadata
 from streamd.catalog.links import Target, target_of
 from streamd.catalog.naming import path
 from streamd.errors import Problem
-from streamd.model import ChildTable, DocumentType, Table
+from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import Settings
 
 
-def warnings(settings: Settings, tables: Mapping[str, Table]) -> list[Problem]:
-    """Foreign keys that stay plain constraints: what they refer to is not fetched before its documents.
+def warnings(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | None = None) -> list[Problem]:
+    """Foreign keys that stay plain constraints, links that nothing is fetched for, and settings without effect.
 
     None of them is fatal. Raises `ConfigurationError` where there is no catalogue to look at.
     """
-    catalogue = build(settings, tables)
+    catalogue = build(settings, tables, metadata)
+    found = list(_producers(settings, catalogue))
     targets = {name: Target(name, doctype.table, doctype.key) for name, doctype in catalogue.doctypes.items()}
-    found = []
     for name, doctype in catalogue.doctypes.items():
         found += _unlinked(("doctypes", name), doctype, doctype, tables, targets)
         for child in doctype.children:
             found += _unlinked(("doctypes", name, "children", child.field), child, doctype, tables, targets)
     return found
+
+
+def _producers(settings: Settings, catalogue: Catalogue) -> Iterator[Problem]:
+    for name, producer in settings.producers.items():
+        if producer.subscriber is not None and settings.site.catalog != "frappe":
+            yield Problem(
+                path("producers", name, "subscriber"),
+                "has no effect: only documents of a Frappe site have an owner",
+                'remove it, or set catalog = "frappe" in [site]',
+                fatal=False,
+            )
+        reached = set(producer.subscribed).union(*(catalogue.opened_by(each) for each in producer.subscribed))
+        linked = frozenset().union(*(catalogue[each].linked_doctypes() for each in reached if each in catalogue))
+        closed = sorted((linked & catalogue.guarded) - set(producer.subscribed))
+        if closed:
+            yield Problem(
+                path("producers", name, "doctypes"),
+                f"links to {', '.join(closed)} bring nothing along, because these types are guarded: a document that "
+                "needs one which is not here is parked",
+                "see to it that both sites have them, or subscribe to them by name",
+                fatal=False,
+            )
 
 
 def _unlinked(

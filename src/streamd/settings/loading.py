@@ -179,7 +179,8 @@ def _producer_problems(settings: Settings) -> list[Problem]:
                 problems.append(
                     Problem(where, "use_same_name = false cannot be done by this version", "set use_same_name = true")
                 )
-            if entry.doctype not in settings.doctypes and not entry.unsubscribe:
+            declared = entry.doctype in settings.doctypes or settings.site.catalog != "tables"
+            if not declared and not entry.unsubscribe:
                 problems.append(
                     Problem(
                         where,

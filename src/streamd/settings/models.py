@@ -7,7 +7,7 @@ Any value may come from the environment instead: `STREAMD_PRODUCERS__hq__API_SEC
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -46,7 +46,10 @@ class SiteSettings(Part):
 
     name: str = Field(min_length=1, max_length=140)
     database: str
+    catalog: Literal["tables", "frappe"] = "tables"
+    """Where document types come from: `[doctypes]` and the tables, or a Frappe site's own metadata besides."""
     offers: tuple[str, ...] | None = None
+    """None: all that are declared; of a Frappe site, none."""
     capture_batch: int = Field(2000, ge=1, le=20_000)
     """Changes taken at once, at most; more of them are cut between two documents."""
     poll_seconds: float = Field(0.25, ge=0.01, le=60)
@@ -142,6 +145,8 @@ class ProducerSettings(Part):
     api_secret: SecretStr | None = None
     api_secret_file: Path | None = None
     use_same_name: bool | None = None
+    subscriber: str | None = Field(None, min_length=1, max_length=140)
+    """The user of this Frappe site who owns what comes from this producer (the ancestor's Event Subscriber)."""
     doctypes: tuple[Annotated[SubscribedDoctype, BeforeValidator(_subscribed)], ...]
     certificate_authority: Path | None = None
     """A CA file to trust for this producer, besides the system's."""
