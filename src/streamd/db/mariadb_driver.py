@@ -29,7 +29,7 @@ from streamd.errors import SiteError
 
 T = TypeVar("T")
 
-SQL_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION"
+SQL_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
 """The mode of our sessions, and of our triggers, in the order in which the server names its parts."""
 
 LOCK_SECONDS = 5

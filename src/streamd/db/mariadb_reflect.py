@@ -85,7 +85,7 @@ async def reflect(session: Session) -> dict[str, Table]:
         for column in _JSON.findall(_text(clause))
     }
     keys, uniques, in_unique = await _indexes(session)
-    foreign = await _foreign_keys(session)
+    foreign = await foreign_keys(session)
     columns: dict[str, list[Column]] = {}
     for row in await session.fetch(_COLUMNS):
         table, name = row[:2]
@@ -143,7 +143,8 @@ async def _indexes(
     return keys, uniques, in_unique
 
 
-async def _foreign_keys(session: Session) -> dict[str, list[ForeignKey]]:
+async def foreign_keys(session: Session) -> dict[str, list[ForeignKey]]:
+    """The foreign keys of each table that has some."""
     rules = {(table, name): rule for table, name, *rule in await session.fetch(_RULES)}
     parts: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for table, constraint, *part in await session.fetch(_FOREIGN_KEYS):

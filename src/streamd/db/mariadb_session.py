@@ -6,16 +6,27 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
-
 from streamd.db import mariadb_sql as sql
 from streamd.db.base import RawDocument, TableWrite
 from streamd.db.bookkeeping import BookReader, BookTransaction, name_key, some_of
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
+from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_checked, run_unchecked, verify
+from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Kind, Name, Scalar, name_from_text
+from streamd.model import (
+    Change,
+    ChildTable,
+    Claim,
+    Column,
+    DocumentType,
+    ForeignKey,
+    Kind,
+    Name,
+    Scalar,
+    name_from_text,
+)
 from streamd.names import ranges_of
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
@@ -135,6 +146,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self)
         self._marks: list[tuple[str, str]] = []
+        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         with plain_errors(self._where):
@@ -207,18 +219,31 @@ class MariadbTransaction(MariadbReader, BookTransaction):
             )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
+        moves: list[Move] = []
         for write in writes:
             binders = [binder(column) for column in (*write.columns, *write.where)]
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
             try:
                 with plain_errors(self._where, writing=True):
-                    found = await self._session.run_many(sql.write_sql(write), rows)
+                    moving = await self._moving(write, rows)
+                    moves += moving
+                    found = await (run_unchecked if moving else run_checked)(self._session, sql.write_sql(write), rows)
             except UnicodeEncodeError as error:
                 raise RowRefused(f"a value is no valid text: {error.reason}") from error
             if write.exactly and found != len(rows):
                 raise RowRefused(
                     f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
                 )
+        with plain_errors(self._where):
+            for move in moves:
+                await verify(self._session, move)
+
+    async def _moving(self, write: TableWrite, rows: Sequence[Sequence[Any]]) -> list[Move]:
+        if not changes_keys(write):
+            return []
+        if self._foreign_keys is None:
+            self._foreign_keys = await foreign_keys(self._session)
+        return moves_of(write, rows, self._foreign_keys)
 
 
 _TOO_LARGE = sql.TOO_LARGE.encode()
@@ -252,9 +277,11 @@ def _named(columns: Sequence[Column], names: Sequence[Name]) -> tuple[str, list[
     bound = []
     for name in names:
         try:
-            bound.append([bind(value) for bind, value in zip(binders, name, strict=True)])
-        except (RowRefused, ValueError, msgspec.MsgspecError):
+            values = [bind(value) for bind, value in zip(binders, name, strict=True)]
+            "".join(str(value) for value in values).encode()
+        except (RowRefused, ValueError):
             continue  # such a name cannot be here
+        bound.append(values)
     if not bound:
         return "1 = 0", []
     size = 1

@@ -20,41 +20,41 @@ NAME_LENGTH = 64
 """Characters in a name, at most."""
 
 DOCTYPE_LENGTH = 140
-DOCUMENT_LENGTH = 600
-"""Characters of a document's name as JSON, at most: an index key has 3072 bytes, and a character has up to four."""
+NAME_BYTES = 2500
+"""Bytes of a document's name as JSON, at most: an index key has 3072, and the type's name takes up to 560 of them."""
 
 _TABLE = "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+_DOCTYPE = f"doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL"
 
 TABLES = {
     "streamd_site": f"""CREATE TABLE IF NOT EXISTS streamd_site (
-        id INT PRIMARY KEY CHECK (id = 1), site VARCHAR(36) NOT NULL, name VARCHAR({DOCTYPE_LENGTH}) NOT NULL,
+        id INT PRIMARY KEY CHECK (id = 1), site VARCHAR(36) NOT NULL, name LONGTEXT NOT NULL,
         "schema" INT NOT NULL, installed_at BIGINT NOT NULL) {_TABLE}""",
     "streamd_change": f"""CREATE TABLE IF NOT EXISTS streamd_change (
         id BIGINT AUTO_INCREMENT PRIMARY KEY, tbl VARCHAR(64) NOT NULL, op CHAR(1) NOT NULL, "before" LONGTEXT,
         "after" LONGTEXT, origin LONGTEXT, fingerprint VARCHAR(32) NOT NULL, "at" BIGINT NOT NULL,
         tx BIGINT NOT NULL) {_TABLE}""",
     "streamd_capture": f"""CREATE TABLE IF NOT EXISTS streamd_capture (
-        id INT PRIMARY KEY CHECK (id = 1), log VARCHAR(64) NOT NULL, batch BIGINT NOT NULL,
-        last_change BIGINT NOT NULL, digest VARCHAR(64) NOT NULL, clock VARCHAR(200) NOT NULL,
-        previous_change BIGINT NOT NULL, previous_clock VARCHAR(200) NOT NULL, ids LONGTEXT NOT NULL) {_TABLE}""",
+        id INT PRIMARY KEY CHECK (id = 1), log VARCHAR(200) NOT NULL, batch BIGINT NOT NULL,
+        last_change BIGINT NOT NULL, digest VARCHAR(200) NOT NULL, clock LONGTEXT NOT NULL,
+        previous_change BIGINT NOT NULL, previous_clock LONGTEXT NOT NULL, ids LONGTEXT NOT NULL) {_TABLE}""",
     "streamd_origin": f"""CREATE TABLE IF NOT EXISTS streamd_origin (
-        doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL, mark LONGTEXT NOT NULL,
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, mark LONGTEXT NOT NULL,
         PRIMARY KEY (doctype, name)) {_TABLE}""",
     "streamd_checkpoint": f"""CREATE TABLE IF NOT EXISTS streamd_checkpoint (
-        producer VARCHAR(36) PRIMARY KEY, log VARCHAR(64) NOT NULL, sequence BIGINT NOT NULL,
-        nonce VARCHAR(64) NOT NULL) {_TABLE}""",
+        producer VARCHAR(200) PRIMARY KEY, log LONGTEXT NOT NULL, sequence BIGINT NOT NULL,
+        nonce LONGTEXT NOT NULL) {_TABLE}""",
     "streamd_document": f"""CREATE TABLE IF NOT EXISTS streamd_document (
-        doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL,
-        source VARCHAR(36) NOT NULL, remote_name LONGTEXT NOT NULL, clock VARCHAR(200) NOT NULL,
-        field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT, renamed_to LONGTEXT,
-        PRIMARY KEY (doctype, name)) {_TABLE}""",
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, source LONGTEXT NOT NULL, remote_name LONGTEXT NOT NULL,
+        clock LONGTEXT NOT NULL, field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT,
+        renamed_to LONGTEXT, PRIMARY KEY (doctype, name)) {_TABLE}""",
+    # A name that is too long for any document here can be parked all the same.
     "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
-        id BIGINT AUTO_INCREMENT PRIMARY KEY, producer VARCHAR(36) NOT NULL, log VARCHAR(64) NOT NULL,
-        sequence BIGINT NOT NULL, doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL, name VARCHAR({DOCUMENT_LENGTH}) NOT NULL,
-        event LONGTEXT NOT NULL, state VARCHAR(16) NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL,
-        retry_at BIGINT NOT NULL, waits_doctype VARCHAR({DOCTYPE_LENGTH}), waits_name LONGTEXT,
-        request VARCHAR(16) NOT NULL, tried_at BIGINT NOT NULL, parked_at BIGINT NOT NULL,
-        KEY streamd_parked_document (doctype, name)) {_TABLE}""",
+        id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,
+        sequence BIGINT NOT NULL, {_DOCTYPE}, name LONGTEXT NOT NULL, event LONGTEXT NOT NULL,
+        state LONGTEXT NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL, retry_at BIGINT NOT NULL,
+        waits_doctype LONGTEXT, waits_name LONGTEXT, request LONGTEXT NOT NULL, tried_at BIGINT NOT NULL,
+        parked_at BIGINT NOT NULL, KEY streamd_parked_document (doctype, name(191))) {_TABLE}""",
 }
 
 NOW_MS = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
@@ -161,7 +161,7 @@ def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) 
         else:
             parts.append(f"CONCAT('t', CONVERT({value} USING utf8mb4))")
     joined = parts[0] if len(parts) == 1 else "CONCAT(" + ", CHAR(31 USING utf8mb4), ".join(parts) + ")"
-    return f"CONVERT({joined} USING utf8mb4) COLLATE utf8mb4_nopad_bin"
+    return f"CAST(CONVERT({joined} USING utf8mb4) AS BINARY)"
 
 
 def scale_of(column: Column) -> int:
