@@ -6,10 +6,20 @@ import sys
 
 import click
 
-from streamd.cli.installing import install_site, migrate_state
-from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, settings_of
+from streamd.cli import installing
+from streamd.cli.installing import migrate_state
+from streamd.cli.opening import (
+    catalogue_of,
+    finish,
+    opened_site,
+    opened_state,
+    refuse_while_running,
+    settings_of,
+    state_is_current,
+)
 from streamd.cli.output import count
 from streamd.errors import Fenced
+from streamd.installing import note_migration
 
 
 @click.command()
@@ -29,7 +39,7 @@ def install(ctx: click.Context, sql: bool) -> None:
                 click.echo(_script(site.install_script(catalogue, tables)))
                 return
             done = await migrate_state(settings)
-            done += await install_site(settings, site, catalogue, tables)
+            done += await installing.install(settings, site, catalogue, tables)
             identity = await site.identity()
         for line in done or ["nothing to do: everything is installed"]:
             click.echo(line)
@@ -70,6 +80,10 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             await refuse_while_running(settings, site, "it would make the triggers again", Fenced)
             if not (for_migration or yes):
                 _ask()
+            identity = await site.identity()
+            if for_migration and triggers and identity is not None and await state_is_current(settings):
+                async with opened_state(settings, identity.site) as state:
+                    await note_migration(state)
             await site.run_script(statements)
         click.echo(f"removed {count(len(triggers), 'trigger')}" + ("" if for_migration else ", and streamd's tables"))
         if for_migration:

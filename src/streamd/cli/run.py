@@ -7,11 +7,12 @@ import sys
 
 import click
 
-from streamd.cli.installing import install_site, migrate_state, missing_triggers
+from streamd.cli.installing import install, migrate_state
 from streamd.cli.main import chosen_config
 from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, require_usable, settings_of
 from streamd.db.base import SITE_SCHEMA
 from streamd.errors import Fenced, NotInstalled
+from streamd.installing import missing_triggers
 from streamd.settings import Settings
 
 
@@ -42,7 +43,7 @@ async def _prepare(settings: Settings) -> list[str]:
         await refuse_while_running(settings, site, "a site has one daemon", Fenced)
         done = await migrate_state(settings)
         if settings.site.install:
-            return done + await install_site(settings, site, catalogue, tables)
+            return done + await install(settings, site, catalogue, tables)
         identity = await site.identity()
         missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
         if identity is None or identity.schema != SITE_SCHEMA or missing:

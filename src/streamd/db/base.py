@@ -231,6 +231,11 @@ class SiteDatabase(ABC):
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
         """The statements that remove these triggers of ours, and unless `keep_tables` our tables."""
 
+    def script_text(self, statements: Sequence[str]) -> str:
+        """Statements as a script that the database's own shell takes."""
+        body = "\n".join(f"{statement.rstrip().rstrip(';')};" for statement in statements)
+        return f"BEGIN;\n{body}\nCOMMIT;"
+
     @abstractmethod
     async def run_script(self, statements: Sequence[str]) -> None:
         """Run them all in one transaction. Raises `SiteError`."""
@@ -242,6 +247,24 @@ class SiteDatabase(ABC):
     @abstractmethod
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         """The triggers of ours that ought to be there: name → what it does."""
+
+    def outgrown(
+        self, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
+    ) -> dict[str, tuple[str, ...]]:
+        """Those of our triggers that may not see everything, because the columns of their tables are others now.
+
+        Maps each trigger's name to the columns that it does not see, as far as that can be told. An engine that
+        cannot tell a change of columns names every trigger that is not as it ought to be: better a gap too many.
+        """
+        wanted = self.wanted_triggers(catalogue, tables)
+        return {name: () for name, text in wanted.items() if ours.get(name, text) != text}
+
+    async def schema_stamp(self) -> object:
+        """A value that differs from an earlier one whenever tables or triggers may have been changed in between.
+
+        None where the engine has no such thing that costs little: then one always has to look.
+        """
+        return None
 
     @abstractmethod
     async def forget_deleted(self, before: int) -> int:

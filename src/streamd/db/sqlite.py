@@ -150,6 +150,15 @@ class SqliteSite(SiteDatabase):
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         return sql.triggers(catalogue, tables)
 
+    def outgrown(
+        self, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
+    ) -> dict[str, tuple[str, ...]]:
+        return sql.outgrown(ours, catalogue, tables)
+
+    async def schema_stamp(self) -> object:
+        rows = await self._fetch("PRAGMA schema_version")
+        return rows[0][0]
+
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         found = []
         rows = await self._fetch("PRAGMA journal_mode")

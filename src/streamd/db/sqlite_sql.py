@@ -76,13 +76,18 @@ def value_as_json(reference: str) -> str:
     )
 
 
+def _label(column: str) -> str:
+    """How a column's name stands in the text of a trigger."""
+    return json.dumps(column, ensure_ascii=False).replace("%", "%%") + ":%s"
+
+
 def row_as_json(columns: Iterable[Column], alias: str) -> str:
     """An expression: the columns of a row (`NEW`, `OLD` or a table's alias) as one JSON object."""
     written = [column for column in columns if not column.generated]
     parts = []
     for start in range(0, len(written), COLUMNS_PER_FORMAT):
         chunk = written[start : start + COLUMNS_PER_FORMAT]
-        labels = ",".join(json.dumps(column.name, ensure_ascii=False).replace("%", "%%") + ":%s" for column in chunk)
+        labels = ",".join(_label(column.name) for column in chunk)
         values = ", ".join(value_as_json(f"{alias}.{quote(column.name)}") for column in chunk)
         parts.append(f"printf({literal(labels)}, {values})")
     return "'{' || " + " || ',' || ".join(parts) + " || '}'"
@@ -122,16 +127,25 @@ def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
     )
 
 
-def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-    """The triggers of the offered document types' tables, by name."""
+def trigger_name(table: str, event: str) -> str:
+    return f"{PREFIX}{table}_{event.lower()}"
+
+
+def _offered_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, ChildTable | None]]]:
+    """The tables of the offered document types, with who uses them."""
     bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
     for name in sorted(catalogue.offers):
         doctype = catalogue[name]
         bound.setdefault(doctype.table, []).append((doctype, None))
         for child in doctype.children:
             bound.setdefault(child.table, []).append((doctype, child))
+    return bound
+
+
+def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+    """The triggers of the offered document types' tables, by name."""
     found = {}
-    for table_name, users in bound.items():
+    for table_name, users in _offered_tables(catalogue).items():
         table = tables[table_name]
         for op, event, old, new in (
             ("I", "INSERT", False, True),
@@ -143,10 +157,31 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
             mark = marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
             before = row_as_json(table.columns, "OLD") if old else "NULL"
             after = row_as_json(table.columns, "NEW") if new else "NULL"
-            name = f"{PREFIX}{table_name}_{event.lower()}"
+            name = trigger_name(table_name, event)
             found[name] = (
                 f"CREATE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} BEGIN "
                 "INSERT INTO streamd_change (tbl, op, before, after, origin, fingerprint, at) VALUES ("
                 f"{literal(table_name)}, '{op}', {before}, {after}, {mark}, '{fingerprint(table)}', {NOW_MS}); END"
             )
     return found
+
+
+def outgrown(ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
+    """The triggers that were made for other columns, with those that they do not write.
+
+    SQLite follows a column's new name in a trigger, but not in the text that the trigger writes.
+    """
+    found = {}
+    for table_name in _offered_tables(catalogue):
+        table = tables[table_name]
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            name = trigger_name(table_name, event)
+            text = ours.get(name)
+            if text is not None and f"'{fingerprint(table)}'" not in text:
+                found[name] = tuple(column.name for column in table.columns if not _writes(text, column))
+    return found
+
+
+def _writes(trigger: str, column: Column) -> bool:
+    label = literal(_label(column.name))[1:-1]
+    return column.generated or f"'{label}" in trigger or f",{label}" in trigger

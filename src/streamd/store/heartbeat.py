@@ -16,7 +16,10 @@ ALIVE_MS = 15_000
 """A daemon that has not beaten for longer than this is taken to be gone (it beats every few seconds)."""
 
 WHOLE = "whole"
-"""The kind of request that reads all documents of a type again from its producer."""
+"""The kind of request that reads all documents of a type again, and takes them as they are at the producer."""
+
+REPAIR = "repair"
+"""The kind that does the same for a gap, and leaves alone what was edited later here: the daemon asks it of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +127,11 @@ class Requests:
             return int(made or 0)
 
     async def pending(self) -> list[Request]:
-        """What is still to be done, oldest first."""
+        """What the daemon still has to do, oldest first."""
         c = requests.c
         query = (
             select(c.id, c.kind, c.producer, c.doctype, c.requested_at)
-            .where(c.site == self._state.site, c.finished_at.is_(None))
+            .where(c.site == self._state.site, c.kind.in_((WHOLE, REPAIR)), c.finished_at.is_(None))
             .order_by(c.id)
         )
         async with self._state.read() as connection:

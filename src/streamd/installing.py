@@ -1,0 +1,122 @@
+"""Brings a site's database to what the configuration needs: our tables, and triggers that see every column.
+
+What changed while triggers were away, or did not see everything, becomes a gap in the log: never silence. The gap is
+noted before the triggers are made and written after, so that a process that ends in between takes it with it nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from streamd import clock
+from streamd.db.base import SITE_SCHEMA, SiteDatabase
+from streamd.errors import NotInstalled, SiteError
+from streamd.model import Catalogue, Table
+from streamd.store.engine import State, now_ms
+from streamd.store.owed import OwedGaps
+from streamd.store.peers import Peers
+from streamd.update_log import UpdateLog
+
+VANISHED = "triggers had vanished: changes made without them were not seen"
+MIGRATION = "triggers were removed during a migration (uninstall --for-migration): changes made meanwhile were not seen"
+
+
+async def install_site(
+    name: str, site: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table], state: State | None
+) -> list[str]:
+    """Make what is missing of our tables and triggers, remove what is too much; says what was done.
+
+    `name` is what people call the site. `state` is its state database, with this release's schema; None only where
+    nothing was installed yet. Raises `SiteError`.
+    """
+    before = await site.identity()
+    if before is not None and before.schema > SITE_SCHEMA:
+        raise SiteError(
+            f"the site's database has streamd tables of a newer release (schema {before.schema})",
+            hint="install that release, or a newer one",
+        )
+    blind = await site.blind_spots(catalogue, tables) if catalogue.offers else []
+    if blind:
+        raise SiteError("changes would be lost, or arrive out of order: " + "; ".join(blind), hint="mend that first")
+    ours, wanted = await site.our_triggers(), site.wanted_triggers(catalogue, tables)
+    statements = site.uninstall_script(sorted(ours.keys() - wanted.keys()), keep_tables=True)
+    if before is None or before.schema != SITE_SCHEMA or any(ours.get(name) != wanted[name] for name in wanted):
+        statements += site.install_script(catalogue, tables)
+    if before is not None and state is not None:
+        await note_gaps(state, losses(site, ours, catalogue, tables))
+    if statements:
+        await site.run_script(statements)
+    after = await site.identity()
+    if after is None:
+        raise NotInstalled("streamd could not be installed in the site's database")
+    done = _done(before is None, ours, wanted)
+    if after.name != name:
+        await site.set_name(name)
+    if state is not None:
+        done += await write_gaps(site, state)
+    return done
+
+
+def missing_triggers(ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """The triggers that are not there, or not as they ought to be."""
+    return sorted(name for name, text in wanted.items() if ours.get(name) != text)
+
+
+def losses(
+    site: SiteDatabase, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
+) -> dict[str, str]:
+    """The types of which changes may have gone unseen with these triggers, and why."""
+    found: dict[str, set[str]] = {}
+    for trigger, columns in site.outgrown(ours, catalogue, tables).items():
+        for doctype in site.doctypes_behind([trigger], catalogue, tables):
+            found.setdefault(doctype, set()).update(columns)
+    reasons = {doctype: columns_changed(columns) for doctype, columns in found.items()}
+    missing = site.wanted_triggers(catalogue, tables).keys() - ours.keys()
+    return reasons | dict.fromkeys(site.doctypes_behind(missing, catalogue, tables), VANISHED)
+
+
+def columns_changed(columns: Iterable[str]) -> str:
+    """The reason of a gap: columns of the type's tables that were not seen; none if nobody can tell which."""
+    names = ", ".join(sorted(columns))
+    what = f"columns were added: {names}" if names else "the columns of its tables were changed"
+    return f"{what}; rows that were changed before the triggers were renewed may lack them"
+
+
+async def note_gaps(state: State, reasons: Mapping[str, str]) -> None:
+    """Note gaps of types that somebody was approved for: of the others nothing was promised."""
+    approved = await Peers(state).approved_doctypes() if reasons else set()
+    promised = [(doctype, reason) for doctype, reason in reasons.items() if doctype in approved]
+    if promised and await UpdateLog(state).head() is not None:
+        await OwedGaps(state).add(promised)
+
+
+async def note_migration(state: State) -> None:
+    """The triggers are about to be removed for a while: whatever is changed until they are back is not seen."""
+    await note_gaps(state, dict.fromkeys(await Peers(state).approved_doctypes(), MIGRATION))
+
+
+async def write_gaps(site: SiteDatabase, state: State) -> list[str]:
+    """Write into the log what was noted, now that changes are seen again; says what was written."""
+    owed, log = OwedGaps(state), UpdateLog(state)
+    pending = await owed.pending()
+    if not pending:
+        return []
+    async with site.snapshot() as snapshot:
+        claim = await snapshot.last_claim()
+    at = clock.tick(claim.clock if claim else clock.ZERO, now_ms(), state.site)
+    done = []
+    for reason in dict.fromkeys(pending.values()):
+        doctypes = sorted(doctype for doctype in pending if pending[doctype] == reason)
+        await log.add_gap(doctypes, reason, clock=at)
+        await owed.settle(doctypes)
+        done.append(f"wrote into the log that changes of {', '.join(doctypes)} may be missing: {reason}")
+    return done
+
+
+def _done(new: bool, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    made = len(wanted.keys() - ours.keys())
+    renewed = sum(name in ours and ours[name] != text for name, text in wanted.items())
+    removed = len(ours.keys() - wanted.keys())
+    parts = [(made, "made"), (renewed, "renewed"), (removed, "removed")]
+    done = ["made streamd's tables in the site's database"] if new else []
+    return done + [f"{word} {number} trigger{'s' if number > 1 else ''}" for number, word in parts if number]
