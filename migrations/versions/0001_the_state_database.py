@@ -9,14 +9,19 @@ branch_labels = None
 depends_on = None
 
 
+def text(length: int) -> sa.types.TypeEngine[str]:
+    """Text that SQLite is told a length for, which it does not mind; PostgreSQL would refuse what is longer."""
+    return sa.String(length).with_variant(sa.Text(), "postgresql")
+
+
 def upgrade() -> None:
 
     op.create_table(
         "api_keys",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("api_key", sa.String(length=64), nullable=False),
-        sa.Column("secret_hash", sa.String(length=64), nullable=False, comment="SHA-256 of the secret"),
-        sa.Column("consumer", sa.String(length=140), nullable=False, comment="the name that the key was made for"),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("api_key", text(64), nullable=False),
+        sa.Column("secret_hash", text(64), nullable=False, comment="SHA-256 of the secret"),
+        sa.Column("consumer", text(140), nullable=False, comment="the name that the key was made for"),
         sa.Column("created_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("last_used_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("revoked_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -24,12 +29,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "approvals",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("consumer", sa.String(length=140), nullable=False),
-        sa.Column("doctype", sa.String(length=140), nullable=False),
-        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("consumer", text(140), nullable=False),
+        sa.Column("doctype", text(140), nullable=False),
+        sa.Column("status", text(20), nullable=False),
         sa.Column("opens", sa.Text(), nullable=False, comment="JSON list: the types that it opens through links"),
-        sa.Column("log", sa.String(length=36), nullable=True, comment="the log that from_sequence belongs to"),
+        sa.Column("log", text(36), nullable=True, comment="the log that from_sequence belongs to"),
         sa.Column(
             "from_sequence",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -48,13 +53,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "consumers",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("name", sa.String(length=140), nullable=False, comment="the name that its key was made for"),
-        sa.Column(
-            "consumer_site", sa.String(length=36), nullable=True, comment="its UUID, bound at its first handshake"
-        ),
-        sa.Column("consumer_name", sa.String(length=140), nullable=True, comment="what it calls itself"),
-        sa.Column("version", sa.String(length=40), nullable=True),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("name", text(140), nullable=False, comment="the name that its key was made for"),
+        sa.Column("consumer_site", text(36), nullable=True, comment="its UUID, bound at its first handshake"),
+        sa.Column("consumer_name", text(140), nullable=True, comment="what it calls itself"),
+        sa.Column("version", text(40), nullable=True),
         sa.Column("registered_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("last_seen_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column(
@@ -63,15 +66,15 @@ def upgrade() -> None:
             nullable=False,
             comment="everything up to this sequence is durable there",
         ),
-        sa.Column("acknowledged_log", sa.String(length=36), nullable=False),
+        sa.Column("acknowledged_log", text(36), nullable=False),
         sa.PrimaryKeyConstraint("site", "name"),
     )
     op.create_table(
         "heartbeat",
-        sa.Column("site", sa.String(length=36), nullable=False),
+        sa.Column("site", text(36), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("host", sa.String(length=255), nullable=False),
-        sa.Column("version", sa.String(length=40), nullable=False),
+        sa.Column("host", text(255), nullable=False),
+        sa.Column("version", text(40), nullable=False),
         sa.Column("started_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("beat_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("stopped_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -86,43 +89,41 @@ def upgrade() -> None:
     )
     op.create_table(
         "log_head",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column(
-            "log", sa.String(length=36), nullable=False, comment="id of the Event Update Log; a new one after a restore"
-        ),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("log", text(36), nullable=False, comment="id of the Event Update Log; a new one after a restore"),
         sa.Column(
             "batch",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
             comment="number of the last claimed batch that is in the log",
         ),
-        sa.Column("digest", sa.String(length=64), nullable=False, comment="of that batch"),
+        sa.Column("digest", text(64), nullable=False, comment="of that batch"),
         sa.Column(
             "sequence",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
             comment="of the last entry",
         ),
-        sa.Column("nonce", sa.String(length=32), nullable=False, comment="of the last entry"),
+        sa.Column("nonce", text(32), nullable=False, comment="of the last entry"),
         sa.Column(
             "trimmed_to",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
             comment="sequence of the last entry that was trimmed",
         ),
-        sa.Column("trimmed_nonce", sa.String(length=32), nullable=False),
+        sa.Column("trimmed_nonce", text(32), nullable=False),
         sa.PrimaryKeyConstraint("site"),
     )
     op.create_table(
         "producers",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("name", sa.String(length=140), nullable=False, comment="as in the configuration"),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("name", text(140), nullable=False, comment="as in the configuration"),
         sa.Column("url", sa.Text(), nullable=False),
-        sa.Column("producer_site", sa.String(length=36), nullable=True, comment="its UUID"),
-        sa.Column("producer_name", sa.String(length=140), nullable=True, comment="what it calls itself"),
-        sa.Column("version", sa.String(length=40), nullable=True),
+        sa.Column("producer_site", text(36), nullable=True, comment="its UUID"),
+        sa.Column("producer_name", text(140), nullable=True, comment="what it calls itself"),
+        sa.Column("version", text(40), nullable=True),
         sa.Column("paused", sa.Boolean(), nullable=False),
-        sa.Column("status", sa.String(length=30), nullable=False),
+        sa.Column("status", text(30), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column(
             "sequence",
@@ -143,10 +144,10 @@ def upgrade() -> None:
     op.create_table(
         "requests",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("kind", sa.String(length=20), nullable=False, comment="whole: read a type again from its producer"),
-        sa.Column("producer", sa.String(length=140), nullable=False),
-        sa.Column("doctype", sa.String(length=140), nullable=False),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("kind", text(20), nullable=False, comment="whole: read a type again from its producer"),
+        sa.Column("producer", text(140), nullable=False),
+        sa.Column("doctype", text(140), nullable=False),
         sa.Column("requested_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("finished_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("result", sa.Text(), nullable=False),
@@ -156,10 +157,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "subscriptions",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("producer", sa.String(length=140), nullable=False),
-        sa.Column("doctype", sa.String(length=140), nullable=False),
-        sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("producer", text(140), nullable=False),
+        sa.Column("doctype", text(140), nullable=False),
+        sa.Column("status", text(20), nullable=False),
         sa.Column("opens", sa.Text(), nullable=False),
         sa.Column(
             "approved_at",
@@ -171,10 +172,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "sync_batch",
-        sa.Column("site", sa.String(length=36), nullable=False),
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("producer_site", sa.String(length=36), nullable=False),
-        sa.Column("log", sa.String(length=36), nullable=False),
+        sa.Column("site", text(36), nullable=False),
+        sa.Column("id", text(32), nullable=False),
+        sa.Column("producer_site", text(36), nullable=False),
+        sa.Column("log", text(36), nullable=False),
         sa.Column(
             "sequence",
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
@@ -187,13 +188,13 @@ def upgrade() -> None:
     op.create_table(
         "sync_log",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("site", sa.String(length=36), nullable=False),
+        sa.Column("site", text(36), nullable=False),
         sa.Column("at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("batch", sa.String(length=32), nullable=True, comment="set while the batch is not confirmed"),
-        sa.Column("update_type", sa.String(length=10), nullable=False),
-        sa.Column("status", sa.String(length=20), nullable=False),
-        sa.Column("doctype", sa.String(length=140), nullable=False),
-        sa.Column("producer", sa.String(length=140), nullable=False),
+        sa.Column("batch", text(32), nullable=True, comment="set while the batch is not confirmed"),
+        sa.Column("update_type", text(10), nullable=False),
+        sa.Column("status", text(20), nullable=False),
+        sa.Column("doctype", text(140), nullable=False),
+        sa.Column("producer", text(140), nullable=False),
         sa.Column("docname", sa.Text(), nullable=False),
         sa.Column("remote_docname", sa.Text(), nullable=False),
         sa.Column("use_same_name", sa.Boolean(), nullable=False),
@@ -212,15 +213,15 @@ def upgrade() -> None:
 
     op.create_table(
         "update_log",
-        sa.Column("site", sa.String(length=36), nullable=False),
+        sa.Column("site", text(36), nullable=False),
         sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("nonce", sa.String(length=32), nullable=False),
+        sa.Column("nonce", text(32), nullable=False),
         sa.Column("tx", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("last_in_tx", sa.Boolean(), nullable=False),
-        sa.Column("doctype", sa.String(length=140), nullable=False),
+        sa.Column("doctype", text(140), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("operation", sa.String(length=10), nullable=False),
-        sa.Column("clock", sa.String(length=40), nullable=False),
+        sa.Column("operation", text(10), nullable=False),
+        sa.Column("clock", text(40), nullable=False),
         sa.Column("at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("before", sa.Text(), nullable=True),

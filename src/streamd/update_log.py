@@ -20,7 +20,7 @@ from streamd.errors import ResyncRequired, StateError
 from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
-from streamd.store.schema import approvals, log_head, update_log
+from streamd.store.schema import approvals, is_named, log_head, update_log
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
@@ -282,9 +282,10 @@ class UpdateLog:
     ) -> list[LogEntry]:
         """The newest entries that fit, newest first."""
         query = select(*_FIELDS).where(update_log.c.site == self._state.site)
+        if name is not None:
+            query = query.where(is_named(update_log.c.name, name))
         for column, value in (
             (update_log.c.doctype, doctype),
-            (update_log.c.name, name),
             (update_log.c.operation, operation),
             (update_log.c.sequence, sequence),
         ):

@@ -68,7 +68,7 @@ FAULTS = {
     "out of range": ("port = 8101", "port = 99999", "server.port", "mend the value"),
     "bad database URL": ("sqlite:///site.db", "site.db", "site.database", "sqlite:///file.db"),
     "a driver": ("sqlite:///site.db", "sqlite+aiosqlite:///site.db", "site.database", "leave the driver"),
-    "other database": ("sqlite:///site.db", "postgresql://db/site", "site.database", "sqlite:///file.db"),
+    "other database": ("sqlite:///site.db", "oracle://db/site", "site.database", "sqlite:///file.db"),
     "one database for both": ("sqlite:///state.db", "sqlite:///site.db", "state.database", "another file"),
     "bad URL": ('"http://127.0.0.1:9"', '"127.0.0.1:9"', "producers.hq.url", "http://host:port"),
     "bad port in URL": ("127.0.0.1:9", "127.0.0.1:999999", "producers.hq.url", "port"),

@@ -25,13 +25,14 @@ from streamd.check import (
 )
 from streamd.check_columns import judge_descriptors
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import finish, opened_site, require_usable, state_exists, state_is_current
+from streamd.cli.opening import finish, opened_site, require_usable, state_revision
 from streamd.cli.output import as_json_option, count, print_json
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, PeerError, StateError, StreamdError
 from streamd.model import Catalogue
 from streamd.settings import Settings, load, secret_of
 from streamd.store.engine import now_ms
+from streamd.store.migrate import HEAD
 
 MARKS = {Severity.OK: "✓", Severity.WARNING: "!", Severity.PROBLEM: "✗"}
 
@@ -110,11 +111,12 @@ async def _look(settings: Settings) -> list[Finding]:
 
 async def _state(settings: Settings) -> list[Finding]:
     try:
-        if await state_is_current(settings):
-            return [ok("state.database", "has this release's schema")]
+        revision = await state_revision(settings)
     except StateError as error:
         return [problem("state.database", error.message, mend=error.hint)]
-    what = "has another release's schema" if state_exists(settings) else "is not there yet"
+    if revision == HEAD:
+        return [ok("state.database", "has this release's schema")]
+    what = "has another release's schema" if revision is not None else "is not there yet"
     mend = "run `streamd install` (`streamd run` does it when it starts)"
     return [problem("state.database", what, "the daemon keeps its logs, keys and consumers there", mend)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,13 +13,13 @@ from streamd.db.base import SiteDatabase
 from streamd.errors import StateError
 from streamd.installing import install_site
 from streamd.model import Catalogue, Table
-from streamd.settings import Settings
-from streamd.sqlite_driver import what_to_look_at
+from streamd.settings import Settings, shown_url
+from streamd.store.migrate import URL_VARIABLE
 
 MIGRATION_SECONDS = 600
 
-_RAISED = re.compile(r"[\w.]*(?:Error|Exception)\b: (?:\(sqlite3\.\w+\) )?(.+)")
-"""The line of a traceback that says which exception it was; what the database said stands behind its class."""
+_RAISED = re.compile(r"[\w.]*(?:Error|Exception)\b: (.+)")
+"""The line of a traceback that says which exception it was; what it says stands behind its class."""
 
 
 async def migrate_state(settings: Settings) -> list[str]:
@@ -29,19 +30,20 @@ async def migrate_state(settings: Settings) -> list[str]:
     if await state_is_current(settings):
         return []
     url = settings.state.database
-    done = subprocess.run(  # noqa: ASYNC221, S603  # nothing else happens meanwhile; our own interpreter
-        [sys.executable, "-m", "streamd.store.migrate", url],
+    done = subprocess.run(  # noqa: ASYNC221  # nothing else happens meanwhile; our own interpreter
+        [sys.executable, "-m", "streamd.store.migrate"],
+        # Not as an argument: a password in it would be shown to whoever lists this machine's processes.
+        env={**os.environ, URL_VARIABLE: url},
         capture_output=True,
         text=True,
         timeout=MIGRATION_SECONDS,
         check=False,
     )
     if done.returncode != 0:
-        words = _cause(done.stderr)
+        words, mend = _cause(done.stderr)
         raise StateError(
             f"the state database could not be brought to this release's schema: {words}",
-            hint=what_to_look_at(words, "state.database")
-            or f"see that {url} can be written, and is no newer release's",
+            hint=mend or f"see that {shown_url(url)} can be written, and is no newer release's",
         )
     return ["brought the state database to this release's schema"]
 
@@ -57,8 +59,9 @@ async def install(
         return await install_site(settings.site.name, site, catalogue, tables, state)
 
 
-def _cause(trace: str) -> str:
-    """What a traceback is about, in its own words: its last exception, without the library's references."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
+def _cause(said: str) -> tuple[str, str]:
+    """What a failed migration said, and its mend where it knew one: our own words, or the end of a traceback."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    mend = lines.pop().removeprefix("→ ") if lines and lines[-1].startswith("→ ") else ""
     raised = [found[1] for line in lines if (found := _RAISED.match(line))]
-    return raised[-1] if raised else (lines or ["it said nothing"])[-1]
+    return raised[-1] if raised else (lines or ["it said nothing"])[-1], mend

@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy.engine import make_url
 
 from streamd.catalog import build
 from streamd.catalog.naming import path
 from streamd.cli.main import chosen_config
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase, SiteIdentity
-from streamd.errors import ConfigurationError, NotInstalled, Problem, StateError, StreamdError
+from streamd.errors import ConfigurationError, NotInstalled, Problem, StreamdError
 from streamd.model import Catalogue, Table
 from streamd.settings import Settings, load, secret_of
-from streamd.sqlite_driver import what_to_look_at
 from streamd.status import is_running
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Heartbeat
+from streamd.store.migrate import HEAD
 
 T = TypeVar("T")
 
@@ -80,44 +79,28 @@ async def opened(ctx: click.Context) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def opened_state(settings: Settings, site: str) -> AsyncIterator[State]:
     """The state database, with this release's schema. Raises `NotInstalled`, `StateError`."""
-    if not state_exists(settings):
-        raise NotInstalled("there is no state database yet", hint="run `streamd install`")
     state = State(settings.state.database, site)
     try:
+        if await state.revision() is None:
+            raise NotInstalled("there is no state database yet", hint="run `streamd install`")
         await state.check_revision()
         yield state
     finally:
         await state.close()
 
 
-def state_exists(settings: Settings) -> bool:
-    """Whether the state database is there. Opening a SQLite file that is not would make an empty one."""
-    file = make_url(settings.state.database).database
-    return file is not None and Path(file).is_file()
+async def state_revision(settings: Settings) -> str | None:
+    """Which schema the state database has; None where there is none yet. Changes nothing. Raises `StateError`."""
+    state = State(settings.state.database, "")
+    try:
+        return await state.revision()
+    finally:
+        await state.close()
 
 
 async def state_is_current(settings: Settings) -> bool:
-    """Whether the state database is there, with this release's schema.
-
-    Raises `StateError` for a file that cannot be read as a database.
-    """
-    if not state_exists(settings):
-        return False
-    state = State(settings.state.database, "")
-    try:
-        await state.check_revision()
-    except StateError as error:
-        if error.retryable:
-            raise
-        if error.__cause__ is not None:  # what the database itself said
-            file = make_url(settings.state.database).database
-            words = error.message.removeprefix("the state database: ")
-            hint = what_to_look_at(words, "state.database") or error.hint
-            raise StateError(f"the state database {file}: {words}", hint=hint) from error
-        return False
-    finally:
-        await state.close()
-    return True
+    """Whether the state database is there, with this release's schema. Raises `StateError`."""
+    return await state_revision(settings) == HEAD
 
 
 async def refuse_while_running(

@@ -1,10 +1,13 @@
-"""The configuration: `models` says what may stand in the TOML file, `loading` reads it."""
+"""The configuration: `models` says what may stand in the TOML file, `loading` reads it.
 
+`database_urls` knows which databases there are, and shows URLs without passwords.
+"""
+
+from streamd.settings.database_urls import database_url, shown_url, state_url
 from streamd.settings.loading import (
     DEFAULT_FILE,
     FILE_VARIABLE,
     config_path,
-    database_url,
     load,
     secret_of,
     toml_key,
@@ -41,5 +44,7 @@ __all__ = [
     "database_url",
     "load",
     "secret_of",
+    "shown_url",
+    "state_url",
     "toml_key",
 ]

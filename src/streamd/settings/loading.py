@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from streamd.errors import ConfigurationError, Problem
+from streamd.settings.database_urls import database_url, same_file, state_url
 from streamd.settings.models import ProducerSettings, Settings, StateSettings
 
 DEFAULT_FILE = "streamd.toml"
@@ -79,24 +78,6 @@ def secret_of(producer: ProducerSettings, name: str) -> tuple[str, str]:
     return key, secret
 
 
-def database_url(text: str) -> URL:
-    """The URL of a database, without a driver: which one is our business. Raises `ValueError`."""
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise ValueError("is no database URL: write sqlite:///file.db") from None
-    backend = url.get_backend_name()
-    if "+" in url.drivername:
-        raise ValueError(f"names a driver: write {backend}:// and leave the driver to streamd")
-    if backend in ("postgresql", "postgres", "mariadb", "mysql"):
-        raise ValueError(f"{backend} sites cannot be synced by this version: use sqlite:///file.db")
-    if backend != "sqlite":
-        raise ValueError(f"{backend} is no database that streamd knows: use sqlite:///file.db")
-    if url.database in (None, "", ":memory:"):
-        raise ValueError("names no file: write sqlite:///file.db")
-    return url
-
-
 def _from_file(path: Path | None, where: str) -> str:
     if path is None:
         return ""
@@ -147,12 +128,13 @@ def _absolute_database(text: str, folder: Path) -> str:
 
 def _database_problems(settings: Settings) -> list[Problem]:
     problems = []
-    for where, text in (("site.database", settings.site.database), ("state.database", settings.state.database)):
+    site, state = settings.site.database, settings.state.database
+    for where, text, url_of in (("site.database", site, database_url), ("state.database", state, state_url)):
         try:
-            database_url(text)
+            url_of(text)
         except ValueError as error:
             problems.append(Problem(where, str(error), ""))
-    if not problems and settings.site.database == settings.state.database:
+    if not problems and same_file(site, state):
         problems.append(
             Problem(
                 "state.database",

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from streamd.settings.database_urls import canonical
 
 DAY = 86_400
 MIB = 1 << 20
@@ -34,6 +37,9 @@ def _columns(value: object) -> object:
 
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
 
+DatabaseUrl = Annotated[str, AfterValidator(canonical)]
+"""As it is used; `database_url` and `state_url` say what may stand there. Show it with `shown_url` only."""
+
 
 class Part(BaseModel):
     """A table of the file: frozen, and strict about its keys."""
@@ -45,7 +51,8 @@ class SiteSettings(Part):
     """`[site]`: the database that this daemon stands beside."""
 
     name: str = Field(min_length=1, max_length=140)
-    database: str
+    database: DatabaseUrl
+    """A SQLite file, or a database of a PostgreSQL, MariaDB or MySQL server. It may hold a password."""
     catalog: Literal["tables", "frappe"] = "tables"
     """Where document types come from: `[doctypes]` and the tables, or a Frappe site's own metadata besides."""
     offers: tuple[str, ...] | None = None
@@ -61,7 +68,8 @@ class SiteSettings(Part):
 class StateSettings(Part):
     """`[state]`: where the daemon keeps its logs, keys and consumers."""
 
-    database: str = "sqlite:///streamd-state.db"
+    database: DatabaseUrl = "sqlite:///streamd-state.db"
+    """A SQLite file of its own, or a database of a PostgreSQL server. It may hold a password."""
 
 
 class ServerSettings(Part):

@@ -1,18 +1,24 @@
 """Brings the state database to this release's schema with Alembic.
 
 Alembic is imported here only, and the daemon runs this module as a process of its own
-(`python -m streamd.store.migrate URL`), so that its memory is given back before the work begins.
+(`python -m streamd.store.migrate`), so that its memory is given back before the work begins. The URL is its
+argument; without one it is taken from the environment, where it is not shown to everybody who lists processes.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
+from streamd.errors import StreamdError
+from streamd.store.database import FAULTS, state_database
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision; a test holds it against `migrations/versions`."""
+
+URL_VARIABLE = "STREAMD_STATE__DATABASE"
+"""The variable by which the configuration, too, takes this URL from the environment."""
 
 
 def migrations_folder() -> Path:
@@ -23,18 +29,33 @@ def migrations_folder() -> Path:
 
 
 def migrate(url: str) -> None:
-    """Create or upgrade the state database at `url` (without a driver, as in the configuration)."""
+    """Create or upgrade the state database at `url` (without a driver, as in the configuration). Blocks.
+
+    Must not be called where an event loop runs. Raises `StateError`, and what Alembic raises.
+    """
     from alembic import command
     from alembic.config import Config
 
-    database = make_url(url)
-    if database.get_backend_name() == "sqlite" and database.database:
-        Path(database.database).parent.mkdir(parents=True, exist_ok=True)
+    database = state_database(url)
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except FAULTS as error:
+        raise database.in_plain_words(error) from error
+
+
+def main() -> int:
+    """Migrate; what went wrong is said in one line. Returns the exit code."""
+    url = sys.argv[1] if len(sys.argv) > 1 else os.environ.get(URL_VARIABLE, "")
+    try:
+        migrate(url)
+    except StreamdError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # this is a program of its own
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    migrate(sys.argv[1])
+    sys.exit(main())

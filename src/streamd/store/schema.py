@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
+    Dialect,
     Index,
     Integer,
     MetaData,
@@ -16,12 +20,47 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
+    and_,
+    func,
+    literal_column,
 )
 
 metadata = MetaData()
 
-SITE = String(36)
+
+class Words(TypeDecorator[str]):
+    """Text on PostgreSQL, which refuses the character NUL: others' words may have one, and are kept with � for it."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+
+
+def text(length: int) -> Any:
+    """Text of about this length. Only SQLite is told, which does not mind; PostgreSQL would refuse what is longer."""
+    return String(length).with_variant(Words(), "postgresql")
+
+
+WORDS = Text().with_variant(Words(), "postgresql")
+SITE = text(36)
 BIG = BigInteger().with_variant(Integer, "sqlite")
+
+NAME_BEGINNING = 400
+"""Characters of a document's name by which an index finds it: PostgreSQL's take about 2,700 bytes in all."""
+
+
+def _beginning(column: ColumnElement[str]) -> ColumnElement[str]:
+    # Written out, since an index is only used where the very same expression is asked for.
+    return func.substr(column, literal_column("1"), literal_column(str(NAME_BEGINNING)))
+
+
+def is_named(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """Whether a column that holds documents' names holds this one; by the index, where there is one."""
+    return and_(column == name, _beginning(column) == name[:NAME_BEGINNING])
+
 
 log_head = Table(
     "log_head",
@@ -29,11 +68,11 @@ log_head = Table(
     Column("site", SITE, primary_key=True),
     Column("log", SITE, nullable=False, comment="id of the Event Update Log; a new one after a restore"),
     Column("batch", BIG, nullable=False, comment="number of the last claimed batch that is in the log"),
-    Column("digest", String(64), nullable=False, comment="of that batch"),
+    Column("digest", text(64), nullable=False, comment="of that batch"),
     Column("sequence", BIG, nullable=False, comment="of the last entry"),
-    Column("nonce", String(32), nullable=False, comment="of the last entry"),
+    Column("nonce", text(32), nullable=False, comment="of the last entry"),
     Column("trimmed_to", BIG, nullable=False, comment="sequence of the last entry that was trimmed"),
-    Column("trimmed_nonce", String(32), nullable=False),
+    Column("trimmed_nonce", text(32), nullable=False),
 )
 
 update_log = Table(
@@ -41,32 +80,32 @@ update_log = Table(
     metadata,
     Column("site", SITE, nullable=False),
     Column("sequence", BIG, nullable=False),
-    Column("nonce", String(32), nullable=False),
+    Column("nonce", text(32), nullable=False),
     Column("tx", BIG, nullable=False),
     Column("last_in_tx", Boolean, nullable=False),
-    Column("doctype", String(140), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("operation", String(10), nullable=False),
-    Column("clock", String(40), nullable=False),
+    Column("doctype", text(140), nullable=False),
+    Column("name", WORDS, nullable=False),
+    Column("operation", text(10), nullable=False),
+    Column("clock", text(40), nullable=False),
     Column("at", BIG, nullable=False),
-    Column("data", Text, nullable=False),
-    Column("before", Text),
-    Column("after", Text),
-    Column("renamed_from", Text),
-    Column("origin", Text),
-    Column("path", Text, nullable=False, comment="the sites that it has been at, separated by spaces"),
+    Column("data", WORDS, nullable=False),
+    Column("before", WORDS),
+    Column("after", WORDS),
+    Column("renamed_from", WORDS),
+    Column("origin", WORDS),
+    Column("path", WORDS, nullable=False, comment="the sites that it has been at, separated by spaces"),
     PrimaryKeyConstraint("site", "sequence"),
 )
-Index("update_log_document", update_log.c.site, update_log.c.doctype, update_log.c.name)
+Index("update_log_document", update_log.c.site, update_log.c.doctype, _beginning(update_log.c.name))
 Index("update_log_at", update_log.c.site, update_log.c.at)
 
 api_keys = Table(
     "api_keys",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("api_key", String(64), nullable=False),
-    Column("secret_hash", String(64), nullable=False, comment="SHA-256 of the secret"),
-    Column("consumer", String(140), nullable=False, comment="the name that the key was made for"),
+    Column("api_key", text(64), nullable=False),
+    Column("secret_hash", text(64), nullable=False, comment="SHA-256 of the secret"),
+    Column("consumer", text(140), nullable=False, comment="the name that the key was made for"),
     Column("created_at", BIG, nullable=False),
     Column("last_used_at", BIG),
     Column("revoked_at", BIG),
@@ -77,10 +116,10 @@ consumers = Table(
     "consumers",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("name", String(140), nullable=False, comment="the name that its key was made for"),
+    Column("name", text(140), nullable=False, comment="the name that its key was made for"),
     Column("consumer_site", SITE, comment="its UUID, bound at its first handshake"),
-    Column("consumer_name", String(140), comment="what it calls itself"),
-    Column("version", String(40)),
+    Column("consumer_name", text(140), comment="what it calls itself"),
+    Column("version", text(40)),
     Column("registered_at", BIG, nullable=False),
     Column("last_seen_at", BIG),
     Column("acknowledged", BIG, nullable=False, comment="everything up to this sequence is durable there"),
@@ -92,10 +131,10 @@ approvals = Table(
     "approvals",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("consumer", String(140), nullable=False),
-    Column("doctype", String(140), nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("opens", Text, nullable=False, comment="JSON list: the types that it opens through links"),
+    Column("consumer", text(140), nullable=False),
+    Column("doctype", text(140), nullable=False),
+    Column("status", text(20), nullable=False),
+    Column("opens", WORDS, nullable=False, comment="JSON list: the types that it opens through links"),
     Column("log", SITE, comment="the log that from_sequence belongs to"),
     Column("from_sequence", BIG, comment="entries after this one are the consumer's"),
     Column("asked_at", BIG, nullable=False),
@@ -110,14 +149,14 @@ producers = Table(
     "producers",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("name", String(140), nullable=False, comment="as in the configuration"),
-    Column("url", Text, nullable=False),
+    Column("name", text(140), nullable=False, comment="as in the configuration"),
+    Column("url", WORDS, nullable=False),
     Column("producer_site", SITE, comment="its UUID"),
-    Column("producer_name", String(140), comment="what it calls itself"),
-    Column("version", String(40)),
+    Column("producer_name", text(140), comment="what it calls itself"),
+    Column("version", text(40)),
     Column("paused", Boolean, nullable=False),
-    Column("status", String(30), nullable=False),
-    Column("error", Text, nullable=False),
+    Column("status", text(30), nullable=False),
+    Column("error", WORDS, nullable=False),
     Column("sequence", BIG, nullable=False, comment="applied up to here"),
     Column("head", BIG, nullable=False, comment="its log's end when we last heard"),
     Column("last_contact_at", BIG),
@@ -129,10 +168,10 @@ subscriptions = Table(
     "subscriptions",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("producer", String(140), nullable=False),
-    Column("doctype", String(140), nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("opens", Text, nullable=False),
+    Column("producer", text(140), nullable=False),
+    Column("doctype", text(140), nullable=False),
+    Column("status", text(20), nullable=False),
+    Column("opens", WORDS, nullable=False),
     Column("approved_at", BIG, comment="by the producer's clock"),
     PrimaryKeyConstraint("site", "producer", "doctype"),
 )
@@ -141,7 +180,7 @@ sync_batch = Table(
     "sync_batch",
     metadata,
     Column("site", SITE, nullable=False),
-    Column("id", String(32), nullable=False),
+    Column("id", text(32), nullable=False),
     Column("producer_site", SITE, nullable=False),
     Column("log", SITE, nullable=False),
     Column("sequence", BIG, nullable=False, comment="the checkpoint that confirms the batch"),
@@ -155,22 +194,22 @@ sync_log = Table(
     Column("id", BIG, primary_key=True, autoincrement=True),
     Column("site", SITE, nullable=False),
     Column("at", BIG, nullable=False),
-    Column("batch", String(32), comment="set while the batch is not confirmed"),
-    Column("update_type", String(10), nullable=False),
-    Column("status", String(20), nullable=False),
-    Column("doctype", String(140), nullable=False),
-    Column("producer", String(140), nullable=False),
-    Column("docname", Text, nullable=False),
-    Column("remote_docname", Text, nullable=False),
+    Column("batch", text(32), comment="set while the batch is not confirmed"),
+    Column("update_type", text(10), nullable=False),
+    Column("status", text(20), nullable=False),
+    Column("doctype", text(140), nullable=False),
+    Column("producer", text(140), nullable=False),
+    Column("docname", WORDS, nullable=False),
+    Column("remote_docname", WORDS, nullable=False),
     Column("use_same_name", Boolean, nullable=False),
-    Column("data", Text, nullable=False),
+    Column("data", WORDS, nullable=False),
     Column("sequence", BIG, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("error", WORDS, nullable=False),
+    Column("note", WORDS, nullable=False),
     sqlite_autoincrement=True,
 )
 Index("sync_log_status", sync_log.c.site, sync_log.c.status, sync_log.c.id)
-Index("sync_log_document", sync_log.c.site, sync_log.c.doctype, sync_log.c.docname)
+Index("sync_log_document", sync_log.c.site, sync_log.c.doctype, _beginning(sync_log.c.docname))
 Index("sync_log_batch", sync_log.c.batch)
 Index("sync_log_at", sync_log.c.site, sync_log.c.at)
 
@@ -179,12 +218,12 @@ requests = Table(
     metadata,
     Column("id", BIG, primary_key=True, autoincrement=True),
     Column("site", SITE, nullable=False),
-    Column("kind", String(20), nullable=False, comment="whole: read a type again from its producer"),
-    Column("producer", String(140), nullable=False),
-    Column("doctype", String(140), nullable=False),
+    Column("kind", text(20), nullable=False, comment="whole: read a type again from its producer"),
+    Column("producer", text(140), nullable=False),
+    Column("doctype", text(140), nullable=False),
     Column("requested_at", BIG, nullable=False),
     Column("finished_at", BIG),
-    Column("result", Text, nullable=False),
+    Column("result", WORDS, nullable=False),
     comment="what commands ask the daemon to do",
     sqlite_autoincrement=True,
 )
@@ -194,11 +233,11 @@ heartbeat = Table(
     metadata,
     Column("site", SITE, primary_key=True),
     Column("pid", Integer, nullable=False),
-    Column("host", String(255), nullable=False),
-    Column("version", String(40), nullable=False),
+    Column("host", text(255), nullable=False),
+    Column("version", text(40), nullable=False),
     Column("started_at", BIG, nullable=False),
     Column("beat_at", BIG, nullable=False),
     Column("stopped_at", BIG),
     Column("captured", BIG, nullable=False, comment="changes captured since the start"),
-    Column("problem", Text, nullable=False, comment="what holds capture up, or empty"),
+    Column("problem", WORDS, nullable=False, comment="what holds capture up, or empty"),
 )

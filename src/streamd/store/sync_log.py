@@ -17,7 +17,7 @@ from streamd.errors import NotFound
 from streamd.model import Name, Operation, SyncEntry, SyncStatus, name_text
 from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
-from streamd.store.schema import sync_batch, sync_log
+from streamd.store.schema import is_named, sync_batch, sync_log
 
 TRIM_AT_ONCE = 5_000
 """Entries removed in one transaction, at most, so that writers never wait long."""
@@ -166,7 +166,7 @@ class SyncLog:
                     .where(
                         sync_log.c.site == self._site,
                         sync_log.c.doctype == doctype,
-                        sync_log.c.docname == name_text(name),
+                        is_named(sync_log.c.docname, name_text(name)),
                         sync_log.c.sequence == sequence,
                         sync_log.c.status.in_(_WAITING),
                     )
@@ -215,7 +215,7 @@ class SyncLog:
                     .where(
                         sync_log.c.site == self._site,
                         sync_log.c.doctype == entry.doctype,
-                        sync_log.c.docname == entry.docname,
+                        is_named(sync_log.c.docname, entry.docname),
                         sync_log.c.sequence == entry.sequence,
                         sync_log.c.status.in_(_WAITING),
                     )

@@ -1,0 +1,86 @@
+"""The state in a SQLite file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event, pool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from streamd.errors import StateBusy, StateError
+from streamd.sqlite_driver import connect, set_pragmas, what_to_look_at
+from streamd.store.database import BUSY_SECONDS, DOCUMENTED, StateDatabase
+
+
+class SqliteState(StateDatabase):
+    """One file; its writers take turns, whichever site they write for."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database or ""
+        self.where = self._path
+        self.engine = create_async_engine(
+            url.set(drivername="sqlite+aiosqlite"),
+            connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect},
+        )
+        event.listen(self.engine.sync_engine, "connect", _connected)
+        event.listen(self.engine.sync_engine, "begin", _begin)
+
+    def may_exist(self) -> bool:
+        return Path(self._path).is_file()
+
+    def version(self) -> tuple[object, ...]:
+        found: list[object] = []
+        for path in (self._path, f"{self._path}-wal"):
+            try:
+                state = os.stat(path)
+            except FileNotFoundError:
+                found.append(None)
+            else:
+                found.append((state.st_mtime_ns, state.st_size))
+        return tuple(found)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self, site: str) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.connect() as connection:
+            await connection.execution_options(streamd_write=True)
+            async with connection.begin():
+                yield connection
+
+    def upgrade(self, run: Callable[[Connection], None]) -> None:
+        if self._path:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(self.engine.url.set(drivername="sqlite"), poolclass=pool.NullPool)
+        with engine.connect() as connection:
+            run(connection)
+
+    def no_tables(self, error: DBAPIError) -> bool:
+        return "no such table" in str(error.orig)
+
+    def in_plain_words(self, error: BaseException) -> StateError:
+        words = str(error.orig if isinstance(error, DBAPIError) else error)
+        said = f"the state database {self.where}: {words}"
+        if "locked" in words or "busy" in words:
+            return StateBusy(said, hint="another program holds it; it is tried again")
+        return StateError(said, hint=what_to_look_at(words, "state.database") or DOCUMENTED)
+
+
+def _connected(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself: a write transaction has to take its lock first.
+    connection.isolation_level = None
+    # Once an entry was served it must not be lost to a power cut: the next cursor would be ahead of the log.
+    set_pragmas(connection, "journal_mode = WAL", "synchronous = FULL", "cache_size = -2000")
+
+
+def _begin(connection: Any) -> None:
+    writing = connection.get_execution_options().get("streamd_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
