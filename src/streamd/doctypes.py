@@ -118,8 +118,8 @@ class DocumentType:
     """Which tables make a document, which columns name it, and which link it to others.
 
     `single`: there is always exactly one such document, named as its type (`only_name`). It has no row of its own:
-    its one column is `name`, which no table holds, and everything else of it is in child rows. `table` is then the
-    table of its first child table. So nothing creates, renames or deletes it.
+    its one column is `name`, which no table holds (`table` is empty), and all else of it is in child rows. So
+    nothing creates, renames or deletes it.
     """
 
     name: str

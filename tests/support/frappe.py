@@ -6,13 +6,11 @@ import gzip
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from streamd.model import Column, Kind, Row, Table
 from tests.data import data_file
-from tests.support.database_url import DatabaseUrl
-from tests.support.engines import open_access
-from tests.support.servers import fresh_database
 from tests.support.site import Site
 
 SiteName = Literal["hq", "store"]
@@ -25,7 +23,12 @@ OFFERED = (
 
 
 class FrappeSite(Site):
-    """A site whose document types come from the Frappe site in its database."""
+    """A site whose database is a Frappe site's, with the document types of that."""
+
+    def __init__(self, folder: Path, name: SiteName) -> None:
+        """A site of its own, loaded from the dump of this name."""
+        super().__init__(folder, name, "", engine="mariadb")
+        self.access.raw(dump(name))
 
     def write_config(self) -> None:
         super().write_config()
@@ -37,14 +40,6 @@ class FrappeSite(Site):
 def dump(site: SiteName) -> str:
     """The dump of one site, as SQL."""
     return gzip.decompress(data_file("frappe", f"{site}.sql.gz").read_bytes()).decode("utf-8")
-
-
-def load(site: SiteName) -> DatabaseUrl:
-    """A new MariaDB database that holds this site."""
-    script = dump(site)
-    database = fresh_database("mariadb")
-    open_access(database).raw(script)
-    return database
 
 
 @cache

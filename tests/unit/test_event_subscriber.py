@@ -21,7 +21,7 @@ TODO = DocumentType("ToDo", "tabToDo", ("name",), STANDARD, links=(Link(("owner"
 VALUES = ChildTable(
     "tabSingles", "tabSingles", ("doctype", "field"), ("doctype",), columns("doctype", "field", "value")
 )
-SETTINGS = DocumentType("Shop", "tabSingles", ("name",), columns("name"), children=(VALUES,), single=True)
+SETTINGS = DocumentType("Shop", "", ("name",), columns("name"), children=(VALUES,), single=True)
 
 
 def row(name: str, by: str, owner: str | None = None) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_table_multiselect_is_a_child_table(catalogue: Catalogue) -> None:
 
 def test_a_single_has_its_values_in_rows_and_none_of_its_own(catalogue: Catalogue) -> None:
     shop = catalogue["Retail Settings"]
-    assert shop.single
+    assert (shop.single, shop.table) == (True, "")
     assert shop.only_name == ("Retail Settings",)
     assert [column.name for column in shop.columns] == ["name"]
     (values,) = shop.children

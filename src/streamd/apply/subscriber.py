@@ -48,7 +48,7 @@ def _rows(
     rows: Iterable[Row], doctype: DocumentType, child: ChildTable, here: Document | None, subscriber: str
 ) -> list[Row]:
     stand = {_key(row, child): row for row in (here.children.get(child.field, []) if here else [])}
-    if doctype.single and child.table == doctype.table:
+    if doctype.single and "field" in child.key:
         return [_single_value(row, stand.get(_key(row, child)), subscriber) for row in rows]
     return [_row(row, stand.get(_key(row, child)), child.links, subscriber) for row in rows]
 

@@ -81,7 +81,7 @@ def _document_type(
             where=(("doctype", meta.name),),
             keeps_unique=False,
         )
-        return DocumentType(meta.name, SINGLES, KEY, (NAME_COLUMN,), (), (values, *children), single=True)
+        return DocumentType(meta.name, "", KEY, (NAME_COLUMN,), (), (values, *children), single=True)
     table = tables[PREFIX + meta.name]
     # A field that became a table field leaves its old column behind, which the application does not read any more.
     fields = {child.field for child in children}

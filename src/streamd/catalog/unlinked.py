@@ -22,7 +22,8 @@ def warnings(settings: Settings, tables: Mapping[str, Table], metadata: Metadata
     found = list(_producers(settings, catalogue))
     targets = {name: Target(name, doctype.table, doctype.key) for name, doctype in catalogue.doctypes.items()}
     for name, doctype in catalogue.doctypes.items():
-        found += _unlinked(("doctypes", name), doctype, doctype, tables, targets)
+        if not doctype.single:
+            found += _unlinked(("doctypes", name), doctype, doctype, tables, targets)
         for child in doctype.children:
             found += _unlinked(("doctypes", name, "children", child.field), child, doctype, tables, targets)
     return found
