@@ -162,12 +162,13 @@ class Site:
         head = await producer.update_log.head()
         assert head is not None
         cursor = Cursor(*place) if place else Cursor(head.log, 0, "")
-        intervals = dict.fromkeys(DOCTYPES, 0)
+        types = frozenset(self.settings.doctypes)
+        intervals = dict.fromkeys(types, 0)
         entries, end, _ = await producer.update_log.read(
             cursor, intervals, not_through=self.site, limit=limit, max_bytes=1 << 20
         )
         await self.applier.apply(
-            self.source(producer), [event(entry) for entry in entries], end, frozenset(DOCTYPES), producer.fetcher()
+            self.source(producer), [event(entry) for entry in entries], end, types, producer.fetcher()
         )
         return len(entries)
 

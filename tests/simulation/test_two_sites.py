@@ -256,3 +256,75 @@ async def test_tombstones_are_forgotten_after_their_time(hq: Site, store: Site) 
     assert await hq.database.forget_deleted(0) == 0
     assert await hq.database.forget_deleted(1 << 50) == 1
     assert hq.rows("SELECT doctype FROM streamd_document") == [("Customer",)]
+
+
+async def test_a_document_whose_link_was_made_later_in_the_transaction_arrives(hq: Site, store: Site) -> None:
+    # An event stands where its document's last change stood: here the customer behind its invoice.
+    store.write(CUSTOMER, ITEM, INVOICE, LINE, "UPDATE Customer SET City = 'Rome'", "UPDATE Item SET Stock = 1")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+    assert [entry.status for entry in await hq.sync_log.list()] == ["Synced"] * 3
+
+
+async def test_new_documents_that_link_to_each_other_arrive_and_go(hq: Site, store: Site) -> None:
+    store.write(
+        "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)",
+        "INSERT INTO Customer VALUES (2, 'Eve', NULL, 1)",
+        "INSERT INTO Customer VALUES (3, 'Own', NULL, 3)",
+        "UPDATE Customer SET Manager = 2 WHERE Id = 1",
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+    assert await store.pull_all(hq) == 0
+    store.write("UPDATE Customer SET Manager = NULL", "DELETE FROM Customer")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+async def test_a_document_is_deleted_with_what_linked_to_it(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, "INSERT INTO Customer VALUES (2, 'Eve', NULL, 1)", ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    store.write(
+        "UPDATE Customer SET Manager = NULL, City = 'Rome' WHERE Id = 2",
+        "DELETE FROM Line",
+        "DELETE FROM Invoice",
+        "DELETE FROM Customer WHERE Id = 1",
+        "UPDATE Customer SET City = 'Oslo' WHERE Id = 2",
+        "DELETE FROM Item",
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+async def test_a_unique_value_that_one_document_gives_up_is_taken_by_another(hq: Site, store: Site) -> None:
+    store.write(ITEM, CUSTOMER)
+    await hq.pull_all(store)
+    # The first new item is brought together with the second, which takes the label of the deleted one.
+    store.write(
+        "INSERT INTO Item VALUES ('rum', 'Rum', 1, 1)",
+        "DELETE FROM Item WHERE Code = 'tea'",
+        "INSERT INTO Item VALUES ('cha', 'Tea', 1, 1)",
+        "INSERT INTO Invoice VALUES (1, 1, 'first')",
+        "INSERT INTO Line VALUES (1, 1, 'cha', 2)",
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+    assert {entry.status for entry in await hq.sync_log.list()} == {"Synced"}
+
+
+async def test_a_line_moves_from_a_deleted_invoice_to_another_one(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, "INSERT INTO Invoice VALUES (2, 1, 'second')", INVOICE, LINE)
+    await hq.pull_all(store)
+    store.write(
+        "UPDATE Invoice SET Note = 'x' WHERE Id = 2",
+        "UPDATE Line SET Invoice = 2",
+        "DELETE FROM Invoice WHERE Id = 1",
+    )
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()

@@ -24,7 +24,7 @@ EXACT_DIGITS = 17
 @lru_cache(maxsize=4096)
 def binder(column: Column) -> Callable[[Any], Any]:
     """What turns a value into what the driver takes for this column. It raises `RowRefused`."""
-    if column.kind in (Kind.TEXT, Kind.UUID, Kind.DATE, Kind.TIME, Kind.DATETIME, Kind.DATETIME_ZONED):
+    if column.kind == Kind.TEXT:
         return _text
     if column.kind == Kind.DECIMAL:
         return _decimal
@@ -48,9 +48,8 @@ def _any(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    if type(value) is Decimal and (len(value.as_tuple().digits) > EXACT_DIGITS + 1):
-        return str(value)
-    return _any(value)
+    # SQLite would make text of a number by itself, but of fewer digits, and of no more than 64 bits.
+    return str(value) if type(value) in (int, Decimal) else _any(value)
 
 
 def _decimal(value: Any) -> Any:
