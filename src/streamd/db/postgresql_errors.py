@@ -45,10 +45,7 @@ def _unreachable(error: BaseException) -> SiteBusy:
 
 def _translated(error: asyncpg.PostgresError) -> SiteError:
     state = getattr(error, "sqlstate", None) or ""
-    words = str(error)
-    detail = getattr(error, "detail", None)
-    if detail:
-        words = f"{words} ({detail})"
+    words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
     if state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA) and "streamd" in words:
         return NotInstalled("the site's database has none of streamd's tables", hint="run `streamd install`")
     if state == _NO_RIGHT:

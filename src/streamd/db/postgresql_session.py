@@ -226,25 +226,41 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        for write in writes:
-            with plain_errors():
-                await self._write(write)
+        with plain_errors():
+            left: list[tuple[TableWrite, str]] = []
+            for write in writes:
+                found = await self._write(write, left)
+                if write.exactly and found != len(write.rows):
+                    raise RowRefused(
+                        f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"
+                    )
+            for write, old in left:
+                await self._driver.execute(sql.left_behind_sql(write), old)
 
-    async def _write(self, write: TableWrite) -> None:
+    async def _write(self, write: TableWrite, left: list[tuple[TableWrite, str]]) -> int:
         changed = {column.name for column in write.columns}
         if write.kind == WriteKind.UPDATE and any(column.name in changed for column in write.where):
-            size, found = len(write.columns), 0
-            for row in write.rows:
-                new = rows_as_json(write.columns, [row[:size]])[1:-1]
-                old = rows_as_json(write.where, [row[size:]])[1:-1]
-                found += found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
-        else:
-            rows = rows_as_json((*write.columns, *write.where), write.rows)
-            found = found_rows(await self._driver.execute(sql.write_sql(write), rows))
-        if write.exactly and found != len(write.rows):
-            raise RowRefused(
-                f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"
-            )
+            return sum([await self._change_key(write, row, left) for row in write.rows])
+        rows = rows_as_json((*write.columns, *write.where), write.rows)
+        return found_rows(await self._driver.execute(sql.write_sql(write), rows))
+
+    async def _change_key(self, write: TableWrite, row: Sequence[Any], left: list[tuple[TableWrite, str]]) -> int:
+        """Give a row another key. What refers to it follows in later writes.
+
+        Where a foreign key allows no moment in which it refers to nothing, the row is copied under its new key, and
+        what is left behind is put on the list `left`, to be removed at the end.
+        """
+        size = len(write.columns)
+        new = rows_as_json(write.columns, [row[:size]])[1:-1]
+        old = rows_as_json(write.where, [row[size:]])[1:-1]
+        try:
+            async with self.savepoint():
+                return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
+        except asyncpg.ForeignKeyViolationError:
+            columns = (await columns_of(self._driver, [write.table]))[write.table]
+            found = found_rows(await self._driver.execute(sql.copy_sql(write, columns), new, old))
+            left.append((write, old))
+            return found
 
 
 def found_rows(status: str) -> int:

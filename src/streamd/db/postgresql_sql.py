@@ -207,6 +207,27 @@ def rekey_sql(write: TableWrite) -> str:
     )
 
 
+def copy_sql(write: TableWrite, columns: Sequence[Column]) -> str:
+    """The statement that copies the row which `rekey_sql` would change, under its new key."""
+    table, changed = quote(write.table), {column.name for column in write.columns}
+    names = [column.name for column in columns if not column.generated]
+    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    values = ", ".join(f"{'n' if name in changed else 't'}.{quote(name)}" for name in names)
+    return (
+        f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {values} FROM {table} AS t, "
+        f"json_populate_record(NULL::{table}, $1::json) AS n, json_populate_record(NULL::{table}, $2::json) AS o "
+        f"WHERE {where}"
+    )
+
+
+def left_behind_sql(write: TableWrite) -> str:
+    """The statement that removes the row which `copy_sql` has copied."""
+    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    table = quote(write.table)
+    return f"DELETE FROM {table} AS t USING json_populate_record(NULL::{table}, $1::json) AS o WHERE {where}"
+
+
 def grants(role: str) -> list[str]:
     """What a role needs to run the daemon, besides its rights on the user's own tables."""
     name = quote(role)
