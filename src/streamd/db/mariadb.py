@@ -20,7 +20,7 @@ from typing import Any
 from streamd.db import mariadb_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.mariadb_checks import blind_spots, warnings
-from streamd.db.mariadb_driver import Session, Sessions
+from streamd.db.mariadb_driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
 from streamd.db.mariadb_errors import NO_SUCH_TABLE, number_of, plain_errors
 from streamd.db.mariadb_floor import TransactionWatch
 from streamd.db.mariadb_reflect import reflect
@@ -112,6 +112,15 @@ class MariadbSite(SiteDatabase):
             statements += [f"DROP TABLE IF EXISTS {name}" for name in sql.TABLES]
         return statements
 
+    def script_text(self, statements: Sequence[str]) -> str:
+        body = "\n$$\n".join(statement.rstrip() for statement in statements)
+        return (
+            "-- For the client `mariadb`, in the site's database. DELIMITER is a word of the client's: triggers hold "
+            "semicolons.\n-- Triggers act with the rights of the user who makes them: that user has to stay.\n"
+            f"SET NAMES utf8mb4 COLLATE utf8mb4_bin;\nSET sql_mode = '{TRIGGER_MODE}';\nDELIMITER $$\n{body}\n$$\n"
+            "DELIMITER ;"
+        )
+
     async def run_script(self, statements: Sequence[str]) -> None:
         """Run them in order. MariaDB commits each change of tables and triggers at once, so a crash may leave some
         of it undone; each can be run again. Triggers that are as they ought to be are left alone: to make one, its
@@ -121,8 +130,10 @@ class MariadbSite(SiteDatabase):
         async with self._writing() as session:
             for statement in statements:
                 trigger = sql.digest_of(statement)
-                if trigger is None or there.get(trigger[0]) != trigger[1]:
+                if trigger is None:
                     await session.run(statement)
+                elif there.get(trigger[0]) != trigger[1]:
+                    await _make_trigger(session, statement)
 
     async def our_triggers(self) -> dict[str, str]:
         return {row[0]: row[1] for row in await self._fetch(sql.OUR_TRIGGERS)}
@@ -245,6 +256,16 @@ class MariadbSite(SiteDatabase):
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         async with self._reading() as session:
             return await session.fetch(statement, values)
+
+
+async def _make_trigger(session: Session, statement: str) -> None:
+    """A trigger runs in the mode in which it was made."""
+    await session.run(f"SET sql_mode = '{TRIGGER_MODE}'")
+    try:
+        await session.run(statement)
+    finally:
+        if session.is_open:
+            await session.run(f"SET sql_mode = '{SQL_MODE}'")
 
 
 async def _take_turn(session: Session) -> None:

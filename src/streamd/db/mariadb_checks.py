@@ -10,7 +10,7 @@ from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import number_of
 from streamd.db.mariadb_floor import NOT_ALLOWED
 from streamd.db.mariadb_sql import bound_tables, is_spatial
-from streamd.model import Catalogue, ChildTable, DocumentType, ForeignKey, Kind, Table
+from streamd.model import Catalogue, ChildTable, DocumentType, ForeignKey, Table
 
 _VARIABLES = (
     "SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME IN "
@@ -37,7 +37,7 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
                 f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
             )
         if name in tables:
-            found += _columns(tables[name], users)
+            found += _columns(tables[name])
             found += [text for key in tables[name].foreign_keys for text in _cascades(tables[name], key, users)]
     return found
 
@@ -67,21 +67,13 @@ def _server(settings: Mapping[str, str], replicating: bool) -> list[str]:
     return found
 
 
-def _columns(table: Table, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> Iterator[str]:
+def _columns(table: Table) -> Iterator[str]:
     for column in table.columns:
         if is_spatial(column):
             yield (
                 f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
                 "(mend: keep them in a table of their own)"
             )
-    for doctype, child in users:
-        for name in (*(child.key if child else doctype.key), *(child.parent_key if child else ())):
-            key = table.column(name)
-            if key is not None and key.kind in (Kind.BYTES, Kind.JSON):
-                yield (
-                    f"{table.name}.{name} is part of a key of {doctype.name}, and holds {key.kind.value}: that can "
-                    "name nothing (mend: name documents by a text, a number or a UUID)"
-                )
 
 
 def _cascades(table: Table, key: ForeignKey, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> Iterator[str]:

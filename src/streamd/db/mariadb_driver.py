@@ -30,7 +30,13 @@ from streamd.errors import SiteError
 T = TypeVar("T")
 
 SQL_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-"""The mode of our sessions, and of our triggers, in the order in which the server names its parts."""
+"""The mode of our sessions."""
+
+TRIGGER_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION"
+"""The mode of our triggers, in the order in which the server names its parts.
+
+It is not strict: then a row that is too large for JSON would refuse the user's write.
+"""
 
 LOCK_SECONDS = 5
 """How long we wait for a user's lock before we say that the site is busy."""

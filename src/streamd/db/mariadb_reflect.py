@@ -35,7 +35,7 @@ _KINDS = {
 }
 """All others are text: the kinds of text, enumerations, sets, network addresses."""
 
-_JSON = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)", re.I)
+_JSON = re.compile(r'json_valid\("((?:[^"]|"")+)"\)', re.IGNORECASE)
 
 _TABLES = (
     "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() "
@@ -80,7 +80,7 @@ async def reflect(session: Session) -> dict[str, Table]:
     """Every table of the user's."""
     names = [name for (name,) in await session.fetch(_TABLES) if not name.startswith(PREFIX)]
     json_columns = {
-        (table, column.replace("``", "`"))
+        (table, column.replace('""', '"'))
         for table, clause in await session.fetch(_CHECKS)
         for column in _JSON.findall(_text(clause))
     }

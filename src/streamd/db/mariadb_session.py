@@ -28,6 +28,7 @@ from streamd.model import (
     name_from_text,
 )
 from streamd.names import ranges_of
+from streamd.wire import write_json
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
@@ -62,6 +63,8 @@ class MariadbReader(BookReader):
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         found: dict[Name, RawDocument] = {}
+        if doctype.single:
+            return await self._read_single(doctype, names)
         known = {column.name: column for column in doctype.columns}
         row, name_sql = sql.row_as_json(doctype.columns, "t"), sql.name_as_json(doctype.key, known, "t")
         for some in some_of(names):
@@ -77,10 +80,20 @@ class MariadbReader(BookReader):
                 name = name_from_text(key)
                 # A collation may find another name than the one that was asked for.
                 if name in wanted:
-                    found[name] = RawDocument(name, text or _TOO_LARGE, {child.field: [] for child in doctype.children})
+                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
             if found:
                 for child in doctype.children:
                     await self._read_children(child, some, found)
+        return found
+
+    async def _read_single(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        name = doctype.only_name
+        if name not in set(names):
+            return {}
+        row = write_json(dict(zip(doctype.key, name, strict=True)))
+        found = {name: RawDocument(name, row, {child.field: [] for child in doctype.children})}
+        for child in doctype.children:
+            await self._read_children(child, [name], found)
         return found
 
     async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
@@ -99,10 +112,12 @@ class MariadbReader(BookReader):
         for text, key in await self._fetch(query, [*values, *more]):
             document = found.get(name_from_text(key))
             if document is not None:
-                document.children[child.field].append(text or _TOO_LARGE)
+                document.children[child.field].append(text)
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
+        if doctype.single:
+            return {doctype.only_name} & set(names)
         known = {column.name: column for column in doctype.columns}
         for some in some_of(names):
             where, values = _named([known[name] for name in doctype.key], some)
@@ -116,6 +131,8 @@ class MariadbReader(BookReader):
         return found
 
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        if doctype.single:
+            return [doctype.only_name] if after is None else []
         known = {column.name: column for column in doctype.columns}
         columns = [known[name] for name in doctype.key]
         quoted = [f"t.{sql.quote(name)}" for name in doctype.key]
@@ -198,7 +215,8 @@ class MariadbTransaction(MariadbReader, BookTransaction):
 
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         for some in some_of(names):
-            await self._lock(doctype.table, doctype.key, doctype.columns, some, ())
+            if not doctype.single:
+                await self._lock(doctype.table, doctype.key, doctype.columns, some, ())
             for child in doctype.children:
                 await self._lock(child.table, child.parent_key, child.columns, some, child.where)
 
@@ -244,9 +262,6 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         if self._foreign_keys is None:
             self._foreign_keys = await foreign_keys(self._session)
         return moves_of(write, rows, self._foreign_keys)
-
-
-_TOO_LARGE = sql.TOO_LARGE.encode()
 
 
 def change_of(row: Sequence[Any]) -> Change:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.db.base import TableWrite, WriteKind
-from streamd.db.mariadb_driver import SQL_MODE
+from streamd.db.mariadb_driver import TRIGGER_MODE
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 
 PREFIX = "streamd_"
@@ -65,6 +65,9 @@ APPLYING = "@streamd_applying"
 TOO_LARGE = '{"$unreadable":"the row as JSON is larger than max_allowed_packet"}'
 """Stands where a row could not be written as JSON. It has no name, so it becomes a gap."""
 
+_LARGE = ("mediumblob", "longblob", "json")
+"""Types whose values a function makes larger, and that can be so large."""
+
 SPATIAL = ("geometry", "point", "linestring", "polygon", "multi")
 _TRIGGER = re.compile(r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) ', re.S)
 
@@ -74,7 +77,7 @@ def quote(identifier: str) -> str:
 
 
 def literal(value: Scalar) -> str:
-    """A value as our SQL mode reads it: a backslash stands for itself."""
+    """A value as our SQL modes read it: a backslash stands for itself."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return repr(value)
@@ -136,7 +139,14 @@ def row_as_json(columns: Iterable[Column], alias: str) -> str:
         f"{literal(column.name)}, {value_as_json(column, f'{alias}.{quote(column.name)}')}"
         for column in row_columns(columns)
     )
-    return f"JSON_OBJECT({', '.join(parts)})"
+    made = f"COALESCE(JSON_OBJECT({', '.join(parts)}), {literal(TOO_LARGE)})"
+    large = " OR ".join(
+        f"LENGTH({alias}.{quote(column.name)}) > (@@max_allowed_packet - 64) DIV 2"
+        for column in row_columns(columns)
+        if column.declared in _LARGE
+    )
+    # What a function makes must not be larger than a packet; else it is NULL, and the value would seem to be NULL.
+    return f"IF({large}, {literal(TOO_LARGE)}, {made})" if large else made
 
 
 def name_as_json(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
@@ -181,7 +191,8 @@ def bound_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, Chi
     bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
     for name in sorted(catalogue.offers):
         doctype = catalogue[name]
-        bound.setdefault(doctype.table, []).append((doctype, None))
+        if not doctype.single:
+            bound.setdefault(doctype.table, []).append((doctype, None))
         for child in doctype.children:
             bound.setdefault(child.table, []).append((doctype, child))
     return bound
@@ -214,8 +225,8 @@ def _body(table: Table, event: str, users: Sequence[tuple[DocumentType, ChildTab
     alias = "OLD" if event == "DELETE" else "NEW"
     marks = [_mark(doctype, child, columns, alias) for doctype, child in users]
     mark = marks[0] if len(marks) == 1 else f"COALESCE({', '.join(marks)})"
-    before = "NULL" if event == "INSERT" else _row(table, "OLD")
-    after = "NULL" if event == "DELETE" else _row(table, "NEW")
+    before = "NULL" if event == "INSERT" else row_as_json(table.columns, "OLD")
+    after = "NULL" if event == "DELETE" else row_as_json(table.columns, "NEW")
     write = (
         f"IF {APPLYING} IS NOT NULL THEN SET streamd_mark = {mark}; END IF; "
         'INSERT INTO streamd_change (tbl, op, "before", "after", origin, fingerprint, "at", tx) VALUES ('
@@ -225,10 +236,6 @@ def _body(table: Table, event: str, users: Sequence[tuple[DocumentType, ChildTab
         same = " AND ".join(_same(column) for column in row_columns(table.columns))
         write = f"IF NOT ({same}) THEN {write} END IF;"
     return f"BEGIN DECLARE streamd_mark LONGTEXT CHARACTER SET utf8mb4; {write} END"
-
-
-def _row(table: Table, alias: str) -> str:
-    return f"COALESCE({row_as_json(table.columns, alias)}, {literal(TOO_LARGE)})"
 
 
 def _same(column: Column) -> str:
@@ -263,7 +270,7 @@ def digest_of(statement: str) -> tuple[str, str] | None:
         return None
     name = found[1][1:-1].replace('""', '"')
     _, event, _, table = found[2].removesuffix(" FOR EACH ROW").split(" ", 3)
-    return name, trigger_digest(table[1:-1].replace('""', '"'), event, SQL_MODE, statement[found.end() :])
+    return name, trigger_digest(table[1:-1].replace('""', '"'), event, TRIGGER_MODE, statement[found.end() :])
 
 
 OUR_TRIGGERS = (
