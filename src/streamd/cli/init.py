@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import click
+from sqlalchemy.engine import make_url
 
 from streamd.cli.first_file import first_file
 from streamd.cli.main import chosen_config
@@ -49,7 +50,7 @@ def init(ctx: click.Context, database: str | None, name: str | None, force: bool
     text = first_file(site_name, _relative(url, config), tables)
     _write(config, text)
     load(config)
-    click.echo(f"wrote {config}: {len(tables)} tables of {database}")
+    click.echo(f"wrote {config}: {len(tables)} tables of {make_url(url).render_as_string()}")
     click.echo("Read it, then run `streamd check`, then `streamd run`.")
 
 
@@ -89,21 +90,23 @@ def _absolute(database: str) -> str:
         if database.startswith(SQLITE):
             return SQLITE + str(Path(database.removeprefix(SQLITE)).absolute())
         try:
-            return str(database_url(database))
+            return database_url(database).render_as_string(hide_password=False)
         except ValueError as error:
             raise click.UsageError(f"{database}: {error}") from None
     return SQLITE + str(Path(database).absolute())
 
 
 def _relative(url: str, config: Path) -> str:
-    """The URL as it stands in the file: relative to it, where the database is in its folder or below."""
+    """The URL as it stands in the file: relative to it, where it is a file in its folder or below."""
+    if not url.startswith(SQLITE):
+        return url
     file = Path(url.removeprefix(SQLITE))
     folder = config.absolute().parent
     return SQLITE + (str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file))
 
 
 def _stem(url: str) -> str:
-    return Path(url.removeprefix(SQLITE)).stem or "site"
+    return Path(make_url(url).database or "").stem or "site"
 
 
 def _write(config: Path, text: str) -> None:

@@ -9,7 +9,6 @@ import click
 from streamd.cli import installing
 from streamd.cli.installing import migrate_state
 from streamd.cli.opening import (
-    catalogue_of,
     finish,
     opened_site,
     opened_state,
@@ -20,12 +19,14 @@ from streamd.cli.opening import (
 from streamd.cli.output import count
 from streamd.errors import Fenced
 from streamd.installing import note_migration
+from streamd.preparing import catalogue_of
 
 
 @click.command()
 @click.option("--sql", is_flag=True, help="Print the SQL for the site's database, and change nothing.")
+@click.option("--grant", "role", help="A role that runs the daemon, where another one installs (PostgreSQL).")
 @click.pass_context
-def install(ctx: click.Context, sql: bool) -> None:
+def install(ctx: click.Context, sql: bool, role: str | None) -> None:
     """Make streamd's tables and triggers, and the state database.
 
     What is there already is kept; triggers that differ from what the configuration asks for are renewed.
@@ -35,11 +36,15 @@ def install(ctx: click.Context, sql: bool) -> None:
     async def work() -> None:
         async with opened_site(settings) as site:
             catalogue, tables = await catalogue_of(settings, site)
+            grants = [] if role is None else site.grant_script(role)
             if sql:
-                click.echo(_script(site.install_script(catalogue, tables)))
+                click.echo(_script([*site.install_script(catalogue, tables), *grants]))
                 return
             done = await migrate_state(settings)
             done += await installing.install(settings, site, catalogue, tables)
+            if grants:
+                await site.run_script(grants)
+                done.append(f"granted {role} what the daemon needs of streamd's tables")
             identity = await site.identity()
         for line in done or ["nothing to do: everything is installed"]:
             click.echo(line)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from streamd.errors import SiteError
 from streamd.model import (
     Catalogue,
     Change,
@@ -235,6 +236,13 @@ class SiteDatabase(ABC):
         """Statements as a script that the database's own shell takes."""
         body = "\n".join(f"{statement.rstrip().rstrip(';')};" for statement in statements)
         return f"BEGIN;\n{body}\nCOMMIT;"
+
+    def grant_script(self, role: str) -> list[str]:
+        """The statements that give a role what the daemon needs of our tables. Raises `SiteError` where none do."""
+        raise SiteError(
+            "rights on streamd's tables cannot be granted by streamd on this engine",
+            hint="leave --grant out; see docs/operations.md for the rights that the daemon needs",
+        )
 
     @abstractmethod
     async def run_script(self, statements: Sequence[str]) -> None:

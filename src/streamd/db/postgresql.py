@@ -128,6 +128,9 @@ class PostgresqlSite(SiteDatabase):
         statements = [f"DROP FUNCTION IF EXISTS {sql.SCHEMA}.{sql.quote(name)}() CASCADE" for name in triggers]
         return statements if keep_tables else [*statements, f"DROP SCHEMA IF EXISTS {sql.SCHEMA} CASCADE"]
 
+    def grant_script(self, role: str) -> list[str]:
+        return sql.grants(role)
+
     async def run_script(self, statements: Sequence[str]) -> None:
         async with self._writing() as driver:
             for statement in statements:
