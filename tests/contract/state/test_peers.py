@@ -1,21 +1,20 @@
-"""Keys, handshakes and decisions, on a real state database."""
+"""Keys, handshakes and decisions, on every engine that can keep the state."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator
+import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from streamd.errors import InvalidRequest, NotFound, StreamdError
 from streamd.store.engine import State
 from streamd.store.peers import Peers
+from streamd.store.schema import metadata
 from streamd.update_log import UpdateLog
-from tests.support.serving import CONSUMER, OTHER, entry, state_database
+from tests.support.serving import CONSUMER, OTHER, entry
 
-SITE = "99999999-9999-4999-8999-999999999999"
 OFFERS = frozenset({"Invoice", "Customer"})
 
 
@@ -40,13 +39,6 @@ def hello(*doctypes: str, site: str = CONSUMER) -> Hello:
 
 
 @pytest.fixture
-async def state(tmp_path: Path, state_template: Path) -> AsyncIterator[State]:
-    opened = State(state_database(state_template, tmp_path), SITE)
-    yield opened
-    await opened.close()
-
-
-@pytest.fixture
 def peers(state: State) -> Peers:
     return Peers(state)
 
@@ -55,10 +47,12 @@ async def statuses(peers: Peers, consumer: str = "store") -> dict[str, str]:
     return {row.doctype: row.status for row in await peers.approvals(consumer)}
 
 
-async def test_only_the_hash_of_a_secret_is_stored(peers: Peers, tmp_path: Path) -> None:
+async def test_only_the_hash_of_a_secret_is_stored(peers: Peers, state: State) -> None:
     api_key, secret = await peers.create_key("store")
     assert len(secret) * 6 >= 256
-    dump = "\n".join(sqlite3.connect(tmp_path / "state.db").iterdump())
+    async with state.read() as connection:
+        rows = [(await connection.execute(select(table))).all() for table in metadata.sorted_tables]
+    dump = repr(rows)
     assert api_key in dump
     assert secret not in dump
 
@@ -227,14 +221,33 @@ async def test_an_acknowledgement_only_ever_grows(peers: Peers) -> None:
     assert (await peers.consumers())[0].acknowledged == 2
 
 
-async def test_sites_that_share_a_state_database_do_not_see_each_other(peers: Peers, state: State) -> None:
+async def test_sites_that_share_a_state_database_do_not_see_each_other(peers: Peers, neighbour: State) -> None:
     api_key, secret = await peers.create_key("store")
     await peers.register("store", hello("Invoice"), {})
     await peers.approve("store", None, offers=OFFERS)
-    neighbour = State(str(state.engine.url.set(drivername="sqlite")), OTHER)
     others = Peers(neighbour)
     assert await others.authenticate(api_key, secret) is None
     assert await others.standing(api_key) is None
     assert await others.consumers() == []
     assert await others.approved_doctypes() == set()
-    await neighbour.close()
+    with pytest.raises(NotFound):
+        await others.revoke_key(api_key)
+    with pytest.raises(NotFound):
+        await others.remove("store")
+    assert await peers.approved_doctypes() == {"Invoice"}
+
+
+async def test_a_third_key_is_refused_also_to_those_who_ask_at_the_same_moment(state: State, other: State) -> None:
+    asked = [Peers(each).create_key("store") for each in (state, other) for _ in range(4)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, tuple) for answer in answers) == 2
+    assert all(isinstance(answer, tuple) or "2 active keys" in str(answer) for answer in answers), answers
+
+
+async def test_of_two_handshakes_at_the_same_moment_each_is_kept(state: State, other: State) -> None:
+    await asyncio.gather(
+        Peers(state).register("store", hello("Invoice", site=CONSUMER), {}),
+        Peers(other).register("till", hello("Invoice", site=OTHER), {}),
+        Peers(other).register("store", hello("Invoice", site=CONSUMER), {}),
+    )
+    assert [consumer.name for consumer in await Peers(state).consumers()] == ["store", "till"]

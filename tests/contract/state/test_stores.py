@@ -1,10 +1,6 @@
-"""The state stores on a real state database: producers, sync log, heartbeat, requests."""
+"""Producers, sync log, heartbeat and requests, on every engine that can keep the state."""
 
 from __future__ import annotations
-
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,34 +10,20 @@ from streamd.settings import RetentionSettings
 from streamd.store import sync_log as sync_log_module
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Heartbeat, Requests
-from streamd.store.migrate import migrate
+from streamd.store.owed import OwedGaps
 from streamd.store.producers import CONNECTING, IN_SYNC, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
-
-HERE, ELSEWHERE = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("state") / "state.db"
-    migrate(f"sqlite:///{path}")
-    return path
+from tests.contract.state.conftest import ELSEWHERE
 
 
-@pytest.fixture
-async def state(template: Path, tmp_path: Path) -> AsyncIterator[State]:
-    """This site's part of a state database that another site uses as well."""
-    path = tmp_path / "state.db"
-    shutil.copy(template, path)
-    other = State(f"sqlite:///{path}", ELSEWHERE)
-    await Producers(other).upsert("theirs", "http://elsewhere")
-    await SyncLog(other).add([entry(900)])
-    await Requests(other).add("whole", "theirs", "Item")
-    await Heartbeat(other).beat(captured=9)
-    await other.close()
-    mine = State(f"sqlite:///{path}", HERE)
-    yield mine
-    await mine.close()
+@pytest.fixture(autouse=True)
+async def _the_neighbour_was_here_first(neighbour: State) -> None:
+    """Another site uses the same database: nothing of this may be seen, or touched, by ours."""
+    await Producers(neighbour).upsert("theirs", "http://elsewhere")
+    await SyncLog(neighbour).add([entry(900)])
+    await Requests(neighbour).add("whole", "theirs", "Item")
+    await OwedGaps(neighbour).add([("Item", "theirs")])
+    await Heartbeat(neighbour).beat(captured=9)
 
 
 def entry(sequence: int, status: str = "Synced", *, name: str = "[1]", doctype: str = "Item", at: int = 0) -> SyncEntry:
@@ -69,6 +51,7 @@ async def test_sites_that_share_a_state_database_do_not_see_each_other(state: St
     assert await SyncLog(state).list() == []
     assert await Requests(state).pending() == []
     assert await Heartbeat(state).current() is None
+    assert await OwedGaps(state).pending() == {}
 
 
 async def test_pausing_needs_a_producer_that_is_there(state: State) -> None:
@@ -168,6 +151,28 @@ async def test_trimming_is_bounded_and_leaves_unconfirmed_batches(
     assert [each.sequence for each in await log.list()] == [5, 4]
 
 
+async def test_a_long_name_is_found_like_any_other(state: State) -> None:
+    log = SyncLog(state)
+    long = [f'["{"x" * 4000}{end}"]' for end in "ab"]
+    await log.add([entry(1, "Failed", name=long[0]), entry(2, "Failed", name=long[1])])
+    await log.resolve("Item", [(1, ("x" * 4000 + "a",)), (2, ("x" * 4000 + "a",))], "later")
+    assert [(each.sequence, each.status) for each in await log.list(name=long[0])] == [(1, "Synced")]
+    assert [(each.sequence, each.status) for each in await log.list(name=long[1])] == [(2, "Failed")]
+
+
+async def test_what_others_say_is_kept_whatever_it_is(state: State) -> None:
+    said = "NUL \0, 🎸, \x1b[31m, " + "long " * 10_000
+    producers, log = Producers(state), SyncLog(state)
+    await producers.upsert("hq", "http://hq")
+    await producers.set_identity("hq", said, said, said)
+    await producers.set_status("hq", IN_SYNC, said)
+    await log.begin("b1", said, said, 1, [SyncEntry("update", "Failed", "Item", "hq", said, said, True, "", 1, said)])
+    kept = (await producers.get("hq")).producer_name
+    assert kept is not None
+    assert kept.replace("\ufffd", "\0") == said
+    assert (await log.list())[0].error == kept
+
+
 # Heartbeat and requests
 
 
@@ -195,3 +200,13 @@ async def test_a_request_waits_once_until_it_is_finished(state: State) -> None:
     await requests.finish(first, "done")
     assert [each.doctype for each in await requests.pending()] == ["Note"]
     assert await requests.add("whole", "hq", "Item") not in (first, second)
+
+
+async def test_a_gap_that_is_owed_is_known_once_until_it_is_settled(state: State, neighbour: State) -> None:
+    owed = OwedGaps(state)
+    await owed.add([("Item", "first"), ("Note", "first")])
+    await owed.add([("Item", "second")])
+    assert await owed.pending() == {"Item": "first", "Note": "first"}
+    await owed.settle({"Item"})
+    assert await owed.pending() == {"Note": "first"}
+    assert await OwedGaps(neighbour).pending() == {"Item": "theirs"}
