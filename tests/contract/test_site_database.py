@@ -14,6 +14,8 @@ from streamd.errors import Fenced, RowRefused, SiteBusy
 from streamd.model import Change, Claim, Event, Kind, Name, Operation, QueuedEvent, Record
 from streamd.names import id_ranges
 from tests.contract.conftest import Installed
+from tests.support import servers
+from tests.support.engines import open_access
 
 ADA = "INSERT INTO Customer VALUES (1, 'Ada', 'Turin', NULL)"
 EVA = "INSERT INTO Customer VALUES (2, 'Eva', NULL, 1)"
@@ -528,3 +530,49 @@ async def test_a_checkpoint_commits_with_the_rows_or_not_at_all(installed: Insta
         assert await reader.checkpoint("producer") == ("log", 1, "n1")
         assert await reader.checkpoint("another") is None
     assert installed.access.value("SELECT Name FROM Customer") == "Ada"
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)  # SQLite has no connections to lose
+async def test_lost_connections_are_replaced(installed: Installed) -> None:
+    installed.write(ADA)
+    async with installed.database.transaction() as transaction:
+        await transaction.write([_rename_of(installed, 1, "before")])
+    claim = await installed.claim()
+    await installed.database.read_changes(claim, 10)
+    _cut_our_connections(installed)
+    tried = 0
+    while True:
+        try:
+            async with installed.database.transaction() as transaction:
+                await transaction.write([_rename_of(installed, 1, "after")])
+            await installed.database.read_changes(claim, 10)
+            break
+        except SiteBusy:
+            tried += 1
+            assert tried < 12, "no connection is ever replaced"
+    assert installed.access.value("SELECT Name FROM Customer") == "after"
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
+async def test_a_connection_that_is_lost_within_a_transaction_writes_nothing(installed: Installed) -> None:
+    installed.write(ADA)
+    with pytest.raises(SiteBusy):
+        async with installed.database.transaction() as transaction:
+            await transaction.write([_rename_of(installed, 1, "lost")])
+            _cut_our_connections(installed)
+            await transaction.write([_rename_of(installed, 1, "lost too")])
+    assert installed.access.value("SELECT Name FROM Customer") == "Ada"
+
+
+def _cut_our_connections(installed: Installed) -> None:
+    database = installed.access.database
+    admin = open_access(servers.administrator(database))
+    if database.engine == "postgresql":
+        admin.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'streamd'"
+            " AND datname = current_database()"
+        )
+        return
+    theirs = "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> connection_id()"
+    for (connection,) in admin.rows(theirs, database.name):
+        admin.execute(f"KILL CONNECTION {connection}")
