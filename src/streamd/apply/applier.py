@@ -10,14 +10,16 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
 
 import structlog
 
-from streamd.apply.batch import Kept, Replan, Segment, Source, Uncaptured, Unit, all_captured, queued, sort_out
+from streamd.apply.batch import Kept, Replan, Source, Uncaptured, Unit, all_captured, queued, sort_out
 from streamd.apply.dependency import Ref, needed
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
+from streamd.apply.segment import Segment
 from streamd.apply.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
@@ -138,13 +140,16 @@ class Applier:
         await self.confirm()
 
     def _cut(self, todo: Sequence[Incoming]) -> int:
-        """How many events to apply together: a batch, ending with a whole transaction if one ends within reach."""
+        """How many events to apply together: about a batch, and whole transactions if they fit `LARGEST_BATCH`."""
         if len(todo) <= self._batch:
             return len(todo)
-        for size in range(self._batch, min(len(todo), LARGEST_BATCH) + 1):
-            if todo[size - 1].event.last_in_tx:
-                return size
-        return self._batch
+        events = [incoming.event for incoming in todo[: LARGEST_BATCH + 1]]
+        ends = [size for size in range(1, len(events)) if _ends(events, size)]
+        if len(events) == len(todo) <= LARGEST_BATCH:
+            ends.append(len(todo))
+        beyond = [size for size in ends if size >= self._batch]
+        # A transaction that does not fit behind the others begins the next batch.
+        return beyond[0] if beyond else ends[-1] if ends else self._batch
 
     async def _left(self, source: Source, chunk: Sequence[Incoming]) -> list[Incoming]:
         async with self._database.snapshot() as reader:
@@ -247,7 +252,7 @@ class Applier:
                 units[0].refused = error.message
                 await self.commit(source, units, position)
                 return
-            middle = len(units) // 2
+            middle = _middle([unit.incoming.event for unit in units])
             event = units[middle - 1].incoming.event
             await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
             await self._attempt(source, units[middle:], position)
@@ -331,10 +336,13 @@ class Applier:
         todo, kept = await sort_out(transaction, units, waiting, self.catalogue)
         entries: list[SyncEntry] = []
         segment = Segment(transaction, self.catalogue, self._columns, source.name, entries)
-        for unit in todo:
-            for before in unit.before:
-                await segment.add(before, unit)
-            await segment.add(unit.incoming, unit)
+        for _, units_of_one in groupby(todo, key=lambda unit: unit.incoming.event.tx):
+            together = list(units_of_one)
+            await segment.begin(together)
+            for unit in together:
+                for before in unit.before:
+                    await segment.add(before, unit)
+                await segment.add(unit.incoming, unit)
         await segment.flush()
         kept += segment.kept
         if healing and kept:
@@ -352,3 +360,15 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     if incoming.fault or event.operation != Operation.UPDATE or here is not None:
         return False
     return incoming.seen_gone or (ref not in records and ref not in made)
+
+
+def _middle(events: Sequence[Event]) -> int:
+    """Where to part events: between two transactions of the producer, if there are two."""
+    half = len(events) // 2
+    ends = [size for size in range(1, len(events)) if _ends(events, size)]
+    return min(ends, key=lambda size: abs(size - half), default=half)
+
+
+def _ends(events: Sequence[Event], size: int) -> bool:
+    """Whether a transaction of the producer ends with the first `size` events. Its own last one may not be for us."""
+    return events[size - 1].last_in_tx or events[size - 1].tx != events[size].tx

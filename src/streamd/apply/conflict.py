@@ -61,7 +61,9 @@ def merge_fields(
             merge.values[column] = value
             merge.newer.append(fieldname)
             if column in here and column in old and not _same(current, old[column]):
-                merge.notes.append(f"{fieldname}: {_shown(value)} (newer) replaces {_shown(current)}, which was edited here")
+                merge.notes.append(
+                    f"{fieldname}: {_shown(value)} (newer) replaces {_shown(current)}, which was edited here"
+                )
     return merge
 
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from streamd.apply.ordering import Order, Planned
 from streamd.apply.rowwrite import DELETE, UPDATE, RowWrite
 from streamd.db.base import TableWrite, WriteKind
-from streamd.model import Catalogue, Column, DocumentType, Kind, Operation
+from streamd.model import Catalogue, Column, Kind, Operation
 from streamd.wire import HEX
 
 Columns = Mapping[str, Mapping[str, Column]]
 """The columns of each table of the catalogue, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """The writes of one event of a document."""
-
-    doctype: DocumentType
-    operation: str
-    renamed: bool
-    writes: Sequence[RowWrite]
 
 
 def columns_of(catalogue: Catalogue) -> Columns:
@@ -36,22 +26,16 @@ def columns_of(catalogue: Catalogue) -> Columns:
     return found
 
 
-def table_writes(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
-    """The writes of several documents, each there once, as few table writes.
+def table_writes(order: Order, columns: Columns) -> list[TableWrite]:
+    """The writes of several documents, each there once, as few table writes: run by run.
 
-    Events that stand beside each other, of one type and operation, are written together: parents before their
-    child rows, removals before additions. Otherwise the order is that of `planned`.
+    Within a run parents are written before their child rows, and removals before additions. The rows of a table write
+    are in the order of the run; no row of the database is among them twice.
     """
-    found: list[TableWrite] = []
-    run: list[Planned] = []
-    for each in planned:
-        if run and (each.renamed or run[-1].renamed or _kind(each) != _kind(run[-1])):
-            found += _run(run, columns)
-            run = []
-        run.append(each)
-    if run:
+    found = _grouped(((0, write) for write in order.first), columns)
+    for run in order.runs:
         found += _run(run, columns)
-    return found
+    return found + _grouped(((0, write) for write in order.last), columns)
 
 
 def freeing(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
@@ -61,7 +45,7 @@ def freeing(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
     """
     found: list[TableWrite] = []
     for each in planned:
-        if each.renamed:
+        if each.renamed_from is not None:
             continue
         for write in each.writes:
             if write.kind != UPDATE:
@@ -84,16 +68,19 @@ def _nothing(column: Column) -> str | dict[str, str] | int | None:
     return {HEX: secrets.token_hex(16)} if column.kind == Kind.BYTES else -secrets.randbits(60)
 
 
-def _kind(planned: Planned) -> tuple[str, str]:
-    return planned.doctype.name, planned.operation
-
-
 def _run(run: Sequence[Planned], known: Columns) -> list[TableWrite]:
     first = run[0]
-    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for index, write in enumerate(write for planned in run for write in planned.writes):
+    writes = [write for planned in run for write in planned.writes]
+    if first.renamed_from is not None:
         # A rename's writes build on each other, so they stay as they are, one by one.
-        rank = index if first.renamed else _rank(first, write)
+        return _grouped(enumerate(writes), known)
+    return _grouped(((_rank(first, write), write) for write in writes), known)
+
+
+def _grouped(writes: Iterable[tuple[int, RowWrite]], known: Columns) -> list[TableWrite]:
+    """Row writes that are alike together, by rank (the first of each pair), else as they come."""
+    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for rank, write in writes:
         key = (rank, write.kind, write.table, write.columns, write.where, write.exactly)
         groups.setdefault(key, []).append(write.values)
     found = []
