@@ -1,5 +1,6 @@
 # Everything runs in .venv, which is made on first use and renewed when pyproject.toml changes.
 # Tests run in two processes at once: `make WORKERS=4 test` on a larger machine.
+# The benchmark of other engines: `make bench PRODUCER=postgresql CONSUMER=mariadb`.
 # Another Python: `make PYTHON=/path/to/python3.13 test` (after `make clean`, if .venv is there already).
 
 SHELL := /bin/sh
@@ -10,6 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+PRODUCER ?= sqlite
+CONSUMER ?= sqlite
 PYTEST := $(BIN)/python -m pytest --no-header -n $(WORKERS) --dist worksteal
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -46,7 +49,7 @@ soak: $(READY)
 	@$(PYTEST) -m soak --timeout=3600
 
 bench: $(READY)
-	@$(BIN)/python -m bench.bench
+	@$(BIN)/python -m bench.bench --producer $(PRODUCER) --consumer $(CONSUMER)
 
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix --select I .

@@ -2,31 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
-
-SCHEMA = """
-CREATE TABLE Invoice (
-    InvoiceId INTEGER PRIMARY KEY,
-    Customer TEXT NOT NULL,
-    InvoiceDate DATETIME NOT NULL,
-    BillingAddress TEXT,
-    BillingCity TEXT,
-    BillingCountry TEXT,
-    Status TEXT NOT NULL DEFAULT 'open',
-    Total NUMERIC(10, 2) NOT NULL
-);
-CREATE TABLE InvoiceLine (
-    InvoiceLineId INTEGER PRIMARY KEY,
-    InvoiceId INTEGER NOT NULL REFERENCES Invoice (InvoiceId),
-    Item TEXT NOT NULL,
-    Description TEXT,
-    UnitPrice NUMERIC(10, 2) NOT NULL,
-    Quantity INTEGER NOT NULL
-);
-CREATE INDEX InvoiceLineInvoice ON InvoiceLine (InvoiceId);
-"""
 
 CATALOGUE = """
 [doctypes.Invoice]
@@ -35,14 +11,14 @@ table = "InvoiceLine"
 parent_key = "InvoiceId"
 """
 
-INSERT_INVOICE = "INSERT INTO Invoice VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-INSERT_LINE = "INSERT INTO InvoiceLine VALUES (?, ?, ?, ?, ?, ?)"
-
 Row = tuple[object, ...]
 
+Document = tuple[Row, list[Row]]
+"""The row of an invoice, and the rows of its lines."""
 
-def invoice(number: int, lines: int) -> tuple[Row, list[Row]]:
-    """The row of an invoice, and the rows of its lines."""
+
+def invoice(number: int, lines: int) -> Document:
+    """One invoice, which is the same each time."""
     items = [
         (
             number * 100 + index,
@@ -68,33 +44,6 @@ def invoice(number: int, lines: int) -> tuple[Row, list[Row]]:
     return row, list(items)
 
 
-def invoices(first: int, count: int, lines: int) -> Iterator[tuple[Row, list[Row]]]:
+def invoices(first: int, count: int, lines: int) -> Iterator[Document]:
+    """`count` invoices, numbered from `first` on."""
     return (invoice(number, lines) for number in range(first, first + count))
-
-
-def make(path: Path) -> None:
-    """An empty shop, in WAL mode."""
-    connection = connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(SCHEMA)
-    connection.close()
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """The shop's own connection: foreign keys on, and commits that do not wait for the disk, as WAL allows.
-
-    With `synchronous = FULL` each commit would wait for the disk, and what a trigger costs would hardly show.
-    """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
-
-
-def write(connection: sqlite3.Connection, documents: list[tuple[Row, list[Row]]]) -> None:
-    """Each invoice in a transaction of its own."""
-    for row, items in documents:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(INSERT_INVOICE, row)
-        connection.executemany(INSERT_LINE, items)
-        connection.execute("COMMIT")

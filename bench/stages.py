@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,9 @@ else:
     from backports import zstd
 
 from bench import shop
+from bench.engines import Shop, make_shop, open_shop
+from tests.support import servers
+from tests.support.database_url import Engine
 from tests.support.site import Site
 from tests.support.world import Link, World
 
@@ -49,13 +52,18 @@ _PAGE = msgspec.json.Decoder(Page)
 class Bench:
     """A producer and a consumer, with their daemons."""
 
-    def __init__(self, folder: Path, lines: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, engines: tuple[Engine, Engine], lines: int, say: Callable[[str], None]) -> None:
+        """`engines`: the producer's and the consumer's, whose servers are there."""
         self.folder = folder
         self.lines = lines
         self.say = say
         self.world = World(folder)
-        self.producer = self._site("producer")
-        self.consumer = self._site("consumer")
+        self.producer = self._site("producer", engines[0])
+        self.consumer = self._site("consumer", engines[1])
+        self.bare = servers.fresh_database(engines[0])
+        make_shop(self.bare)
+        self._shop = open_shop(self.producer.access.database)
+        self._other = open_shop(self.consumer.access.database)
         # It passes nothing on, so it needs no triggers on what it gets.
         self.consumer.offers = ()
         self.written = 0
@@ -85,21 +93,34 @@ class Bench:
     def write_both(self, count: int) -> tuple[float, float]:
         """The user's writes, without and with triggers, alternating: the seconds of each."""
         self.say(f"writing {count} invoices twice, without and with triggers")
-        bare = self.folder / "bare.db"
-        shop.make(bare)
-        sides = [shop.connect(bare), shop.connect(self.producer.database)]
         documents = list(shop.invoices(self.written, count, self.lines))
-        seconds = [0.0, 0.0]
-        for start in range(0, count, BLOCK):
-            block = documents[start : start + BLOCK]
-            order = (0, 1) if start // BLOCK % 2 else (1, 0)
-            for side in order:
-                began = time.perf_counter()
-                shop.write(sides[side], block)
-                seconds[side] += time.perf_counter() - began
-        for connection in sides:
-            connection.close()
+        blocks = [documents[start : start + BLOCK] for start in range(0, count, BLOCK)]
+        seconds = self._alternate([lambda side, block=block: side.write(block) for block in blocks])
         self.written += count
+        return seconds
+
+    def change_both(self, count: int) -> tuple[float, float]:
+        """The user's updates of single rows, without and with triggers, alternating: the seconds of each.
+
+        Both daemons are stopped for it, and the two databases have the same invoices to be changed.
+        """
+        self.say(f"changing {count} invoices twice, without and with triggers")
+        self._stop(self.consumer)
+        self._stop(self.producer)
+        blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+        return self._alternate([lambda side, block=block: side.change(block, "paid") for block in blocks])
+
+    def _alternate(self, work: Sequence[Callable[[Shop], None]]) -> tuple[float, float]:
+        """Do each piece of work at the database without triggers and at the producer's; which is first alternates."""
+        bare = open_shop(self.bare)
+        sides = (bare, self._shop)
+        seconds = [0.0, 0.0]
+        for index, do in enumerate(work):
+            for side in (0, 1) if index % 2 else (1, 0):
+                began = time.perf_counter()
+                do(sides[side])
+                seconds[side] += time.perf_counter() - began
+        bare.close()
         return seconds[0], seconds[1]
 
     def capture(self, count: int) -> float:
@@ -148,9 +169,7 @@ class Bench:
         processes = [psutil.Process(site.process.pid) for site in (self.producer, self.consumer) if site.process]
         for process in processes:
             process.send_signal(signal.SIGSTOP)
-        connection = shop.connect(self.producer.database)
-        shop.write(connection, list(shop.invoices(self.written, count, self.lines)))
-        connection.close()
+        self._shop.write(list(shop.invoices(self.written, count, self.lines)))
         self.written += count
         began = time.perf_counter()
         for process in processes:
@@ -168,30 +187,28 @@ class Bench:
         seen: dict[int, float] = {}
 
         def look() -> None:
-            connection = shop.connect(self.consumer.database)
+            watching = open_shop(self.consumer.access.database)
             deadline = time.monotonic() + seconds + 30
             newest = first - 1
             while newest < first + count - 1 and time.monotonic() < deadline:
-                (now,) = connection.execute("SELECT max(InvoiceId) FROM Invoice").fetchone()
+                now = watching.newest()
                 moment = time.perf_counter()
                 for number in range(newest + 1, now + 1):
                     seen[number] = moment
                 newest = max(newest, now)
                 time.sleep(0.001)
-            connection.close()
+            watching.close()
 
         watcher = threading.Thread(target=look)
         watcher.start()
-        connection = shop.connect(self.producer.database)
         chance = random.Random(7)
         began = time.perf_counter()
         for index in range(count):
             # Not in step with anything that polls.
             due = began + (index + chance.random() * 0.5) / RATE
             time.sleep(max(due - time.perf_counter(), 0))
-            shop.write(connection, [shop.invoice(first + index, self.lines)])
+            self._shop.write([shop.invoice(first + index, self.lines)])
             committed[first + index] = time.perf_counter()
-        connection.close()
         watcher.join()
         self.written += count
         self._remember_peaks()
@@ -204,15 +221,26 @@ class Bench:
         """The most memory that each daemon has held, in MB."""
         return self._peaks
 
+    def plain(self, count: int) -> float:
+        """The same rows into the same tables of the consumer's engine at once: what the engine can do."""
+        database = servers.fresh_database(self.consumer.engine)
+        make_shop(database)
+        documents = list(shop.invoices(0, count, self.lines))
+        loading = open_shop(database)
+        began = time.perf_counter()
+        loading.load(documents)
+        seconds = time.perf_counter() - began
+        loading.close()
+        return seconds
+
     def close(self) -> None:
         self.world.close()
+        self._shop.close()
+        self._other.close()
 
-    def _site(self, name: str) -> Site:
-        template = self.folder / f"{name}-template.db"
-        shop.make(template)
-        site = self.world.site(name, shop.CATALOGUE, template)
-        with site.connection() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
+    def _site(self, name: str, engine: Engine) -> Site:
+        site = self.world.site(name, shop.CATALOGUE, engine=engine)
+        make_shop(site.access.database)
         return site
 
     def _stop(self, site: Site) -> None:
@@ -232,10 +260,7 @@ class Bench:
         return self.producer.state_rows("SELECT last_seen_at FROM consumers WHERE name = 'consumer'")
 
     def _all_there(self) -> bool:
-        newest = self.written - 1
-        if self.consumer.value("SELECT max(InvoiceId) FROM Invoice") != newest:
-            return False
-        return bool(self.consumer.value("SELECT count(*) FROM InvoiceLine") == self.written * self.lines)
+        return self._other.newest() == self.written - 1 and self._other.lines() == self.written * self.lines
 
     def _when(self, condition: Callable[[], bool], site: Site) -> float:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -270,21 +295,6 @@ class Bench:
         if connection is None:
             used.close()
         return answer
-
-
-def plain(path: Path, count: int, lines: int) -> float:
-    """The same rows into the same tables with `executemany`, in one transaction: what the engine can do."""
-    shop.make(path)
-    documents = list(shop.invoices(0, count, lines))
-    connection = shop.connect(path)
-    began = time.perf_counter()
-    connection.execute("BEGIN IMMEDIATE")
-    connection.executemany(shop.INSERT_INVOICE, [row for row, _ in documents])
-    connection.executemany(shop.INSERT_LINE, [item for _, items in documents for item in items])
-    connection.execute("COMMIT")
-    seconds = time.perf_counter() - began
-    connection.close()
-    return seconds
 
 
 def _peak_megabytes(process: int) -> float:

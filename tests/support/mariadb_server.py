@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,16 @@ SETTINGS = {
     "skip-log-bin": "",
 }
 
+DURABLE = {
+    "character-set-server": "utf8mb4",
+    "innodb-flush-log-at-trx-commit": "1",
+    "innodb-log-file-size": "96M",
+    "innodb-doublewrite": "ON",
+    "skip-name-resolve": "ON",
+    "skip-log-bin": "",
+}
+"""As a real site has it: the server's own defaults, with what makes commits durable said aloud."""
+
 
 class MariaDbServer:
     """Makes and drops databases. `admin` may do everything; one user may do everything in them, and nothing else."""
@@ -48,7 +59,7 @@ class MariaDbServer:
         return cls(DatabaseUrl.parse("mariadb", url), None)
 
     @classmethod
-    def private(cls) -> MariaDbServer | None:
+    def private(cls, settings: Mapping[str, str] = SETTINGS) -> MariaDbServer | None:
         """A server of our own, or None where its programs are not installed. Raises `ServerFailed`."""
         daemon = find_program(["mariadbd"], FOLDERS)
         install = find_program(["mariadb-install-db"], FOLDERS)
@@ -63,12 +74,12 @@ class MariaDbServer:
                 f"--datadir={data}",
                 "--skip-test-db",
                 "--auth-root-authentication-method=normal",
-                f"--innodb-log-file-size={SETTINGS['innodb-log-file-size']}",
+                f"--innodb-log-file-size={settings['innodb-log-file-size']}",
             ]
         )
         admin = DatabaseUrl("mariadb", "mysql", "root", host="127.0.0.1", port=port)
         settings = {
-            **SETTINGS,
+            **settings,
             "datadir": str(data),
             "bind-address": admin.host,
             "port": str(port),

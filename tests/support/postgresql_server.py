@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,15 @@ SETTINGS = {
     "lc_messages": "C",
 }
 
+DURABLE = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "log_min_messages": "fatal",
+    "lc_messages": "C",
+}
+"""As a real site has it: the server's own defaults, with what makes commits durable said aloud."""
+
 
 class PostgreSqlServer:
     """Makes and drops databases. `admin` may do everything; `owner` owns the databases that it makes."""
@@ -49,7 +59,7 @@ class PostgreSqlServer:
         return cls(DatabaseUrl.parse("postgresql", url), None)
 
     @classmethod
-    def private(cls) -> PostgreSqlServer | None:
+    def private(cls, settings: Mapping[str, str] = SETTINGS) -> PostgreSqlServer | None:
         """A server of our own, or None where its programs are not installed. Raises `ServerFailed`."""
         initdb = find_program(["initdb"], _folders())
         if initdb is None:
@@ -61,7 +71,7 @@ class PostgreSqlServer:
         )
         admin = DatabaseUrl("postgresql", "postgres", "postgres", host="127.0.0.1", port=port)
         settings = {
-            **SETTINGS,
+            **settings,
             "listen_addresses": admin.host,
             "port": str(port),
             "unix_socket_directories": str(server.folder),

@@ -102,6 +102,19 @@ def server(engine: Engine) -> Server:
     return _servers[engine]
 
 
+def start_durable(engine: Engine) -> None:
+    """Start the engine's server so that each commit waits for the disk, as at a real site: for measuring.
+
+    A running server that a URL names is taken as it is. Nothing may have asked for this engine's server before.
+    """
+    assert engine not in _servers, f"there is a server for {engine} already"
+    if engine == "postgresql" and not os.environ.get(postgresql_server.URL_VARIABLE):
+        durable = PostgreSqlServer.private(postgresql_server.DURABLE)
+        _servers[engine] = durable or _missing("PostgreSQL", postgresql_server.WANTED)
+    if engine == "mariadb" and not os.environ.get(mariadb_server.URL_VARIABLE):
+        _servers[engine] = MariaDbServer.private(mariadb_server.DURABLE) or _missing("MariaDB", mariadb_server.WANTED)
+
+
 def stop_servers() -> None:
     """Drop what was made, and end what was started."""
     while _servers:
