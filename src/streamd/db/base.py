@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
+
+import msgspec
 
 from streamd.errors import SiteError
 from streamd.model import (
@@ -47,6 +49,12 @@ class RawDocument:
     name: Name
     row: bytes
     children: dict[str, list[bytes]]
+
+    @classmethod
+    def single(cls, doctype: DocumentType) -> Self:
+        """A single's one document, before its child rows are read: it is always there, and has no row of its own."""
+        row = msgspec.json.encode(dict(zip(doctype.key, doctype.only_name, strict=True)))
+        return cls(doctype.only_name, row, {child.field: [] for child in doctype.children})
 
     def whole(self) -> bytes:
         """The document as one JSON object, child rows under their fields."""

@@ -91,6 +91,12 @@ class PostgresqlReader(BookReader):
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         found: dict[Name, RawDocument] = {}
+        if doctype.single:
+            if doctype.only_name in set(names):
+                found[doctype.only_name] = RawDocument.single(doctype)
+                for child in doctype.children:
+                    await self._read_children(child, doctype, list(found), found)
+            return found
         read, name_of = reader(doctype.columns), name_reader(doctype.key)
         for some in some_of(names):
             wanted = set(some)
@@ -145,6 +151,8 @@ class PostgresqlReader(BookReader):
         return [row[0].encode() for row in rows]
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        if doctype.single:
+            return {doctype.only_name} & set(names)
         found: set[Name] = set()
         for some in some_of(names):
             found |= set(some) & set(await self._names(doctype, some))
@@ -165,6 +173,8 @@ class PostgresqlReader(BookReader):
         return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
 
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        if doctype.single:
+            return [doctype.only_name] if after is None else []
         columns = key_columns(doctype.columns, doctype.key)
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         where, values = "", []
@@ -219,7 +229,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
 
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         for some in some_of(names):
-            await self._rows(doctype.table, doctype.key, doctype, some, order=doctype.key, lock=" FOR UPDATE OF t")
+            if not doctype.single:
+                await self._rows(doctype.table, doctype.key, doctype, some, order=doctype.key, lock=" FOR UPDATE OF t")
             for child in doctype.children:
                 await self._rows(
                     child.table, child.parent_key, child, some, child.where, child.key, lock=" FOR UPDATE OF t"

@@ -95,7 +95,8 @@ def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
     bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
     for name in sorted(catalogue.offers):
         doctype = catalogue[name]
-        bound.setdefault(doctype.table, []).append((doctype, None))
+        if not doctype.single:
+            bound.setdefault(doctype.table, []).append((doctype, None))
         for child in doctype.children:
             bound.setdefault(child.table, []).append((doctype, child))
     return {function_name(table): _trigger(table, users) for table, users in bound.items()}

@@ -36,6 +36,12 @@ class SqliteReader(BookReader):
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         found: dict[Name, RawDocument] = {}
+        if doctype.single:
+            if doctype.only_name in set(names):
+                found[doctype.only_name] = RawDocument.single(doctype)
+                for child in doctype.children:
+                    await self._read_children(child, list(found), found)
+            return found
         row = sql.row_as_json(doctype.columns, "t")
         for some in some_of(storable_names(names)):
             where, values = _named("t", doctype.key, some)
@@ -68,6 +74,8 @@ class SqliteReader(BookReader):
                 document.children[child.field].append(text)
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        if doctype.single:
+            return {doctype.only_name} & set(names)
         keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
         found: set[Name] = set()
         for some in some_of(storable_names(names)):
@@ -78,6 +86,8 @@ class SqliteReader(BookReader):
         return found
 
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        if doctype.single:
+            return [doctype.only_name] if after is None else []
         keys = ", ".join(sql.quote(column) for column in doctype.key)
         where = ""
         values: list[Any] = list(after or ())

@@ -136,7 +136,8 @@ def _offered_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, 
     bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
     for name in sorted(catalogue.offers):
         doctype = catalogue[name]
-        bound.setdefault(doctype.table, []).append((doctype, None))
+        if not doctype.single:
+            bound.setdefault(doctype.table, []).append((doctype, None))
         for child in doctype.children:
             bound.setdefault(child.table, []).append((doctype, child))
     return bound
