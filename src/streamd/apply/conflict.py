@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-from streamd.apply.rowwrite import RowWrite, known, same_row
+from streamd.apply.rowwrite import RowWrite, known
+from streamd.apply.values import Fields, identical, same, same_row, shown
 from streamd.model import ChildTable, Difference, Document, DocumentType, Name, Record, Row, name_text
 
 ClockOf = Callable[[str], str]
@@ -42,7 +42,13 @@ def child_field(*parts: str) -> str:
 
 
 def merge_fields(
-    changed: Row, old: Mapping[str, Any], here: Row, record: Record, clock_of: ClockOf, prefix: str = ""
+    table: Fields,
+    changed: Row,
+    old: Mapping[str, Any],
+    here: Row,
+    record: Record,
+    clock_of: ClockOf,
+    prefix: str = "",
 ) -> Merge:
     """The columns of one row that the event may write. Columns that do not exist here are passed on as they are."""
     merge = Merge()
@@ -51,18 +57,20 @@ def merge_fields(
         current = here.get(column)
         clock = clock_of(fieldname)
         ours = max(record.clock_of(fieldname), _row_clock(record, prefix))
-        # 1 and 1.0 are the same value, and yet the later one is what has to stand here in the end.
-        if column in here and _same(current, value) and type(current) is type(value):
+        if column in here and same(table, column, current, value):
             if clock > ours:
                 merge.newer.append(fieldname)
+            if clock >= ours and not identical(current, value):
+                # 1 and 1.0 are the same value, and yet the later one is what has to stand here in the end.
+                merge.values[column] = value
         elif ours > clock:
-            merge.notes.append(f"{fieldname}: {_shown(current)} (here, newer) stays, {_shown(value)} is not applied")
+            merge.notes.append(f"{fieldname}: {shown(current)} (here, newer) stays, {shown(value)} is not applied")
         else:
             merge.values[column] = value
             merge.newer.append(fieldname)
-            if column in here and column in old and not _same(current, old[column]):
+            if column in here and column in old and not same(table, column, current, old[column]):
                 merge.notes.append(
-                    f"{fieldname}: {_shown(value)} (newer) replaces {_shown(current)}, which was edited here"
+                    f"{fieldname}: {shown(value)} (newer) replaces {shown(current)}, which was edited here"
                 )
     return merge
 
@@ -107,11 +115,15 @@ def _change(
     text = name_text(key)
     prefix = child_field(child.field, text)
     current = rows.get(text)
+    if current is None and not child.keeps_unique:
+        # A single's value: its key and its value are all there is, and it may never have been here.
+        _add(merge, child, row, rows, parent, record, clock_of)
+        return
     if current is None:
         merge.notes.append(f"{prefix}: was removed here; the edit is not applied")
         return
     changed = {column: value for column, value in row.items() if column not in child.key}
-    found = merge_fields(changed, olds.get(text, {}), current, record, clock_of, prefix + "/")
+    found = merge_fields(child, changed, olds.get(text, {}), current, record, clock_of, prefix + "/")
     merge.notes += found.notes
     merge.newer += found.newer
     merge.writes += RowWrite.update_child(child, parent, key, known(child, found.values))
@@ -139,11 +151,11 @@ def _add(
         # The document may have another name here than it had there when the row was added.
         row = row | dict(zip(child.parent_key, parent, strict=True))
         merge.writes.append(RowWrite.insert(child.table, known(child, row)))
-    elif not same_row(known(child, row), current):
+    elif not same_row(child, known(child, row), current):
         if ours > clock_of(fieldname):
-            merge.notes.append(f"{fieldname}: {_shown(current)} (here, newer) stays, {_shown(row)} is not applied")
+            merge.notes.append(f"{fieldname}: {shown(current)} (here, newer) stays, {shown(row)} is not applied")
             return
-        merge.notes.append(f"{fieldname}: {_shown(row)} (newer) replaces {_shown(current)}, which was added here")
+        merge.notes.append(f"{fieldname}: {shown(row)} (newer) replaces {shown(current)}, which was added here")
         columns = {column: value for column, value in row.items() if column not in child.key}
         merge.writes += RowWrite.update_child(child, parent, key, known(child, columns))
 
@@ -154,14 +166,3 @@ def _row_clock(record: Record, prefix: str) -> str:
 
 def _key(child: ChildTable, row: Row) -> tuple[Any, ...]:
     return tuple(row.get(column, "") for column in child.key)
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, str) == isinstance(other, str)
-
-
-def _shown(value: object) -> str:
-    """A value as a note shows it."""
-    if isinstance(value, dict):
-        return repr({column: float(part) if isinstance(part, Decimal) else part for column, part in value.items()})
-    return str(value) if isinstance(value, Decimal) else repr(value)

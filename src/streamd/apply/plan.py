@@ -27,7 +27,8 @@ import msgspec
 from streamd import clock as hlc
 from streamd.apply.conflict import Merge, child_field, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
-from streamd.apply.rowwrite import RowWrite, known, same_row
+from streamd.apply.rowwrite import RowWrite, known
+from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
 from streamd.model import (
     Catalogue,
@@ -43,10 +44,6 @@ from streamd.model import (
     name_text,
 )
 from streamd.rows import split
-from streamd.wire import write_json
-
-SHOWN = 2000
-"""Characters of a document that an error shows, at most."""
 
 
 class NeedsWhole(Exception):  # a signal to the caller, not an error
@@ -173,11 +170,11 @@ def _replace(
     base = _record(incoming, record) if incoming.overwrite or record is None else record
     decision = Decision()
     changed = {
-        column: value
-        for column, value in fields.items()
-        if column in here.fields and not _equals(here.fields[column], value)
+        column: value for column, value in differing(doctype, fields, here.fields).items() if column in here.fields
     }
-    kept = Merge() if incoming.overwrite else merge_fields(changed, here.fields, here.fields, base, incoming.clock_of)
+    kept = Merge()
+    if not incoming.overwrite:
+        kept = merge_fields(doctype, changed, here.fields, here.fields, base, incoming.clock_of)
     columns = changed if incoming.overwrite else kept.values
     decision.writes += update_writes(doctype, incoming.event.name, columns)
     for child in doctype.children:
@@ -190,13 +187,8 @@ def _replace(
         for text, row in after.items():
             if text not in before:
                 decision.writes.append(RowWrite.insert(child.table, known(child, row)))
-            elif not same_row(before[text], row):
-                differing = {
-                    column: value for column, value in row.items() if not _equals(before[text].get(column), value)
-                }
-                decision.writes += RowWrite.update_child(
-                    child, here.name, _key(row, child.key), known(child, differing)
-                )
+            elif columns_there := known(child, differing(child, row, before[text])):
+                decision.writes += RowWrite.update_child(child, here.name, _key(row, child.key), columns_there)
     decision.records = [_after(base, incoming, [*columns])]
     decision.notes += kept.notes
     if incoming.overwrite:
@@ -223,10 +215,10 @@ def _update(
                 tombstones[-1].deleted_at = record.deleted_at
             return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
-    if record is None and not _fits(difference, here):
+    if record is None and not _fits(doctype, difference, here):
         raise RowRefused(_another(event, here, difference.changed))
     base = record or _record(incoming, None, clock="")
-    merged = merge_fields(difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
+    merged = merge_fields(doctype, difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
     decision = Decision(notes=merged.notes)
     columns = {column: value for column, value in merged.values.items() if column in doctype.written_names}
     if here.name == event.name:
@@ -262,11 +254,11 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             return Decision(notes=["was not here: nothing to do"])
         return Decision(records=[_tombstone(incoming, record)], notes=["was not here: nothing to do"])
     old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
-    if record is None and isinstance(old, dict) and not same_row(known(doctype, old), here.fields):
+    if record is None and isinstance(old, dict) and not same_row(doctype, known(doctype, old), here.fields):
         raise RowRefused(_another(event, here, old))
     decision = Decision(records=[_tombstone(incoming, record)])
     if record is not None and any(value > event.clock for value in record.field_clocks.values()):
-        decision.notes.append(f"was edited here as well; the deletion wins over: {_shown(here.fields)}")
+        decision.notes.append(f"was edited here as well; the deletion wins over: {shown(here.fields)}")
     decision.writes = delete_writes(doctype, here)
     return decision
 
@@ -311,29 +303,26 @@ def _came_from_there(incoming: Incoming, record: Record) -> bool:
     return incoming.log in record.seen or record.source == incoming.source
 
 
-def _fits(difference: Difference, here: Document) -> bool:
+def _fits(doctype: DocumentType, difference: Difference, here: Document) -> bool:
     """Whether the values that the event replaced (or its new ones) are those that stand here."""
     for column, value in difference.changed.items():
         if column in here.fields:
             current = here.fields[column]
-            if not _equals(current, value) and not _equals(current, difference.old.changed.get(column)):
+            old = difference.old.changed.get(column)
+            if not same(doctype, column, current, value) and not same(doctype, column, current, old):
                 return False
     return True
 
 
 def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping[str, list[Row]]) -> bool:
-    if not same_row(known(doctype, fields), here.fields):
+    if not same_row(doctype, known(doctype, fields), here.fields):
         return False
     for child in doctype.children:
         ours = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
         theirs = {name_text(_key(row, child.key)): known(child, row) for row in children.get(child.field, [])}
-        if ours.keys() != theirs.keys() or not all(same_row(theirs[key], row) for key, row in ours.items()):
+        if ours.keys() != theirs.keys() or not all(same_row(child, theirs[key], row) for key, row in ours.items()):
             return False
     return True
-
-
-def _equals(one: Any, other: Any) -> bool:
-    return bool(one == other) and (isinstance(one, str) == isinstance(other, str))
 
 
 def _key(row: Row, columns: Iterable[str]) -> Name:
@@ -356,11 +345,6 @@ def _unknown(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable
 def _another(event: Event, here: Document, there: object) -> str:
     return (
         f"same name, another document: {event.doctype} {name_label(event.name)} stands here as "
-        f"{_shown(here.fields | dict(here.children))}, and at the producer as {_shown(there)}. Rename or remove the "
+        f"{shown(here.fields | dict(here.children))}, and at the producer as {shown(there)}. Rename or remove the "
         "one that is wrong, here or there; or take the producer's (resync --whole), or ours (discard)"
     )
-
-
-def _shown(value: object) -> str:
-    text = write_json(value).decode()
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import msgspec
@@ -39,12 +39,13 @@ class RowWrite(msgspec.Struct, frozen=True, gc=False):
         if not columns:
             return []
         where, values = _child_row(child, parent, key)
-        return [cls(UPDATE, child.table, tuple(columns), where, (*columns.values(), *values))]
+        values = (*columns.values(), *values)
+        return [cls(UPDATE, child.table, tuple(columns), where, values, exactly=child.keeps_unique)]
 
     @classmethod
     def delete(cls, child: ChildTable, parent: Name, key: Name) -> Self:
         where, values = _child_row(child, parent, key)
-        return cls(DELETE, child.table, (), where, values)
+        return cls(DELETE, child.table, (), where, values, exactly=child.keeps_unique)
 
     @classmethod
     def delete_parent(cls, doctype: DocumentType, name: Name) -> Self:
@@ -79,12 +80,3 @@ def known(table: DocumentType | ChildTable, row: Row) -> Row:
     if row.keys() <= names:
         return row
     return {column: value for column, value in row.items() if column in names}
-
-
-def same_row(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two rows hold the same values in the columns that both have."""
-    return all(
-        other[column] == value and isinstance(value, str) == isinstance(other[column], str)
-        for column, value in one.items()
-        if column in other
-    )
