@@ -45,6 +45,11 @@ def latest(readings: Iterable[str]) -> str:
     return max(readings, default=ZERO)
 
 
+def made_at(clock: str, site: str) -> bool:
+    """Whether a reading is one of the clock of `site` (a UUID)."""
+    return bool(clock) and clock.endswith("." + site.replace("-", "")[:12])
+
+
 def is_reading(text: str) -> bool:
     """Whether `text` has the form of a reading (a hostile peer may send anything)."""
     parts = text.split(".")

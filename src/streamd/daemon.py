@@ -1,32 +1,32 @@
 """The composition root: builds everything once, runs the loops in one task group, and stops cleanly.
 
-`streamd run` prepares the databases, and then becomes the process (`process.py`) in which this runs.
+A daemon knows the configuration and the tables as they were when it was made. Where they change, it ends, and
+`supervisor.py` makes the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any
 
 import structlog
 
-from streamd import __version__, clock, logs
+from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
-from streamd.catalog import build
-from streamd.db import open_site
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import NotInstalled, StreamdError
-from streamd.model import Catalogue
+from streamd.errors import SiteError, StreamdError
+from streamd.guard import Guard
+from streamd.model import Catalogue, Table
 from streamd.pull import Peer
 from streamd.retention import trim_update_log
 from streamd.retry import transient
 from streamd.serve import Server
-from streamd.settings import Settings, load, secret_of
+from streamd.settings import Settings, secret_of
 from streamd.store.engine import State, now_ms
-from streamd.store.heartbeat import Heartbeat, Requests
+from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
@@ -40,7 +40,9 @@ WATCH_SECONDS = 0.5
 """How often the daemon looks for what commands wrote; it looks at file times only."""
 
 TRIM_SECONDS = 60.0
-GUARD_SECONDS = 5.0
+DRAIN_SECONDS = 1.0
+"""How long a daemon that makes way for the next one takes to log what was changed before."""
+
 QUIET_SECONDS = 5.0
 """How long capture waits for a change before it looks all the same."""
 
@@ -49,11 +51,18 @@ class Daemon:
     """Everything that runs beside one site."""
 
     def __init__(
-        self, settings: Settings, database: SiteDatabase, catalogue: Catalogue, state: State, site: str
+        self,
+        settings: Settings,
+        database: SiteDatabase,
+        catalogue: Catalogue,
+        tables: Mapping[str, Table],
+        state: State,
+        site: str,
     ) -> None:
         self.settings = settings
         self.database = database
         self.catalogue = catalogue
+        self.tables = tables
         self.state = state
         self.site = site
         self.update_log = UpdateLog(state)
@@ -89,7 +98,9 @@ class Daemon:
         self._heal = asyncio.Event()
         self._heal_everything = False
         self._problem = ""
-        self._triggers = 0
+        self._guard = Guard(database, catalogue, tables)
+        self._anew = asyncio.Event()
+        self._why = ""
 
     def _subscriber(self, name: str) -> Subscriber:
         settings = self.settings.producers[name]
@@ -108,35 +119,57 @@ class Daemon:
             applied=self._wake_healer,
         )
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set. Raises `StreamdError` for what a person has to mend."""
-        await self._begin()
-        loops = [self._capturing(), self._healing(), self._beating()]
-        loops += [self._watching(), self._trimming(), self._guarding()]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(loop) for loop in loops]
-            tasks += [group.create_task(subscriber.run()) for subscriber in self.subscribers]
-            await stop.wait()
-            log.info("stopping")
-            for task in tasks:
-                task.cancel()
+    async def run(self, stop: asyncio.Event, also: Coroutine[Any, Any, None]) -> str:
+        """Run until `stop` is set, or until everything has to be read anew: then returns why.
 
-    async def close(self) -> None:
-        """Give everything back; also after a failed start."""
+        `also` runs beside the daemon's own loops. Raises `StreamdError` for what a person has to mend.
+        """
+        loops = [self._capturing(), self._healing(), self._beating()]
+        loops += [self._watching(), self._trimming(), self._guarding(), also]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop) for loop in loops]
+                tasks += [group.create_task(subscriber.run()) for subscriber in self.subscribers]
+                ends = [group.create_task(stop.wait()), group.create_task(self._anew.wait())]
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set():
+                    log.info("stopping")
+                for task in [*tasks, *ends]:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            error = first_of(group)
+            # Where a statement failed because the tables are others now, they tell.
+            different = await self._guard.look() if isinstance(error, SiteError) and not error.retryable else ""
+            if not different:
+                raise
+            self._why = different
+        if stop.is_set():
+            return ""
+        await self._log_what_was_changed()
+        return self._why
+
+    def begin_anew(self, why: str) -> None:
+        """Let `run` return, so that configuration and tables are read again."""
+        self._why = why
+        self._anew.set()
+
+    async def close(self, *, stopped: bool = True) -> None:
+        """Give everything back; also after a failed start. Unless `stopped`, the next daemon takes over at once."""
         await self.server.stop()
         for subscriber in self.subscribers:
             await subscriber.close()
-        await self.heartbeat.stopped()
+        if stopped:
+            await self.heartbeat.stopped()
         await self.database.close()
         await self.state.close()
 
-    async def _begin(self) -> None:
+    async def begin(self) -> None:
+        """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""
         for name, producer in self.settings.producers.items():
             await self.producers.upsert(name, producer.url)
         known = {producer.name for producer in await self.producers.all()}
         await self.producers.forget(known - self.settings.producers.keys())
         await self.database.set_name(self.settings.site.name)
-        self._triggers = len(await self.database.our_triggers())
         await self.capture.recover()
         await self.applier.recover()
         await self.heartbeat.beat(captured=0)
@@ -162,6 +195,15 @@ class Daemon:
                 continue
             await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
             self._wake_healer()
+
+    async def _log_what_was_changed(self) -> None:
+        """Log changes with the tables as this daemon knows them: the next one knows others.
+
+        What stays behind is formed by the next one, as well as it can be.
+        """
+        with suppress(TimeoutError, StreamdError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self.capture.drain()
 
     async def _drain(self) -> None:
         while await self._patiently(self.capture.run_once):
@@ -213,7 +255,8 @@ class Daemon:
         """What people decide: approvals, pauses, requests."""
         approvals = [(each.consumer, each.doctype, each.status) for each in await self.peers.approvals()]
         paused = [(each.name, each.paused) for each in await self.producers.all()]
-        return approvals, paused, [each.id for each in await self.requests.pending()]
+        asked = [each.id for each in await self.requests.pending() if each.kind == WHOLE]
+        return approvals, paused, asked
 
     async def _trimming(self) -> None:
         while True:
@@ -224,28 +267,12 @@ class Daemon:
             await self._patiently(lambda: self.database.forget_deleted(oldest))  # noqa: B023  # awaited here
 
     async def _guarding(self) -> None:
-        """Notice triggers that vanished."""
-        while True:
-            await asyncio.sleep(GUARD_SECONDS)
-            await self._patiently(self._mend_triggers)
-
-    async def _mend_triggers(self) -> None:
-        """Put triggers back that vanished (a table was rebuilt), and say in the log that changes may be missing."""
-        there = await self.database.our_triggers()
-        if len(there) >= self._triggers:
-            return
-        tables = await self.database.tables()
-        gone = self.database.wanted_triggers(self.catalogue, tables).keys() - there.keys()
-        if not self.settings.site.install:
-            raise NotInstalled(f"triggers have vanished: {', '.join(sorted(gone))}", hint="run `streamd install`")
-        await self.database.run_script(self.database.install_script(self.catalogue, tables))
-        affected = self.database.doctypes_behind(gone, self.catalogue, tables)
-        await self.update_log.add_gap(
-            affected,
-            f"triggers had vanished, and were put back: {', '.join(sorted(gone))}",
-            clock=clock.reading(now_ms(), 0, self.site),
-        )
-        log.warning("triggers_put_back", doctypes=affected, triggers=sorted(gone))
+        """Notice tables that were changed, and triggers that vanished."""
+        while not self._anew.is_set():
+            await asyncio.sleep(self._guard.pause)
+            different = await self._patiently(self._guard.look)
+            if different:
+                self.begin_anew(str(different))
 
     async def _patiently(self, work: Callable[[], Awaitable[int | object]]) -> int | object:
         """Do something that may meet a busy database, for as long as it takes; say so when it takes long."""
@@ -263,54 +290,7 @@ class Daemon:
                 log.warning("still_busy", error=error.message)
 
 
-async def start(path: Path) -> Daemon:
-    """Read the configuration and open both databases. Raises `StreamdError`."""
-    settings = load(path)
-    logs.configure(settings.log.level, settings.log.format)
-    database = open_site(settings.site.database)
-    try:
-        identity = await database.identity()
-        if identity is None:
-            raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
-        tables = await database.tables()
-        catalogue = build(settings, tables)
-        missing = database.wanted_triggers(catalogue, tables).items() - (await database.our_triggers()).items()
-        if missing:
-            raise NotInstalled(
-                f"triggers are missing or old: {', '.join(sorted(name for name, _ in missing))}",
-                hint="run `streamd install`",
-            )
-    except BaseException:
-        await database.close()
-        raise
-    state = State(settings.state.database, identity.site)
-    await state.check_revision()
-    return Daemon(settings, database, catalogue, state, identity.site)
-
-
-async def main(path: Path) -> int:
-    """Run the daemon until SIGTERM or SIGINT. Returns the exit code."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        daemon = await start(path)
-        try:
-            await daemon.run(stop)
-        finally:
-            await daemon.close()
-    except (StreamdError, BaseExceptionGroup) as error:
-        cause = _first(error)
-        if not isinstance(cause, StreamdError):
-            raise
-        log.error("failed", error=cause.message, mend=cause.hint)
-        return cause.exit_code
-    log.info("stopped")
-    return 0
-
-
-def _first(error: BaseException) -> BaseException:
+def first_of(error: BaseException) -> BaseException:
     """What a task group failed with first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -14,9 +14,9 @@ def main() -> int:
     import asyncio
     from pathlib import Path
 
-    from streamd import daemon
+    from streamd import supervisor
 
-    return asyncio.run(daemon.main(Path(sys.argv[-1])))
+    return asyncio.run(supervisor.main(Path(sys.argv[-1])))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import ProducerSettings
 from streamd.store.engine import now_ms
-from streamd.store.heartbeat import Requests
+from streamd.store.heartbeat import REPAIR, WHOLE, Requests
 from streamd.store.producers import Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from streamd.wire import HandshakeAnswer
@@ -26,6 +26,8 @@ log = structlog.get_logger("streamd.pull")
 
 REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
+
+CLOSED = "closed: all documents were read again"
 
 PROGRESS_SECONDS = 1.0
 """How often the place in the producer's log is written down for people to see."""
@@ -67,9 +69,12 @@ class Subscriber:
         self._source: Source | None = None
         self._wake = asyncio.Event()
         self._said: str | None = None
+        self._away = 0
         self._progress_at = 0.0
         self._statuses: dict[str, str] = {}
         self._heard = False
+        self._look_for_gaps = True
+        self._read_up_to: dict[str, Cursor] = {}
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -82,29 +87,39 @@ class Subscriber:
 
     async def run(self) -> None:
         """Go on for ever. Raises only what a person has to mend in the code or the configuration."""
-        failures = 0
+        failures, unsettled = 0, False
         while True:
             try:
-                await self._until_woken(self._round())
+                if unsettled:
+                    # What was under way may be committed in one database, and not in the other.
+                    await self._applier.recover()
+                    unsettled = False
+                await self._go_on()
                 failures = 0
-            except ResyncRequired as error:
-                await self._say("resync required", error)
-                await self._rest(None)
-            except PeerUnreachable as error:
-                failures += 1
-                await self._say("away", error)
-                await self._rest(max(away_pause(failures, self._settings.retry_seconds), error.retry_after))
-            except PeerRefused as error:
-                self._source = None
-                await self._say("refused", error)
-                await self._rest(REFUSED_SECONDS)
             except StreamdError as error:
                 if not error.retryable:
                     raise
                 failures += 1
+                unsettled = True
                 log.warning("try_again", producer=self.name, error=error.message)
-                await self._applier.recover()
                 await self._rest(away_pause(failures, 5.0))
+
+    async def _go_on(self) -> None:
+        """One round, and what follows from the producer's answer. Raises `SiteBusy`, `StateBusy`."""
+        try:
+            await self._until_woken(self._round())
+            self._away = 0
+        except ResyncRequired as error:
+            await self._say("resync required", error)
+            await self._rest(None)
+        except PeerUnreachable as error:
+            self._away += 1
+            await self._say("away", error)
+            await self._rest(max(away_pause(self._away, self._settings.retry_seconds), error.retry_after))
+        except PeerRefused as error:
+            self._source = None
+            await self._say("refused", error)
+            await self._rest(REFUSED_SECONDS)
 
     async def close(self) -> None:
         await self._pull.close()
@@ -148,6 +163,7 @@ class Subscriber:
         if self._source is None:
             await self._handshake()
         assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
+        await self._note_gaps()
         if await self._whole(self._source):
             return
         try:
@@ -167,7 +183,12 @@ class Subscriber:
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         await self._note_subscriptions(answer)
         self._source = Source(
-            self.name, answer.site, self._settings.max_dependencies, self._settings.max_dependency_depth
+            self.name,
+            answer.site,
+            self._settings.max_dependencies,
+            self._settings.max_dependency_depth,
+            frozenset(self._settings.subscribed),
+            self._settings.subscriber,
         )
         await self._say("connecting", None)
         log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -190,6 +211,7 @@ class Subscriber:
             ],
         )
         self._statuses = {each.doctype: each.status for each in answer.subscriptions}
+        self._look_for_gaps = True
         pending = sorted(doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
@@ -212,6 +234,8 @@ class Subscriber:
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101
+        if any(event.operation == Operation.GAP for event in events):
+            self._look_for_gaps = True
         await self._applier.apply(self._source, events, end, self._wanted, self._peer)
         if events:
             self._applied()
@@ -236,21 +260,49 @@ class Subscriber:
             last_event_at=now_ms() if pulled.events else None,
         )
 
+    def _approved(self) -> set[str]:
+        """The types that we want, and may have."""
+        approved = {doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.APPROVED}
+        return approved & self._wanted
+
+    async def _note_gaps(self) -> None:
+        """Ask for the types to be read again of which changes are missing; the sync log says which these are."""
+        if not self._look_for_gaps or not self._settings.repair_gaps:
+            return
+        place = await self._place()
+        gaps = await self._sync_log.open_gaps(self.name)
+        for doctype in sorted(gaps.keys() & self._approved()):
+            read = self._read_up_to.get(doctype)
+            if read is not None and place is not None and read.log == place.log and read.sequence >= gaps[doctype]:
+                # It was met on the way to where the type had been read up to already.
+                await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
+            else:
+                await self._requests.add(REPAIR, self.name, doctype)
+                log.info("gap_is_repaired", producer=self.name, doctype=doctype)
+        self._look_for_gaps = False
+
     async def _whole(self, source: Source) -> bool:
-        """Do what `resync --whole` asked for. Returns whether there was anything."""
+        """Read types again, as `resync --whole` or a gap asked for. Returns whether there was anything."""
         asked = [request for request in await self._requests.pending() if request.producer == self.name]
         if not asked:
             return False
-        approved = {doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.APPROVED}
-        doctypes = sorted({request.doctype for request in asked} & approved & self._wanted)
-        resync = WholeResync(self._applier, self._database, self._catalogue, self._site)
+        by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
+        repaired = {request.doctype for request in asked} & self._approved() - by_hand
         if self._said == "in sync":
             await self._say("catching up", None)
-        result = await resync.run(source, self._peer, doctypes, restart=set(doctypes) >= approved & self._wanted)
-        for doctype in doctypes:
-            await self._sync_log.resolve_gaps(self.name, doctype, "closed: all documents were read again")
+        results = []
+        for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
+            if doctypes:
+                resync = WholeResync(self._applier, self._database, self._catalogue, self._site, repair=repair)
+                restart = not repair and set(doctypes) >= self._approved()
+                results.append(await resync.run(source, self._peer, doctypes, restart=restart))
+                self._read_up_to |= resync.as_of
+        for doctype in sorted(by_hand | repaired):
+            await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
+        result = "; ".join(results)
         for request in asked:
-            text = result if request.doctype in doctypes else f"{request.doctype} is not approved by {self.name}"
+            done = request.doctype in by_hand | repaired
+            text = result if done else f"{request.doctype} is not approved by {self.name}"
             await self._requests.finish(request.id, text)
         log.info("read_whole", producer=self.name, result=result)
         return True

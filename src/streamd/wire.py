@@ -198,6 +198,10 @@ class DocumentModel(Message):
     name: NameParts
     data: Any
     clock: str
+    source: str = Field("", description="the site that it came from, if the producer remembers that it came")
+    clocks: dict[str, str] = Field(
+        default={}, description="when its fields were edited, where that is remembered; all others under the empty name"
+    )
 
 
 class DocumentsAnswer(Message):
@@ -230,13 +234,15 @@ class Page(msgspec.Struct):
     subscriptions: dict[str, str] = {}
 
 
-class FetchedDocument(msgspec.Struct):
+class FetchedDocument(msgspec.Struct, omit_defaults=True):
     """`DocumentModel` as it is encoded and decoded."""
 
     doctype: str
     name: Name
     data: msgspec.Raw
     clock: str
+    source: str = ""
+    clocks: dict[str, str] = {}
 
 
 class Documents(msgspec.Struct):

@@ -9,9 +9,11 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
+from streamd import clock as hlc
 from streamd.apply.dependency import Ref, in_order, needed
 from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
+from streamd.apply.repair import Known
 from streamd.db.base import SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused
 from streamd.faults import crash_point
@@ -128,13 +130,16 @@ def incoming_documents(answer: Documents, producer_site: str, catalogue: Catalog
             doctype=document.doctype,
             name=document.name,
             operation=Operation.CREATE,
-            clock=document.clock,
+            # Later than all that the producer had seen, and its own: no edit that others made has this clock.
+            clock=hlc.tick(document.clock, 0, producer_site) if hlc.is_reading(document.clock) else hlc.ZERO,
             at=0,
             data=document.data,
         )
         incoming = decode(event, producer_site, as_of.log, catalogue)
         if incoming.data is not None and document.doctype in catalogue:
             incoming.fetched = True
+            clocks = {name: clock for name, clock in document.clocks.items() if hlc.is_reading(clock)}
+            incoming.known = Known(document.source, clocks)
             found.append(incoming)
     return found
 

@@ -27,6 +27,7 @@ import msgspec
 from streamd import clock as hlc
 from streamd.apply.conflict import Merge, child_field, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
+from streamd.apply.repair import NOTHING_KNOWN, Known, Mender, newer_here
 from streamd.apply.rowwrite import RowWrite, known
 from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
@@ -58,6 +59,7 @@ class Incoming:
     producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
     `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
     where it is known that it is another one: the event's own document was made and deleted while it was queued.
+    `repair` marks one that was read again for a gap (`repair.py`), and `known` says what its producer remembers of it.
     `seen_gone` is set when a plan counted on the document, and it was not here.
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
     events were folded into one.
@@ -69,6 +71,8 @@ class Incoming:
     log: str
     fetched: bool = False
     overwrite: bool = False
+    repair: bool = False
+    known: Known = NOTHING_KNOWN
     same_document: bool = False
     fault: str = ""
     never_here: bool = False
@@ -139,6 +143,10 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
     fields, children = split(doctype, incoming.data)
     if here is None:
         tombstone = record is not None and record.deleted_at is not None
+        if incoming.repair and record is not None and tombstone:
+            if newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
+                return Decision(notes=["was deleted here later; stays deleted"])
+            tombstone = False
         stale = tombstone and record is not None and _came_from_there(incoming, record) and event.clock <= record.clock
         if stale and record is not None and not incoming.fetched:
             return Decision(records=[_seen(record, incoming)], notes=["was deleted here later; stays deleted"])
@@ -148,14 +156,37 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
         return decision
-    if incoming.fetched and not incoming.overwrite:
+    if incoming.fetched and not incoming.overwrite and not incoming.repair:
         return Decision()
     if _equal(doctype, here, fields, children):
         adopted = _record(incoming, record)
         return Decision(records=[adopted], notes=["was here already, with the same content"])
     if not incoming.overwrite and not incoming.same_document and not _same_document(incoming, record):
         raise RowRefused(_another(event, here, incoming.data))
+    if incoming.repair:
+        return _mend(incoming, doctype, here, record, fields, children)
     return _replace(incoming, doctype, here, record, fields, children)
+
+
+def _mend(
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document,
+    record: Record | None,
+    fields: Row,
+    children: dict[str, list[Row]],
+) -> Decision:
+    """The producer's document over the one that is here, but for what is newer here."""
+    base = record or _record(incoming, None)
+    mended = Mender(doctype, here, base.field_clocks, incoming.known, incoming.producer_site).mend(fields, children)
+    after = Record(base.doctype, base.name, base.source, base.remote_name, base.clock, mended.clocks, dict(base.seen))
+    if not mended.stays:
+        # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
+        _seen(after, incoming)
+    elif record is None:
+        after.seen = {}
+    notes = ["read again, since changes of it were missing", *mended.stays]
+    return Decision(mended.writes, [after], notes)
 
 
 def _replace(

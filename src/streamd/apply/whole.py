@@ -33,13 +33,21 @@ class Lister(Fetcher, Protocol):
 
 
 class WholeResync:
-    """Makes the documents of some types here what they are at the producer."""
+    """Makes the documents of some types here what they are at the producer.
 
-    def __init__(self, applier: Applier, database: SiteDatabase, catalogue: Catalogue, site: str) -> None:
+    With `repair`, all but what was edited later here, or at a third site: for a gap that nobody has looked at.
+    """
+
+    def __init__(
+        self, applier: Applier, database: SiteDatabase, catalogue: Catalogue, site: str, *, repair: bool = False
+    ) -> None:
         self._applier = applier
         self._database = database
         self._catalogue = catalogue
         self._site = site
+        self._repair = repair
+        self.as_of: dict[str, Cursor] = {}
+        """For each type that was read: the place in the producer's log up to which that surely contains everything."""
 
     async def run(self, source: Source, lister: Lister, doctypes: Sequence[str], *, restart: bool) -> str:
         """Read these types again. Returns what was done, in words.
@@ -51,7 +59,8 @@ class WholeResync:
         words = []
         for doctype in doctypes:
             first = await lister.names(doctype, None, 1)
-            start = start or read_cursor(first.as_of)
+            as_of = self.as_of[doctype] = read_cursor(first.as_of)
+            start = start or as_of
             words.append(await self._type(source, lister, self._catalogue[doctype]))
         await self._applier.confirm()
         if restart and start is not None:
@@ -83,7 +92,9 @@ class WholeResync:
         answer = await lister.fetch([WantedDocument(doctype=doctype.name, name=list(name)) for name in names])
         incoming = incoming_documents(answer, source.site, self._catalogue)
         for each in incoming:
-            each.overwrite = True
+            each.overwrite, each.repair = not self._repair, self._repair
+            # What the producer has from here is the document that is here.
+            each.same_document = self._repair and each.known.source == self._site
         async with self._database.snapshot() as reader:
             queue = await reader.queue(doctype.name)
         waiting: dict[Name, list[int]] = {}

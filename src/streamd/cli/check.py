@@ -25,11 +25,12 @@ from streamd.check import (
 )
 from streamd.check_columns import judge_descriptors
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import finish, opened_site, require_usable, state_revision
+from streamd.cli.opening import finish, opened_site, state_revision
 from streamd.cli.output import as_json_option, count, print_json
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, PeerError, StateError, StreamdError
 from streamd.model import Catalogue
+from streamd.preparing import require_usable
 from streamd.settings import Settings, load, secret_of
 from streamd.store.engine import now_ms
 from streamd.store.migrate import HEAD
@@ -73,9 +74,15 @@ async def _look(settings: Settings) -> list[Finding]:
             tables = await site.tables()
         except StreamdError as error:
             return [problem("site.database", error.message, mend=error.hint)]
-        catalogue = catalog.build(settings, tables)
+        metadata = await catalog.read_metadata(settings, tables, site.table_rows)
+        catalogue = catalog.build(settings, tables, metadata)
         findings = [ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}")]
-        findings += from_problems(catalog.warnings(settings, tables))
+        findings += from_problems(catalog.warnings(settings, tables, metadata))
+        if catalogue.offers:
+            findings += [
+                problem("site.database", text, "changes would be lost, or arrive out of order", "mend that first")
+                for text in await site.blind_spots(catalogue, tables)
+            ]
         findings += [warning("site.database", text) for text in await site.warnings(catalogue)]
         findings += [
             warning(

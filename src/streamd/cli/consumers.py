@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import click
 
-from streamd.cli.opening import Opened, catalogue_of, finish, opened
+from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import ago, as_json_option, moment, print_json, print_table
 from streamd.errors import NotInstalled
 from streamd.model import ApprovalStatus, Catalogue
+from streamd.preparing import catalogue_of
 from streamd.store.engine import now_ms
 from streamd.store.peers import Approval, Peers
 

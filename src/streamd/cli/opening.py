@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from streamd.catalog import build
-from streamd.catalog.naming import path
 from streamd.cli.main import chosen_config
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase, SiteIdentity
-from streamd.errors import ConfigurationError, NotInstalled, Problem, StreamdError
-from streamd.model import Catalogue, Table
-from streamd.settings import Settings, load, secret_of
+from streamd.errors import NotInstalled, StreamdError
+from streamd.settings import Settings, load
 from streamd.status import is_running
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Heartbeat
@@ -117,35 +114,6 @@ async def refuse_while_running(
             f"the daemon of this site runs (process {beat.pid} on {beat.host}): {why}",
             hint="stop it first, and try again",
         )
-
-
-def require_usable(settings: Settings) -> None:
-    """Raises `ConfigurationError` with each secret and file that the configuration needs and that is not there."""
-    problems: list[Problem] = []
-    for name, producer in settings.producers.items():
-        try:
-            secret_of(producer, name)
-        except ConfigurationError as error:
-            problems += error.problems
-    files = [
-        ("server.certificate", settings.server.certificate),
-        ("server.certificate_key", settings.server.certificate_key),
-    ]
-    for name, producer in settings.producers.items():
-        files.append((path("producers", name, "certificate_authority"), producer.certificate_authority))
-    problems += [
-        Problem(where, f"there is no file {file}", "mend the path: it is relative to the configuration file")
-        for where, file in files
-        if file is not None and not file.is_file()
-    ]
-    if problems:
-        raise ConfigurationError(*problems)
-
-
-async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogue, Mapping[str, Table]]:
-    """The site's document types, and the tables they are in. Raises `ConfigurationError`, `SiteError`."""
-    tables = await site.tables()
-    return build(settings, tables), tables
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

@@ -9,10 +9,11 @@ import click
 
 from streamd.cli.installing import install, migrate_state
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import catalogue_of, finish, opened_site, refuse_while_running, require_usable, settings_of
+from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
 from streamd.db.base import SITE_SCHEMA
 from streamd.errors import Fenced, NotInstalled
 from streamd.installing import missing_triggers
+from streamd.preparing import catalogue_of, require_usable
 from streamd.settings import Settings
 
 

@@ -16,7 +16,7 @@ import msgspec
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest
 from streamd.faults import crash_point
-from streamd.model import DocumentType, Name
+from streamd.model import DocumentType, Name, Record
 from streamd.rows import document_links
 from streamd.serve.services import Caller, Services
 from streamd.wire import (
@@ -82,12 +82,10 @@ class Desk:
             links = {key: self._links(key[0], document) for key, document in ways.items()}
             proven = [_key(each) for each in wanted if each.doctype in offered or _leads_to(each, links)]
             found = await self._read(view.reader, dict.fromkeys(proven))
+            records = await self._records(view.reader, found)
         crash_point("serve.documents")
         return Documents(
-            documents=[
-                FetchedDocument(doctype, name, msgspec.Raw(document.whole()), view.clock)
-                for (doctype, name), document in found.items()
-            ],
+            documents=[_given(key, document, view.clock, records.get(key)) for key, document in found.items()],
             as_of=view.as_of,
         )
 
@@ -124,14 +122,19 @@ class Desk:
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
         """These documents as they are in the view; a few queries per type."""
-        by_type: dict[str, list[Name]] = {}
-        for doctype, name in keys:
-            by_type.setdefault(doctype, []).append(name)
         found = {}
-        for doctype, names in by_type.items():
+        for doctype, names in _by_type(keys).items():
             documents = await reader.read_documents(self._services.catalogue[doctype], names)
             # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
             found.update({(doctype, name): document for name, document in documents.items() if document.readable()})
+        return found
+
+    async def _records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
+        """What is remembered of these documents: so a consumer can tell which of its edits have come here."""
+        found = {}
+        for doctype, names in _by_type(keys).items():
+            for name, record in (await reader.records(doctype, names)).items():
+                found[(doctype, name)] = record
         return found
 
     def _links(self, doctype: str, document: RawDocument) -> set[Key]:
@@ -159,6 +162,22 @@ class Desk:
                 if fits or attempt == SETTLE_TRIES:
                     yield Settled(reader, write_cursor(head.cursor), claim.clock if claim else "")
                     return
+
+
+def _given(key: Key, document: RawDocument, clock: str, record: Record | None) -> FetchedDocument:
+    doctype, name = key
+    given = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
+    if record is not None:
+        given.source = record.source
+        given.clocks = {"": record.clock, **record.field_clocks}
+    return given
+
+
+def _by_type(keys: Iterable[Key]) -> dict[str, list[Name]]:
+    found: dict[str, list[Name]] = {}
+    for doctype, name in keys:
+        found.setdefault(doctype, []).append(name)
+    return found
 
 
 def _leads_to(wanted: WantedDocument, links: Mapping[Key, set[Key]]) -> bool:

@@ -165,6 +165,8 @@ class ProducerSettings(Part):
     max_dependencies: int = Field(10_000, ge=1)
     """Documents fetched for the links of one page, at most."""
     max_dependency_depth: int = Field(50, ge=1, le=100)
+    repair_gaps: bool = True
+    """Whether a type is read again by itself where the producer says that changes of it are missing."""
 
     @field_validator("url")
     @classmethod

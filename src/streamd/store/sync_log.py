@@ -173,6 +173,23 @@ class SyncLog:
                     .values(status=SyncStatus.SYNCED, error="", note=note)
                 )
 
+    async def open_gaps(self, producer: str) -> dict[str, int]:
+        """The types of which the producer's log said that changes are missing: type → where it said so last."""
+        c = sync_log.c
+        query = (
+            select(c.doctype, func.max(c.sequence))
+            .where(
+                c.site == self._site,
+                c.producer == producer,
+                c.update_type == Operation.GAP,
+                c.status == SyncStatus.FAILED,
+                c.sequence > 0,
+            )
+            .group_by(c.doctype)
+        )
+        async with self._state.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
     async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
         """All documents of the type were read again from the producer: its gaps are closed."""
         async with self._state.write() as connection:

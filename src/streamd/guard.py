@@ -1,0 +1,97 @@
+"""Watches that the site's database still is what the daemon took it for: its tables, and our triggers on them.
+
+Users change their schema while the daemon runs. What it knows is then wrong, and triggers may be gone, or may not see
+a new column; so it has to be noticed soon, and everything has to be read again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from streamd.db.base import SiteDatabase
+from streamd.installing import missing_triggers
+from streamd.model import Catalogue, Column, DocumentType, Table
+
+LOOK_SECONDS = 2.0
+"""How often the schema is looked at, where the engine tells cheaply whether anything changed."""
+
+READ_SECONDS = 5.0
+"""How often it is read, where only reading tells."""
+
+SHARE = 20
+"""Reading takes at most this part of the time: a database with a thousand tables is read less often."""
+
+
+class Guard:
+    """Compares tables and triggers with those that the daemon began with."""
+
+    def __init__(self, database: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table]) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._tables = tables
+        self._stamp: object = None
+        self.pause = LOOK_SECONDS
+        """Seconds until the next look."""
+
+    async def look(self) -> str:
+        """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        stamp = await self._database.schema_stamp()
+        if stamp is not None and stamp == self._stamp:
+            return ""
+        began = time.monotonic()
+        tables = await self._database.tables()
+        different = "; ".join(differences(self._catalogue, self._tables, tables))
+        if not different:
+            wanted = self._database.wanted_triggers(self._catalogue, tables)
+            missing = missing_triggers(await self._database.our_triggers(), wanted)
+            if missing:
+                different = f"triggers are missing, or not as they ought to be: {', '.join(missing)}"
+        took = time.monotonic() - began
+        self.pause = LOOK_SECONDS if stamp is not None else max(READ_SECONDS, took * SHARE)
+        if not different:
+            self._stamp = stamp
+        return different
+
+
+def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> Iterator[str]:
+    """How the tables of the document types differ from what they were, in words. Users' own triggers do not count."""
+    used = {name for doctype in catalogue.doctypes.values() for name in tables_of(doctype)}
+    for name in sorted(used & before.keys()):
+        one, other = before[name], after.get(name)
+        if other is None:
+            yield f"the table {name} is gone"
+        elif one.columns != other.columns:
+            yield _columns(name, one.columns, other.columns)
+        elif (one.primary_key, one.uniques, one.foreign_keys) != (other.primary_key, other.uniques, other.foreign_keys):
+            yield f"the keys of {name} were changed"
+
+
+def columns_added(
+    catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]
+) -> dict[str, list[Column]]:
+    """The columns that the tables of each document type got since; types without such are left out."""
+    found: dict[str, list[Column]] = {}
+    for doctype in catalogue.doctypes.values():
+        for name in tables_of(doctype):
+            if name in before and name in after:
+                new = [column for column in after[name].columns if before[name].column(column.name) is None]
+                if new:
+                    found.setdefault(doctype.name, []).extend(new)
+    return found
+
+
+def tables_of(doctype: DocumentType) -> list[str]:
+    """The tables that a document's rows are in."""
+    return [doctype.table, *(child.table for child in doctype.children)]
+
+
+def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:
+    old, new = {column.name: column for column in before}, {column.name: column for column in after}
+    parts = [
+        (", ".join(name for name in new if name not in old), "added"),
+        (", ".join(name for name in old if name not in new), "removed"),
+        (", ".join(name for name in old if name in new and old[name] != new[name]), "changed"),
+    ]
+    said = "; ".join(f"{what}: {names}" for names, what in parts if names)
+    return f"columns of {table} ({said or 'their order'})"

@@ -1,0 +1,218 @@
+"""Keeps a daemon running: makes one, and the next one when the configuration or the tables are others.
+
+When the program starts, whatever is wrong ends it with an exit code that says so. Once it runs, it does not give up: a
+configuration that became wrong is not taken, and the daemon goes on with the one that it has; and where the tables no
+longer fit the configuration, it says so, and looks again every few seconds until somebody has mended that. Meanwhile
+nothing is captured, applied or served, and peers see this site as away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from streamd import logs
+from streamd.daemon import Daemon, first_of
+from streamd.db import open_site
+from streamd.db.base import SiteDatabase
+from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
+from streamd.guard import columns_added
+from streamd.installing import columns_changed, install_site, missing_triggers, note_gaps, write_gaps
+from streamd.model import Catalogue, Table
+from streamd.preparing import catalogue_of, require_usable
+from streamd.settings import Settings, load
+from streamd.store.engine import State
+from streamd.store.heartbeat import REPAIR, Heartbeat
+
+log = structlog.get_logger("streamd.daemon")
+
+AGAIN_SECONDS = 2.0
+"""How long to wait before the next try, where the tables do not fit the configuration."""
+
+
+async def main(path: Path) -> int:
+    """Run until SIGTERM or SIGINT; SIGHUP reads the configuration again. Returns the exit code."""
+    supervisor = Supervisor(path)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop.set)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.asked.set)
+    try:
+        await supervisor.run()
+    except (StreamdError, BaseExceptionGroup) as error:
+        cause = first_of(error)
+        if not isinstance(cause, StreamdError):
+            raise
+        log.error("failed", error=cause.message, mend=cause.hint)
+        return cause.exit_code
+    log.info("stopped")
+    return 0
+
+
+class Supervisor:
+    """Runs one daemon after the other. `stop` ends it; `asked` has the configuration read again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.stop = asyncio.Event()
+        self.asked = asyncio.Event()
+        self._said = ""
+
+    async def run(self) -> None:
+        """Run until `stop` is set. Raises `StreamdError` for what a person has to mend before it can start."""
+        daemon: Daemon | None = await make(load(self._path), None)
+        while daemon is not None:
+            why = ""
+            try:
+                why = await daemon.run(self.stop, self._listening(daemon))
+            finally:
+                await daemon.close(stopped=not why)
+            if not why:
+                return
+            log.warning("begins_anew", because=why)
+            daemon = await self._next(daemon)
+
+    async def _listening(self, daemon: Daemon) -> None:
+        """Look at the configuration when asked to; only one that can be used is taken."""
+        while True:
+            await self.asked.wait()
+            self.asked.clear()
+            try:
+                settings = load(self._path)
+                require_usable(settings)
+                if settings.site.database == daemon.settings.site.database:
+                    await catalogue_of(settings, daemon.database)
+            except StreamdError as error:
+                log.error(
+                    "configuration_not_taken",
+                    error=error.message,
+                    mend=error.hint or "it goes on with the one from before; mend the file, and send SIGHUP again",
+                )
+            else:
+                daemon.begin_anew("the configuration was to be read again (SIGHUP)")
+
+    async def _next(self, last: Daemon) -> Daemon | None:
+        """The next daemon, as soon as one can be made; None if `stop` is set before."""
+        said = ""
+        state = State(last.settings.state.database, last.site)
+        try:
+            while not self.stop.is_set():
+                try:
+                    return await make(self._settings(last), last)
+                except Fenced:
+                    raise
+                except StreamdError as error:
+                    if error.message != said:
+                        log.error(
+                            "cannot_go_on",
+                            error=error.message,
+                            mend=error.hint or "mend the tables, or the configuration",
+                            looks_again_every_seconds=AGAIN_SECONDS,
+                        )
+                        said = error.message
+                await self._show(state, f"the site's database no longer fits: {said}")
+                await self._rest()
+            await Heartbeat(state).stopped()
+            return None
+        finally:
+            await state.close()
+
+    def _settings(self, last: Daemon) -> Settings:
+        """The configuration as it is now; where it cannot be read, the last one that could."""
+        try:
+            settings = load(self._path)
+            require_usable(settings)
+        except ConfigurationError as error:
+            if error.message != self._said:
+                log.error("configuration_not_taken", error=error.message, mend="it goes on with the one from before")
+                self._said = error.message
+            return last.settings
+        return settings
+
+    async def _show(self, state: State, problem: str) -> None:
+        """Let `streamd status` say what is wrong."""
+        try:
+            await Heartbeat(state).beat(captured=0, problem=problem)
+        except StreamdError as error:
+            log.warning("no_sign_of_life", error=error.message)
+
+    async def _rest(self) -> None:
+        """Wait a little, or until somebody asks for something."""
+        waits = [asyncio.create_task(self.stop.wait()), asyncio.create_task(self.asked.wait())]
+        await asyncio.wait(waits, timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        self.asked.clear()
+
+
+async def make(settings: Settings, last: Daemon | None) -> Daemon:
+    """A daemon that has begun: both databases opened, everything installed, the port listened on.
+
+    `last` is the daemon that ran before in this process. Raises `StreamdError`.
+    """
+    logs.configure(settings.log.level, settings.log.format)
+    database = open_site(settings.site.database)
+    try:
+        identity = await database.identity()
+        if identity is None:
+            raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
+        catalogue, tables = await catalogue_of(settings, database)
+        state = State(settings.state.database, identity.site)
+        try:
+            await state.check_revision()
+            before = last.tables if last is not None and last.site == identity.site else tables
+            await note_gaps(state, _filled(catalogue, before, tables))
+            await _install(settings, database, catalogue, tables, state)
+            daemon = Daemon(settings, database, catalogue, tables, state, identity.site)
+            await _ask_for_new_columns(daemon, before)
+        except BaseException:
+            await state.close()
+            raise
+    except BaseException:
+        await database.close()
+        raise
+    try:
+        await daemon.begin()
+    except BaseException:
+        await daemon.close(stopped=last is None)
+        raise
+    return daemon
+
+
+async def _install(
+    settings: Settings, database: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table], state: State
+) -> None:
+    """Install what is missing, if the configuration allows. Raises `NotInstalled` if something is missing then."""
+    done = []
+    if settings.site.install:
+        done = await install_site(settings.site.name, database, catalogue, tables, state)
+    missing = missing_triggers(await database.our_triggers(), database.wanted_triggers(catalogue, tables))
+    if missing:
+        raise NotInstalled(f"triggers are missing or old: {', '.join(missing)}", hint="run `streamd install`")
+    if not settings.site.install:
+        done = await write_gaps(database, state)
+    for line in done:
+        log.warning("installed", done=line)
+
+
+def _filled(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> dict[str, str]:
+    """The offered types that got a column which gave every row a value at once: no trigger sees that."""
+    added = {
+        doctype: [column.name for column in columns if column.has_default or column.generated]
+        for doctype, columns in columns_added(catalogue, before, after).items()
+        if doctype in catalogue.offers
+    }
+    return {doctype: columns_changed(names) for doctype, names in added.items() if names}
+
+
+async def _ask_for_new_columns(daemon: Daemon, before: Mapping[str, Table]) -> None:
+    """Read subscribed types again that got a column here: what came for it before was left out."""
+    added = columns_added(daemon.catalogue, before, daemon.tables)
+    for name, producer in daemon.settings.producers.items():
+        for doctype in sorted(added.keys() & set(producer.subscribed)) if producer.repair_gaps else ():
+            await daemon.requests.add(REPAIR, name, doctype)
+            log.info("reads_again", doctype=doctype, producer=name, because="columns were added here")
