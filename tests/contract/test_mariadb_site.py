@@ -427,6 +427,30 @@ async def test_a_user_is_not_kept_waiting_by_what_we_apply(installed: Installed)
     assert [change.origin for change in await _waiting(installed)] == [""] * 4
 
 
+async def test_locking_documents_waits_for_no_other_rows_and_holds_these(installed: Installed) -> None:
+    installed.write(
+        ADA,
+        TEA,
+        *(f"INSERT INTO Invoice VALUES ({number}, 1, 'n')" for number in range(1, 9)),
+        *(f"INSERT INTO Line VALUES ({number}, {number}, 'tea', 1)" for number in range(1, 9)),
+    )
+    doctype, names = installed.catalogue["Invoice"], [(number,) for number in (1, 3, 4, 5, 6, 7, 8, 99)]
+    short = "SET innodb_lock_wait_timeout = 1"
+    with (
+        _user(installed, "BEGIN", "UPDATE Invoice SET Note = 'x' WHERE Id = 2") as user,
+        _user(installed, short) as other,
+    ):
+        user.execute("UPDATE Line SET Quantity = 2 WHERE Id = 2")
+        async with installed.database.transaction() as transaction:
+            started = time.monotonic()
+            await transaction.lock_documents(doctype, names)
+            assert time.monotonic() - started < 1
+            for held in ("UPDATE Invoice SET Note = 'y' WHERE Id = 8", "UPDATE Line SET Quantity = 3 WHERE Id = 8"):
+                with pytest.raises(pymysql.err.OperationalError, match="Lock wait timeout"):
+                    other.execute(held)
+        user.execute("COMMIT")
+
+
 async def test_a_row_too_large_for_json_becomes_a_gap_and_the_users_write_stands(tmp_path: Path) -> None:
     async with _site(tmp_path, TEXTS, "Text") as site:
         limit = int(site.access.value("SELECT @@max_allowed_packet"))

@@ -23,6 +23,7 @@ from streamd.db.mariadb_checks import blind_spots, warnings
 from streamd.db.mariadb_driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
 from streamd.db.mariadb_errors import NO_SUCH_TABLE, number_of, plain_errors
 from streamd.db.mariadb_floor import TransactionWatch
+from streamd.db.mariadb_names import Indexes
 from streamd.db.mariadb_reflect import reflect
 from streamd.db.mariadb_session import CHANGE, MariadbReader, MariadbTransaction, change_of, not_taken
 from streamd.errors import NotInstalled, SiteBusy
@@ -53,6 +54,7 @@ class MariadbSite(SiteDatabase):
         self._watch = TransactionWatch()
         self._claim: Claim | None = None
         self._lively_until = 0.0
+        self._indexes: Indexes = {}
 
     async def close(self) -> None:
         async with self._write_lock:
@@ -218,7 +220,7 @@ class MariadbSite(SiteDatabase):
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._writing() as session:
-            transaction = MariadbTransaction(session, self._where, self._floor(self._claim))
+            transaction = MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes)
             yield transaction
             await transaction.clear_marks()
 

@@ -12,6 +12,7 @@ from streamd.db.bookkeeping import BookReader, BookTransaction, name_key, some_o
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
 from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_checked, run_unchecked, verify
+from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
 from streamd.errors import RowRefused
@@ -22,7 +23,6 @@ from streamd.model import (
     Column,
     DocumentType,
     ForeignKey,
-    Kind,
     Name,
     Scalar,
     name_from_text,
@@ -68,7 +68,7 @@ class MariadbReader(BookReader):
         known = {column.name: column for column in doctype.columns}
         row, name_sql = sql.row_as_json(doctype.columns, "t"), sql.name_as_json(doctype.key, known, "t")
         for some in some_of(names):
-            where, values = _named([known[name] for name in doctype.key], some)
+            where, values = named([known[name] for name in doctype.key], some)
             if not values:
                 continue
             wanted = set(some)
@@ -98,16 +98,16 @@ class MariadbReader(BookReader):
 
     async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
         known = {column.name: column for column in child.columns}
-        where, values = _named([known[name] for name in child.parent_key], names)
+        where, values = named([known[name] for name in child.parent_key], names)
         if not values:
             return
-        conditions, more = _conditions(child.where, known)
+        narrower, more = conditions(child.where, known)
         order = [child.order_by] if child.order_by else []
         ordering = ", ".join(f"t.{sql.quote(column)}" for column in (*order, *child.key))
         query = (
             f"SELECT CAST({sql.row_as_json(child.columns, 't')} AS BINARY), "
             f"CAST({sql.name_as_json(child.parent_key, known, 't')} AS BINARY) "
-            f"FROM {sql.quote(child.table)} AS t WHERE ({where}){conditions} ORDER BY {ordering}"
+            f"FROM {sql.quote(child.table)} AS t WHERE ({where}){narrower} ORDER BY {ordering}"
         )
         for text, key in await self._fetch(query, [*values, *more]):
             document = found.get(name_from_text(key))
@@ -120,7 +120,7 @@ class MariadbReader(BookReader):
             return {doctype.only_name} & set(names)
         known = {column.name: column for column in doctype.columns}
         for some in some_of(names):
-            where, values = _named([known[name] for name in doctype.key], some)
+            where, values = named([known[name] for name in doctype.key], some)
             if not values:
                 continue
             name_sql = sql.name_as_json(doctype.key, known, "t")
@@ -159,9 +159,10 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int) -> None:
+    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes) -> None:
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self)
+        self._indexes = indexes
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
@@ -226,15 +227,12 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         key: Sequence[str],
         columns: Iterable[Column],
         names: Sequence[Name],
-        conditions: Sequence[tuple[str, Scalar]],
+        where: Sequence[tuple[str, Scalar]],
     ) -> None:
         known = {column.name: column for column in columns}
-        where, values = _named([known[name] for name in key], names)
-        if values:
-            more, further = _conditions(conditions, known)
-            await self._fetch(
-                f"SELECT 1 FROM {sql.quote(table)} AS t WHERE ({where}){more} FOR UPDATE", [*values, *further]
-            )
+        with plain_errors(self._where):
+            further = conditions(where, known)
+            await lock_rows(self._session, table, [known[name] for name in key], names, further, self._indexes)
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         moves: list[Move] = []
@@ -267,43 +265,3 @@ class MariadbTransaction(MariadbReader, BookTransaction):
 def change_of(row: Sequence[Any]) -> Change:
     """A change of what `CHANGE` gave."""
     return Change(*row)
-
-
-def _conditions(where: Sequence[tuple[str, Scalar]], known: Mapping[str, Column]) -> tuple[str, list[Any]]:
-    """Further conditions for child rows, compared exactly."""
-    text, values = "", []
-    for name, value in where:
-        column, reference = known[name], f"t.{sql.quote(name)}"
-        text += f" AND {reference} = ?"
-        values.append(binder(column)(value))
-        if column.kind == Kind.TEXT:
-            text += f" AND CONVERT({reference} USING utf8mb4) COLLATE utf8mb4_nopad_bin = ?"
-            values.append(values[-1])
-    return text, values
-
-
-def _named(columns: Sequence[Column], names: Sequence[Name]) -> tuple[str, list[Any]]:
-    """A condition that these columns hold one of the names, in a form that uses the key's index; and its values.
-
-    No values where no such column can hold any of these names. Numbers of names are rounded up, by naming the last one
-    again, so that there are few different statements.
-    """
-    binders = [binder(column) for column in columns]
-    bound = []
-    for name in names:
-        try:
-            values = [bind(value) for bind, value in zip(binders, name, strict=True)]
-            "".join(str(value) for value in values).encode()
-        except (RowRefused, ValueError):
-            continue  # such a name cannot be here
-        bound.append(values)
-    if not bound:
-        return "1 = 0", []
-    size = 1
-    while size < len(bound):
-        size *= 2
-    bound += [bound[-1]] * (size - len(bound))
-    if len(columns) == 1:
-        return f"t.{sql.quote(columns[0].name)} IN ({', '.join('?' * size)})", [values[0] for values in bound]
-    one = "(" + " AND ".join(f"t.{sql.quote(column.name)} = ?" for column in columns) + ")"
-    return "(" + " OR ".join([one] * size) + ")", [part for values in bound for part in values]
