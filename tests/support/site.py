@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.support.access import Connection
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.engines import make_site_database
@@ -88,6 +90,7 @@ class Site:
         self.port = free_port()
         self.offers: tuple[str, ...] | None = None
         self.producers: dict[str, Producer] = {}
+        self.state_url = "sqlite:///state.db"
         self.extra = ""
         """More TOML, as it is."""
         self.process: subprocess.Popen[bytes] | None = None
@@ -108,6 +111,7 @@ class Site:
 
     @property
     def state(self) -> Path:
+        """The file of the state database, where `state_url` was left as it is."""
         return self.folder / "state.db"
 
     @property
@@ -127,7 +131,7 @@ class Site:
         offers = "" if self.offers is None else f"offers = {json.dumps(list(self.offers))}\n"
         parts = [
             f'[site]\nname = "{self.name}"\ndatabase = "{self.access.configured}"\n{offers}',
-            f'[state]\ndatabase = "sqlite:///{self.state.name}"\n',
+            f'[state]\ndatabase = "{self.state_url}"\n',
             f'[server]\nhost = "127.0.0.1"\nport = {self.port}\n',
             '[log]\nformat = "json"\n',
             self.catalogue,
@@ -138,7 +142,7 @@ class Site:
 
     @property
     def installed(self) -> bool:
-        """Whether `streamd install` was run here; it makes the state database."""
+        """Whether `streamd install` was run here, as far as a file shows it; it makes the state database."""
         return self.state.exists()
 
     # The user's own writes and reads
@@ -165,6 +169,9 @@ class Site:
 
     def state_rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query on the daemon's state database gives."""
+        if self.state_url.startswith("postgresql://"):
+            with psycopg.connect(self.state_url, options="-c search_path=streamd_state") as server:
+                return server.execute(sql.replace("?", "%s").encode(), values).fetchall()
         with _opened(self.state) as connection:
             return connection.execute(sql, values).fetchall()
 

@@ -52,6 +52,7 @@ def migrated(tmp_path: Path) -> str:
     return url
 
 
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection", "ignore:autogenerate skipping")
 def test_the_migrations_make_the_tables_that_the_code_expects(migrated: str) -> None:
     engine = create_engine(migrated)
     with engine.connect() as connection:

@@ -24,7 +24,7 @@ from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
 from streamd.wire import is_loopback
 
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
 """How long requests that are being answered may take to end when the server stops; long polls end at once."""
 
 log = structlog.get_logger("streamd.serve")

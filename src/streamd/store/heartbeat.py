@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from dataclasses import dataclass
@@ -9,11 +10,15 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from streamd import __version__
+from streamd.errors import StateBusy
 from streamd.store.engine import State, now_ms
 from streamd.store.schema import heartbeat, requests
 
 ALIVE_MS = 15_000
 """A daemon that has not beaten for longer than this is taken to be gone (it beats every few seconds)."""
+
+FAREWELL_SECONDS = 0.5
+"""How long ending may wait for the state database."""
 
 WHOLE = "whole"
 """The kind of request that reads all documents of a type again, and takes them as they are at the producer."""
@@ -67,11 +72,14 @@ class Heartbeat:
                 await connection.execute(insert(heartbeat).values(site=self._state.site, **values))
 
     async def stopped(self) -> None:
-        """The daemon ends in the proper way."""
-        async with self._state.write() as connection:
-            await connection.execute(
-                update(heartbeat).where(heartbeat.c.site == self._state.site).values(stopped_at=now_ms())
-            )
+        """The daemon ends in the proper way. It does not wait long for a state database that is away."""
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS), self._state.write() as connection:
+                await connection.execute(
+                    update(heartbeat).where(heartbeat.c.site == self._state.site).values(stopped_at=now_ms())
+                )
+        except (TimeoutError, StateBusy):
+            return  # a sign of life that grows old says the same, a little later
 
     async def current(self) -> Beat | None:
         """What the daemon last said, or None if none ever ran here."""

@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamd.errors import StreamdError
 from streamd.store.database import FAULTS, state_database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HEAD = "0002"
 """The newest revision; a test holds it against `migrations/versions`."""
@@ -34,16 +38,22 @@ def migrate(url: str) -> None:
     Must not be called where an event loop runs. Raises `StateError`, and what Alembic raises.
     """
     from alembic import command
-    from alembic.config import Config
 
     database = state_database(url)
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except FAULTS as error:
+        raise database.in_plain_words(error) from error
+
+
+def alembic_config(url: str) -> Config:
+    """What Alembic's own commands take, for the state database at `url`."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    try:
-        command.upgrade(config, "head")
-    except FAULTS as error:
-        raise database.in_plain_words(error) from error
+    return config
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select, update
@@ -17,9 +18,10 @@ from streamd.errors import StateBusy, StateError
 from streamd.store import postgresql_engine, sqlite_engine
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat
-from streamd.store.migrate import HEAD, URL_VARIABLE
+from streamd.store.migrate import HEAD, URL_VARIABLE, alembic_config
 from streamd.store.producers import Producers
 from streamd.store.schema import heartbeat, metadata
+from streamd.update_log import UpdateLog
 from tests.contract.state.conftest import HERE, Opener, migrate_apart
 from tests.support.database_url import DatabaseUrl
 
@@ -48,6 +50,18 @@ async def test_migrating_again_changes_nothing(state: State, database: DatabaseU
     await Producers(state).upsert("hq", "http://hq")
     await migrate_apart(database.url)
     assert [each.name for each in await Producers(state).all()] == ["hq"]
+
+
+async def test_what_an_older_release_kept_is_kept(state: State, database: DatabaseUrl) -> None:
+    await UpdateLog(state).begin()
+    await UpdateLog(state).add_gap(["Item"], "triggers were missing", clock="")
+    await asyncio.to_thread(command.downgrade, alembic_config(database.url), "0001")
+    assert await state.revision() == "0001"
+    with pytest.raises(StateError, match="has schema 0001"):
+        await state.check_revision()
+    await migrate_apart(database.url)
+    await state.check_revision()
+    assert [each.name for each in await UpdateLog(state).entries(name='[""]')] == ['[""]']
 
 
 async def test_daemons_that_migrate_at_the_same_moment_do_not_disturb_each_other(
