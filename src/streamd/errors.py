@@ -6,7 +6,8 @@
     │   ├── NotInstalled            our tables or triggers are missing
     │   ├── SiteBusy                locked by another writer; try again            (retryable)
     │   ├── Fenced                  another daemon captures this site
-    │   └── RowRefused              the database refused a row (constraint, type)
+    │   ├── RowRefused              the database refused a row (constraint, type)
+    │   └── SchemaChanged           a table or column that we know is not there any more
     ├── StateError                  the daemon's state database
     │   └── StateBusy               locked by another writer; try again            (retryable)
     ├── PeerError                   another site
@@ -91,6 +92,13 @@ class Fenced(SiteError):
 
 class RowRefused(SiteError):
     """The database refused what we wrote: a constraint, a type, a trigger of the user's."""
+
+
+class SchemaChanged(SiteError):
+    """A table or column of a document type is not there any more: what we know of the tables is old.
+
+    No document is to blame, so none is parked for it; the tables have to be read again.
+    """
 
 
 class StateError(StreamdError):

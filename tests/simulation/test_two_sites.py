@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamd.errors import SchemaChanged
 from streamd.model import Cursor, Event
 from tests.simulation.sites import DOCTYPES, Site, event
 from tests.support.database_url import Engine
@@ -328,3 +329,60 @@ async def test_a_line_moves_from_a_deleted_invoice_to_another_one(hq: Site, stor
     await hq.pull_all(store)
     assert await hq.queue() == []
     assert hq.everything() == store.everything()
+
+
+ON_SQLITE = pytest.mark.parametrize("engines", [("sqlite", "sqlite")], ids="-".join)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE Item RENAME COLUMN Price TO Cost",
+        "ALTER TABLE Item RENAME TO Thing",
+        "ALTER TABLE Item RENAME COLUMN Code TO Number",
+    ],
+)
+@pytest.mark.parametrize("known", [True, False], ids=["known", "new"])
+async def test_nothing_is_parked_where_our_own_tables_were_changed(
+    hq: Site, store: Site, change: str, known: bool
+) -> None:
+    if known:
+        store.write(ITEM)
+        await hq.pull_all(store)
+    await uninstalled(hq)
+    hq.write(change)
+    store.write("UPDATE Item SET Price = 3" if known else ITEM)
+    with pytest.raises(SchemaChanged):
+        await hq.pull_all(store)
+    assert await hq.queue() == []
+    await hq.close()
+    hq.write(
+        "ALTER TABLE Thing RENAME TO Item" if "Thing" in change else f"ALTER TABLE Item RENAME COLUMN {_undone(change)}"
+    )
+    await hq.open()
+    await hq.pull_all(store)
+    assert hq.everything() == store.everything()
+    assert [entry.status for entry in await hq.sync_log.list()] == ["Synced"] * (1 + known)
+
+
+def _undone(change: str) -> str:
+    words = change.split()
+    return f"{words[-1]} TO {words[-3]}"
+
+
+async def uninstalled(site: Site) -> None:
+    """What a person does before the tables are changed: the triggers go, everything else stays."""
+    triggers = await site.database.our_triggers()
+    await site.database.run_script(site.database.uninstall_script(triggers, keep_tables=True))
+
+
+@ON_SQLITE
+async def test_a_trigger_of_the_users_that_misses_a_table_is_no_change_of_ours(hq: Site, store: Site) -> None:
+    hq.write("CREATE TRIGGER broken AFTER INSERT ON Item BEGIN INSERT INTO audit VALUES (NEW.Code); END")
+    store.write(ITEM, CUSTOMER)
+    await hq.pull_all(store)
+    ((state, error),) = await hq.queue()
+    assert state == "parked"
+    assert "audit" in error
+    assert hq.rows("SELECT count(*) FROM Customer") == [(1,)]

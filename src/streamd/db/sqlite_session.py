@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from streamd.db.base import RawDocument, TableWrite
 from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
 from streamd.db.keys import storable_names
 from streamd.db.sqlite_values import binder
-from streamd.errors import RowRefused
+from streamd.errors import RowRefused, SchemaChanged
 from streamd.model import ChildTable, Claim, DocumentType, Name
 
 
@@ -28,7 +29,12 @@ class SqliteReader(BookReader):
         self._driver = driver
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        return list(await self._driver.execute_fetchall(statement, values))
+        try:
+            return list(await self._driver.execute_fetchall(statement, values))
+        except sqlite3.OperationalError as error:
+            if _GONE.search(str(error)) and "streamd_" not in statement:
+                raise _changed(error) from error
+            raise
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
@@ -137,9 +143,30 @@ class SqliteTransaction(SqliteReader, BookTransaction):
             except sqlite3.OperationalError as error:
                 if "locked" in str(error) or "busy" in str(error):
                     raise
+                if _is_gone(error, write):
+                    raise _changed(error) from error
                 raise RowRefused(str(error)) from error
             if write.exactly and cursor.rowcount != len(rows):
                 raise RowRefused(f"{cursor.rowcount} rows were found where {len(rows)} should be: {statement}")
+
+
+_GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")
+
+
+def _is_gone(error: sqlite3.OperationalError, write: TableWrite) -> bool:
+    """Whether what a write names is not there any more. A trigger of the user's may miss something as well."""
+    found = _GONE.search(str(error))
+    if found is None:
+        return False
+    columns = {column.name.lower() for column in (*write.columns, *write.where)}
+    column = (found["column"] or found["new"] or "").strip('"').lower()
+    return (found["table"] or "").strip('"').lower() == write.table.lower() or column in columns
+
+
+def _changed(error: sqlite3.OperationalError) -> SchemaChanged:
+    return SchemaChanged(
+        f"the tables are not what they were: {error}", hint="the daemon reads them again; is the configuration right?"
+    )
 
 
 def _named(alias: str, columns: Sequence[str], names: Sequence[Name]) -> tuple[str, list[Any]]:
