@@ -14,7 +14,7 @@ from streamd.cli.opening import finish, opened_site, refuse_while_running, setti
 from streamd.db import open_site
 from streamd.errors import NotInstalled, StreamdError
 from streamd.model import Table
-from streamd.settings import database_url, load
+from streamd.settings import database_url, load, shown_url
 
 SQLITE = "sqlite:///"
 
@@ -92,7 +92,7 @@ def _absolute(database: str) -> str:
         try:
             return database_url(database).render_as_string(hide_password=False)
         except ValueError as error:
-            raise click.UsageError(f"{database}: {error}") from None
+            raise click.UsageError(f"{shown_url(database)}: {error}") from None
     return SQLITE + str(Path(database).absolute())
 
 

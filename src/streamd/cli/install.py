@@ -20,6 +20,7 @@ from streamd.cli.output import count
 from streamd.errors import Fenced
 from streamd.installing import note_migration
 from streamd.preparing import catalogue_of
+from streamd.settings import shown_url
 
 
 @click.command()
@@ -98,7 +99,7 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
                 "This site's identity, keys and consumers are forgotten: a new `streamd install` makes a new site to "
                 "its peers, with new keys and new approvals."
             )
-            click.echo(f"The state database stays where it is: {settings.state.database}")
+            click.echo(f"The state database stays where it is: {shown_url(settings.state.database)}")
 
     finish(work())
 
