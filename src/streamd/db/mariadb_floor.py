@@ -24,7 +24,7 @@ WHOLE_SECONDS = 60.0
 """So often the whole table is read, whatever we believe: against a database that went back in time unnoticed."""
 
 READ_ONLY = 1 << 47
-"""Numbers of transactions from here on are made up, for those that have not written."""
+"""Transactions that have not written have no number: 0, or, by the server's release, one from here on."""
 
 NOT_ALLOWED = (1142, 1227)
 _NEVER = 1 << 62
@@ -78,7 +78,7 @@ class TransactionWatch:
             rows = ()
         await session.run("COMMIT")
         if any(thread == session.number and token in (query or "") for _, thread, query in rows):
-            writing = [int(number) for number, _, _ in rows if int(number) < READ_ONLY]
+            writing = [int(number) for number, _, _ in rows if 0 < int(number) < READ_ONLY]
             self._floor.look(seen, min(writing, default=_NEVER), max(writing, default=0) + 1)
             self._fresh = True
 
