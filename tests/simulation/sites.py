@@ -13,7 +13,7 @@ import msgspec
 
 from streamd.apply import Applier, Healer, Route, Source
 from streamd.capture import Capture
-from streamd.catalog import build
+from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired
@@ -73,6 +73,8 @@ class Site:
         schema: str = SCHEMA,
         engine: Engine = "sqlite",
         doctypes: Mapping[str, Any] = DOCTYPES,
+        catalog: str = "tables",
+        offers: Sequence[str] | None = None,
     ) -> None:
         self.folder = folder / name
         self.name = name
@@ -83,7 +85,7 @@ class Site:
         url = f"sqlite:///{self.file}" if engine == "sqlite" else self.access.configured
         self.settings = Settings.model_validate(
             {
-                "site": {"name": name, "database": url},
+                "site": {"name": name, "database": url, "catalog": catalog, "offers": offers},
                 "state": {"database": f"sqlite:///{self.state_file}"},
                 "doctypes": doctypes,
             }
@@ -99,7 +101,9 @@ class Site:
     async def open(self, *, logged: Sequence[str] | None = None) -> None:
         self.database: SiteDatabase = open_site(self.settings.site.database)
         tables = await self.database.tables()
-        self.catalogue: Catalogue = build(self.settings, tables)
+        metadata = await read_metadata(self.settings, tables, self.database.table_rows)
+        self.catalogue: Catalogue = build(self.settings, tables, metadata)
+        self.types = tuple(self.settings.site.offers or self.settings.doctypes)
         await self.database.run_script(self.database.install_script(self.catalogue, tables))
         identity = await self.database.identity()
         assert identity is not None
@@ -108,7 +112,7 @@ class Site:
         self.update_log = UpdateLog(self.state)
         self.sync_log = SyncLog(self.state)
 
-        types = tuple(self.settings.doctypes) if logged is None else logged
+        types = self.types if logged is None else tuple(logged)
 
         async def approved() -> set[str]:
             return set(types)
@@ -162,7 +166,7 @@ class Site:
         head = await producer.update_log.head()
         assert head is not None
         cursor = Cursor(*place) if place else Cursor(head.log, 0, "")
-        types = frozenset(self.settings.doctypes)
+        types = frozenset(self.types)
         intervals = dict.fromkeys(types, 0)
         entries, end, _ = await producer.update_log.read(
             cursor, intervals, not_through=self.site, limit=limit, max_bytes=1 << 20
@@ -184,7 +188,7 @@ class Site:
         return await self.healer.run_once(routes, everything=everything)
 
     def source(self, producer: Site) -> Source:
-        return Source(producer.name, producer.site, 1000, 50)
+        return Source(producer.name, producer.site, 1000, 50, frozenset(self.types))
 
 
 def _value(value: object) -> object:

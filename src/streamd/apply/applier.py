@@ -180,7 +180,8 @@ class Applier:
             event = unit.incoming.event
             here = documents.get((event.doctype, event.renamed_from or event.name))
             links[index] = needed(unit.incoming, self.catalogue, here)
-            unit.wants_whole = _wants_whole(unit.incoming, here, records, made)
+            doctype = self.catalogue[event.doctype]
+            unit.wants_whole = _wants_whole(unit.incoming, None if doctype.single else here, records, made)
         wants = [
             Want(ref, ((units[index].incoming.event.doctype, units[index].incoming.event.name),))
             for index, refs in links.items()
@@ -191,7 +192,8 @@ class Applier:
         whole = [
             Want((unit.incoming.event.doctype, unit.incoming.event.name), ()) for unit in units if unit.wants_whole
         ]
-        to_fetch = [*whole, *(want for want in missing if want.ref not in made)]
+        closed = source.closed(self.catalogue)
+        to_fetch = [*whole, *(want for want in missing if want.ref not in made and want.ref[0] not in closed)]
         fetched = Fetched()
         if to_fetch:
             fetched = await fetch_missing(
@@ -201,6 +203,7 @@ class Applier:
                 catalogue=self.catalogue,
                 producer_site=source.site,
                 coming=frozenset(made),
+                closed=closed,
                 max_documents=source.max_documents,
                 max_depth=source.max_depth,
             )
@@ -335,7 +338,7 @@ class Applier:
         waiting = set() if healing else await transaction.queued_documents()
         todo, kept = await sort_out(transaction, units, waiting, self.catalogue)
         entries: list[SyncEntry] = []
-        segment = Segment(transaction, self.catalogue, self._columns, source.name, entries)
+        segment = Segment(transaction, self.catalogue, self._columns, source, entries)
         for _, units_of_one in groupby(todo, key=lambda unit: unit.incoming.event.tx):
             together = list(units_of_one)
             await segment.begin(together)
@@ -354,7 +357,7 @@ class Applier:
 
 
 def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], made: set[Ref]) -> bool:
-    """Whether the event changes a document that was never here."""
+    """Whether the event changes a document that was never here; a single's was not before its first record."""
     event = incoming.event
     ref = (event.doctype, event.renamed_from or event.name)
     if incoming.fault or event.operation != Operation.UPDATE or here is not None:

@@ -25,12 +25,21 @@ class Replan(SiteBusy):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A producer as the applier knows it: its name in the configuration, its UUID, and its bounds for fetching."""
+    """A producer as the applier knows it: its name in the configuration, its UUID, and its bounds for fetching.
+
+    `subscribed` are the types that we want of it; `subscriber` is who owns here what comes from it, if anybody does.
+    """
 
     name: str
     site: str
     max_documents: int
     max_depth: int
+    subscribed: frozenset[str] = frozenset()
+    subscriber: str | None = None
+
+    def closed(self, catalogue: Catalogue) -> frozenset[str]:
+        """The types of which no link makes us fetch a document."""
+        return catalogue.guarded - self.subscribed
 
 
 BEHIND = "waits behind an earlier event of this document that failed"

@@ -10,7 +10,7 @@ from streamd.model import Catalogue, Document, DocumentType, Name, Row
 
 def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
     """A whole document: its row, then its child rows."""
-    writes = [RowWrite.insert(doctype.table, known(doctype, fields))]
+    writes = [] if doctype.single else [RowWrite.insert(doctype.table, known(doctype, fields))]
     for child in doctype.children:
         writes += [RowWrite.insert(child.table, known(child, row)) for row in children.get(child.field, ())]
     return writes
@@ -18,7 +18,7 @@ def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Ite
 
 def update_writes(doctype: DocumentType, name: Name, columns: Row) -> list[RowWrite]:
     """The parent's changed columns, if there are any that are known here."""
-    columns = known(doctype, columns)
+    columns = {} if doctype.single else known(doctype, columns)
     return [RowWrite.update(doctype.table, columns, doctype.key, name)] if columns else []
 
 
@@ -41,7 +41,8 @@ def rename_writes(doctype: DocumentType, old: Name, new: Name, catalogue: Catalo
         for table, links in ((other.table, other.links), *((child.table, child.links) for child in other.children)):
             for link in links:
                 if link.doctype == doctype.name:
-                    writes.append(RowWrite.follow(table, link.columns, old, new, ()))
+                    writes.append(RowWrite.follow(table, link.columns, old, new, link.where))
                 elif link.type_column is not None:
-                    writes.append(RowWrite.follow(table, link.columns, old, new, ((link.type_column, doctype.name),)))
+                    where = (*link.where, (link.type_column, doctype.name))
+                    writes.append(RowWrite.follow(table, link.columns, old, new, where))
     return writes

@@ -59,11 +59,13 @@ async def fetch_missing(
     catalogue: Catalogue,
     producer_site: str,
     coming: frozenset[Ref],
+    closed: frozenset[str],
     max_documents: int,
     max_depth: int,
 ) -> Fetched:
     """Fetch these documents, and those that they link to in turn, unless they are here or `coming` in the batch.
 
+    No document of a `closed` type is fetched for a link of one that was fetched.
     Stops at the bounds: what is beyond them stays missing, and the events that need it are parked. Raises
     `PeerError`.
     """
@@ -92,7 +94,7 @@ async def fetch_missing(
             fetched.documents[ref] = incoming
             fetched.links[ref] = needed(incoming, catalogue, None)
             beyond += [Want(target, (*paths[ref], ref)) for target in fetched.links[ref] if target not in coming]
-        frontier = await absent(database, catalogue, beyond)
+        frontier = await absent(database, catalogue, (want for want in beyond if want.ref[0] not in closed))
     if fetched.documents:
         log.debug("dependencies_fetched", documents=len(fetched.documents), rounds=depth)
     return fetched

@@ -160,6 +160,7 @@ class Healer:
             catalogue=self._catalogue,
             producer_site=route.source.site,
             coming=frozenset(),
+            closed=route.source.closed(self._catalogue),
             max_documents=route.source.max_documents,
             max_depth=route.source.max_depth,
         )

@@ -36,6 +36,10 @@ def _fault(doctype: DocumentType, event: Event) -> str:
                 f"{doctype.name} is named by {', '.join(doctype.key)} here, and by {len(name)} values at the producer: "
                 "declare the same key at both sites"
             )
+    if doctype.single and (event.name != doctype.only_name or event.renamed_from is not None):
+        return f"{doctype.name} is a single: its one document is named as the type is, always"
+    if doctype.single and event.operation == Operation.DELETE:
+        return f"{doctype.name} is a single, which cannot be deleted"
     return ""
 
 

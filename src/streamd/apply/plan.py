@@ -156,12 +156,13 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
         return decision
-    if incoming.fetched and not incoming.overwrite and not incoming.repair:
+    if incoming.fetched and not incoming.overwrite and not incoming.repair and not doctype.single:
         return Decision()
     if _equal(doctype, here, fields, children):
         adopted = _record(incoming, record)
         return Decision(records=[adopted], notes=["was here already, with the same content"])
-    if not incoming.overwrite and not incoming.same_document and not _same_document(incoming, record):
+    known_as = incoming.overwrite or incoming.same_document or doctype.single
+    if not known_as and not _same_document(incoming, record):
         raise RowRefused(_another(event, here, incoming.data))
     if incoming.repair:
         return _mend(incoming, doctype, here, record, fields, children)
@@ -212,7 +213,7 @@ def _replace(
         before = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
         after = {name_text(_key(row, child.key)): row for row in children.get(child.field, [])}
         # A plain create over a document that is here is a row that was replaced: it says nothing of older child rows.
-        everything = incoming.overwrite or incoming.same_document
+        everything = incoming.overwrite or incoming.same_document or doctype.single
         gone = [_key(row, child.key) for text, row in before.items() if everything and text not in after]
         decision.writes += [RowWrite.delete(child, here.name, key) for key in gone]
         for text, row in after.items():
@@ -248,6 +249,8 @@ def _update(
         raise NeedsWhole
     if record is None and not _fits(doctype, difference, here):
         raise RowRefused(_another(event, here, difference.changed))
+    if record is None and doctype.single:
+        raise NeedsWhole
     base = record or _record(incoming, None, clock="")
     merged = merge_fields(doctype, difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
     decision = Decision(notes=merged.notes)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
-from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.batch import BEHIND, Kept, Replan, Source, Unit, sync_entry
 from streamd.apply.dependency import Ref
 from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
 from streamd.apply.plan import Decision, Incoming, NeedsWhole, contained, decide, followed
+from streamd.apply.subscriber import as_subscriber
 from streamd.apply.writer import Columns, freeing, table_writes
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
@@ -45,13 +47,14 @@ class Segment:
         transaction: Transaction,
         catalogue: Catalogue,
         columns: Columns,
-        producer: str,
+        source: Source,
         entries: list[SyncEntry],
     ) -> None:
         self._transaction = transaction
         self._catalogue = catalogue
         self._columns = columns
-        self._producer = producer
+        self._producer = source.name
+        self._subscriber = source.subscriber
         self._entries = entries
         self._items: list[tuple[Incoming, Unit]] = []
         self._refs: set[Ref] = set()
@@ -176,10 +179,12 @@ class Segment:
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
         try:
-            return decide(incoming, doctype, here, record, self._catalogue)
+            return decide(self._ours(incoming, doctype, here), doctype, here, record, self._catalogue)
         except NeedsWhole:
             if unit.whole is not None:
-                return decide(unit.whole, doctype, None, record, self._catalogue)
+                # A single is here before anything of it is: then the producer's goes over it.
+                stands = here if doctype.single else None
+                return decide(self._ours(unit.whole, doctype, stands), doctype, stands, record, self._catalogue)
             if unit.wants_whole:
                 raise RowRefused(
                     f"{doctype.name} {name_label(incoming.event.name)} was never here, and the producer "
@@ -187,6 +192,12 @@ class Segment:
                 ) from None
             unit.incoming.seen_gone = True
             raise Replan("a document is gone that was here when the batch was planned") from None
+
+    def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:
+        """The event as it is to be written here: as the subscriber's, where there is one."""
+        if self._subscriber is None:
+            return incoming
+        return replace(incoming, data=as_subscriber(incoming.data, doctype, here, self._subscriber))
 
     def _why(self, incoming: Incoming, unit: Unit) -> str:
         if incoming is not unit.incoming:
