@@ -44,8 +44,8 @@ class Column:
 class ForeignKey:
     """A foreign key, as the database describes it.
 
-    `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's words
-    (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
+    words (`CASCADE`, `SET NULL`, …); empty where nobody asked.
     """
 
     columns: tuple[str, ...]
