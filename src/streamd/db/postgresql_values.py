@@ -7,7 +7,8 @@ values travel (`wire`) is changed here, in the rows of tables that have such col
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -27,6 +28,12 @@ _NULL = b"null"
 _TOO_LARGE = Decimal("1e400")
 """What no 64-bit float holds: the way in which infinity travels."""
 
+_MOMENTS = (Kind.DATETIME, Kind.DATETIME_ZONED)
+
+_SIMPLE_KINDS = (*_MOMENTS, Kind.BOOLEAN, Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL, Kind.DATE, Kind.UUID)
+_SIMPLE_TEXT = re.compile(r"text|character varying(\(\d+\))?")
+_PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]+')
+
 _INFINITE = {b'"Infinity"': b"1e999", b'"-Infinity"': b"-1e999"}
 
 
@@ -37,6 +44,12 @@ def reader(columns: tuple[Column, ...]) -> Callable[[bytes], bytes]:
     generated = [column.name for column in columns if column.generated]
     if not changed and not generated:
         return _same
+    thorough = _thorough(changed, generated)
+    return _quick(columns, thorough) if all(map(_is_simple, columns)) else thorough
+
+
+def _thorough(changed: Mapping[str, Callable[[bytes], bytes]], generated: Sequence[str]) -> Callable[[bytes], bytes]:
+    """A reader that takes the row apart, and puts it together again."""
 
     def read(row: bytes) -> bytes:
         values = _ROW.decode(row)
@@ -51,12 +64,44 @@ def reader(columns: tuple[Column, ...]) -> Callable[[bytes], bytes]:
     return read
 
 
+def _is_simple(column: Column) -> bool:
+    """Whether a column is one of those that `_quick` can do."""
+    if column.generated or not _PLAIN_NAME.fullmatch(column.name):
+        return False
+    if column.kind == Kind.TEXT:
+        # A type of somebody's own may have a cast to JSON, and so become an object.
+        return _SIMPLE_TEXT.fullmatch(column.declared) is not None
+    return column.kind in _SIMPLE_KINDS
+
+
+def _quick(columns: Sequence[Column], thorough: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """A reader that leaves the row in one piece, which is several times as quick; nearly every row is read by it.
+
+    No value of simple columns has an object in it, and within texts and names no quote stands without a backslash. So
+    `"name":"` is found where the value of that column begins, and nowhere else. Infinite numbers are rare.
+    """
+    moments = [b'"%s":"' % column.name.encode() for column in columns if column.kind in _MOMENTS]
+
+    def read(row: bytes) -> bytes:
+        if b'Infinity"' in row:
+            return thorough(row)
+        for before in moments:
+            start = row.find(before) + len(before)
+            if start >= len(before):
+                between = row.find(b"T", start, row.index(b'"', start))
+                if between > 0:
+                    row = row[:between] + b" " + row[between + 1 :]
+        return row
+
+    return read
+
+
 def _same(row: bytes) -> bytes:
     return row
 
 
 def _change(column: Column) -> Callable[[bytes], bytes] | None:
-    if column.kind in (Kind.DATETIME, Kind.DATETIME_ZONED):
+    if column.kind in _MOMENTS:
         return lambda raw: raw.replace(b"T", b" ", 1)
     if column.kind == Kind.BYTES:
         return lambda raw: b'{"%s":"%s"}' % (HEX.encode(), raw[4:-1])  # behind "\\x
