@@ -79,6 +79,9 @@ class PostgresqlState(StateDatabase):
         # One connection at most waits for the site's lock on the server; the others are for readers.
         self._turn = asyncio.Lock()
         self._met = False
+        # The site of a write whose connection was lost, or which was cancelled. The server may still be about to commit
+        # it, and who looks for what became of it must not look too early.
+        self._unsettled: str | None = None
         self.engine = create_async_engine(
             URL.create("postgresql+asyncpg"),
             module=_driver(),
@@ -98,6 +101,9 @@ class PostgresqlState(StateDatabase):
         def begun() -> AbstractAsyncContextManager[AsyncConnection]:
             return self._begun(_VIEW, {}, isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
+        if self._unsettled is not None:
+            async with self.writing(self._unsettled):
+                pass  # whoever has the lock knows that the write before has ended
         async with AsyncExitStack() as stack:
             yield await self._entered(stack, begun)
 
@@ -107,9 +113,15 @@ class PostgresqlState(StateDatabase):
         def begun() -> AbstractAsyncContextManager[AsyncConnection]:
             return self._begun(_TURN, {"key": _lock_key(site)}, isolation_level="READ COMMITTED")
 
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._turn)
-            yield await self._entered(stack, begun)
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self._turn)
+                connection = await self._entered(stack, begun)
+                self._unsettled = None
+                yield connection
+        except (*FAULTS, asyncio.CancelledError):
+            self._unsettled = site
+            raise
 
     async def _entered(
         self, stack: AsyncExitStack, begun: Callable[[], AbstractAsyncContextManager[AsyncConnection]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -19,12 +20,14 @@ from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
 from streamd.store.producers import Producers
 from streamd.store.schema import sync_batch
-from streamd.update_log import UpdateLog
+from streamd.update_log import Head, UpdateLog
 from tests.contract.state.conftest import ELSEWHERE, HERE, Opener, migrate_apart
 from tests.support.database_url import DatabaseUrl
 from tests.support.outage import Passage
 from tests.support.servers import administrator, drop_database, fresh_database, unprivileged_role
 from tests.support.serving import entry
+
+CUTS = 15
 
 
 @pytest.fixture
@@ -221,35 +224,37 @@ async def test_connections_that_break_all_the_time_lose_nothing_and_repeat_nothi
     state = opened(passage.to(postgresql).url)
     log = UpdateLog(state)
     head = await log.begin()
-    done = asyncio.Event()
 
     async def break_connections() -> None:
-        while not done.is_set():
-            await asyncio.sleep(0.05)
+        for _ in range(CUTS):
+            # Long enough for a connection and a few batches, and never at the same moment of one.
+            await asyncio.sleep(random.uniform(0.1, 0.4))
             await asyncio.to_thread(passage.cut)
 
     breaking = asyncio.create_task(break_connections())
-    batch = 1
-    while batch <= 150:
+    batch = 0
+    while not breaking.done():
         # As capture does: after an error it looks where the log ends.
         try:
-            await log.append(batch, "", [entry("Item", batch)], log=head.log)
+            await log.append(batch + 1, "", [entry("Item", batch + 1)], log=head.log)
         except StateBusy:
             there = await _patient_head(log)
-            assert there.batch in (batch - 1, batch)
-            batch = there.batch + 1
+            assert there.batch in (batch, batch + 1)
+            batch = there.batch
         else:
             batch += 1
-    done.set()
     await breaking
-    entries = await UpdateLog(opened(postgresql.url)).entries(limit=1000)
-    assert [each.name for each in reversed(entries)] == [f"[{number}]" for number in range(1, 151)]
+    assert batch > CUTS
+    entries = await UpdateLog(opened(postgresql.url)).entries(limit=10_000)
+    assert [each.name for each in reversed(entries)] == [f"[{number}]" for number in range(1, batch + 1)]
 
 
-async def _patient_head(log: UpdateLog) -> object:
+async def _patient_head(log: UpdateLog) -> Head:
     while True:
         try:
-            return await log.head()
+            head = await log.head()
+            assert head is not None
+            return head
         except StateBusy:
             continue
 
