@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL_SECONDS = 0.05
+PATIENCE_VARIABLE = "STREAMD_TEST_PATIENCE"
+"""On a machine that is busy with other things every deadline is too short: this many times as long (1)."""
 
 
 def eventually(
@@ -23,6 +26,7 @@ def eventually(
     An `AssertionError` counts as "not yet", and the last one is shown. After `timeout` seconds the test fails
     with `what` and the text of `report`.
     """
+    timeout *= float(os.environ.get(PATIENCE_VARIABLE) or 1)
     deadline = time.monotonic() + timeout
     while True:
         last = ""
