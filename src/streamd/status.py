@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from streamd.apply.batch import paused_reason
 from streamd.db.base import SiteDatabase
 from streamd.errors import NotInstalled
 from streamd.model import ApprovalStatus, QueueState
@@ -59,7 +60,10 @@ class ConsumerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatus:
-    """A site that we subscribe to. `lag` counts its log's entries that are not applied yet, as we last heard."""
+    """A site that we subscribe to. `lag` counts its log's entries that are not applied yet, as we last heard.
+
+    `paused_types`: types whose events are held, because they cannot be applied here as the two sites are; and why.
+    """
 
     name: str
     url: str
@@ -73,6 +77,7 @@ class ProducerStatus:
     last_contact_at: int | None
     last_event_at: int | None
     doctypes: dict[str, str]
+    paused_types: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,8 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     if identity is None:
         raise NotInstalled("streamd is not installed in the site's database", hint="run `streamd install`")
     async with site.snapshot() as snapshot:
-        queue = [event.state for event in await snapshot.queue()]
+        queued = await snapshot.queue()
+        queue = [event.state for event in queued]
         claim = await snapshot.last_claim()
         waiting = await snapshot.waiting_changes(claim)
     head = await UpdateLog(state).head()
@@ -113,7 +119,12 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     producers = []
     for producer in await known.all():
         types = {row.doctype: row.status for row in await known.subscriptions(producer.name)}
-        producers.append(_producer(producer, types))
+        paused = {
+            event.event.doctype: reason
+            for event in queued
+            if event.producer == producer.producer_site and (reason := paused_reason(event))
+        }
+        producers.append(_producer(producer, types, paused))
     return Status(
         at=now,
         site=identity.site,
@@ -193,7 +204,7 @@ def _begin(approvals: Sequence[Approval], consumer: Consumer) -> int:
     )
 
 
-def _producer(producer: Producer, types: dict[str, str]) -> ProducerStatus:
+def _producer(producer: Producer, types: dict[str, str], paused: dict[str, str]) -> ProducerStatus:
     return ProducerStatus(
         name=producer.name,
         url=producer.url,
@@ -206,5 +217,6 @@ def _producer(producer: Producer, types: dict[str, str]) -> ProducerStatus:
         lag=max(producer.head - producer.sequence, 0),
         last_contact_at=producer.last_contact_at,
         last_event_at=producer.last_event_at,
-        doctypes=types,
+        doctypes=types | dict.fromkeys(paused, PAUSED.capitalize()),
+        paused_types=paused,
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from streamd.apply.healer import REST_SECONDS
 from streamd.errors import SchemaChanged
 from streamd.model import Cursor, Event
+from streamd.status import read_status
+from streamd.store.producers import Producers, SubscribedType
 from tests.simulation.sites import DOCTYPES, Site, event
 from tests.support.database_url import Engine
 
@@ -386,3 +391,95 @@ async def test_a_trigger_of_the_users_that_misses_a_table_is_no_change_of_ours(h
     assert state == "parked"
     assert "audit" in error
     assert hq.rows("SELECT count(*) FROM Customer") == [(1,)]
+
+
+def pause(site: Site, types: Mapping[str, str]) -> None:
+    """As a handshake finds it: these types do not fit, for these reasons."""
+    source = type(site).source
+    site.source = lambda producer: replace(source(site, producer), paused=types)  # type: ignore[method-assign]
+
+
+async def test_a_type_that_does_not_fit_waits_as_a_whole_and_goes_on_by_itself(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER)
+    await hq.pull_all(store)
+    pause(hq, {"Item": "Item.Price holds too little"})
+    for statements in (
+        (ITEM, INVOICE, LINE),
+        ("UPDATE Item SET Stock = 3",),
+        ("UPDATE Customer SET City = 'Rome'", "INSERT INTO Invoice VALUES (2, 1, 'without an item')"),
+    ):
+        store.write(*statements)
+        await store.capture.drain()
+    await hq.pull_all(store)
+    assert hq.rows("SELECT Id FROM Invoice") == [(2,)]
+    assert hq.rows("SELECT City FROM Customer") == [("Rome",)]
+    queue = await hq.queue()
+    assert [state for state, _ in queue] == ["held"] * 3
+    assert sum(error == "Item is paused: Item.Price holds too little" for _, error in queue) == 2
+    assert sum("waits for Item tea, whose type is paused" in error for _, error in queue) == 1
+    assert await hq.heal(store, everything=True) == 0
+    async with hq.database.snapshot() as reader:
+        assert [each.attempts for each in await reader.queue()] == [1] * 3
+    assert await hq.healer.next_due() == REST_SECONDS
+    pause(hq, {})
+    async with hq.database.transaction() as transaction:
+        waiting = await transaction.queue()
+        for each in waiting:
+            each.retry_at = 0
+        await transaction.update_queue(waiting)
+    assert await hq.heal(store, everything=False) == 3
+    assert await hq.queue() == []
+    assert hq.everything() == store.everything()
+
+
+@ON_SQLITE
+async def test_the_status_says_which_type_is_paused_and_why(hq: Site, store: Site) -> None:
+    known = Producers(hq.state)
+    await known.upsert("store", "http://127.0.0.1:1")
+    await known.set_identity("store", store.site, "store", "1")
+    await known.set_subscriptions("store", [SubscribedType("Item", "Approved"), SubscribedType("Customer", "Approved")])
+    pause(hq, {"Item": "Item.Price holds too little"})
+    store.write(CUSTOMER, ITEM)
+    await hq.pull_all(store)
+    (row,) = (await read_status(hq.database, hq.state)).producers
+    assert row.doctypes == {"Item": "Paused", "Customer": "Approved"}
+    assert row.paused_types == {"Item": "Item.Price holds too little"}
+    pause(hq, {})
+    await hq.heal(store)
+    (row,) = (await read_status(hq.database, hq.state)).producers
+    assert row.doctypes == {"Item": "Approved", "Customer": "Approved"}
+    assert row.paused_types == {}
+
+
+@ON_SQLITE
+async def test_a_person_can_have_one_document_of_a_paused_type_tried(hq: Site, store: Site) -> None:
+    pause(hq, {"Item": "it does not fit"})
+    store.write(ITEM, "INSERT INTO Item VALUES ('rum', 'Rum', 1, 1)")
+    await hq.pull_all(store)
+    async with hq.database.transaction() as transaction:
+        (first, *_) = await transaction.queue("Item", ("tea",))
+        first.request = "retry"
+        await transaction.update_queue([first])
+    assert await hq.heal(store, everything=False) == 1
+    assert hq.rows("SELECT Code FROM Item") == [("tea",)]
+    assert [state for state, _ in await hq.queue()] == ["held"]
+
+
+async def test_a_column_that_does_not_exist_here_is_left_out_and_said_once(hq: Site, store: Site) -> None:
+    store.write("ALTER TABLE Item ADD COLUMN Colour VARCHAR(20)", "ALTER TABLE Line ADD COLUMN Gift VARCHAR(20)")
+    await store.close()
+    await store.open()
+    with capture_logs() as logged:
+        store.write(CUSTOMER, "INSERT INTO Item VALUES ('tea', 'Tea', 2.5, 10, 'green')")
+        store.write("INSERT INTO Item VALUES ('rum', 'Rum', 1, 1, 'brown')", INVOICE)
+        await hq.pull_all(store)
+        store.write("UPDATE Item SET Colour = 'black', Stock = 7", "INSERT INTO Line VALUES (1, 1, 'tea', 2, 'bow')")
+        await hq.pull_all(store)
+        store.write("UPDATE Line SET Gift = 'none'", "UPDATE Item SET Colour = 'red'")
+        await hq.pull_all(store)
+    said = [(line["doctype"], line["column"]) for line in logged if line["event"] == "unknown_column"]
+    assert said == [("Item", "Colour"), ("Invoice", "lines/Gift")]
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Code, Stock FROM Item ORDER BY Code") == [("rum", 7), ("tea", 7)]
+    assert hq.rows("SELECT Id, Quantity FROM Line") == [(1, 2)]
+    assert {entry.note for entry in await hq.sync_log.list()} == {""}

@@ -75,6 +75,7 @@ class Applier:
         # Batches of several producers, and the settling of their entries, take turns.
         self._turn = asyncio.Lock()
         self._to_confirm: str | None = None
+        self._said: set[tuple[str, str]] = set()
 
     async def recover(self) -> None:
         """Settle sync log entries of batches that may or may not have been committed when we were stopped."""
@@ -178,6 +179,9 @@ class Applier:
         links: dict[int, list[Ref]] = {}
         for index, unit in enumerate(units):
             event = unit.incoming.event
+            if unit.waits_as_type(source.paused):
+                links[index] = []
+                continue
             here = documents.get((event.doctype, event.renamed_from or event.name))
             links[index] = needed(unit.incoming, self.catalogue, here)
             doctype = self.catalogue[event.doctype]
@@ -336,9 +340,9 @@ class Applier:
         self, transaction: Transaction, source: Source, units: Sequence[Unit], *, healing: bool
     ) -> tuple[list[SyncEntry], list[Kept]]:
         waiting = set() if healing else await transaction.queued_documents()
-        todo, kept = await sort_out(transaction, units, waiting, self.catalogue)
+        todo, kept = await sort_out(transaction, units, waiting, self.catalogue, source.paused)
         entries: list[SyncEntry] = []
-        segment = Segment(transaction, self.catalogue, self._columns, source, entries)
+        segment = Segment(transaction, self.catalogue, self._columns, source, entries, self._said)
         for _, units_of_one in groupby(todo, key=lambda unit: unit.incoming.event.tx):
             together = list(units_of_one)
             await segment.begin(together)

@@ -10,7 +10,7 @@ from streamd.apply.dependency import Ref
 from streamd.apply.plan import Incoming
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
-from streamd.model import Catalogue, QueuedEvent, QueueState, SyncEntry, name_label, name_text
+from streamd.model import Catalogue, Operation, QueuedEvent, QueueState, SyncEntry, name_label, name_text
 from streamd.retry import parked_pause
 from streamd.rows import Binding, names_touched
 
@@ -28,6 +28,8 @@ class Source:
     """A producer as the applier knows it: its name in the configuration, its UUID, and its bounds for fetching.
 
     `subscribed` are the types that we want of it; `subscriber` is who owns here what comes from it, if anybody does.
+    `paused` are the types whose documents cannot be applied as long as both sites are what they are, with the reasons:
+    their events are held without being tried. A source is made at each handshake, so that they go on when it is mended.
     """
 
     name: str
@@ -36,13 +38,21 @@ class Source:
     max_depth: int
     subscribed: frozenset[str] = frozenset()
     subscriber: str | None = None
+    paused: Mapping[str, str] = field(default_factory=dict)
 
     def closed(self, catalogue: Catalogue) -> frozenset[str]:
         """The types of which no link makes us fetch a document."""
-        return catalogue.guarded - self.subscribed
+        return (catalogue.guarded - self.subscribed) | self.paused.keys()
 
 
 BEHIND = "waits behind an earlier event of this document that failed"
+PAUSED = " is paused: "
+
+
+def paused_reason(queued: QueuedEvent) -> str:
+    """Why the type of a held event is paused; nothing where it is held for something else."""
+    begin = queued.event.doctype + PAUSED
+    return queued.error.removeprefix(begin) if queued.error.startswith(begin) else ""
 
 
 @dataclass(slots=True)
@@ -69,6 +79,10 @@ class Unit:
         event = self.incoming.event
         names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
         return [(event.doctype, name) for name in names]
+
+    def waits_as_type(self, paused: Mapping[str, str]) -> bool:
+        """Whether it is not tried because its type is paused. A gap is said all the same: it writes nothing."""
+        return self.incoming.event.doctype in paused and self.incoming.event.operation != Operation.GAP
 
     def incoming_entry(self, producer: str, status: str, *, error: str = "", note: str = "") -> SyncEntry:
         """The sync log entry of the event itself."""
@@ -110,14 +124,21 @@ async def all_captured(transaction: Transaction, units: Iterable[Unit], bound: M
 
 
 async def sort_out(
-    transaction: Transaction, units: Sequence[Unit], waiting: set[Ref], catalogue: Catalogue
+    transaction: Transaction,
+    units: Sequence[Unit],
+    waiting: set[Ref],
+    catalogue: Catalogue,
+    paused: Mapping[str, str],
 ) -> tuple[list[Unit], list[Kept]]:
-    """Which units can be written, and which have to wait: for their own document's queue, or for another's."""
+    """Which units can be written, and which have to wait: for their own document's queue, or for another's.
+
+    `paused` are the types that wait as a whole, with the reasons.
+    """
     todo: list[Unit] = []
     kept: list[Kept] = []
-    made = {unit.refs[-1] for unit in units}
+    made = {unit.refs[-1] for unit in units if unit.incoming.event.doctype not in paused}
     for unit in units:
-        reason = await _reason_to_wait(transaction, unit, waiting, made, catalogue)
+        reason = await _reason_to_wait(transaction, unit, waiting, made, catalogue, paused)
         if reason is None:
             todo.append(unit)
             continue
@@ -128,8 +149,16 @@ async def sort_out(
 
 
 async def _reason_to_wait(
-    transaction: Transaction, unit: Unit, waiting: set[Ref], made: set[Ref], catalogue: Catalogue
+    transaction: Transaction,
+    unit: Unit,
+    waiting: set[Ref],
+    made: set[Ref],
+    catalogue: Catalogue,
+    paused: Mapping[str, str],
 ) -> Kept | None:
+    doctype = unit.incoming.event.doctype
+    if unit.waits_as_type(paused):
+        return Kept(unit, QueueState.HELD, f"{doctype}{PAUSED}{paused[doctype]}")
     if not waiting.isdisjoint(unit.refs):
         return Kept(unit, QueueState.HELD, BEHIND)
     if unit.refused:
@@ -144,6 +173,8 @@ async def _reason_to_wait(
     if not missing:
         return None
     first = missing[0]
+    if first[0] in paused:
+        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, whose type{PAUSED}{paused[first[0]]}", first)
     if first in waiting:
         return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, which failed", first)
     return Kept(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -28,6 +28,9 @@ from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.apply")
 
+REST_SECONDS = 5.0
+"""How soon to look again, where all that is queued waits for types that are paused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -45,12 +48,15 @@ class Healer:
         self._database = database
         self._catalogue = catalogue
         self._sync_log = sync_log
+        self._routes: Mapping[str, Route] = {}
 
     async def run_once(self, routes: Mapping[str, Route], *, everything: bool = False) -> int:
         """Try what is due (or everything). Returns how many events were applied.
 
-        `routes` has the producers that can be asked now, by their UUIDs; queues of others rest.
+        `routes` has the producers that can be asked now, by their UUIDs; queues of others rest, and those of types that
+        are paused, unless a person asked for one.
         """
+        self._routes = routes
         applied = 0
         again = True
         while again:
@@ -73,18 +79,35 @@ class Healer:
     async def next_due(self) -> float | None:
         """In how many seconds the next queue is due; None if nothing is queued."""
         async with self._database.snapshot() as reader:
-            queues = _by_document(await reader.queue())
-        earliest = min((queue[0].retry_at for queue in queues.values()), default=None)
-        return None if earliest is None else max((earliest - _now()) / 1000, 0.0)
+            queues = list(_by_document(await reader.queue()).values())
+        if not queues:
+            return None
+        earliest = min((queue[0].retry_at for queue in queues if not self._rests(queue)), default=None)
+        return REST_SECONDS if earliest is None else max((earliest - _now()) / 1000, 0.0)
+
+    def _rests(self, queue: Sequence[QueuedEvent]) -> bool:
+        """Whether these wait for a type that is paused, as far as we know: their own, or that of what they need."""
+        head = queue[0]
+        paused = self._paused(head.producer)
+        return head.event.doctype in paused or (head.waits_for is not None and head.waits_for[0] in paused)
+
+    def _paused(self, producer: str) -> Mapping[str, str]:
+        route = self._routes.get(producer)
+        return {} if route is None else route.source.paused
 
     async def _is_due(self, reader: Reader, queue: Sequence[QueuedEvent], *, everything: bool) -> bool:
         head = queue[0]
         now = _now()
-        if everything or head.retry_at <= now or any(event.request for event in queue):
+        if any(event.request for event in queue):
             return True
-        # An event that came since the last try may be the mend; it has not been tried with the others yet.
-        if len(queue) > 1 and queue[-1].parked_at > head.tried_at:
-            return True
+        if head.event.doctype in self._paused(head.producer):
+            return False
+        if not self._rests(queue):
+            if everything or head.retry_at <= now:
+                return True
+            # An event that came since the last try may be the mend; it has not been tried with the others yet.
+            if len(queue) > 1 and queue[-1].parked_at > head.tried_at:
+                return True
         if head.waits_for is None:
             return False
         doctype, name = head.waits_for[0], name_from_text(head.waits_for[1])
@@ -95,6 +118,10 @@ class Healer:
         if queue[0].event.doctype not in self._catalogue:
             await self._failed(queue, "its document type is no longer declared here")
             return 0
+        if queue[0].event.doctype in route.source.paused:
+            # A person asked for it: then it is tried all the same.
+            others = {name: why for name, why in route.source.paused.items() if name != queue[0].event.doctype}
+            route = replace(route, source=replace(route.source, paused=others))
         try:
             if any(event.request == "whole" for event in queue):
                 return await self._whole(queue, route)

@@ -25,10 +25,10 @@ from typing import Any
 import msgspec
 
 from streamd import clock as hlc
-from streamd.apply.conflict import Merge, child_field, merge_children, merge_fields
+from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.repair import NOTHING_KNOWN, Known, Mender, newer_here
-from streamd.apply.rowwrite import RowWrite, known
+from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
 from streamd.model import (
@@ -89,12 +89,16 @@ class Incoming:
 
 @dataclass(slots=True)
 class Decision:
-    """What to write, what to remember, and what to say. `local` means: as a change of this site's own."""
+    """What to write, what to remember, and what to say. `local` means: as a change of this site's own.
+
+    `unknown` names columns whose values are left out, because they do not exist here.
+    """
 
     writes: list[RowWrite] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     local: bool = False
+    unknown: set[str] = field(default_factory=set)
 
     @property
     def note(self) -> str:
@@ -110,11 +114,14 @@ def decide(
     must be parked, and `NeedsWhole`.
     """
     operation = incoming.event.operation
-    if operation == Operation.CREATE:
-        return _create(incoming, doctype, here, record)
     if operation == Operation.DELETE:
         return _delete(incoming, doctype, here, record)
-    return _update(incoming, doctype, here, record, catalogue)
+    if operation == Operation.CREATE:
+        decision = _create(incoming, doctype, here, record)
+    else:
+        decision = _update(incoming, doctype, here, record, catalogue)
+    decision.unknown = unknown_columns(doctype, incoming.data)
+    return decision
 
 
 def contained(incoming: Incoming, record: Record | None) -> bool:
@@ -151,7 +158,6 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
         if stale and record is not None and not incoming.fetched:
             return Decision(records=[_seen(record, incoming)], notes=["was deleted here later; stays deleted"])
         decision = Decision(writes=insert_writes(doctype, fields, children), records=[_record(incoming, record)])
-        decision.notes += _unknown(doctype, fields, children)
         if tombstone and incoming.fetched and not incoming.overwrite:
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
@@ -270,9 +276,6 @@ def _update(
     decision.writes += update_writes(doctype, event.name, columns)
     decision.writes += rows.writes
     decision.notes += rows.notes
-    unknown = sorted(difference.changed.keys() - doctype.written_names)
-    if unknown:
-        decision.notes.append(f"columns that are not known here were left out: {', '.join(unknown)}")
     after = _after(base, incoming, [*merged.newer, *rows.newer])
     after.name = event.name
     decision.records.append(after)
@@ -361,19 +364,6 @@ def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping
 
 def _key(row: Row, columns: Iterable[str]) -> Name:
     return tuple(row.get(column, "") for column in columns)
-
-
-def _unknown(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[str]:
-    """Says which columns were left out, because nobody here knows them."""
-    found = set()
-    if not fields.keys() <= doctype.written_names:
-        found |= fields.keys() - {column.name for column in doctype.columns}
-    for child in doctype.children:
-        for row in children.get(child.field, ()):
-            if not row.keys() <= child.written_names:
-                names = row.keys() - {column.name for column in child.columns}
-                found |= {child_field(child.field, column) for column in names}
-    return [f"columns that are not known here were left out: {', '.join(sorted(found))}"] if found else []
 
 
 def _another(event: Event, here: Document, there: object) -> str:

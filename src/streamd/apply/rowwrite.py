@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import msgspec
 
-from streamd.model import ChildTable, DocumentType, Name, Row, Scalar
+from streamd.model import ChildTable, Difference, DocumentType, Name, Row, Scalar
+from streamd.rows import split
 
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 
@@ -80,3 +81,25 @@ def known(table: DocumentType | ChildTable, row: Row) -> Row:
     if row.keys() <= names:
         return row
     return {column: value for column, value in row.items() if column in names}
+
+
+def unknown_columns(doctype: DocumentType, data: object) -> set[str]:
+    """The columns of an event's data that do not exist here: `column`, or `field/column` of child rows."""
+    found: set[str] = set()
+    if isinstance(data, Difference):
+        found |= _unknown(doctype, data.changed)
+        for child in doctype.children:
+            for rows in (data.added.get(child.field, ()), data.row_changed.get(child.field, ())):
+                found |= {f"{child.field}/{column}" for row in rows for column in _unknown(child, row)}
+    elif isinstance(data, dict):
+        fields, children = split(doctype, data)
+        found |= _unknown(doctype, fields)
+        for child in doctype.children:
+            found |= {f"{child.field}/{column}" for row in children[child.field] for column in _unknown(child, row)}
+    return found
+
+
+def _unknown(table: DocumentType | ChildTable, row: Row) -> set[str]:
+    if row.keys() <= table.written_names:
+        return set()
+    return row.keys() - {column.name for column in table.columns}

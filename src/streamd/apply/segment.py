@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
+import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Source, Unit, sync_entry
 from streamd.apply.dependency import Ref
@@ -33,11 +34,14 @@ from streamd.model import (
 from streamd.rows import split
 from streamd.wire import read_json
 
+log = structlog.get_logger("streamd.apply")
+
 
 class Segment:
     """Collects decisions for documents, each once, and writes them together; then begins anew.
 
     A document that comes again starts a new segment, so that the second decision sees what the first one wrote.
+    `said` has the (type, column)s that do not exist here and were warned of.
     What one transaction of the producer changed stays in one segment, as far as each document is in it once: so its
     documents can be written in the order in which they need each other.
     """
@@ -49,6 +53,7 @@ class Segment:
         columns: Columns,
         source: Source,
         entries: list[SyncEntry],
+        said: set[tuple[str, str]],
     ) -> None:
         self._transaction = transaction
         self._catalogue = catalogue
@@ -56,6 +61,7 @@ class Segment:
         self._producer = source.name
         self._subscriber = source.subscriber
         self._entries = entries
+        self._said = said
         self._items: list[tuple[Incoming, Unit]] = []
         self._refs: set[Ref] = set()
         self._stuck: set[Ref] = set()
@@ -96,6 +102,7 @@ class Segment:
                 name, before = incoming.event.name, incoming.event.renamed_from
                 here = documents.get((doctype.name, before or name))
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
+            self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             if doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
@@ -106,6 +113,19 @@ class Segment:
             await self._transaction.mark(marks)
             await self._write(planned)
         await self._transaction.put_records(remembered)
+
+    def _say_unknown(self, doctype: str, columns: set[str]) -> None:
+        """Warn of each column that does not exist here, once; its values are left out."""
+        for column in sorted(columns):
+            if (doctype, column) not in self._said:
+                self._said.add((doctype, column))
+                log.warning(
+                    "unknown_column",
+                    producer=self._producer,
+                    doctype=doctype,
+                    column=column,
+                    mend="its values are left out; add the column here, if you want them",
+                )
 
     async def _write(self, planned: Sequence[Planned]) -> None:
         """Write these in the order of their links; as the log has them, if the database refuses that.

@@ -10,7 +10,7 @@ import structlog
 
 from streamd import clock as hlc
 from streamd.apply.applier import Applier
-from streamd.apply.batch import Source, Unit
+from streamd.apply.batch import PAUSED, Source, Unit
 from streamd.apply.fetching import Fetcher, incoming_documents
 from streamd.apply.plan import Incoming
 from streamd.db.base import SiteDatabase
@@ -58,6 +58,9 @@ class WholeResync:
         start: Cursor | None = None
         words = []
         for doctype in doctypes:
+            if doctype in source.paused:
+                words.append(f"{doctype}{PAUSED}{source.paused[doctype]}")
+                continue
             first = await lister.names(doctype, None, 1)
             as_of = self.as_of[doctype] = read_cursor(first.as_of)
             start = start or as_of

@@ -98,6 +98,10 @@ def _say_what_waits(found: Status) -> None:
     for row in found.producers:
         if row.error:
             lines.append(f"{row.name}: {row.status}: {row.error}")
+        lines += [
+            f"{row.name}: {doctype} is paused, and its events are held: {reason}"
+            for doctype, reason in row.paused_types.items()
+        ]
     if lines:
         click.echo("\nFor you to look at")
         for line in lines:
