@@ -72,6 +72,8 @@ class MariaDbServer:
                 str(install),
                 "--no-defaults",
                 f"--datadir={data}",
+                # Servers that share a folder for temporary tables remove each other's.
+                f"--tmpdir={server.folder}",
                 "--skip-test-db",
                 "--auth-root-authentication-method=normal",
                 f"--innodb-log-file-size={settings['innodb-log-file-size']}",
@@ -84,6 +86,7 @@ class MariaDbServer:
             "bind-address": admin.host,
             "port": str(port),
             "socket": str(server.folder / "mariadb.sock"),
+            "tmpdir": str(server.folder),
             "pid-file": str(server.folder / "mariadb.pid"),
         }
         options = [f"--{name}={value}" if value else f"--{name}" for name, value in settings.items()]

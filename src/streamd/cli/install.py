@@ -39,7 +39,7 @@ def install(ctx: click.Context, sql: bool, role: str | None) -> None:
             catalogue, tables = await catalogue_of(settings, site)
             grants = [] if role is None else site.grant_script(role)
             if sql:
-                click.echo(_script([*site.install_script(catalogue, tables), *grants]))
+                click.echo(site.script_text([*site.install_script(catalogue, tables), *grants]))
                 return
             done = await migrate_state(settings)
             done += await installing.install(settings, site, catalogue, tables)
@@ -78,7 +78,7 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             triggers = sorted(await site.our_triggers())
             statements = site.uninstall_script(triggers, keep_tables=for_migration)
             if sql:
-                click.echo(_script(statements))
+                click.echo(site.script_text(statements))
                 return
             if not triggers and await site.identity() is None:
                 click.echo("nothing is installed")
@@ -112,9 +112,3 @@ def _ask() -> None:
             "or --for-migration to remove the triggers only"
         )
     click.confirm("Forget this site's identity, keys, consumers, checkpoints, and parked events?", abort=True)
-
-
-def _script(statements: list[str]) -> str:
-    """Statements as a script that the database's own shell takes."""
-    body = "\n".join(f"{statement.rstrip().rstrip(';')};" for statement in statements)
-    return f"BEGIN;\n{body}\nCOMMIT;"

@@ -72,7 +72,7 @@ def value_as_json(reference: str) -> str:
         # numbers cannot be asked whether the short one is right: it is wrong by one bit now and then.
         f"WHEN abs({reference}) < 1e9 AND round({reference} * 1e6) / 1e6 = {reference} "
         f"THEN printf('%!.15g', {reference}) ELSE printf('%!.18g', {reference}) END "
-        f"""ELSE '{{"$hex":"' || hex({reference}) || '"}}' END"""
+        f"""ELSE '{{"$hex":"' || lower(hex({reference})) || '"}}' END"""
     )
 
 
