@@ -17,7 +17,7 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SiteError, StreamdError
+from streamd.errors import SchemaChanged, SiteError, StreamdError
 from streamd.guard import Guard
 from streamd.model import Catalogue, Table
 from streamd.pull import Peer
@@ -140,6 +140,8 @@ class Daemon:
             error = first_of(group)
             # Where a statement failed because the tables are others now, they tell.
             different = await self._guard.look() if isinstance(error, SiteError) and not error.retryable else ""
+            if isinstance(error, SchemaChanged):
+                different = different or error.message
             if not different:
                 raise
             self._why = different

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from streamd.apply import Applier, Route, Source, WholeResync
+from streamd.check_columns import unfit
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
@@ -73,6 +75,7 @@ class Subscriber:
         self._progress_at = 0.0
         self._statuses: dict[str, str] = {}
         self._heard = False
+        self._greet_at = 0.0
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
 
@@ -114,6 +117,7 @@ class Subscriber:
             await self._rest(None)
         except PeerUnreachable as error:
             self._away += 1
+            self._greet_at = 0.0  # it may come back with other tables
             await self._say("away", error)
             await self._rest(max(away_pause(self._away, self._settings.retry_seconds), error.retry_after))
         except PeerRefused as error:
@@ -161,7 +165,9 @@ class Subscriber:
             await self._rest(None)
             return
         if self._source is None:
-            await self._handshake()
+            await self._say("connecting", None)
+        if self._source is None or time.monotonic() >= self._greet_at:
+            await self._greet()
         assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
         await self._note_gaps()
         if await self._whole(self._source):
@@ -178,10 +184,15 @@ class Subscriber:
             return
         await self._progress(pulled)
 
-    async def _handshake(self) -> None:
+    async def _greet(self) -> None:
+        """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
         answer = await self._peer.handshake(self._site, self._site_name)
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         await self._note_subscriptions(answer)
+        paused = unfit(self._catalogue, answer.doctypes, enforced=self._database.enforces_types)
+        self._say_paused(paused)
+        if self._source is None:
+            log.info("connected", producer=self.name, site=answer.name, version=answer.version)
         self._source = Source(
             self.name,
             answer.site,
@@ -189,9 +200,20 @@ class Subscriber:
             self._settings.max_dependency_depth,
             frozenset(self._settings.subscribed),
             self._settings.subscriber,
+            paused,
         )
-        await self._say("connecting", None)
-        log.info("connected", producer=self.name, site=answer.name, version=answer.version)
+        # What does not fit may be mended at the producer, which tells nobody.
+        self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
+
+    def _say_paused(self, paused: Mapping[str, str]) -> None:
+        before = {} if self._source is None else self._source.paused
+        for doctype, why in paused.items():
+            if before.get(doctype) != why:
+                log.warning("type_paused", producer=self.name, doctype=doctype, error=why)
+        going_on = sorted(before.keys() - paused.keys())
+        if going_on:
+            log.info("types_go_on", producer=self.name, doctypes=going_on)
+            self._applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer) -> None:
         known = {each.doctype: each.approved_at for each in await self._producers.subscriptions(self.name)}
@@ -236,6 +258,7 @@ class Subscriber:
         assert self._source is not None  # noqa: S101
         if any(event.operation == Operation.GAP for event in events):
             self._look_for_gaps = True
+            self._greet_at = 0.0  # a gap may come from other columns
         await self._applier.apply(self._source, events, end, self._wanted, self._peer)
         if events:
             self._applied()
@@ -245,7 +268,7 @@ class Subscriber:
             self._statuses.get(doctype) != status for doctype, status in pulled.subscriptions.items()
         ):
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
-            await self._note_subscriptions(await self._peer.handshake(self._site, self._site_name))
+            await self._greet()
         behind = pulled.end.sequence < pulled.head
         now = time.monotonic()
         if behind and now - self._progress_at < PROGRESS_SECONDS:
@@ -283,7 +306,10 @@ class Subscriber:
 
     async def _whole(self, source: Source) -> bool:
         """Read types again, as `resync --whole` or a gap asked for. Returns whether there was anything."""
-        asked = [request for request in await self._requests.pending() if request.producer == self.name]
+        pending = [request for request in await self._requests.pending() if request.producer == self.name]
+        # A type that is paused is read when it goes on.
+        later = {request.doctype for request in pending if request.kind == WHOLE} & source.paused.keys()
+        asked = [request for request in pending if request.doctype not in source.paused]
         if not asked:
             return False
         by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
@@ -294,7 +320,7 @@ class Subscriber:
         for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
             if doctypes:
                 resync = WholeResync(self._applier, self._database, self._catalogue, self._site, repair=repair)
-                restart = not repair and set(doctypes) >= self._approved()
+                restart = not repair and set(doctypes) | later >= self._approved()
                 results.append(await resync.run(source, self._peer, doctypes, restart=restart))
                 self._read_up_to |= resync.as_of
         for doctype in sorted(by_hand | repaired):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,6 +68,7 @@ class Supervisor:
         daemon: Daemon | None = await make(load(self._path), None)
         while daemon is not None:
             why = ""
+            began = time.monotonic()
             try:
                 why = await daemon.run(self.stop, self._listening(daemon))
             finally:
@@ -74,6 +76,8 @@ class Supervisor:
             if not why:
                 return
             log.warning("begins_anew", because=why)
+            if time.monotonic() - began < AGAIN_SECONDS:
+                await self._rest()  # something changes all the time, or is never as it ought to be
             daemon = await self._next(daemon)
 
     async def _listening(self, daemon: Daemon) -> None:

@@ -15,6 +15,7 @@ from streamd import clock as hlc
 from streamd.apply.conflict import child_field
 from streamd.apply.docwrites import update_writes
 from streamd.apply.rowwrite import DELETE, RowWrite, known
+from streamd.apply.values import differing, shown
 from streamd.model import ChildTable, Document, DocumentType, Row, name_text
 
 
@@ -66,7 +67,7 @@ class Mender:
         """What to do, so that the document here is the producer's, but for what is newer here."""
         columns = {
             column: value
-            for column, value in known(self._doctype, fields).items()
+            for column, value in differing(self._doctype, known(self._doctype, fields), self._here.fields).items()
             if column not in self._doctype.key and self._taken(column, self._here.fields.get(column), value)
         }
         parent = update_writes(self._doctype, self._here.name, columns)
@@ -94,7 +95,7 @@ class Mender:
                 continue
             columns = {
                 column: value
-                for column, value in known(child, row).items()
+                for column, value in differing(child, known(child, row), before[text]).items()
                 if column not in (*child.key, *child.parent_key)
                 and self._taken(child_field(place, column), before[text].get(column), value, place)
             }
@@ -109,11 +110,11 @@ class Mender:
         return False
 
     def _taken(self, fieldname: str, current: Any, value: Any, *outer: str) -> bool:
-        """Whether the producer's value is to be written: it differs, and ours is not newer."""
-        if current == value and isinstance(current, str) == isinstance(value, str):
-            return False
+        """Whether the producer's value, which is another one, is to be written: not where ours is newer."""
         if self._is_newer(fieldname, *outer):
-            self._mended.stays.append(f"{fieldname}: {current!r} (here, newer) stays, {value!r} is not applied")
+            self._mended.stays.append(
+                f"{fieldname}: {shown(current)} (here, newer) stays, {shown(value)} is not applied"
+            )
             return False
         clock = hlc.latest((self._clocks.get(fieldname, ""), self._there.clock_of(fieldname, *outer)))
         if clock:

@@ -143,7 +143,9 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site
         findings += judge_answer(name, own, producer.subscribed, catalogue, answer, here)
-        findings += judge_descriptors(name, producer.subscribed, catalogue, answer.doctypes)
+        findings += judge_descriptors(
+            name, producer.subscribed, catalogue, answer.doctypes, enforced=site.enforces_types
+        )
     return findings + same_site_twice(sites)
 
 

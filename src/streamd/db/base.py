@@ -205,6 +205,9 @@ class Transaction(Reader):
 class SiteDatabase(ABC):
     """The database of one site."""
 
+    enforces_types = True
+    """Whether it holds columns to the types that they are declared with."""
+
     @abstractmethod
     async def close(self) -> None: ...
 

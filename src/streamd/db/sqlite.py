@@ -49,6 +49,8 @@ FRESH_SECONDS = 0.02
 class SqliteSite(SiteDatabase):
     """The site's database in a SQLite file."""
 
+    enforces_types = False
+
     def __init__(self, url: str) -> None:
         database = make_url(url).database
         if not database:
