@@ -29,7 +29,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key."""
+    """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
+
+    `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
+    or an expression such as a new UUID).
+    """
 
     name: str
     declared: str
@@ -38,6 +42,7 @@ class Column:
     generated: bool = False
     has_default: bool = False
     unique: bool = False
+    automatic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class ChildTable:
     """A table whose rows belong to documents: the field `field` of the document.
 
     `keeps_unique` is False where the database does not see to it that the key is unique: then a write may hit twins.
+    `naming` says how rows get keys of this site's own; empty where nothing says so. `excluded` columns are not among
+    `columns`: they are never captured and never served.
     """
 
     field: str
@@ -101,6 +108,8 @@ class ChildTable:
     where: tuple[tuple[str, Scalar], ...] = ()
     order_by: str | None = None
     keeps_unique: bool = True
+    naming: str = ""
+    excluded: tuple[str, ...] = ()
 
     @property
     def written_columns(self) -> tuple[Column, ...]:
@@ -120,6 +129,8 @@ class DocumentType:
     `single`: there is always exactly one such document, named as its type (`only_name`). It has no row of its own:
     its one column is `name`, which no table holds (`table` is empty), and all else of it is in child rows. So
     nothing creates, renames or deletes it.
+    `naming` says how documents are named here that come under another name; empty where nothing says so. `excluded`
+    columns are not among `columns`: they are never captured and never served.
     """
 
     name: str
@@ -129,6 +140,8 @@ class DocumentType:
     links: tuple[Link, ...] = ()
     children: tuple[ChildTable, ...] = ()
     single: bool = False
+    naming: str = ""
+    excluded: tuple[str, ...] = ()
 
     @property
     def only_name(self) -> Name:

@@ -15,6 +15,7 @@ approval        what a consumer may have of one document type, from which sequen
 checkpoint      how far we have applied a producer's log; committed together with the rows
 record          what we remember of one synced document, beside it (`streamd_document`)
 parked / held   an event that failed / an event that waits behind a failed one
+counterpart     a document here and the same one at another site, where it has another name
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ __all__ = [
     "ChildTable",
     "Claim",
     "Column",
+    "Counterpart",
     "Cursor",
     "Difference",
     "Document",
@@ -51,6 +53,7 @@ __all__ = [
     "OldValues",
     "Operation",
     "Origin",
+    "OwnName",
     "QueueState",
     "QueuedEvent",
     "Record",
@@ -99,11 +102,15 @@ class Change:
 
 
 class Operation(StrEnum):
-    """What an event does to its document; a gap says that events of a type are missing."""
+    """What an event does to its document; a gap says that events of a type are missing.
+
+    A leave says that the document ceased to satisfy the consumer's condition: it is still there at the producer.
+    """
 
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+    LEAVE = "leave"
     GAP = "gap"
 
 
@@ -123,12 +130,27 @@ class Mark(msgspec.Struct, frozen=True):
     clock: str
 
 
+class OwnName(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the consumer itself calls a document of the producer's, and its child rows.
+
+    `name` is the producer's name, `own` the consumer's; `rows` holds by field pairs of row keys: the producer's, the
+    consumer's.
+    """
+
+    doctype: str
+    name: Name
+    own: Name
+    rows: dict[str, list[tuple[Name, Name]]] = {}
+
+
 class Event(msgspec.Struct, omit_defaults=True):
     """One entry of the Event Update Log, as it travels.
 
     `data` is JSON: for a create the whole document (columns, and each child table's field as a list of rows);
     for an update the difference (`Difference`); for a delete null; for a gap `{"reason": …}`.
-    `origin` is None for an event that was made at the site which serves it.
+    `origin` is None for an event that was made at the site which serves it. `enters` says that the document came to
+    satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `own` says which documents of the
+    event have another name at the consumer.
     """
 
     sequence: int
@@ -143,6 +165,8 @@ class Event(msgspec.Struct, omit_defaults=True):
     last_in_tx: bool = True
     renamed_from: Name | None = None
     origin: Origin | None = None
+    enters: bool = False
+    own: tuple[OwnName, ...] = ()
 
 
 Row = dict[str, Any]
@@ -254,6 +278,21 @@ class Record:
     def clock_of(self, fieldname: str) -> str:
         """When this field was last written, as far as we know."""
         return max(self.field_clocks.get(fieldname, ""), self.clock)
+
+
+@dataclass(slots=True)
+class Counterpart:
+    """A document here and the same one at another site (`peer`, a UUID), where it has another name.
+
+    `doctype` and the fields of `rows` are called as they are here. `rows` maps, by field, the key that a child row has
+    there (as text) to the key that it has here.
+    """
+
+    peer: str
+    doctype: str
+    name: Name
+    remote_name: Name
+    rows: dict[str, dict[str, Name]] = field(default_factory=dict)
 
 
 class QueueState(StrEnum):

@@ -17,10 +17,10 @@ from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from streamd.errors import InvalidRequest
-from streamd.model import Cursor, Event, Name
+from streamd.model import Cursor, Event, Name, OwnName
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -68,6 +68,10 @@ class WantedDoctype(Message):
     doctype: Text
     use_same_name: bool = True
     unsubscribe: bool = False
+    condition: str = Field("", max_length=2000, description="only documents for which this holds (an expression)")
+    lookups: list[Text] = Field(
+        default=[], max_length=100, description="further types of which documents are looked for by their values"
+    )
 
 
 class HandshakeRequest(Message):
@@ -98,6 +102,7 @@ class LinkDescriptor(Message):
 class ChildDescriptor(Message):
     field: str
     key: list[str]
+    parent_key: list[str] = []
     columns: list[ColumnDescriptor]
     links: list[LinkDescriptor]
 
@@ -148,6 +153,15 @@ class OriginModel(Message):
     path: list[SiteId]
 
 
+class OwnNameModel(Message):
+    """A document that the consumer calls otherwise than the producer, with the keys of its child rows."""
+
+    doctype: str
+    name: NameParts = Field(description="at the producer")
+    own: NameParts = Field(description="at the consumer")
+    rows: dict[str, list[tuple[NameParts, NameParts]]] = Field(default={}, description="by field: key there, key here")
+
+
 class EventModel(Message):
     """One entry of the Event Update Log."""
 
@@ -157,12 +171,14 @@ class EventModel(Message):
     last_in_tx: bool = True
     doctype: str
     name: NameParts
-    operation: str = Field(description="create, update, delete or gap")
+    operation: str = Field(description="create, update, delete, leave or gap")
     clock: str
     at: int
     data: Any = None
     renamed_from: NameParts | None = None
     origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
+    enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
+    own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
 
 
 class EventsPage(Message):
@@ -202,6 +218,7 @@ class DocumentModel(Message):
     clocks: dict[str, str] = Field(
         default={}, description="when its fields were edited, where that is remembered; all others under the empty name"
     )
+    own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
 
 
 class DocumentsAnswer(Message):
@@ -209,6 +226,18 @@ class DocumentsAnswer(Message):
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
+
+
+class FindRequest(Message):
+    """Look for documents of a type by the values of their columns: for a mapping's remote value filters.
+
+    The answer holds two at the most: more than one is as good as none.
+    """
+
+    doctype: Text
+    filters: dict[Text, StrictInt | Finite | StrictBool | Annotated[StrictStr, Field(max_length=4000)]] = Field(
+        min_length=1, max_length=16
+    )
 
 
 class NamesRequest(Message):
@@ -243,6 +272,7 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     clock: str
     source: str = ""
     clocks: dict[str, str] = {}
+    own: tuple[OwnName, ...] = ()
 
 
 class Documents(msgspec.Struct):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -21,11 +21,13 @@ from streamd.model import (
     Change,
     Claim,
     Column,
+    Counterpart,
     DocumentType,
     Name,
     QueuedEvent,
     Record,
     Row,
+    Scalar,
     Table,
 )
 
@@ -40,6 +42,18 @@ class SiteIdentity:
     site: str
     name: str
     schema: int
+
+
+class SeriesBook(NamedTuple):
+    """The table that keeps the last number of each series, and its two columns."""
+
+    table: str
+    name: str
+    current: str
+
+
+OUR_SERIES = SeriesBook("streamd_series", "name", "current")
+"""Where series are counted, unless the site's application counts them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +141,22 @@ class Reader(ABC):
         """What is remembered of these documents."""
 
     @abstractmethod
+    async def counterparts(self, peer: str, doctype: str, remote_names: Iterable[Name]) -> dict[Name, Counterpart]:
+        """The documents here that have these names at another site, by those names."""
+
+    @abstractmethod
+    async def counterparts_here(self, peer: str, doctype: str, names: Iterable[Name]) -> dict[Name, Counterpart]:
+        """What these documents are called at another site, by their names here."""
+
+    @abstractmethod
+    async def has_counterparts(self, peer: str) -> bool:
+        """Whether any document has another name at that site."""
+
+    @abstractmethod
+    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
+        """Names of documents whose columns hold exactly these values, `limit` at most."""
+
+    @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
         """The local changes (without an origin mark) that `claim` and those before it did not take."""
 
@@ -179,6 +209,25 @@ class Transaction(Reader):
 
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
+
+    @abstractmethod
+    async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
+        """Remember these, replacing what was remembered of the same document at the same site."""
+
+    @abstractmethod
+    async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:
+        """The document has another name here from now on."""
+
+    @abstractmethod
+    async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
+        """The next values that the database itself would give to an `automatic` column; nobody else gets them.
+
+        Raises `SiteError` where it gives none.
+        """
+
+    @abstractmethod
+    async def next_numbers(self, series: str, count: int, book: SeriesBook = OUR_SERIES) -> int:
+        """The first of `count` numbers of a series, which are taken with it, and given back by a rollback."""
 
     @abstractmethod
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:

@@ -20,6 +20,7 @@ def describe(doctype: DocumentType) -> DoctypeDescriptor:
             ChildDescriptor(
                 field=child.field,
                 key=list(child.key),
+                parent_key=list(child.parent_key),
                 columns=_columns(child.columns),
                 links=_links(child.links),
             )

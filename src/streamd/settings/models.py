@@ -120,6 +120,10 @@ class ChildSettings(Part):
     dynamic_links: dict[str, str] = {}
     where: dict[str, str | int] = {}
     order_by: str | None = None
+    naming: str | None = None
+    """How rows get their keys that come from a site which does not use the same names."""
+    exclude: tuple[str, ...] = ()
+    """Columns that are never captured and never served."""
 
 
 class DoctypeSettings(Part):
@@ -130,14 +134,49 @@ class DoctypeSettings(Part):
     links: dict[str, str] | None = None
     dynamic_links: dict[str, str] = {}
     children: dict[str, ChildSettings] = {}
+    naming: str | None = None
+    """How documents are named here that come from a site which does not use the same names."""
+    exclude: tuple[str, ...] = ()
+    """Columns that are never captured and never served."""
 
 
 class SubscribedDoctype(Part):
     """One entry of a producer's `doctypes`."""
 
     doctype: str
+    """As this site calls it."""
     use_same_name: bool | None = None
     unsubscribe: bool = False
+    mapping: str | None = None
+    """A Document Type Mapping: then the producer's type is the mapping's `remote_doctype`."""
+    condition: str | None = None
+    """Only documents for which this holds, as the producer has them (`doc.country == 'IN'`)."""
+    on_leave: Literal["keep", "delete"] = "keep"
+    """What becomes here of a document that ceases to satisfy the condition."""
+
+
+class FieldMapping(Part):
+    """One row of the ancestor's Field Mapping table."""
+
+    local_fieldname: str
+    remote_fieldname: str | None = None
+    default_value: str | int | float | bool | None = None
+    """The value where the remote one is missing, or always where there is no remote field."""
+    mapping_type: Literal["Child Table", "Document"] | None = None
+    mapping: str | None = None
+    """The mapping of the child rows, or of the document that the link leads to."""
+    remote_value_filters: dict[str, str | int | float | bool] = {}
+    """For a Document: the remote field's name → a field of this document, or `eval:` and an expression."""
+
+
+class MappingSettings(Part):
+    """`[mappings.NAME]`: a Document Type Mapping."""
+
+    local_doctype: str
+    remote_doctype: str
+    unmapped: Literal["carry", "drop"] = "carry"
+    """What becomes of a field that is not mapped, where the local type has one of the same name."""
+    fields: tuple[FieldMapping, ...] = ()
 
 
 def _subscribed(value: object) -> object:
@@ -219,6 +258,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
     doctypes: dict[str, DoctypeSettings] = {}
+    mappings: dict[str, MappingSettings] = {}
     producers: dict[str, ProducerSettings] = {}
 
     @classmethod
