@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from streamd import clock
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
+from streamd.pull import wanted_doctypes
 from streamd.settings import ProducerSettings, Settings
-from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, WantedDoctype, is_loopback
+from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, is_loopback
 
 ANSWER_BYTES = 16 << 20
 """A handshake's answer is not read beyond this."""
@@ -209,7 +210,7 @@ def handshake_of(
         name=settings.site.name,
         version=version,
         clock_ms=now_ms,
-        doctypes=[WantedDoctype(doctype=each.doctype, unsubscribe=each.unsubscribe) for each in producer.doctypes],
+        doctypes=wanted_doctypes(producer, settings.mappings),
     )
 
 

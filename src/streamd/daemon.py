@@ -20,7 +20,7 @@ from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteError, StreamdError
 from streamd.guard import Guard
 from streamd.model import Catalogue, Table
-from streamd.pull import Peer
+from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
 from streamd.retry import transient
 from streamd.serve import Server
@@ -107,7 +107,7 @@ class Daemon:
         return Subscriber(
             name,
             settings,
-            Peer(name, settings, secret_of(settings, name)),
+            Peer(name, settings, secret_of(settings, name), wanted_doctypes(settings, self.settings.mappings)),
             site=self.site,
             site_name=self.settings.site.name,
             database=self.database,
@@ -116,6 +116,7 @@ class Daemon:
             producers=self.producers,
             requests=self.requests,
             sync_log=self.sync_log,
+            mappings=self.settings.mappings,
             applied=self._wake_healer,
         )
 

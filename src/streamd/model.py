@@ -306,6 +306,7 @@ class QueueState(StrEnum):
 class QueuedEvent:
     """A parked or held event, kept in the site's database until it is applied, or discarded by hand.
 
+    `doctype` is its type as it is called here; `event` is as the producer sent it.
     `waits_for` names the document (type, name as text) that it needs, where that is what it waits for.
     `request` is what a person asked for: "" (nothing), "retry" or "whole".
     """
@@ -322,6 +323,10 @@ class QueuedEvent:
     request: str = ""
     parked_at: int = 0
     tried_at: int = 0
+    doctype: str = ""
+
+    def __post_init__(self) -> None:
+        self.doctype = self.doctype or self.event.doctype
 
 
 class ApprovalStatus(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from streamd.clock import MAX_AHEAD_MS, is_reading
 from streamd.errors import InvalidRequest, PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.faults import crash_point
 from streamd.model import Cursor, Event, Name, Operation
-from streamd.settings import ProducerSettings
+from streamd.settings import MappingSettings, ProducerSettings, looked_up, remote_doctype
 from streamd.wire import (
     API,
     PROTOCOL,
@@ -31,6 +31,7 @@ from streamd.wire import (
     DocumentsRequest,
     ErrorAnswer,
     EventsRequest,
+    FindRequest,
     HandshakeAnswer,
     HandshakeRequest,
     NamesAnswer,
@@ -58,12 +59,32 @@ _KNOWN = frozenset(operation.value for operation in Operation)
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
+def wanted_doctypes(
+    settings: ProducerSettings, mappings: Mapping[str, MappingSettings]
+) -> list[WantedDoctype]:
+    """The types that we ask of a producer, as it calls them, with the conditions and what mappings look for."""
+    return [
+        WantedDoctype(
+            doctype=remote_doctype(entry, mappings),
+            use_same_name=bool(settings.same_name(entry)),
+            unsubscribe=entry.unsubscribe,
+            condition=entry.condition or "",
+            lookups=sorted(looked_up(entry.mapping, mappings)) if entry.mapping else [],
+        )
+        for entry in settings.doctypes
+    ]
+
+
 class Peer:
     """One producer, spoken to over HTTP. Every call raises `PeerError` and nothing else."""
 
-    def __init__(self, name: str, settings: ProducerSettings, credentials: tuple[str, str]) -> None:
+    def __init__(
+        self, name: str, settings: ProducerSettings, credentials: tuple[str, str], wanted: Sequence[WantedDoctype]
+    ) -> None:
+        """`wanted` are the types that we ask for, as the producer calls them (`wanted_doctypes`)."""
         self.name = name
         self._settings = settings
+        self._wanted = list(wanted)
         key, secret = credentials
         self._headers = {"Authorization": f"Bearer {key}:{secret}", "Content-Type": "application/json"}
         self._session: aiohttp.ClientSession | None = None
@@ -80,9 +101,7 @@ class Peer:
             name=site_name,
             version=__version__,
             clock_ms=time.time_ns() // 1_000_000,
-            doctypes=[
-                WantedDoctype(doctype=entry.doctype, unsubscribe=entry.unsubscribe) for entry in self._settings.doctypes
-            ],
+            doctypes=self._wanted,
         )
         answer = self._model(HandshakeAnswer, await self._call("handshake", request))
         if answer.protocol != PROTOCOL:
@@ -123,6 +142,15 @@ class Peer:
             as_of = as_of or answer.as_of
             found += answer.documents
         return Documents(found, as_of)
+
+    async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
+        """Documents of a type whose columns hold these values, two at the most."""
+        try:
+            request = FindRequest(doctype=doctype, filters=dict(filters))
+        except ValidationError as error:
+            raise PeerRefused(f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}") from error
+        found: Documents = self._decode(_DOCUMENTS, await self._call("find", request))
+        return found
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         """Names of a type's documents, a page at a time."""

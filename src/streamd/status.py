@@ -120,7 +120,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     for producer in await known.all():
         types = {row.doctype: row.status for row in await known.subscriptions(producer.name)}
         paused = {
-            event.event.doctype: reason
+            event.doctype: reason
             for event in queued
             if event.producer == producer.producer_site and (reason := paused_reason(event))
         }

@@ -17,7 +17,7 @@ from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequir
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
-from streamd.settings import ProducerSettings
+from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
 from streamd.store.engine import now_ms
 from streamd.store.heartbeat import REPAIR, WHOLE, Requests
 from streamd.store.producers import Producers, SubscribedType
@@ -52,6 +52,7 @@ class Subscriber:
         producers: Producers,
         requests: Requests,
         sync_log: SyncLog,
+        mappings: Mapping[str, MappingSettings],
         applied: Callable[[], None],
     ) -> None:
         self.name = name
@@ -65,6 +66,8 @@ class Subscriber:
         self._producers = producers
         self._requests = requests
         self._sync_log = sync_log
+        self._mappings = mappings
+        self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
         self._pull = Pull(peer, place=self._place, apply=self._apply)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
@@ -189,7 +192,8 @@ class Subscriber:
         answer = await self._peer.handshake(self._site, self._site_name)
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         await self._note_subscriptions(answer)
-        paused = unfit(self._catalogue, answer.doctypes, enforced=self._database.enforces_types)
+        mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
+        paused = unfit(self._catalogue, answer.doctypes, mapped, enforced=self._database.enforces_types)
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -201,6 +205,10 @@ class Subscriber:
             frozenset(self._settings.subscribed),
             self._settings.subscriber,
             paused,
+            self._settings.url,
+            mapped,
+            own_names(self._settings, self._catalogue),
+            {entry.doctype: entry.on_leave for entry in self._settings.doctypes if entry.condition},
         )
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
@@ -217,22 +225,20 @@ class Subscriber:
 
     async def _note_subscriptions(self, answer: HandshakeAnswer) -> None:
         known = {each.doctype: each.approved_at for each in await self._producers.subscriptions(self.name)}
+        said = [(self._ours.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
         # The gap first: if we are stopped between the two, it is said twice rather than never.
         await self._sync_log.add(
             [
-                self._gap(each.doctype)
-                for each in answer.subscriptions
-                if each.resumed and each.doctype in self._wanted and known.get(each.doctype) != each.approved_at
+                self._gap(doctype)
+                for doctype, each in said
+                if each.resumed and doctype in self._wanted and known.get(doctype) != each.approved_at
             ]
         )
         await self._producers.set_subscriptions(
             self.name,
-            [
-                SubscribedType(each.doctype, each.status, tuple(each.opens), each.approved_at)
-                for each in answer.subscriptions
-            ],
+            [SubscribedType(doctype, each.status, tuple(each.opens), each.approved_at) for doctype, each in said],
         )
-        self._statuses = {each.doctype: each.status for each in answer.subscriptions}
+        self._statuses = {doctype: each.status for doctype, each in said}
         self._look_for_gaps = True
         pending = sorted(doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.PENDING)
         if pending:
@@ -265,7 +271,8 @@ class Subscriber:
 
     async def _progress(self, pulled: Pulled) -> None:
         if pulled.subscriptions and any(
-            self._statuses.get(doctype) != status for doctype, status in pulled.subscriptions.items()
+            self._statuses.get(self._ours.get(doctype, doctype)) != status
+            for doctype, status in pulled.subscriptions.items()
         ):
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
@@ -345,3 +352,16 @@ class Subscriber:
                 log.info("producer_back", producer=self.name)
             await self._producers.set_status(self.name, status, text)
             self._said = status
+
+
+def own_names(settings: ProducerSettings, catalogue: Catalogue) -> frozenset[str]:
+    """The types whose documents get names of this site's own when they come from this producer.
+
+    A document that several columns name says something with each of them: it keeps its name. So does a single.
+    """
+    said = {entry.doctype: settings.same_name(entry) for entry in settings.doctypes}
+    return frozenset(
+        name
+        for name, doctype in catalogue.doctypes.items()
+        if not doctype.single and len(doctype.key) == 1 and said.get(name, settings.use_same_name) is False
+    )

@@ -502,7 +502,7 @@ async def test_the_queue_keeps_events_in_the_order_in_which_they_came(installed:
         every = await reader.queue()
         assert [each.event.sequence for each in every] == [2, 1, 3]
         assert [each.event.sequence for each in await reader.queue("Item", ("b",))] == [2, 3]
-        assert await reader.queued_documents() == {("Item", ("a",)), ("Item", ("b",))}
+        assert await reader.queued_documents("producer") == {("Item", ("a",)), ("Item", ("b",))}
     assert every[0].event == queued(2, ("b",)).event
     every[0].state, every[0].error, every[0].attempts = "held", "another", 4
     async with database.transaction() as transaction:

@@ -1,4 +1,4 @@
-"""Applies a page of events: plan, fetch, then write, one transaction per batch.
+"""Applies a page of events: plan and fetch (`preparation`), then write, one transaction per batch.
 
 A batch that the database refuses is split in halves until the refused event stands alone; that one is parked
 with its error, and everything else goes on. Rows, records, parked events and the checkpoint commit together.
@@ -14,12 +14,15 @@ from itertools import groupby
 
 import structlog
 
-from streamd.apply.batch import Kept, Replan, Source, Uncaptured, Unit, all_captured, queued, sort_out
-from streamd.apply.dependency import Ref, needed
-from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
+from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued, sort_out
+from streamd.apply.counterparts import Names
+from streamd.apply.fetching import Fetcher
 from streamd.apply.incoming import decode
+from streamd.apply.localise import localise, look_up, remember
 from streamd.apply.plan import Incoming
+from streamd.apply.preparation import Preparation
 from streamd.apply.segment import Segment
+from streamd.apply.source import Ref, Source
 from streamd.apply.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
@@ -102,7 +105,7 @@ class Applier:
             await (self._sync_log.confirm(batch) if done else self._sync_log.abandon(batch))
         async with self._database.snapshot() as reader:
             waiting = {
-                (each.event.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()
+                (each.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()
             }
         await self._sync_log.resolve_all_but(waiting)
 
@@ -115,9 +118,9 @@ class Applier:
         fetched now, and `SiteBusy`; what was committed by then stays, with the checkpoint behind it.
         """
         todo = [
-            decode(event, source.site, end.log, self.catalogue)
+            decode(event, source, end.log, self.catalogue)
             for event in events
-            if event.doctype in wanted and (event.origin is None or self._site not in event.origin.path)
+            if source.local(event.doctype) in wanted and (event.origin is None or self._site not in event.origin.path)
         ]
         while todo:
             chunk = todo[: self._cut(todo)]
@@ -165,81 +168,9 @@ class Applier:
         async with self._database.transaction() as transaction:
             await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
 
-    # Plan and fetch
-
     async def prepare(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
         """Find out what each event needs, and fetch what is missing. Raises `PeerError`."""
-        documents, records = await self._here(chunk)
-        made = {
-            (each.event.doctype, each.event.name)
-            for each in chunk
-            if each.event.operation == Operation.CREATE or each.event.renamed_from is not None
-        }
-        units = [Unit(incoming, refused=incoming.fault) for incoming in chunk]
-        links: dict[int, list[Ref]] = {}
-        for index, unit in enumerate(units):
-            event = unit.incoming.event
-            if unit.waits_as_type(source.paused):
-                links[index] = []
-                continue
-            here = documents.get((event.doctype, event.renamed_from or event.name))
-            links[index] = needed(unit.incoming, self.catalogue, here)
-            doctype = self.catalogue[event.doctype]
-            unit.wants_whole = _wants_whole(unit.incoming, None if doctype.single else here, records, made)
-        wants = [
-            Want(ref, ((units[index].incoming.event.doctype, units[index].incoming.event.name),))
-            for index, refs in links.items()
-            for ref in refs
-        ]
-        missing = await absent(self._database, self.catalogue, wants)
-        missing_refs = {want.ref for want in missing}
-        whole = [
-            Want((unit.incoming.event.doctype, unit.incoming.event.name), ()) for unit in units if unit.wants_whole
-        ]
-        closed = source.closed(self.catalogue)
-        to_fetch = [*whole, *(want for want in missing if want.ref not in made and want.ref[0] not in closed)]
-        fetched = Fetched()
-        if to_fetch:
-            fetched = await fetch_missing(
-                to_fetch,
-                fetcher=fetcher,
-                database=self._database,
-                catalogue=self.catalogue,
-                producer_site=source.site,
-                coming=frozenset(made),
-                closed=closed,
-                max_documents=source.max_documents,
-                max_depth=source.max_depth,
-            )
-        for index, unit in enumerate(units):
-            ref = (unit.incoming.event.doctype, unit.incoming.event.name)
-            wanted = [each for each in links[index] if each in missing_refs]
-            if unit.wants_whole and ref in fetched.documents:
-                unit.whole = fetched.documents[ref]
-                wanted += fetched.links[ref]
-            unit.before = [each for each in fetched.for_links(wanted) if (each.event.doctype, each.event.name) != ref]
-            unit.coming = [each for each in wanted if each in made and each not in fetched.documents]
-            unit.missing = [
-                each
-                for each in links[index]
-                if each in missing_refs and each not in made and each not in fetched.documents
-            ]
-        return units
-
-    async def _here(self, chunk: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
-        names: dict[str, list[Name]] = {}
-        for incoming in chunk:
-            if incoming.event.operation == Operation.UPDATE and not incoming.fault:
-                names.setdefault(incoming.event.doctype, []).append(incoming.event.renamed_from or incoming.event.name)
-        documents: dict[Ref, Document] = {}
-        records: dict[Ref, Record] = {}
-        if names:
-            async with self._database.snapshot() as reader:
-                for doctype, some in names.items():
-                    documents |= await Segment.documents(reader, self.catalogue[doctype], some)
-                    for name, record in (await reader.records(doctype, some)).items():
-                        records[(doctype, name)] = record
-        return documents, records
+        return await Preparation(self._database, self.catalogue, source, fetcher).units(chunk)
 
     # Write
 
@@ -289,10 +220,13 @@ class Applier:
         try:
             async with self._database.transaction() as transaction:
                 started = time.perf_counter()
-                await self._lock(transaction, units)
-                if self.catalogue.offers and not await all_captured(transaction, units, self._bound):
+                names = Names(source, self.catalogue)
+                await look_up(transaction, names, units, self.catalogue)
+                here = self._here(units, names)
+                await self._lock(transaction, here)
+                if self.catalogue.offers and not await all_captured(transaction, here, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
-                entries, kept = await self._write(transaction, source, units, healing=bool(dequeue))
+                entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue))
                 await transaction.enqueue([queued(source, each) for each in kept])
                 if dequeue:
                     await transaction.dequeue(dequeue)
@@ -301,9 +235,9 @@ class Applier:
                 confirming = position.sequence if position is not None else -min(dequeue, default=0)
                 again: list[SyncEntry] = []
                 if dequeue:
-                    theirs = {(unit.incoming.event.sequence, name_text(unit.incoming.event.name)) for unit in units}
-                    again = [entry for entry in entries if (entry.sequence, entry.docname) in theirs]
-                    entries = [entry for entry in entries if (entry.sequence, entry.docname) not in theirs]
+                    theirs = {(unit.incoming.event.sequence, name_text(unit.incoming.remote.name)) for unit in units}
+                    again = [entry for entry in entries if (entry.sequence, entry.remote_docname) in theirs]
+                    entries = [entry for entry in entries if (entry.sequence, entry.remote_docname) not in theirs]
                 begun = True
                 confirmed, self._to_confirm = self._to_confirm, None
                 await self._sync_log.begin(batch, source.site, log_id, confirming, entries, confirmed=confirmed)
@@ -320,13 +254,21 @@ class Applier:
         self._adapt(len(units), held_for)
         return again
 
-    async def _lock(self, transaction: Transaction, units: Sequence[Unit]) -> None:
-        """Nobody else changes the documents of these units until the transaction ends."""
+    def _here(self, units: Sequence[Unit], names: Names) -> list[Ref]:
+        """The documents of these units under the names that they have here, as far as they have one."""
+        refs = [
+            ref
+            for unit in units
+            for ref in unit.refs
+            if unit.incoming.event.operation != Operation.GAP and not unit.refused
+        ]
+        return [(doctype, name) for doctype, remote in refs if (name := names.local((doctype, remote))) is not None]
+
+    async def _lock(self, transaction: Transaction, here: Sequence[Ref]) -> None:
+        """Nobody else changes these documents until the transaction ends."""
         names: dict[str, list[Name]] = {}
-        for unit in units:
-            for doctype, name in unit.refs:
-                if unit.incoming.event.operation != Operation.GAP and not unit.refused:
-                    names.setdefault(doctype, []).append(name)
+        for doctype, name in here:
+            names.setdefault(doctype, []).append(name)
         for doctype in sorted(names):
             await transaction.lock_documents(self.catalogue[doctype], names[doctype])
 
@@ -337,13 +279,15 @@ class Applier:
             self._batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, (self._batch + fitting) // 2))
 
     async def _write(
-        self, transaction: Transaction, source: Source, units: Sequence[Unit], *, healing: bool
+        self, transaction: Transaction, source: Source, units: Sequence[Unit], names: Names, *, healing: bool
     ) -> tuple[list[SyncEntry], list[Kept]]:
-        waiting = set() if healing else await transaction.queued_documents()
-        todo, kept = await sort_out(transaction, units, waiting, self.catalogue, source.paused)
-        entries: list[SyncEntry] = []
+        waiting = set() if healing else await transaction.queued_documents(source.site)
+        todo, kept = await sort_out(transaction, units, waiting, names, source.paused)
+        written = await localise(transaction, todo, names, source, self.catalogue)
+        kept += written.kept
+        entries = written.entries
         segment = Segment(transaction, self.catalogue, self._columns, source, entries, self._said)
-        for _, units_of_one in groupby(todo, key=lambda unit: unit.incoming.event.tx):
+        for _, units_of_one in groupby(written.units, key=lambda unit: unit.incoming.event.tx):
             together = list(units_of_one)
             await segment.begin(together)
             for unit in together:
@@ -351,6 +295,7 @@ class Applier:
                     await segment.add(before, unit)
                 await segment.add(unit.incoming, unit)
         await segment.flush()
+        await remember(transaction, written, source, segment.kept)
         kept += segment.kept
         if healing and kept:
             raise RowRefused(kept[0].error)
@@ -358,15 +303,6 @@ class Applier:
             status = SyncStatus.FAILED if each.state == QueueState.PARKED else SyncStatus.HELD
             entries.append(each.unit.incoming_entry(source.name, status, error=each.error))
         return entries, kept
-
-
-def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], made: set[Ref]) -> bool:
-    """Whether the event changes a document that was never here; a single's was not before its first record."""
-    event = incoming.event
-    ref = (event.doctype, event.renamed_from or event.name)
-    if incoming.fault or event.operation != Operation.UPDATE or here is not None:
-        return False
-    return incoming.seen_gone or (ref not in records and ref not in made)
 
 
 def _middle(events: Sequence[Event]) -> int:

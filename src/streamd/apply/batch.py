@@ -6,11 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamd.apply.dependency import Ref
+from streamd.apply.counterparts import Names
 from streamd.apply.plan import Incoming
+from streamd.apply.source import Ref, Source
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
-from streamd.model import Catalogue, Operation, QueuedEvent, QueueState, SyncEntry, name_label, name_text
+from streamd.model import Operation, QueuedEvent, QueueState, SyncEntry, name_label, name_text
 from streamd.retry import parked_pause
 from streamd.rows import Binding, names_touched
 
@@ -23,35 +24,13 @@ class Replan(SiteBusy):
     """A document that the plan relied on is gone: the plan has to be made again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A producer as the applier knows it: its name in the configuration, its UUID, and its bounds for fetching.
-
-    `subscribed` are the types that we want of it; `subscriber` is who owns here what comes from it, if anybody does.
-    `paused` are the types whose documents cannot be applied as long as both sites are what they are, with the reasons:
-    their events are held without being tried. A source is made at each handshake, so that they go on when it is mended.
-    """
-
-    name: str
-    site: str
-    max_documents: int
-    max_depth: int
-    subscribed: frozenset[str] = frozenset()
-    subscriber: str | None = None
-    paused: Mapping[str, str] = field(default_factory=dict)
-
-    def closed(self, catalogue: Catalogue) -> frozenset[str]:
-        """The types of which no link makes us fetch a document."""
-        return (catalogue.guarded - self.subscribed) | self.paused.keys()
-
-
 BEHIND = "waits behind an earlier event of this document that failed"
 PAUSED = " is paused: "
 
 
 def paused_reason(queued: QueuedEvent) -> str:
     """Why the type of a held event is paused; nothing where it is held for something else."""
-    begin = queued.event.doctype + PAUSED
+    begin = queued.doctype + PAUSED
     return queued.error.removeprefix(begin) if queued.error.startswith(begin) else ""
 
 
@@ -59,12 +38,13 @@ def paused_reason(queued: QueuedEvent) -> str:
 class Unit:
     """An event with all that has to be written together with it.
 
-    `before`: documents fetched for its links; `missing`: links that nobody can give; `coming`: links to documents
-    that earlier events of the batch make; `whole`: its document as fetched, if it was never here;
-    `refused`: why the database refused it.
+    `links`: the documents that it links to; `before`: those that were fetched for it; `missing`: those that nobody can
+    give; `coming`: those that earlier events of the batch make; `whole`: its document as fetched, if it was never here;
+    `refused`: why the database refused it; `planned`: the event in remote form, where `incoming` is as it is written.
     """
 
     incoming: Incoming
+    links: list[Ref] = field(default_factory=list)
     before: list[Incoming] = field(default_factory=list)
     missing: list[Ref] = field(default_factory=list)
     coming: list[Ref] = field(default_factory=list)
@@ -72,13 +52,12 @@ class Unit:
     whole: Incoming | None = None
     refused: str = ""
     note: str = ""
+    planned: Incoming | None = None
 
     @property
     def refs(self) -> list[Ref]:
         """The document, under each name that the event gives it."""
-        event = self.incoming.event
-        names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
-        return [(event.doctype, name) for name in names]
+        return refs_of(self.incoming)
 
     def waits_as_type(self, paused: Mapping[str, str]) -> bool:
         """Whether it is not tried because its type is paused. A gap is said all the same: it writes nothing."""
@@ -87,6 +66,13 @@ class Unit:
     def incoming_entry(self, producer: str, status: str, *, error: str = "", note: str = "") -> SyncEntry:
         """The sync log entry of the event itself."""
         return sync_entry(self.incoming, producer, status, error=error, note=note)
+
+
+def refs_of(incoming: Incoming) -> list[Ref]:
+    """The event's document, under each name that the event gives it."""
+    event = incoming.event
+    names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
+    return [(event.doctype, name) for name in names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +92,29 @@ def queued(source: Source, kept: Kept) -> QueuedEvent:
         0,
         source.site,
         kept.unit.incoming.log,
-        kept.unit.incoming.event,
+        kept.unit.incoming.remote,
         kept.state,
         kept.error,
         1,
         now + int(parked_pause(1) * 1000),
         None if kept.waits_for is None else (kept.waits_for[0], name_text(kept.waits_for[1])),
         parked_at=now,
+        doctype=kept.unit.incoming.event.doctype,
     )
 
 
-async def all_captured(transaction: Transaction, units: Iterable[Unit], bound: Mapping[str, Sequence[Binding]]) -> bool:
+async def all_captured(transaction: Transaction, here: Iterable[Ref], bound: Mapping[str, Sequence[Binding]]) -> bool:
     """Whether capture has seen every local change of these documents: only then can a conflict be judged."""
     pending = await transaction.unclaimed(await transaction.last_claim())
     touched = names_touched(pending, bound) if pending else set()
-    return not touched or touched.isdisjoint(ref for unit in units for ref in unit.refs)
+    return not touched or touched.isdisjoint(here)
 
 
 async def sort_out(
     transaction: Transaction,
     units: Sequence[Unit],
     waiting: set[Ref],
-    catalogue: Catalogue,
+    names: Names,
     paused: Mapping[str, str],
 ) -> tuple[list[Unit], list[Kept]]:
     """Which units can be written, and which have to wait: for their own document's queue, or for another's.
@@ -138,7 +125,7 @@ async def sort_out(
     kept: list[Kept] = []
     made = {unit.refs[-1] for unit in units if unit.incoming.event.doctype not in paused}
     for unit in units:
-        reason = await _reason_to_wait(transaction, unit, waiting, made, catalogue, paused)
+        reason = await _reason_to_wait(transaction, unit, waiting, made, names, paused)
         if reason is None:
             todo.append(unit)
             continue
@@ -153,7 +140,7 @@ async def _reason_to_wait(
     unit: Unit,
     waiting: set[Ref],
     made: set[Ref],
-    catalogue: Catalogue,
+    names: Names,
     paused: Mapping[str, str],
 ) -> Kept | None:
     doctype = unit.incoming.event.doctype
@@ -168,7 +155,7 @@ async def _reason_to_wait(
         return Kept(unit, QueueState.PARKED, unit.refused)
     missing = list(unit.missing)
     for ref in unit.coming:
-        if ref not in made and not await transaction.existing(catalogue[ref[0]], [ref[1]]):
+        if ref not in made and not await names.here(transaction, [ref]):
             missing.append(ref)
     if not missing:
         return None
@@ -191,18 +178,17 @@ def _label(ref: Ref) -> str:
 
 
 def sync_entry(incoming: Incoming, producer: str, status: str, *, error: str = "", note: str = "") -> SyncEntry:
-    """The sync log entry of an event, in this status."""
-    event = incoming.event
-    name = name_text(event.name)
+    """The sync log entry of an event, in this status: of what it was when it arrived, and of the name it has here."""
+    event, remote = incoming.event, incoming.remote
     return SyncEntry(
         event.operation,
         status,
         event.doctype,
         producer,
-        name,
-        name,
-        True,
-        bytes(event.data).decode("utf-8", "replace"),
+        name_text(event.name),
+        name_text(remote.name),
+        event.name == remote.name,
+        bytes(remote.data).decode("utf-8", "replace"),
         event.sequence,
         error,
         note,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from streamd.apply.plan import Incoming
-from streamd.model import Catalogue, Difference, Document, DocumentType, Link, Name, Operation, Row
+from streamd.apply.source import Ref
+from streamd.model import Catalogue, Difference, Document, DocumentType, Link, Operation, Row
 from streamd.rows import document_links, linked, split
-
-Ref = tuple[str, Name]
-"""A document: its type and its name."""
 
 
 def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> list[Ref]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from pydantic import ValidationError
 
 from streamd import clock as hlc
-from streamd.apply.dependency import Ref, in_order, needed
+from streamd.apply.counterparts import Names
+from streamd.apply.dependency import in_order, needed
 from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
 from streamd.apply.repair import Known
+from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Event, Name, Operation, name_label
+from streamd.model import Catalogue, Event, Operation, name_label
 from streamd.wire import DocumentRef, Documents, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
@@ -28,6 +30,10 @@ class Fetcher(Protocol):
 
     async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
         """The wanted documents that the producer has and gives. Raises `PeerError`."""
+        ...
+
+    async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
+        """Documents of one of its types whose columns hold these values, two at the most. Raises `PeerError`."""
         ...
 
 
@@ -57,64 +63,98 @@ async def fetch_missing(
     fetcher: Fetcher,
     database: SiteDatabase,
     catalogue: Catalogue,
-    producer_site: str,
+    source: Source,
+    names: Names,
     coming: frozenset[Ref],
-    closed: frozenset[str],
-    max_documents: int,
-    max_depth: int,
+    complete: Callable[[Sequence[Incoming]], Awaitable[Sequence[Incoming]]],
+    found: Sequence[Incoming] = (),
 ) -> Fetched:
     """Fetch these documents, and those that they link to in turn, unless they are here or `coming` in the batch.
 
-    No document of a `closed` type is fetched for a link of one that was fetched.
-    Stops at the bounds: what is beyond them stays missing, and the events that need it are parked. Raises
+    `found` are documents that came already; `complete` sets links that are found by values, and gives what it found.
+    No document of a closed type is fetched for a link of one that was fetched.
+    Stops at the source's bounds: what is beyond them stays missing, and the events that need it are parked. Raises
     `PeerError`.
     """
     fetched = Fetched()
+    closed = source.closed(catalogue)
     asked: set[Ref] = set()
-    frontier = list(wants)
+    look = _Look(fetched, database, catalogue, names, closed, coming, complete)
+    frontier = [*wants, *await look.beyond(found, {})]
     depth = 0
-    while frontier and depth < max_depth:
+    while frontier and depth < source.max_depth:
         depth += 1
         frontier = [want for want in {want.ref: want for want in frontier}.values() if want.ref not in asked]
-        frontier = frontier[: max(max_documents - len(asked), 0)]
+        frontier = frontier[: max(source.max_documents - len(asked), 0)]
         if not frontier:
             break
         asked |= {want.ref for want in frontier}
-        requests = [wanted for want in frontier if (wanted := _wanted(want)) is not None]
+        requests = [wanted for want in frontier if (wanted := _wanted(want, source)) is not None]
         if not requests:
             break
         answer = await fetcher.fetch(requests)
         crash_point("apply.fetched")
         paths = {want.ref: want.path for want in frontier}
-        beyond: list[Want] = []
-        for incoming in incoming_documents(answer, producer_site, catalogue):
-            ref = (incoming.event.doctype, incoming.event.name)
-            if ref not in paths:
-                continue
-            fetched.documents[ref] = incoming
-            fetched.links[ref] = needed(incoming, catalogue, None)
-            beyond += [Want(target, (*paths[ref], ref)) for target in fetched.links[ref] if target not in coming]
-        frontier = await absent(database, catalogue, (want for want in beyond if want.ref[0] not in closed))
+        given = [each for each in incoming_documents(answer, source, catalogue) if ref_of(each) in paths]
+        frontier = await look.beyond(given, paths)
     if fetched.documents:
         log.debug("dependencies_fetched", documents=len(fetched.documents), rounds=depth)
     return fetched
 
 
-async def absent(database: SiteDatabase, catalogue: Catalogue, wants: Iterable[Want]) -> list[Want]:
-    """Those of the wanted documents that are not here."""
-    by_type: dict[str, dict[Name, Want]] = {}
+async def absent(database: SiteDatabase, names: Names, wants: Sequence[Want]) -> list[Want]:
+    """Those of the wanted documents that are not here, each once."""
+    if not wants:
+        return []
+    refs = list(dict.fromkeys(want.ref for want in wants))
+    async with database.snapshot() as reader:
+        await names.load(reader, refs)
+        here = await names.here(reader, refs)
+    first: dict[Ref, Want] = {}
     for want in wants:
-        by_type.setdefault(want.ref[0], {}).setdefault(want.ref[1], want)
-    missing: list[Want] = []
-    if by_type:
-        async with database.snapshot() as reader:
-            for doctype, named in by_type.items():
-                here = await reader.existing(catalogue[doctype], named)
-                missing += [want for name, want in named.items() if name not in here]
-    return missing
+        if want.ref not in here:
+            first.setdefault(want.ref, want)
+    return list(first.values())
 
 
-def incoming_documents(answer: Documents, producer_site: str, catalogue: Catalogue) -> list[Incoming]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Takes fetched documents in, and looks what they need in turn."""
+
+    fetched: Fetched
+    database: SiteDatabase
+    catalogue: Catalogue
+    names: Names
+    closed: frozenset[str]
+    coming: frozenset[Ref]
+    complete: Callable[[Sequence[Incoming]], Awaitable[Sequence[Incoming]]]
+
+    async def beyond(self, given: Sequence[Incoming], paths: Mapping[Ref, tuple[Ref, ...]]) -> list[Want]:
+        """What these documents link to, and what is not here. `paths` are the ways on which they were found."""
+        given = [*given, *await self.complete(given)]
+        own = [each for incoming in given for each in incoming.event.own]
+        if own:
+            async with self.database.snapshot() as reader:
+                await self.names.load(reader, (), own)
+        wants: list[Want] = []
+        for incoming in given:
+            ref = ref_of(incoming)
+            self.fetched.documents[ref] = incoming
+            self.fetched.links[ref] = needed(incoming, self.catalogue, None)
+            wants += [Want(target, (*paths.get(ref, ()), ref)) for target in self.fetched.links[ref]]
+        return await absent(
+            self.database,
+            self.names,
+            [want for want in wants if want.ref not in self.coming and want.ref[0] not in self.closed],
+        )
+
+
+def ref_of(incoming: Incoming) -> Ref:
+    """The event's document."""
+    return incoming.event.doctype, incoming.event.name
+
+
+def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) -> list[Incoming]:
     """Fetched documents as creates that contain the producer's log up to the answer's cursor.
 
     What has not the shape of a document is left out. Raises `PeerRefused` for a cursor that cannot be read.
@@ -133,12 +173,13 @@ def incoming_documents(answer: Documents, producer_site: str, catalogue: Catalog
             name=document.name,
             operation=Operation.CREATE,
             # Later than all that the producer had seen, and its own: no edit that others made has this clock.
-            clock=hlc.tick(document.clock, 0, producer_site) if hlc.is_reading(document.clock) else hlc.ZERO,
+            clock=hlc.tick(document.clock, 0, source.site) if hlc.is_reading(document.clock) else hlc.ZERO,
             at=0,
             data=document.data,
+            own=document.own,
         )
-        incoming = decode(event, producer_site, as_of.log, catalogue)
-        if incoming.data is not None and document.doctype in catalogue:
+        incoming = decode(event, source, as_of.log, catalogue)
+        if incoming.data is not None and incoming.event.doctype in catalogue:
             incoming.fetched = True
             clocks = {name: clock for name, clock in document.clocks.items() if hlc.is_reading(clock)}
             incoming.known = Known(document.source, clocks)
@@ -146,12 +187,12 @@ def incoming_documents(answer: Documents, producer_site: str, catalogue: Catalog
     return found
 
 
-def _wanted(want: Want) -> WantedDocument | None:
+def _wanted(want: Want, source: Source) -> WantedDocument | None:
     """The request for one document; None for a name that cannot travel (longer than the protocol allows)."""
     doctype, name = want.ref
     try:
-        path = [DocumentRef(doctype=step, name=list(step_name)) for step, step_name in want.path]
-        return WantedDocument(doctype=doctype, name=list(name), path=path)
+        path = [DocumentRef(doctype=source.remote(step), name=list(step_name)) for step, step_name in want.path]
+        return WantedDocument(doctype=source.remote(doctype), name=list(name), path=path)
     except ValidationError:
         log.warning("name_cannot_travel", doctype=doctype, name=name_label(name)[:200])
         return None

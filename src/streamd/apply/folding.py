@@ -33,7 +33,8 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
 
     They are in order, of one document, and none of them is applied. A document that is made and deleted was
     never here; one that is made and renamed is made under its last name; one that is deleted and made again
-    is folded into its second making. Other renames, and events of several origins, are not folded.
+    is folded into its second making. One that came to satisfy our condition is taken whole. Other renames, and events of
+    several origins, are not folded.
     """
     deletions = [index for index, each in enumerate(events) if each.event.operation == Operation.DELETE]
     if deletions and deletions[-1] < len(events) - 1:
@@ -42,6 +43,10 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
             # What was made there first, and never came in, is another document than the one that is here.
             again.same_document = events[0].event.operation != Operation.CREATE
         return again
+    entering = [index for index, each in enumerate(events) if each.event.enters]
+    if entering and all(each.event.operation == Operation.UPDATE for each in events[entering[-1] :]):
+        # It is taken whole, as it is now: with all that came after.
+        return events[entering[-1]]
     first, last = events[0], events[-1]
     doctype = catalogue.get(first.event.doctype)
     if doctype is None or len({(each.source, each.event.origin and each.event.origin.path) for each in events}) > 1:
@@ -60,19 +65,31 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
             data = _into_document(doctype, data, each.data)
         if renamed:
             data = _under_name(doctype, data, last.event.name)
-        return _folded(first, last, Operation.CREATE, data, {})
+        return _folded(events, Operation.CREATE, data, {})
     if set(operations) == {Operation.UPDATE}:
         data, clocks = first.data, _clocks(doctype, first)
         for each in events[1:]:
             data = _joined(doctype, data, each.data)
             clocks |= _clocks(doctype, each)
-        return _folded(first, last, Operation.UPDATE, data, clocks)
+        return _folded(events, Operation.UPDATE, data, clocks)
     return None
 
 
-def _folded(first: Incoming, last: Incoming, operation: str, data: Any, clocks: dict[str, str]) -> Incoming:
-    event: Event = msgspec.structs.replace(last.event, operation=operation, renamed_from=None)
-    return Incoming(event, data, first.producer_site, last.log, field_clocks=clocks)
+def _folded(events: Sequence[Incoming], operation: str, data: Any, clocks: dict[str, str]) -> Incoming:
+    first, last = events[0], events[-1]
+    own = {(said.doctype, said.name): said for each in events for said in each.event.own}
+    event: Event = msgspec.structs.replace(
+        last.event, operation=operation, renamed_from=None, own=tuple(own.values())
+    )
+    return Incoming(
+        event,
+        data,
+        first.producer_site,
+        last.log,
+        field_clocks=clocks,
+        arrived=last.arrived,
+        delete_on_leave=last.delete_on_leave,
+    )
 
 
 def _under_name(doctype: DocumentType, document: Row, name: Name) -> Row:

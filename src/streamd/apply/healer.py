@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 import structlog
 
 from streamd.apply.applier import Applier
-from streamd.apply.batch import Replan, Source, Unit
-from streamd.apply.dependency import Ref
+from streamd.apply.batch import Replan, Unit
+from streamd.apply.counterparts import Names
+from streamd.apply.source import Ref, Source
 from streamd.apply.fetching import Fetcher, Want, fetch_missing
+from streamd.apply.finding import Finder
 from streamd.apply.folding import net_effect
 from streamd.apply.incoming import decode
 from streamd.apply.plan import Incoming
@@ -89,7 +91,7 @@ class Healer:
         """Whether these wait for a type that is paused, as far as we know: their own, or that of what they need."""
         head = queue[0]
         paused = self._paused(head.producer)
-        return head.event.doctype in paused or (head.waits_for is not None and head.waits_for[0] in paused)
+        return head.doctype in paused or (head.waits_for is not None and head.waits_for[0] in paused)
 
     def _paused(self, producer: str) -> Mapping[str, str]:
         route = self._routes.get(producer)
@@ -100,7 +102,7 @@ class Healer:
         now = _now()
         if any(event.request for event in queue):
             return True
-        if head.event.doctype in self._paused(head.producer):
+        if head.doctype in self._paused(head.producer):
             return False
         if not self._rests(queue):
             if everything or head.retry_at <= now:
@@ -110,17 +112,22 @@ class Healer:
                 return True
         if head.waits_for is None:
             return False
-        doctype, name = head.waits_for[0], name_from_text(head.waits_for[1])
-        return doctype in self._catalogue and bool(await reader.existing(self._catalogue[doctype], [name]))
+        ref: Ref = (head.waits_for[0], name_from_text(head.waits_for[1]))
+        route = self._routes.get(head.producer)
+        if ref[0] not in self._catalogue or route is None:
+            return False
+        names = Names(route.source, self._catalogue)
+        await names.load(reader, [ref])
+        return bool(await names.here(reader, [ref]))
 
     async def _try(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Returns how many of these events left the queue."""
-        if queue[0].event.doctype not in self._catalogue:
+        if queue[0].doctype not in self._catalogue:
             await self._failed(queue, "its document type is no longer declared here")
             return 0
-        if queue[0].event.doctype in route.source.paused:
+        if queue[0].doctype in route.source.paused:
             # A person asked for it: then it is tried all the same.
-            others = {name: why for name, why in route.source.paused.items() if name != queue[0].event.doctype}
+            others = {name: why for name, why in route.source.paused.items() if name != queue[0].doctype}
             route = replace(route, source=replace(route.source, paused=others))
         try:
             if any(event.request == "whole" for event in queue):
@@ -133,7 +140,11 @@ class Healer:
             return 0
 
     async def _net_or_one_by_one(self, queue: Sequence[QueuedEvent], route: Route) -> int:
-        events = [decode(each.event, route.source.site, each.log, self._catalogue) for each in queue]
+        events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+        strange = next((each.event.doctype for each in events if each.event.doctype not in self._catalogue), None)
+        if strange is not None:
+            await self._failed(queue, f"{strange} is no document type of this site: is a mapping missing?")
+            return 0
         net = net_effect(events, self._catalogue) if len(events) > 1 else events[0]
         error = ""
         if net is not None:
@@ -170,26 +181,25 @@ class Healer:
         first = queue[0].event
         note = "; ".join(entry.note for entry in entries if entry.note)
         await self._sync_log.resolve(
-            first.doctype,
+            queue[0].doctype,
             [(each.event.sequence, each.event.name) for each in queue],
             f"applied later; {note}".rstrip("; "),
+            docname=entries[-1].docname if entries else None,
         )
-        log.info("queue_healed", doctype=first.doctype, name=name_label(first.name), events=len(queue))
+        log.info("queue_healed", doctype=queue[0].doctype, name=name_label(first.name), events=len(queue))
 
     async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Take the document as the producer has it now, in place of all that is queued."""
-        event = queue[-1].event
-        ref: Ref = (event.doctype, event.name)
+        ref: Ref = (queue[-1].doctype, queue[-1].event.name)
         fetched = await fetch_missing(
             [Want(ref, ())],
             fetcher=route.fetcher,
             database=self._database,
             catalogue=self._catalogue,
-            producer_site=route.source.site,
+            source=route.source,
+            names=Names(route.source, self._catalogue),
             coming=frozenset(),
-            closed=route.source.closed(self._catalogue),
-            max_documents=route.source.max_documents,
-            max_depth=route.source.max_depth,
+            complete=Finder(route.source, self._catalogue, route.fetcher).complete,
         )
         if ref not in fetched.documents:
             await self._failed(
@@ -220,15 +230,15 @@ class Healer:
             await transaction.update_queue(queue)
 
 
-def _by_document(queue: Sequence[QueuedEvent]) -> dict[Ref, list[QueuedEvent]]:
-    """Queues by document; a document that was renamed in between keeps one queue."""
-    found: dict[Ref, list[QueuedEvent]] = {}
-    now_named: dict[Ref, Ref] = {}
+def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
+    """Queues by producer and document; a document that was renamed in between keeps one queue."""
+    found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
+    now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
     for each in queue:
-        ref = (each.event.doctype, each.event.renamed_from or each.event.name)
-        first = now_named.get(ref, ref)
+        document = (each.producer, (each.doctype, each.event.renamed_from or each.event.name))
+        first = now_named.get(document, document)
         found.setdefault(first, []).append(each)
-        now_named[(each.event.doctype, each.event.name)] = first
+        now_named[(each.producer, (each.doctype, each.event.name))] = first
     return found
 
 

@@ -14,6 +14,8 @@
 | delete | here, and known, or equal to what was deleted   | delete it |
 |        | here, never synced, and different               | fail: same name, another document |
 |        | not here                                        | nothing to do |
+| leave  | here                                            | it stays, or is deleted: as the subscription says |
+|        | not here                                        | nothing to do |
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ class Incoming:
     `repair` marks one that was read again for a gap (`repair.py`), and `known` says what its producer remembers of it.
     `seen_gone` is set when a plan counted on the document, and it was not here.
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
-    events were folded into one.
+    events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
+    `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
+    of it where it ceases to satisfy our condition.
     """
 
     event: Event
@@ -78,6 +82,14 @@ class Incoming:
     never_here: bool = False
     seen_gone: bool = False
     field_clocks: Mapping[str, str] = field(default_factory=dict)
+    arrived: Event | None = None
+    named_here: bool = False
+    delete_on_leave: bool = False
+
+    @property
+    def remote(self) -> Event:
+        """The event as the producer sent it."""
+        return self.arrived or self.event
 
     @property
     def source(self) -> str:
@@ -91,7 +103,8 @@ class Incoming:
 class Decision:
     """What to write, what to remember, and what to say. `local` means: as a change of this site's own.
 
-    `unknown` names columns whose values are left out, because they do not exist here.
+    `unknown` names columns whose values are left out, because they do not exist here. `forgotten` are documents of which
+    nothing is remembered any more.
     """
 
     writes: list[RowWrite] = field(default_factory=list)
@@ -99,6 +112,7 @@ class Decision:
     notes: list[str] = field(default_factory=list)
     local: bool = False
     unknown: set[str] = field(default_factory=set)
+    forgotten: list[Name] = field(default_factory=list)
 
     @property
     def note(self) -> str:
@@ -116,6 +130,8 @@ def decide(
     operation = incoming.event.operation
     if operation == Operation.DELETE:
         return _delete(incoming, doctype, here, record)
+    if operation == Operation.LEAVE:
+        return _leave(incoming, doctype, here, record)
     if operation == Operation.CREATE:
         decision = _create(incoming, doctype, here, record)
     else:
@@ -162,7 +178,8 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
         return decision
-    if incoming.fetched and not incoming.overwrite and not incoming.repair and not doctype.single:
+    wanted = incoming.overwrite or incoming.repair or incoming.named_here
+    if incoming.fetched and not wanted and not doctype.single:
         return Decision()
     if _equal(doctype, here, fields, children):
         adopted = _record(incoming, record)
@@ -300,12 +317,35 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
     return decision
 
 
+def _leave(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
+    """The document does not satisfy our condition any more; at the producer it goes on."""
+    if here is None:
+        return Decision(notes=["was not here: nothing to do"])
+    if not incoming.delete_on_leave:
+        kept = Decision(notes=["does not satisfy the condition any more; it stays here, and changes no more"])
+        if record is not None:
+            kept.records.append(_seen(record, incoming))
+        return kept
+    if record is not None and any(value > incoming.event.clock for value in record.field_clocks.values()):
+        return Decision(
+            records=[_seen(record, incoming)],
+            notes=["does not satisfy the condition any more; it was edited here since, so it stays"],
+        )
+    # No tombstone: the document lives, and may come back.
+    return Decision(
+        writes=delete_writes(doctype, here),
+        forgotten=[here.name],
+        notes=["does not satisfy the condition any more: deleted here"],
+    )
+
+
 def _record(incoming: Incoming, before: Record | None, clock: str | None = None) -> Record:
     event = incoming.event
     seen = dict(before.seen) if before else {}
     seen[incoming.log] = event.sequence
+    name = incoming.remote.name
     return Record(
-        event.doctype, event.name, incoming.source, event.name, event.clock if clock is None else clock, {}, seen
+        event.doctype, event.name, incoming.source, name, event.clock if clock is None else clock, {}, seen
     )
 
 

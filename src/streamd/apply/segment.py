@@ -8,8 +8,8 @@ from dataclasses import replace
 import msgspec
 import structlog
 
-from streamd.apply.batch import BEHIND, Kept, Replan, Source, Unit, sync_entry
-from streamd.apply.dependency import Ref
+from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.source import Ref, Source
 from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
 from streamd.apply.plan import Decision, Incoming, NeedsWhole, contained, decide, followed
 from streamd.apply.subscriber import as_subscriber
@@ -92,6 +92,7 @@ class Segment:
         planned: list[Planned] = []
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
+        forgotten: list[Ref] = []
         for arrived, unit in items:
             decision, incoming = self._decide(arrived, unit, documents, records)
             if decision is None:
@@ -104,6 +105,7 @@ class Segment:
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
+            forgotten += [(doctype.name, name) for name in decision.forgotten]
             if doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
                 marks |= {
@@ -113,6 +115,8 @@ class Segment:
             await self._transaction.mark(marks)
             await self._write(planned)
         await self._transaction.put_records(remembered)
+        for ref in forgotten:
+            await self._transaction.forget_record(*ref)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""
@@ -198,6 +202,8 @@ class Segment:
     def _with_whole(
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
+        if incoming.event.enters:
+            return self._entering(incoming, unit, doctype, here, record)
         try:
             return decide(self._ours(incoming, doctype, here), doctype, here, record, self._catalogue)
         except NeedsWhole:
@@ -211,7 +217,22 @@ class Segment:
                     "does not give it"
                 ) from None
             unit.incoming.seen_gone = True
+            if unit.planned is not None:
+                unit.planned.seen_gone = True
             raise Replan("a document is gone that was here when the batch was planned") from None
+
+    def _entering(
+        self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
+    ) -> Decision:
+        """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
+        if unit.whole is None:
+            return Decision(notes=["does not satisfy the condition any more: nothing to do"])
+        if record is not None and record.deleted_at is not None:
+            return Decision(notes=["was deleted here; stays deleted"])
+        whole = replace(unit.whole, repair=True, same_document=here is not None)
+        decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
+        decision.notes = ["came to satisfy the condition: taken whole"]
+        return decision
 
     def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:
         """The event as it is to be written here: as the subscriber's, where there is one."""

@@ -10,9 +10,11 @@ import structlog
 
 from streamd import clock as hlc
 from streamd.apply.applier import Applier
-from streamd.apply.batch import PAUSED, Source, Unit
+from streamd.apply.batch import PAUSED, Unit
 from streamd.apply.fetching import Fetcher, incoming_documents
+from streamd.apply.incoming import DELETE
 from streamd.apply.plan import Incoming
+from streamd.apply.source import Source
 from streamd.db.base import SiteDatabase
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation
@@ -61,7 +63,7 @@ class WholeResync:
             if doctype in source.paused:
                 words.append(f"{doctype}{PAUSED}{source.paused[doctype]}")
                 continue
-            first = await lister.names(doctype, None, 1)
+            first = await lister.names(source.remote(doctype), None, 1)
             as_of = self.as_of[doctype] = read_cursor(first.as_of)
             start = start or as_of
             words.append(await self._type(source, lister, self._catalogue[doctype]))
@@ -76,7 +78,7 @@ class WholeResync:
         after: Name | None = None
         read = refused = 0
         while True:
-            answer = await lister.names(doctype.name, after, NAMES_AT_ONCE)
+            answer = await lister.names(source.remote(doctype.name), after, NAMES_AT_ONCE)
             names = [tuple(name) for name in answer.names]
             there |= set(names)
             for begin in range(0, len(names), DOCUMENTS_AT_ONCE):
@@ -92,8 +94,9 @@ class WholeResync:
         return f"{doctype.name}: {read} documents read, {gone} removed{failed}"
 
     async def _documents(self, source: Source, lister: Lister, doctype: DocumentType, names: Sequence[Name]) -> int:
-        answer = await lister.fetch([WantedDocument(doctype=doctype.name, name=list(name)) for name in names])
-        incoming = incoming_documents(answer, source.site, self._catalogue)
+        remote = source.remote(doctype.name)
+        answer = await lister.fetch([WantedDocument(doctype=remote, name=list(name)) for name in names])
+        incoming = incoming_documents(answer, source, self._catalogue)
         for each in incoming:
             each.overwrite, each.repair = not self._repair, self._repair
             # What the producer has from here is the document that is here.
@@ -102,7 +105,8 @@ class WholeResync:
             queue = await reader.queue(doctype.name)
         waiting: dict[Name, list[int]] = {}
         for queued in queue:
-            waiting.setdefault(queued.event.name, []).append(queued.id)
+            if queued.producer == source.site:
+                waiting.setdefault(queued.event.name, []).append(queued.id)
         units = await self._applier.prepare(source, incoming, lister)
         return await self._write(source, units, waiting)
 
@@ -125,19 +129,30 @@ class WholeResync:
         return 0
 
     async def _remove(self, source: Source, lister: Lister, doctype: DocumentType, there: set[Name]) -> int:
-        """Delete what came from the producer and is not there any more."""
+        """Delete what came from the producer and is not there any more.
+
+        Not where what ceases to satisfy our condition is kept: nobody could tell it from what was deleted.
+        """
+        if source.on_leave.get(doctype.name, DELETE) != DELETE:
+            return 0
         after: Name | None = None
         gone = 0
         while True:
             async with self._database.snapshot() as reader:
                 names = await reader.list_names(doctype, after, NAMES_AT_ONCE)
-                records = await reader.records(doctype.name, [name for name in names if name not in there])
+                records = await reader.records(doctype.name, names)
+                known = await reader.counterparts_here(source.site, doctype.name, names)
             if not names:
                 return gone
             after = names[-1]
-            doomed = [
-                name for name, record in records.items() if record.source == source.site and not record.deleted_at
-            ]
+            remote = {
+                name: known[name].remote_name if name in known else name
+                for name, record in records.items()
+                if record.source == source.site
+                and not record.deleted_at
+                and (name in known or doctype.name not in source.renamed)
+            }
+            doomed = [name for name in remote.values() if name not in there]
             incoming = [self._deletion(source, doctype, name) for name in doomed]
             units = await self._applier.prepare(source, incoming, lister)
             gone += len(units) - await self._write(source, units, {})

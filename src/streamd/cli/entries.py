@@ -110,7 +110,7 @@ def kept_row(kept: QueuedEvent, producer: str) -> dict[str, Any]:
         "at": kept.parked_at,
         "update_type": event.operation.capitalize(),
         "status": status_of(kept),
-        "doctype": event.doctype,
+        "doctype": kept.doctype,
         "producer": producer,
         "docname": name_label(event.name),
         "remote_docname": name_label(event.name),
@@ -132,7 +132,7 @@ def status_of(kept: QueuedEvent) -> str:
 
 def kept_by_event(queue: Iterable[QueuedEvent]) -> dict[EventKey, QueuedEvent]:
     """The queue, by what the sync log says of an event."""
-    return {(each.event.doctype, name_text(each.event.name), each.event.sequence): each for each in queue}
+    return {(each.doctype, name_text(each.event.name), each.event.sequence): each for each in queue}
 
 
 def event_of(entry: SyncEntry) -> EventKey:
@@ -166,6 +166,6 @@ def choose(id: EntryId, queue: Iterable[QueuedEvent], entry: SyncEntry | None) -
             f"no event {id} is parked or held here", hint="see `streamd log syncs --status failed` (ids like p12)"
         )
     if len(found) > 1:
-        both = " or ".join(f"{PARKED}{each.id} ({each.event.doctype} {name_label(each.event.name)})" for each in found)
+        both = " or ".join(f"{PARKED}{each.id} ({each.doctype} {name_label(each.event.name)})" for each in found)
         raise StreamdError(f"{id} may be {both}", hint="say which, with the p")
     return found[0]

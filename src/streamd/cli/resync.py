@@ -171,7 +171,7 @@ def _discarded(event: QueuedEvent, producer: str | None) -> SyncEntry:
     return SyncEntry(
         update_type=event.event.operation,
         status=SyncStatus.DISCARDED,
-        doctype=event.event.doctype,
+        doctype=event.doctype,
         producer=producer or event.producer,
         docname=name,
         remote_docname=name,
@@ -184,4 +184,4 @@ def _discarded(event: QueuedEvent, producer: str | None) -> SyncEntry:
 
 
 def _label(event: QueuedEvent) -> str:
-    return f"{event.event.operation} of {event.event.doctype} {name_label(event.event.name)}"
+    return f"{event.event.operation} of {event.doctype} {name_label(event.event.name)}"

@@ -173,8 +173,8 @@ class Reader(ABC):
         """(log, sequence, nonce) up to which the producer (a site's UUID) was applied."""
 
     @abstractmethod
-    async def queued_documents(self) -> set[tuple[str, Name]]:
-        """The documents (doctype, name) that have parked or held events."""
+    async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
+        """The documents of a producer (doctype, its name for them) that have parked or held events."""
 
     @abstractmethod
     async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
@@ -213,6 +213,10 @@ class Transaction(Reader):
     @abstractmethod
     async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
         """Remember these, replacing what was remembered of the same document at the same site."""
+
+    @abstractmethod
+    async def forget_counterpart(self, peer: str, doctype: str, remote_name: Name) -> None:
+        """No document here is the one of this name there any more."""
 
     @abstractmethod
     async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:

@@ -101,8 +101,8 @@ class BookReader(Reader):
         rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
         return tuple(rows[0]) if rows else None
 
-    async def queued_documents(self) -> set[tuple[str, Name]]:
-        rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked")
+    async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
+        rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked WHERE producer = ?", (producer,))
         return {(doctype, name_from_text(name)) for doctype, name in rows}
 
     async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
@@ -112,7 +112,7 @@ class BookReader(Reader):
             where, values = where + " AND doctype = ?", [*values, doctype]
         if name is not None:
             where, values = where + " AND name = ?", [*values, name_text(name)]
-        rows = await self._fetch(f"SELECT id, {_QUEUE} FROM streamd_parked WHERE {where} ORDER BY id", values)
+        rows = await self._fetch(f"SELECT id, {_QUEUE}, doctype FROM streamd_parked WHERE {where} ORDER BY id", values)
         return [_queued(row) for row in rows]
 
 
@@ -232,7 +232,7 @@ class BookTransaction(BookReader, Transaction):
             [
                 (
                     queued.event.sequence,
-                    queued.event.doctype,
+                    queued.doctype,
                     name_text(queued.event.name),
                     queued.producer,
                     queued.log,
@@ -270,8 +270,9 @@ def _queue_values(queued: QueuedEvent) -> tuple[Any, ...]:
 
 
 def _queued(row: Sequence[Any]) -> QueuedEvent:
-    number, producer, log, event, state, error, attempts, retry_at, doctype, name, request, tried_at, parked_at = row
-    waits_for = (doctype, name) if doctype is not None else None
+    number, producer, log, event, state, error, attempts, retry_at, *rest = row
+    waits_doctype, waits_name, request, tried_at, parked_at, doctype = rest
+    waits_for = (waits_doctype, waits_name) if waits_doctype is not None else None
     return QueuedEvent(
         number,
         producer,
@@ -285,6 +286,7 @@ def _queued(row: Sequence[Any]) -> QueuedEvent:
         request,
         parked_at,
         tried_at,
+        doctype,
     )
 
 

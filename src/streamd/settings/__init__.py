@@ -1,4 +1,4 @@
-"""The configuration: `models` says what may stand in the TOML file, `loading` reads it.
+"""The configuration: `models` says what may stand in the TOML file, `loading` reads it; `mapping` says what mappings make of types.
 
 `database_urls` knows which databases there are, and shows URLs without passwords.
 """
@@ -12,6 +12,7 @@ from streamd.settings.loading import (
     secret_of,
     toml_key,
 )
+from streamd.settings.mapping import looked_up, remote_doctype
 from streamd.settings.models import (
     ChildSettings,
     DoctypeSettings,
@@ -47,6 +48,8 @@ __all__ = [
     "config_path",
     "database_url",
     "load",
+    "looked_up",
+    "remote_doctype",
     "secret_of",
     "shown_url",
     "state_url",

@@ -150,16 +150,11 @@ def _producer_problems(settings: Settings) -> list[Problem]:
     for name, producer in settings.producers.items():
         for entry in producer.doctypes:
             where = f"producers.{name}.doctypes.{entry.doctype}"
-            same_name = producer.use_same_name if entry.use_same_name is None else entry.use_same_name
-            if same_name is None:
+            if producer.same_name(entry) is None:
                 problems.append(
                     Problem(
-                        where, "use_same_name is not said", f"set use_same_name = true in [producers.{name}], or here"
+                        where, "use_same_name is not said", f"set use_same_name = true (or false) in [producers.{name}], or here"
                     )
-                )
-            elif not same_name:
-                problems.append(
-                    Problem(where, "use_same_name = false cannot be done by this version", "set use_same_name = true")
                 )
             declared = entry.doctype in settings.doctypes or settings.site.catalog != "tables"
             if not declared and not entry.unsubscribe:

@@ -232,6 +232,10 @@ class ProducerSettings(Part):
                 raise ValueError(f"{name} is named twice: keep one entry")
         return value
 
+    def same_name(self, entry: SubscribedDoctype) -> bool | None:
+        """Whether documents of this type keep their names; None where nobody said."""
+        return self.use_same_name if entry.use_same_name is None else entry.use_same_name
+
     @property
     def subscribed(self) -> tuple[str, ...]:
         """The types that this site wants to have of the producer (not the unsubscribed ones)."""

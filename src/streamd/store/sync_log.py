@@ -157,8 +157,14 @@ class SyncLog:
 
     # Afterwards
 
-    async def resolve(self, doctype: str, events: Sequence[tuple[int, Name]], note: str) -> None:
-        """These events (sequence, name), which failed or were held, have been applied after all."""
+    async def resolve(
+        self, doctype: str, events: Sequence[tuple[int, Name]], note: str, *, docname: str | None = None
+    ) -> None:
+        """These events (sequence, name), which failed or were held, have been applied after all.
+
+        Their document had the name that it has at the producer; `docname` is the one that it has got here.
+        """
+        known = {} if docname is None else {"docname": docname}
         async with self._state.write() as connection:
             for sequence, name in events:
                 await connection.execute(
@@ -170,7 +176,7 @@ class SyncLog:
                         sync_log.c.sequence == sequence,
                         sync_log.c.status.in_(_WAITING),
                     )
-                    .values(status=SyncStatus.SYNCED, error="", note=note)
+                    .values(status=SyncStatus.SYNCED, error="", note=note, **known)
                 )
 
     async def open_gaps(self, producer: str) -> dict[str, int]:

@@ -1,0 +1,204 @@
+"""Takes names and keys of this site's own for what comes from a producer, within the transaction that writes it."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime
+
+from streamd.apply.counterparts import Names
+from streamd.apply.naming import Convention, Naming, Place, naming_of, place_in, row_key_naming
+from streamd.apply.plan import Incoming
+from streamd.apply.renaming import links_in, with_local_links
+from streamd.apply.source import Ref, Source
+from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
+from streamd.errors import RowRefused
+from streamd.expressions import ExpressionError, compile_expression
+from streamd.model import (
+    Catalogue,
+    ChildTable,
+    Column,
+    Difference,
+    DocumentType,
+    Name,
+    Row,
+    Scalar,
+    name_label,
+    name_text,
+)
+from streamd.rows import split
+
+HASH_BYTES = 5
+"""As the ancestor's applications name documents that nothing else names."""
+
+RowKey = tuple[Ref, str, str]
+"""A child row: its document, the field, and its key at the producer as text."""
+
+
+class GivenNames:
+    """Gives names to new documents of one producer, and keys to their child rows."""
+
+    def __init__(
+        self, transaction: Transaction, names: Names, source: Source, catalogue: Catalogue, book: SeriesBook = OUR_SERIES
+    ) -> None:
+        self._transaction = transaction
+        self._names = names
+        self._source = source
+        self._catalogue = catalogue
+        self._book = book
+
+    # Documents
+
+    async def give(self, new: Sequence[Incoming]) -> frozenset[Ref]:
+        """Name these documents; what is needed by others stands before them. Raises `RowRefused`."""
+        waiting = {(each.event.doctype, each.event.name): each for each in new}
+        given = frozenset(waiting)
+        by_type: dict[str, list[Ref]] = {}
+        for ref in waiting:
+            by_type.setdefault(ref[0], []).append(ref)
+        rules = {doctype: self._rule(doctype) for doctype in by_type}
+        for doctype, refs in by_type.items():
+            if rules[doctype].convention in _BY_THEMSELVES:
+                for ref, name in zip(refs, await self._unread(doctype, rules[doctype], refs), strict=True):
+                    self._names.give(ref, name, {})
+                    del waiting[ref]
+        while waiting:
+            ready = [ref for ref, each in waiting.items() if not self._unnamed_links(each, waiting)]
+            if not ready:
+                labels = ", ".join(f"{doctype} {name_label(name)}" for doctype, name in waiting)
+                raise RowRefused(f"cannot be named: {labels} are named by fields that name each other")
+            await self._read([(ref, waiting.pop(ref)) for ref in ready], rules)
+        return given
+
+    def _rule(self, doctype: str) -> Naming:
+        try:
+            rule = naming_of(self._catalogue[doctype])
+        except ValueError as error:
+            raise RowRefused(f"{doctype} cannot be named: naming {error}") from None
+        if rule is None:
+            raise RowRefused(
+                f"{doctype} cannot be named: nothing says how (set naming in its [doctypes] table, or use_same_name)"
+            )
+        return rule
+
+    def _unnamed_links(self, incoming: Incoming, waiting: Mapping[Ref, Incoming]) -> bool:
+        doctype = self._catalogue[incoming.event.doctype]
+        itself = (incoming.event.doctype, incoming.event.name)
+        fields, _ = split(doctype, incoming.data)
+        return any(ref in waiting and ref != itself for ref in links_in(doctype, fields))
+
+    async def _unread(self, doctype: str, rule: Naming, refs: Sequence[Ref]) -> list[Name]:
+        """Names for which nothing of the document has to be read."""
+        if rule.convention is Convention.SAME:
+            return [name for _, name in refs]
+        table = self._catalogue[doctype]
+        return [(key,) for key in await self._keys(table.table, _key_column(table), rule, len(refs))]
+
+    async def _keys(self, table: str, column: Column, rule: Naming, count: int) -> Sequence[Scalar]:
+        if rule.convention is Convention.DATABASE:
+            return await self._transaction.next_keys(table, column, count)
+        return [_RANDOM[rule.convention]() for _ in range(count)]
+
+    async def _read(self, ready: Sequence[tuple[Ref, Incoming]], rules: Mapping[str, Naming]) -> None:
+        """Name documents by what stands in them; their links lead to documents that are named."""
+        today = datetime.now().astimezone().date()
+        places: dict[tuple[str, Place], list[Ref]] = {}
+        for ref, incoming in ready:
+            doctype = self._catalogue[ref[0]]
+            fields, _ = split(doctype, incoming.data)
+            fields = with_local_links(doctype.links, fields, self._names)
+            rule = rules[ref[0]]
+            if rule.convention is Convention.SERIES:
+                places.setdefault((ref[0], _place(ref, rule, fields, today)), []).append(ref)
+            else:
+                self._names.give(ref, (_value(ref, rule, fields),), {})
+        for (doctype, place), refs in places.items():
+            for ref, name in zip(refs, await self._numbered(doctype, place, len(refs)), strict=True):
+                self._names.give(ref, name, {})
+
+    async def _numbered(self, doctype: str, place: Place, count: int) -> list[Name]:
+        """The next names of a series. One that a document has already, from whoever, is passed over."""
+        found: list[Name] = []
+        while len(found) < count:
+            missing = count - len(found)
+            first = await self._transaction.next_numbers(place.prefix, missing, self._book)
+            names: list[Name] = [(place.name(number),) for number in range(first, first + missing)]
+            taken = await self._transaction.existing(self._catalogue[doctype], names)
+            found += [name for name in names if name not in taken]
+        return found
+
+    # Child rows
+
+    async def give_rows(self, incoming: Iterable[Incoming]) -> dict[RowKey, Name]:
+        """Keys for the child rows that are new here, of documents under another name."""
+        wanted: dict[tuple[str, str], dict[RowKey, None]] = {}
+        for each in incoming:
+            ref = (each.event.doctype, each.event.name)
+            doctype = self._catalogue.get(ref[0])
+            if doctype is None or not self._names.renames(ref):
+                continue
+            known = self._names.rows(ref)
+            for child in doctype.children:
+                if row_key_naming(child) is None:
+                    continue
+                for row in _new_rows(each, child):
+                    text = key_text(child, row)
+                    if text not in known.get(child.field, {}):
+                        wanted.setdefault((ref[0], child.field), {})[(ref, child.field, text)] = None
+        given: dict[RowKey, Name] = {}
+        for (name, fieldname), rows in wanted.items():
+            child = self._catalogue[name].child(fieldname)
+            assert child is not None  # noqa: S101  # it was found above
+            rule = row_key_naming(child)
+            assert rule is not None  # noqa: S101
+            keys = await self._keys(child.table, _key_column(child), rule, len(rows))
+            given |= {row: (key,) for row, key in zip(rows, keys, strict=True)}
+        return given
+
+
+_BY_THEMSELVES = frozenset({Convention.DATABASE, Convention.UUID, Convention.HASH, Convention.SAME})
+
+_RANDOM: Mapping[Convention, Callable[[], str]] = {
+    Convention.UUID: lambda: str(uuid.uuid4()),
+    Convention.HASH: lambda: secrets.token_hex(HASH_BYTES),
+}
+
+
+def key_text(child: ChildTable, row: Row) -> str:
+    """A child row's key as text."""
+    return name_text(tuple(row.get(column, "") for column in child.key))
+
+
+def _new_rows(incoming: Incoming, child: ChildTable) -> Iterable[Row]:
+    if isinstance(incoming.data, Difference):
+        return incoming.data.added.get(child.field, ())
+    if isinstance(incoming.data, dict):
+        rows: Iterable[Row] = incoming.data.get(child.field) or ()
+        return rows
+    return ()
+
+
+def _key_column(table: DocumentType | ChildTable) -> Column:
+    return next(column for column in table.columns if column.name == table.key[0])
+
+
+def _place(ref: Ref, rule: Naming, fields: Row, today: date) -> Place:
+    try:
+        return place_in(rule, fields, today)
+    except RowRefused as error:
+        raise RowRefused(f"{ref[0]} {name_label(ref[1])} {error.message}") from None
+
+
+def _value(ref: Ref, rule: Naming, fields: Row) -> Scalar:
+    label = f"{ref[0]} {name_label(ref[1])}"
+    if rule.convention is Convention.FIELD:
+        value = fields.get(rule.rest)
+    else:
+        try:
+            value = compile_expression(rule.rest).evaluate(fields)
+        except ExpressionError as error:
+            raise RowRefused(f"{label} cannot be named: {error.message}") from None
+    if value is None or value == "" or isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowRefused(f"{label} cannot be named: {rule.rest} gives {value!r}, which is no name")
+    return value

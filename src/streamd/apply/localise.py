@@ -1,0 +1,133 @@
+"""Gives documents of a producer their names here, within the transaction that writes them, and follows their links.
+
+Names are given level by level, many at once: first what the database counts, then series, fields and expressions, as
+soon as all that they read is named. What is given back by a rollback is given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from streamd.apply.batch import Kept, Unit, sync_entry
+from streamd.apply.counterparts import Names
+from streamd.apply.givenames import GivenNames
+from streamd.apply.plan import Incoming
+from streamd.apply.renaming import Renaming, links_in
+from streamd.apply.source import Ref, Source
+from streamd.db.base import Reader, Transaction
+from streamd.model import (
+    Catalogue,
+    Counterpart,
+    Operation,
+    QueueState,
+    SyncEntry,
+    SyncStatus,
+    name_label,
+)
+
+NOT_HERE = "was not here: nothing to do"
+
+
+@dataclass(slots=True)
+class Localised:
+    """Units as they are written here; entries and kept events of those that are not; what to remember, by document.
+
+    `counterparts` are by the documents' names here, `gone` are names that the producer does not use any more.
+    """
+
+    units: list[Unit] = field(default_factory=list)
+    entries: list[SyncEntry] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    counterparts: dict[Ref, Counterpart] = field(default_factory=dict)
+    gone: list[Ref] = field(default_factory=list)
+
+
+async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue: Catalogue) -> None:
+    """Learn the names here of all documents that these units speak of."""
+    every = [incoming for unit in units for incoming in _all_of(unit)]
+    refs: dict[Ref, None] = {}
+    for incoming in every:
+        doctype = catalogue.get(incoming.event.doctype)
+        if doctype is None or incoming.fault:
+            continue
+        refs |= dict.fromkeys(_refs(incoming))
+        refs |= dict.fromkeys(ref for ref in links_in(doctype, incoming.data) if ref[0] in catalogue)
+    for unit in units:
+        refs |= dict.fromkeys(unit.links)
+    await names.load(reader, refs, [said for incoming in every for said in incoming.event.own])
+
+
+async def localise(
+    transaction: Transaction, units: Sequence[Unit], names: Names, source: Source, catalogue: Catalogue
+) -> Localised:
+    """These units under the names that their documents have, or get, here.
+
+    Every link of theirs leads to a document that is here or among them. Raises `RowRefused` where a document cannot be
+    named.
+    """
+    found = Localised()
+    sound: list[Unit] = []
+    for unit in units:
+        fault = next((each.fault for each in _all_of(unit) if each.fault), "")
+        if fault:
+            found.kept.append(Kept(unit, QueueState.PARKED, fault))
+        else:
+            sound.append(unit)
+    if names.idle:
+        found.units = sound
+        return found
+    giving = GivenNames(transaction, names, source, catalogue)
+    named = await giving.give(_new(sound, names))
+    rows = await giving.give_rows(incoming for unit in sound for incoming in _all_of(unit))
+    renaming = Renaming(names, catalogue, named, rows, url=source.url)
+    for unit in sound:
+        if unit.incoming.event.operation != Operation.GAP and renaming.place(unit.incoming) is None:
+            _not_here(found, unit, source)
+            continue
+        before = [renaming.of(each, unit.links) for each in unit.before]
+        taken = None if unit.whole is None else renaming.of(unit.whole, unit.links)
+        written = renaming.of(unit.incoming, unit.links)
+        found.units.append(replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming))
+    found.counterparts = renaming.remembered
+    found.gone = renaming.gone
+    return found
+
+
+def _not_here(found: Localised, unit: Unit, source: Source) -> None:
+    """An event of a document that never came here, and does not come with it."""
+    event = unit.incoming.event
+    if event.operation in (Operation.DELETE, Operation.LEAVE) or event.enters:
+        found.entries.append(sync_entry(unit.incoming, source.name, SyncStatus.SYNCED, note=NOT_HERE))
+        return
+    error = f"{event.doctype} {name_label(event.name)} was never here, and the producer does not give it"
+    found.kept.append(Kept(unit, QueueState.PARKED, error))
+
+
+def _new(units: Iterable[Unit], names: Names) -> list[Incoming]:
+    """The documents that need a name, each once, what is needed first."""
+    found: dict[Ref, Incoming] = {}
+    for unit in units:
+        for incoming in _all_of(unit):
+            event = incoming.event
+            ref = (event.doctype, event.name)
+            if event.operation == Operation.CREATE and names.local(ref) is None and isinstance(incoming.data, dict):
+                found.setdefault(ref, incoming)
+    return list(found.values())
+
+
+def _all_of(unit: Unit) -> list[Incoming]:
+    return [*unit.before, *([] if unit.whole is None else [unit.whole]), unit.incoming]
+
+
+def _refs(incoming: Incoming) -> list[Ref]:
+    event = incoming.event
+    return [(event.doctype, name) for name in (event.name, event.renamed_from) if name is not None]
+
+
+async def remember(transaction: Transaction, found: Localised, source: Source, kept: Iterable[Kept]) -> None:
+    """Write down what was written here under which name; not of events that were kept back after all."""
+    back = {ref for each in kept for ref in each.unit.refs}
+    for doctype, name in found.gone:
+        await transaction.forget_counterpart(source.site, doctype, name)
+    await transaction.put_counterparts([each for ref, each in found.counterparts.items() if ref not in back])

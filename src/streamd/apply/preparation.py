@@ -1,0 +1,131 @@
+"""What events need before they can be written: fetched before the transaction begins, since a network is no part of one.
+
+Everything here is in remote form; `localise` gives the names within the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamd.apply.batch import Unit
+from streamd.apply.counterparts import Names
+from streamd.apply.dependency import needed
+from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing, ref_of
+from streamd.apply.localise import look_up
+from streamd.apply.finding import Finder
+from streamd.apply.plan import Incoming
+from streamd.apply.segment import Segment
+from streamd.apply.source import Ref, Source
+from streamd.db.base import SiteDatabase
+from streamd.model import Catalogue, Document, Name, Operation, Record
+
+
+class Preparation:
+    """Prepares events of one producer."""
+
+    def __init__(self, database: SiteDatabase, catalogue: Catalogue, source: Source, fetcher: Fetcher) -> None:
+        self._database = database
+        self._catalogue = catalogue
+        self._source = source
+        self._fetcher = fetcher
+
+    async def units(self, chunk: Sequence[Incoming]) -> list[Unit]:
+        """These events with what each needs, as far as the producer gives it. Raises `PeerError`."""
+        units = [Unit(incoming, refused=incoming.fault) for incoming in chunk]
+        busy = [unit for unit in units if not unit.waits_as_type(self._source.paused)]
+        names = Names(self._source, self._catalogue)
+        finder = Finder(self._source, self._catalogue, self._fetcher)
+        await finder.complete(unit.incoming for unit in busy)
+        for unit in busy:
+            unit.refused = unit.refused or finder.failed.get(ref_of(unit.incoming), "")
+        async with self._database.snapshot() as reader:
+            await look_up(reader, names, units, self._catalogue)
+        documents, records = await self._here(chunk, names)
+        made = {
+            ref_of(each)
+            for each in chunk
+            if each.event.operation == Operation.CREATE or each.event.renamed_from is not None
+        }
+        for unit in busy:
+            event = unit.incoming.event
+            here = documents.get((event.doctype, event.renamed_from or event.name))
+            unit.links = needed(unit.incoming, self._catalogue, here)
+            stands = None if self._catalogue[event.doctype].single else here
+            unit.wants_whole = _wants_whole(unit.incoming, stands, records, made)
+        wants = [Want(ref, (ref_of(unit.incoming),)) for unit in busy for ref in unit.links]
+        missing = await absent(self._database, names, wants)
+        missing_refs = {want.ref for want in missing}
+        fetched = await self._fetch(busy, missing, made, names, finder)
+        for unit in busy:
+            ref = ref_of(unit.incoming)
+            wanted = [each for each in unit.links if each in missing_refs]
+            if unit.wants_whole and ref in fetched.documents:
+                unit.whole = fetched.documents[ref]
+                wanted += fetched.links[ref]
+            unit.before = [each for each in fetched.for_links(wanted) if ref_of(each) != ref]
+            unit.coming = [each for each in wanted if each in made and each not in fetched.documents]
+            unit.missing = [
+                each
+                for each in unit.links
+                if each in missing_refs and each not in made and each not in fetched.documents
+            ]
+        return units
+
+    async def _fetch(
+        self, units: Sequence[Unit], missing: Sequence[Want], made: set[Ref], names: Names, finder: Finder
+    ) -> Fetched:
+        closed = self._source.closed(self._catalogue)
+        whole = [Want(ref_of(unit.incoming), ()) for unit in units if unit.wants_whole]
+        beside = [
+            want
+            for want in missing
+            if want.ref not in made and want.ref[0] not in closed and want.ref not in finder.found
+        ]
+        found = [incoming for ref, incoming in finder.found.items() if any(want.ref == ref for want in missing)]
+        if not (whole or beside or found):
+            return Fetched()
+        return await fetch_missing(
+            [*whole, *beside],
+            fetcher=self._fetcher,
+            database=self._database,
+            catalogue=self._catalogue,
+            source=self._source,
+            names=names,
+            coming=frozenset(made),
+            complete=finder.complete,
+            found=found,
+        )
+
+    async def _here(
+        self, chunk: Sequence[Incoming], names: Names
+    ) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
+        """The documents that events change, as far as they are here, and what is remembered of them: in remote form."""
+        by_type: dict[str, dict[Name, Ref]] = {}
+        for incoming in chunk:
+            event = incoming.event
+            if event.operation == Operation.UPDATE and not incoming.fault:
+                ref = (event.doctype, event.renamed_from or event.name)
+                name = names.local(ref)
+                if name is not None:
+                    by_type.setdefault(event.doctype, {})[name] = ref
+        documents: dict[Ref, Document] = {}
+        records: dict[Ref, Record] = {}
+        if by_type:
+            async with self._database.snapshot() as reader:
+                for doctype, refs in by_type.items():
+                    found = await Segment.documents(reader, self._catalogue[doctype], refs)
+                    documents |= {refs[name]: document for (_, name), document in found.items()}
+                    for name, record in (await reader.records(doctype, refs)).items():
+                        records[refs[name]] = record
+        return documents, records
+
+
+def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], made: set[Ref]) -> bool:
+    """Whether the event changes a document that was never here; a single's was not before its first record."""
+    event = incoming.event
+    ref = (event.doctype, event.renamed_from or event.name)
+    if incoming.fault or event.operation != Operation.UPDATE:
+        return False
+    if event.enters:
+        return True
+    return here is None and (incoming.seen_gone or (ref not in records and ref not in made))

@@ -1,0 +1,58 @@
+"""A producer as the applier knows it: what it calls its types, and which of its documents get names of this site's own.
+
+Between decoding and writing, events are in *remote form*: their types and fields are called as they are here, and
+documents still have the producer's names. A `Ref` is a document in that form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from typing import TYPE_CHECKING
+
+from streamd.model import Catalogue, Name
+
+if TYPE_CHECKING:
+    from streamd.apply.mapping import MappedType
+
+Ref = tuple[str, Name]
+"""A document: its type as it is called here, and its name; until it is written, the one that it has at the producer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A producer as the applier knows it: its name in the configuration, its UUID, and its bounds for fetching.
+
+    `subscribed` are the types that we want of it, as they are called here; `subscriber` is who owns here what comes from
+    it, if anybody does. `paused` are the types whose documents cannot be applied as long as both sites are what they
+    are, with the reasons: their events are held without being tried. `mapped` has, by the producer's types, those that
+    come through a Document Type Mapping. `renamed` are the types whose documents get names of this site's own.
+    `on_leave` has the types that we want under a condition: whether a document that ceases to satisfy it is deleted
+    here, or kept. A source is made at each handshake, so that what was mended goes on.
+    """
+
+    name: str
+    site: str
+    max_documents: int
+    max_depth: int
+    subscribed: frozenset[str] = frozenset()
+    subscriber: str | None = None
+    paused: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    mapped: Mapping[str, MappedType] = field(default_factory=dict)
+    renamed: frozenset[str] = frozenset()
+    on_leave: Mapping[str, str] = field(default_factory=dict)
+
+    def closed(self, catalogue: Catalogue) -> frozenset[str]:
+        """The types of which no link makes us fetch a document."""
+        return (catalogue.guarded - self.subscribed) | self.paused.keys()
+
+    def local(self, doctype: str) -> str:
+        """What a type of the producer is called here."""
+        mapped = self.mapped.get(doctype)
+        return doctype if mapped is None else mapped.local.name
+
+    def remote(self, doctype: str) -> str:
+        """What the producer calls a type of this site."""
+        return next((there for there, mapped in self.mapped.items() if mapped.local.name == doctype), doctype)
