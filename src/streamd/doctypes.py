@@ -178,13 +178,15 @@ class Catalogue:
 
     `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
     the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
-    a dynamic link may lead to; None stands for all.
+    a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
+    series, with the columns of their names and of their last numbers; None where it has none.
     """
 
     doctypes: dict[str, DocumentType]
     offers: frozenset[str]
     guarded: frozenset[str] = frozenset()
     dynamic: frozenset[str] | None = None
+    series: tuple[str, str, str] | None = None
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]

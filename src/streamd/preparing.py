@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from streamd.apply import naming_problems
 from streamd.catalog import build, read_metadata
 from streamd.catalog.naming import path
 from streamd.db.base import SiteDatabase
@@ -38,4 +39,8 @@ def require_usable(settings: Settings) -> None:
 async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogue, Mapping[str, Table]]:
     """The site's document types, and the tables of its database. Raises `ConfigurationError`, `SiteError`."""
     tables = await site.tables()
-    return build(settings, tables, await read_metadata(settings, tables, site.table_rows)), tables
+    catalogue = build(settings, tables, await read_metadata(settings, tables, site.table_rows))
+    problems = naming_problems(settings, catalogue)
+    if problems:
+        raise ConfigurationError(*problems)
+    return catalogue, tables

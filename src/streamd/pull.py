@@ -59,9 +59,7 @@ _KNOWN = frozenset(operation.value for operation in Operation)
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-def wanted_doctypes(
-    settings: ProducerSettings, mappings: Mapping[str, MappingSettings]
-) -> list[WantedDoctype]:
+def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSettings]) -> list[WantedDoctype]:
     """The types that we ask of a producer, as it calls them, with the conditions and what mappings look for."""
     return [
         WantedDoctype(
@@ -148,7 +146,9 @@ class Peer:
         try:
             request = FindRequest(doctype=doctype, filters=dict(filters))
         except ValidationError as error:
-            raise PeerRefused(f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}") from error
+            raise PeerRefused(
+                f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}"
+            ) from error
         found: Documents = self._decode(_DOCUMENTS, await self._call("find", request))
         return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from streamd.apply import Applier, Route, Source, WholeResync
+from streamd.apply import Applier, Route, Source, WholeResync, mapped_types
 from streamd.check_columns import unfit
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError

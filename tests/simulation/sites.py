@@ -75,10 +75,13 @@ class Site:
         doctypes: Mapping[str, Any] = DOCTYPES,
         catalog: str = "tables",
         offers: Sequence[str] | None = None,
+        renamed: Sequence[str] = (),
     ) -> None:
+        """`renamed` are the types whose documents get names of this site's own, from whomever they come."""
         self.folder = folder / name
         self.name = name
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.renamed = frozenset(renamed)
         self.access = make_site_database(engine, self.folder, None)
         self.file = Path(self.access.database.name)
         self.state_file = self.folder / "state.db"
@@ -188,7 +191,15 @@ class Site:
         return await self.healer.run_once(routes, everything=everything)
 
     def source(self, producer: Site) -> Source:
-        return Source(producer.name, producer.site, 1000, 50, frozenset(self.types))
+        return Source(
+            producer.name,
+            producer.site,
+            1000,
+            50,
+            frozenset(self.types),
+            url=f"https://{producer.name}.example",
+            renamed=self.renamed,
+        )
 
 
 def _value(value: object) -> object:

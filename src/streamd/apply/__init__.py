@@ -1,14 +1,16 @@
 """Stage 5: applies events of a producer to the site's database.
 
-Deciding is pure: `dependency` (what an event needs), `plan` (what it writes), `conflict` (who wins), `folding`
-(the net effect of several events), `mapping` (other fields), `naming` and `localise` (other names). Acting is separate: `fetching` (missing documents), `writer` (plans to
-statements), `applier` (one batch, one transaction), `healer` (events that failed or wait).
+Deciding is pure: `mapping` (other fields), `dependency` (what an event needs), `renaming` (other names), `plan` (what
+it writes), `conflict` (who wins), `folding` (the net effect of several events). Acting is separate: `preparation` and
+`fetching` (missing documents), `localise` and `givenames` (names of our own), `writer` (plans to statements), `applier`
+(one batch, one transaction), `healer` (events that failed or wait).
 """
 
 from streamd.apply.applier import Applier
 from streamd.apply.fetching import Fetcher
 from streamd.apply.healer import Healer, Route
+from streamd.apply.naming_problems import naming_problems
 from streamd.apply.source import Source
 from streamd.apply.whole import WholeResync
 
-__all__ = ["Applier", "Fetcher", "Healer", "Route", "Source", "WholeResync"]
+__all__ = ["Applier", "Fetcher", "Healer", "Route", "Source", "WholeResync", "naming_problems"]

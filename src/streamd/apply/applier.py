@@ -30,12 +30,10 @@ from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
     Cursor,
-    Document,
     Event,
     Name,
     Operation,
     QueueState,
-    Record,
     SyncEntry,
     SyncStatus,
     name_text,
@@ -104,9 +102,7 @@ class Applier:
                     done = checkpoint is not None and checkpoint[0] == log_id and checkpoint[1] >= sequence
             await (self._sync_log.confirm(batch) if done else self._sync_log.abandon(batch))
         async with self._database.snapshot() as reader:
-            waiting = {
-                (each.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()
-            }
+            waiting = {(each.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()}
         await self._sync_log.resolve_all_but(waiting)
 
     async def apply(

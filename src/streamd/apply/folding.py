@@ -33,8 +33,8 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
 
     They are in order, of one document, and none of them is applied. A document that is made and deleted was
     never here; one that is made and renamed is made under its last name; one that is deleted and made again
-    is folded into its second making. One that came to satisfy our condition is taken whole. Other renames, and events of
-    several origins, are not folded.
+    is folded into its second making. One that came to satisfy our condition is taken whole. Other renames, and events
+    of several origins, are not folded.
     """
     deletions = [index for index, each in enumerate(events) if each.event.operation == Operation.DELETE]
     if deletions and deletions[-1] < len(events) - 1:
@@ -78,9 +78,7 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
 def _folded(events: Sequence[Incoming], operation: str, data: Any, clocks: dict[str, str]) -> Incoming:
     first, last = events[0], events[-1]
     own = {(said.doctype, said.name): said for each in events for said in each.event.own}
-    event: Event = msgspec.structs.replace(
-        last.event, operation=operation, renamed_from=None, own=tuple(own.values())
-    )
+    event: Event = msgspec.structs.replace(last.event, operation=operation, renamed_from=None, own=tuple(own.values()))
     return Incoming(
         event,
         data,

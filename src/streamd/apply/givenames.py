@@ -11,7 +11,7 @@ from streamd.apply.counterparts import Names
 from streamd.apply.naming import Convention, Naming, Place, naming_of, place_in, row_key_naming
 from streamd.apply.plan import Incoming
 from streamd.apply.renaming import links_in, with_local_links
-from streamd.apply.source import Ref, Source
+from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
 from streamd.errors import RowRefused
 from streamd.expressions import ExpressionError, compile_expression
@@ -39,14 +39,11 @@ RowKey = tuple[Ref, str, str]
 class GivenNames:
     """Gives names to new documents of one producer, and keys to their child rows."""
 
-    def __init__(
-        self, transaction: Transaction, names: Names, source: Source, catalogue: Catalogue, book: SeriesBook = OUR_SERIES
-    ) -> None:
+    def __init__(self, transaction: Transaction, names: Names, catalogue: Catalogue) -> None:
         self._transaction = transaction
         self._names = names
-        self._source = source
         self._catalogue = catalogue
-        self._book = book
+        self._book = OUR_SERIES if catalogue.series is None else SeriesBook(*catalogue.series)
 
     # Documents
 
@@ -113,8 +110,8 @@ class GivenNames:
                 places.setdefault((ref[0], _place(ref, rule, fields, today)), []).append(ref)
             else:
                 self._names.give(ref, (_value(ref, rule, fields),), {})
-        for (doctype, place), refs in places.items():
-            for ref, name in zip(refs, await self._numbered(doctype, place, len(refs)), strict=True):
+        for (kind, place), refs in places.items():
+            for ref, name in zip(refs, await self._numbered(kind, place, len(refs)), strict=True):
                 self._names.give(ref, name, {})
 
     async def _numbered(self, doctype: str, place: Place, count: int) -> list[Name]:
@@ -148,11 +145,10 @@ class GivenNames:
                         wanted.setdefault((ref[0], child.field), {})[(ref, child.field, text)] = None
         given: dict[RowKey, Name] = {}
         for (name, fieldname), rows in wanted.items():
-            child = self._catalogue[name].child(fieldname)
-            assert child is not None  # noqa: S101  # it was found above
-            rule = row_key_naming(child)
-            assert rule is not None  # noqa: S101
-            keys = await self._keys(child.table, _key_column(child), rule, len(rows))
+            table = self._catalogue[name].child(fieldname)
+            rule = None if table is None else row_key_naming(table)
+            assert table is not None and rule is not None  # noqa: S101, PT018  # they were asked for above
+            keys = await self._keys(table.table, _key_column(table), rule, len(rows))
             given |= {row: (key,) for row, key in zip(rows, keys, strict=True)}
         return given
 

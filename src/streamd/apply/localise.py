@@ -77,7 +77,7 @@ async def localise(
     if names.idle:
         found.units = sound
         return found
-    giving = GivenNames(transaction, names, source, catalogue)
+    giving = GivenNames(transaction, names, catalogue)
     named = await giving.give(_new(sound, names))
     rows = await giving.give_rows(incoming for unit in sound for incoming in _all_of(unit))
     renaming = Renaming(names, catalogue, named, rows, url=source.url)

@@ -103,8 +103,8 @@ class Incoming:
 class Decision:
     """What to write, what to remember, and what to say. `local` means: as a change of this site's own.
 
-    `unknown` names columns whose values are left out, because they do not exist here. `forgotten` are documents of which
-    nothing is remembered any more.
+    `unknown` names columns whose values are left out, because they do not exist here. `forgotten` are documents of
+    which nothing is remembered any more.
     """
 
     writes: list[RowWrite] = field(default_factory=list)
@@ -344,9 +344,7 @@ def _record(incoming: Incoming, before: Record | None, clock: str | None = None)
     seen = dict(before.seen) if before else {}
     seen[incoming.log] = event.sequence
     name = incoming.remote.name
-    return Record(
-        event.doctype, event.name, incoming.source, name, event.clock if clock is None else clock, {}, seen
-    )
+    return Record(event.doctype, event.name, incoming.source, name, event.clock if clock is None else clock, {}, seen)
 
 
 def _after(record: Record, incoming: Incoming, newer: Iterable[str]) -> Record:

@@ -1,4 +1,4 @@
-"""What events need before they can be written: fetched before the transaction begins, since a network is no part of one.
+"""What events need before they can be written: fetched before the transaction, which no network may hold up.
 
 Everything here is in remote form; `localise` gives the names within the transaction.
 """
@@ -11,8 +11,8 @@ from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
 from streamd.apply.dependency import needed
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing, ref_of
-from streamd.apply.localise import look_up
 from streamd.apply.finding import Finder
+from streamd.apply.localise import look_up
 from streamd.apply.plan import Incoming
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
@@ -96,9 +96,7 @@ class Preparation:
             found=found,
         )
 
-    async def _here(
-        self, chunk: Sequence[Incoming], names: Names
-    ) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
+    async def _here(self, chunk: Sequence[Incoming], names: Names) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         """The documents that events change, as far as they are here, and what is remembered of them: in remote form."""
         by_type: dict[str, dict[Name, Ref]] = {}
         for incoming in chunk:

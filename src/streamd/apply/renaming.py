@@ -197,7 +197,9 @@ class _Moved:
             found = {}
             for child in self._doctype.children:
                 if child.field in table:
-                    found[child.field] = [self._row(child, row) for row in table[child.field] if self._known(child, row)]
+                    found[child.field] = [
+                        self._row(child, row) for row in table[child.field] if self._known(child, row)
+                    ]
             return found
 
         removed = {
@@ -232,9 +234,7 @@ class _Moved:
         changed: Row = {}
         if key is not None:
             changed = {column: part for column, part in zip(child.key, key, strict=True) if column in row}
-        changed |= {
-            column: part for column, part in zip(child.parent_key, self._here, strict=True) if column in row
-        }
+        changed |= {column: part for column, part in zip(child.parent_key, self._here, strict=True) if column in row}
         return row | changed
 
     def _known(self, child: ChildTable, row: Row) -> bool:

@@ -162,6 +162,9 @@ class Capture:
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
                 formed = await self._form(changes, clock)
                 await transaction.put_records(_remember(records, formed.edits, self._site))
+                for edit in formed.edits:
+                    if edit.renamed_from is not None:
+                        await transaction.rename_counterparts(edit.doctype, edit.renamed_from, edit.name)
             claim = Claim(
                 last.log,
                 last.batch + 1,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamd.catalog.builder import build_declared, declare
-from streamd.catalog.frappe import SCHEMA, document_types, guarded
+from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
 from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
 from streamd.catalog.naming import did_you_mean, path
 from streamd.errors import ConfigurationError, Problem
@@ -49,7 +49,7 @@ def _build_frappe(settings: Settings, tables: Mapping[str, Table], metadata: Met
         raise ConfigurationError(*problems)
     offers = frozenset(settings.site.offers or ())
     closed = guarded(doctypes)
-    return Catalogue(doctypes, offers, closed, offers - closed)
+    return Catalogue(doctypes, offers, closed, offers - closed, SERIES if SERIES[0] in tables else None)
 
 
 def _declared(

@@ -19,6 +19,9 @@ SINGLE_COLUMNS = (*SINGLE_KEY, "value")
 NAME_COLUMN = Column("name", "varchar(140)", Kind.TEXT, nullable=False)
 """What a single has instead of a row."""
 
+SERIES = ("tabSeries", "name", "current")
+"""Where a Frappe site counts its naming series."""
+
 SCHEMA = frozenset({"DocType", "Custom Field"})
 """DocTypes that are no document types: their rows mean nothing without the tables and columns that they describe,
 which the application makes when they are saved there. Links to them are none either: both sites have what they name."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from streamd import __version__, catalog
+from streamd.apply import naming_problems
 from streamd.check import (
     Finding,
     Severity,
@@ -78,6 +79,7 @@ async def _look(settings: Settings) -> list[Finding]:
         catalogue = catalog.build(settings, tables, metadata)
         findings = [ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}")]
         findings += from_problems(catalog.warnings(settings, tables, metadata))
+        findings += from_problems(naming_problems(settings, catalogue))
         if catalogue.offers:
             findings += [
                 problem("site.database", text, "changes would be lost, or arrive out of order", "mend that first")

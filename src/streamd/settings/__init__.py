@@ -1,4 +1,6 @@
-"""The configuration: `models` says what may stand in the TOML file, `loading` reads it; `mapping` says what mappings make of types.
+"""The configuration: `models` says what may stand in the TOML file, `loading` reads it.
+
+`mapping` says what Document Type Mappings make of types.
 
 `database_urls` knows which databases there are, and shows URLs without passwords.
 """

@@ -153,7 +153,9 @@ def _producer_problems(settings: Settings) -> list[Problem]:
             if producer.same_name(entry) is None:
                 problems.append(
                     Problem(
-                        where, "use_same_name is not said", f"set use_same_name = true (or false) in [producers.{name}], or here"
+                        where,
+                        "use_same_name is not said",
+                        f"set use_same_name = true (or false) in [producers.{name}], or here",
                     )
                 )
             declared = entry.doctype in settings.doctypes or settings.site.catalog != "tables"
