@@ -32,6 +32,29 @@ LOG_LINES = 40
 """Lines of a daemon's log that a failed test shows."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """An entry of a producer's `doctypes` that says more than the type. `remote` is what the producer calls that."""
+
+    doctype: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    remote: str = ""
+
+    @property
+    def there(self) -> str:
+        return self.remote or self.doctype
+
+    def toml(self) -> str:
+        said = {"doctype": self.doctype, **self.settings}
+        return (
+            "{ " + ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()) + " }"
+        )
+
+
+def wanted(doctype: str | Wanted) -> Wanted:
+    return Wanted(doctype) if isinstance(doctype, str) else doctype
+
+
 @dataclass
 class Producer:
     """A producer as it stands in a site's TOML file."""
@@ -39,21 +62,24 @@ class Producer:
     site: Site
     api_key: str
     api_secret: str
-    doctypes: tuple[str, ...]
+    doctypes: tuple[str | Wanted, ...]
     unsubscribed: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=lambda: {"retry_seconds": 1})
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def toml(self) -> str:
-        wanted = [f'"{doctype}"' for doctype in self.doctypes if doctype not in self.unsubscribed]
+        every = [wanted(doctype) for doctype in self.doctypes]
+        wanting = [each.toml() for each in every if each.doctype not in self.unsubscribed]
         unwanted = [f'{{ doctype = "{doctype}", unsubscribe = true }}' for doctype in self.unsubscribed]
         lines = [
             f"[producers.{self.site.name}]",
             f'url = "{self.site.url}"',
             f'api_key = "{self.api_key}"',
             f'api_secret = "{self.api_secret}"',
-            "use_same_name = true",
-            f"doctypes = [{', '.join([*wanted, *unwanted])}]",
-            *(f"{key} = {json.dumps(value)}" for key, value in self.settings.items()),
+            f"doctypes = [{', '.join([*wanting, *unwanted])}]",
+            *(
+                f"{key} = {json.dumps(value)}"
+                for key, value in ({"retry_seconds": 1, "use_same_name": True} | self.settings).items()
+            ),
         ]
         return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from tests.support import servers
 from tests.support.compare import contained_rows, same_rows
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.polling import eventually
-from tests.support.site import Producer, Site
+from tests.support.site import Producer, Site, Wanted, wanted
 
 T = TypeVar("T")
 
@@ -22,7 +22,14 @@ class Link(NamedTuple):
 
     consumer: Site
     producer: Site
-    doctypes: Sequence[str]
+    doctypes: Sequence[str | Wanted]
+    settings: dict[str, Any] | None = None
+    """More of the producer's table in the consumer's file."""
+
+    @property
+    def there(self) -> set[str]:
+        """What the producer calls the types."""
+        return {wanted(doctype).there for doctype in self.doctypes}
 
 
 class World:
@@ -73,33 +80,35 @@ class World:
             site.write_config()
             if not site.installed:
                 site.cli("install")
-        for consumer, producer, doctypes in links:
+        for link in links:
+            consumer, producer = link.consumer, link.producer
             key = producer.json("keys", "create", "--for", consumer.name)
-            consumer.producers[producer.name] = Producer(producer, key["api_key"], key["api_secret"], tuple(doctypes))
+            consumer.producers[producer.name] = Producer(
+                producer, key["api_key"], key["api_secret"], tuple(link.doctypes), settings=link.settings or {}
+            )
         for site in sites:
             site.stop()
             site.start(wait=False)
         for site in sites:
             site.wait_until_up()
-        for consumer, producer, doctypes in links:
+        for link in links:
             self.eventually(
-                lambda consumer=consumer, producer=producer, doctypes=doctypes: (
-                    set(doctypes) <= set(approvals(producer, consumer))
-                ),
-                f"{producer.name} lists what {consumer.name} asks for",
+                lambda link=link: link.there <= set(approvals(link.producer, link.consumer)),
+                f"{link.producer.name} lists what {link.consumer.name} asks for",
             )
 
     def connect(self, *links: Link) -> None:
         """Subscribe, approve, and wait until each consumer knows that it is approved."""
         self.subscribe(*links)
-        for consumer, producer, _ in links:
-            producer.cli("consumers", "approve", consumer.name)
-        for consumer, producer, doctypes in links:
+        for link in links:
+            link.producer.cli("consumers", "approve", link.consumer.name)
+        for link in links:
             self.eventually(
-                lambda consumer=consumer, producer=producer, doctypes=doctypes: all(
-                    subscriptions(consumer, producer).get(doctype) == "Approved" for doctype in doctypes
+                lambda link=link: all(
+                    subscriptions(link.consumer, link.producer).get(wanted(doctype).doctype) == "Approved"
+                    for doctype in link.doctypes
                 ),
-                f"{consumer.name} knows that it is approved at {producer.name}",
+                f"{link.consumer.name} knows that it is approved at {link.producer.name}",
             )
 
     def eventually(self, condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:

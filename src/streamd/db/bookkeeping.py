@@ -6,6 +6,7 @@ them. What differs more than that is asked of the engine by a method.
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from streamd.errors import Fenced
 from streamd.model import (
     Change,
     Claim,
+    Counterpart,
     Event,
     Name,
     QueuedEvent,
@@ -35,9 +37,16 @@ _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, delete
 _QUEUE = (
     "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
 )
+_COUNTERPART = "peer, doctype, remote_key, remote_name, name_key, name, keys"
+_KEYS = msgspec.json.Decoder(dict[str, dict[str, Name]])
 _EVENT = msgspec.json.Decoder(Event)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 _NUMBERS = msgspec.json.Decoder(dict[str, int])
+
+
+def _key(name: Name) -> str:
+    """What a name is found by: names may be longer than an index takes."""
+    return hashlib.blake2b(name_text(name).encode(), digest_size=16).hexdigest()
 
 
 def name_key(values: Sequence[Scalar]) -> str:
@@ -100,6 +109,30 @@ class BookReader(Reader):
     async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
         rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
         return tuple(rows[0]) if rows else None
+
+    async def counterparts(self, peer: str, doctype: str, remote_names: Iterable[Name]) -> dict[Name, Counterpart]:
+        found = await self._counterparts(peer, doctype, "remote_key", remote_names)
+        return {each.remote_name: each for each in found}
+
+    async def counterparts_here(self, peer: str, doctype: str, names: Iterable[Name]) -> dict[Name, Counterpart]:
+        return {each.name: each for each in await self._counterparts(peer, doctype, "name_key", names)}
+
+    async def _counterparts(self, peer: str, doctype: str, by: str, names: Iterable[Name]) -> list[Counterpart]:
+        found = []
+        for some in some_of(names):
+            marks = ", ".join("?" * len(some))
+            rows = await self._fetch(
+                f"SELECT {_COUNTERPART} FROM streamd_counterpart WHERE peer = ? AND doctype = ? AND {by} IN ({marks})",
+                [peer, doctype, *map(_key, some)],
+            )
+            found += [
+                Counterpart(peer, doctype, name_from_text(name), name_from_text(remote), _KEYS.decode(keys))
+                for _, _, _, remote, _, name, keys in rows
+            ]
+        return found
+
+    async def has_counterparts(self, peer: str) -> bool:
+        return bool(await self._fetch("SELECT 1 FROM streamd_counterpart WHERE peer = ? LIMIT 1", (peer,)))
 
     async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
         rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked WHERE producer = ?", (producer,))
@@ -186,6 +219,36 @@ class BookTransaction(BookReader, Transaction):
 
     async def forget_record(self, doctype: str, name: Name) -> None:
         await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
+
+    async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
+        if counterparts:
+            await self._run_many(
+                self._put("streamd_counterpart", _COUNTERPART, "peer, doctype, remote_key"),
+                [
+                    (
+                        each.peer,
+                        each.doctype,
+                        _key(each.remote_name),
+                        name_text(each.remote_name),
+                        _key(each.name),
+                        name_text(each.name),
+                        msgspec.json.encode(each.rows).decode(),
+                    )
+                    for each in counterparts
+                ],
+            )
+
+    async def forget_counterpart(self, peer: str, doctype: str, remote_name: Name) -> None:
+        await self._run(
+            "DELETE FROM streamd_counterpart WHERE peer = ? AND doctype = ? AND remote_key = ?",
+            (peer, doctype, _key(remote_name)),
+        )
+
+    async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:
+        await self._run(
+            "UPDATE streamd_counterpart SET name_key = ?, name = ? WHERE doctype = ? AND name_key = ?",
+            (_key(new), name_text(new), doctype, _key(old)),
+        )
 
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         if previous is None:

@@ -71,6 +71,7 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
                 generated=hidden in (2, 3),
                 has_default=default is not None,
                 unique=column in in_unique,
+                automatic=in_key == 1 and declared.upper() == "INTEGER",
             )
         )
     primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())

@@ -10,7 +10,7 @@ from typing import Any
 import aiosqlite
 
 from streamd.db import sqlite_sql as sql
-from streamd.db.base import RawDocument, TableWrite
+from streamd.db.base import OUR_SERIES, RawDocument, TableWrite
 from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
 from streamd.db.keys import storable_names
 from streamd.db.sqlite_values import binder
@@ -91,6 +91,11 @@ class SqliteReader(BookReader):
             found |= wanted & {tuple(row) for row in rows}
         return found
 
+    async def find_documents(self, doctype, values, limit):
+        keys = ", ".join(sql.quote(column) for column in doctype.key)
+        where = " AND ".join(f"{sql.quote(column)} = ?" for column in values)
+        return [tuple(r) for r in await self._fetch(f"SELECT {keys} FROM {sql.quote(doctype.table)} WHERE {where} LIMIT ?", [*values.values(), limit])]
+
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         if doctype.single:
             return [doctype.only_name] if after is None else []
@@ -124,6 +129,19 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def _remove_taken(self, claim: Claim) -> None:
         await self._run("DELETE FROM streamd_change WHERE id <= ?", (claim.last_change,))
+
+    async def next_keys(self, table, column, count):
+        start = self.__dict__.setdefault("_taken", {}).get((table, column.name))
+        if start is None:
+            start = (await self._fetch(f"SELECT coalesce(max({sql.quote(column.name)}), 0) FROM {sql.quote(table)}"))[0][0]
+        self._taken[(table, column.name)] = start + count
+        return list(range(start + 1, start + count + 1))
+
+    async def next_numbers(self, series, count, book=OUR_SERIES):
+        t, n, c = map(sql.quote, book)
+        await self._run(f"INSERT INTO {t} ({n}, {c}) VALUES (?, 0) ON CONFLICT DO NOTHING", (series,))
+        await self._run(f"UPDATE {t} SET {c} = {c} + ? WHERE {n} = ?", (count, series))
+        return (await self._fetch(f"SELECT {c} FROM {t} WHERE {n} = ?", (series,)))[0][0] - count + 1
 
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         return  # the transaction has the only write lock there is
