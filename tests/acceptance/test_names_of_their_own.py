@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -89,7 +88,7 @@ def make(world: World, name: str, schema: str, engine: Engine, catalogue: str) -
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def company(world: World, request: pytest.FixtureRequest) -> Iterator[Company]:
+def company(world: World, request: pytest.FixtureRequest) -> Company:
     hq = make(world, "hq", HEADQUARTERS, request.param, NAMED)
     north, south = (make(world, name, TILL, "sqlite", CATALOGUE) for name in ("north", "south"))
     # What one till sells goes on to the other one.
@@ -97,7 +96,7 @@ def company(world: World, request: pytest.FixtureRequest) -> Iterator[Company]:
         *(Link(hq, till, TYPES, OWN_NAMES) for till in (north, south)),
         *(Link(till, hq, TYPES, OWN_NAMES) for till in (north, south)),
     )
-    yield Company(world, hq, north, south)
+    return Company(world, hq, north, south)
 
 
 def sell(till: Site, customer: str, *quantities: int, note: str) -> int:
