@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from streamd import clock
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
-from streamd.settings import ProducerSettings, Settings
+from streamd.settings import ProducerSettings, Settings, lookups, remote_doctype
 from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, WantedDoctype, is_loopback
 
 ANSWER_BYTES = 16 << 20
@@ -113,9 +113,20 @@ def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
 
 
 def judge_answer(
-    name: str, own_site: str, wanted: Sequence[str], catalogue: Catalogue, answer: HandshakeAnswer, here_ms: int
+    name: str,
+    own_site: str,
+    wanted: Sequence[str],
+    catalogue: Catalogue,
+    answer: HandshakeAnswer,
+    here_ms: int,
+    *,
+    mapped: Collection[str] = (),
 ) -> list[Finding]:
-    """What a producer's answer says about it and our subscriptions. `here_ms` is our clock when it answered."""
+    """What a producer's answer says about it and our subscriptions.
+
+    `here_ms` is our clock when it answered. `wanted` are types as the producer calls them, and so are the `mapped`
+    ones, which need not be called alike here.
+    """
     area = f"producers.{name}"
     found = [ok(area, f"answers: {answer.name} ({answer.site}), release {answer.version or 'unknown'}")]
     if answer.site == own_site:
@@ -142,7 +153,7 @@ def judge_answer(
     for doctype in wanted:
         row = said.get(doctype)
         found.append(_subscription(area, name, doctype, row.status if row else "unknown", doctype in there))
-        missing = sorted(set(row.opens) - catalogue.doctypes.keys()) if row else []
+        missing = sorted(set(row.opens) - catalogue.doctypes.keys() - set(mapped)) if row else []
         if missing:
             found.append(
                 warning(
@@ -209,7 +220,14 @@ def handshake_of(
         name=settings.site.name,
         version=version,
         clock_ms=now_ms,
-        doctypes=[WantedDoctype(doctype=each.doctype, unsubscribe=each.unsubscribe) for each in producer.doctypes],
+        doctypes=[
+            WantedDoctype(
+                doctype=remote_doctype(each, settings.mappings),
+                unsubscribe=each.unsubscribe,
+                lookups=lookups(each, settings.mappings),
+            )
+            for each in producer.doctypes
+        ],
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, InvalidOperation
+
 from streamd.check import Finding, problem, warning
 from streamd.check_sizes import Declared, declared
 from streamd.model import Column, Kind
@@ -23,6 +25,8 @@ _FITS = {
 
 FLOAT_DIGITS = 15
 """Decimal digits that a 64-bit float keeps for certain."""
+
+_NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN)
 
 SIGNED_64 = (-(2**63), 2**63 - 1)
 
@@ -59,6 +63,36 @@ def judge_values(
             )
         )
     return found
+
+
+def judge_default(area: str, column: Column, value: str | int | float | bool) -> list[Finding]:
+    """A default value that the configuration states for a column of ours."""
+    limit = declared(column.kind, column.declared).length
+    if isinstance(value, str):
+        fits = column.kind not in _NUMBERS or _is_number(value)
+        if limit is not None and len(value) > limit and column.kind is Kind.TEXT:
+            fits = False
+    else:
+        fits = column.kind in (*_NUMBERS, Kind.TEXT, Kind.JSON, Kind.ANY)
+        if column.kind is Kind.INTEGER and isinstance(value, float) and not value.is_integer():
+            fits = False
+    if fits:
+        return []
+    return [
+        problem(
+            area,
+            f"default_value is {value!r}, and the column holds {column.kind.value} ({column.declared or 'no type'})",
+            "documents that get it are refused by this database, or the value is changed",
+            "write a value that the column can hold",
+        )
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return Decimal(text).is_finite()
+    except InvalidOperation:
+        return False
 
 
 def _lost(mine: Declared, theirs: Declared, *, enforced: bool) -> str:

@@ -13,7 +13,7 @@ from streamd.settings.loading import (
     secret_of,
     toml_key,
 )
-from streamd.settings.mappings import CHILD_TABLE, DOCUMENT, looks_for, lookups, reached, remote_doctype
+from streamd.settings.mappings import CHILD_TABLE, DOCUMENT, looked_for, looks_for, lookups, reached, remote_doctype
 from streamd.settings.models import (
     ChildSettings,
     DoctypeSettings,
@@ -51,6 +51,7 @@ __all__ = [
     "config_path",
     "database_url",
     "load",
+    "looked_for",
     "looks_for",
     "lookups",
     "reached",

@@ -36,8 +36,13 @@ def reached(mappings: Mappings, name: str) -> list[str]:
         current = waiting.pop(0)
         if current in mappings and current not in found:
             found[current] = None
-            waiting += [field.mapping for field in _looking(mappings, current, ()) if field.mapping is not None]
+            waiting += looked_for(mappings, current)
     return list(found)
+
+
+def looked_for(mappings: Mappings, name: str) -> list[str]:
+    """The mappings of the documents that are looked for, for a document or for its child rows; each once."""
+    return list(dict.fromkeys(each.mapping for each in _looking(mappings, name, ()) if each.mapping is not None))
 
 
 def lookups(entry: SubscribedDoctype, mappings: Mappings) -> list[str]:
