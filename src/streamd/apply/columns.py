@@ -98,8 +98,9 @@ class MappedRows:
 def mapped_rows(
     given: MappingSettings, mappings: Mapping[str, MappingSettings], local: ChildTable, remote: ChildDescriptor
 ) -> MappedRows:
-    ours = {*local.key, *local.parent_key, *(column for column, _ in local.where)}
-    columns = mapped_columns(given, mappings, local, remote, ours, {*remote.key, *remote.parent_key})
+    condition = {column for column, _ in local.where}
+    ours, theirs = {*local.key, *local.parent_key, *condition}, {*remote.key, *remote.parent_key, *condition}
+    columns = mapped_columns(given, mappings, local, remote, ours, theirs)
     return MappedRows(local, remote, columns)
 
 
