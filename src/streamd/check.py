@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -114,9 +114,20 @@ def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
 
 
 def judge_answer(
-    name: str, own_site: str, wanted: Sequence[str], catalogue: Catalogue, answer: HandshakeAnswer, here_ms: int
+    name: str,
+    own_site: str,
+    wanted: Sequence[str],
+    catalogue: Catalogue,
+    answer: HandshakeAnswer,
+    here_ms: int,
+    *,
+    mapped: Collection[str] = (),
 ) -> list[Finding]:
-    """What a producer's answer says about it and our subscriptions. `here_ms` is our clock when it answered."""
+    """What a producer's answer says about it and our subscriptions.
+
+    `here_ms` is our clock when it answered. `wanted` are types as the producer calls them, and so are the `mapped`
+    ones, which need not be called alike here.
+    """
     area = f"producers.{name}"
     found = [ok(area, f"answers: {answer.name} ({answer.site}), release {answer.version or 'unknown'}")]
     if answer.site == own_site:
@@ -143,7 +154,7 @@ def judge_answer(
     for doctype in wanted:
         row = said.get(doctype)
         found.append(_subscription(area, name, doctype, row.status if row else "unknown", doctype in there))
-        missing = sorted(set(row.opens) - catalogue.doctypes.keys()) if row else []
+        missing = sorted(set(row.opens) - catalogue.doctypes.keys() - set(mapped)) if row else []
         if missing:
             found.append(
                 warning(

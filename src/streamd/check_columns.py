@@ -7,31 +7,35 @@ documents are parked, with its words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from streamd.check import Finding, Severity, problem, warning
-from streamd.check_sizes import Declared, declared
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
-from streamd.wire import ColumnDescriptor, DoctypeDescriptor
+from streamd.apply.columns import MappedColumns
+from streamd.apply.mapping import MappedType
+from streamd.check import Finding, Severity, ok, problem, warning
+from streamd.check_sizes import declared
+from streamd.check_values import judge_values, kind_of
+from streamd.model import Catalogue, ChildTable, DocumentType, Kind
+from streamd.wire import ChildDescriptor, DoctypeDescriptor
 
-_FITS = {
-    Kind.INTEGER: {Kind.DECIMAL, Kind.BOOLEAN},
-    Kind.DECIMAL: {Kind.TEXT},
-    Kind.BOOLEAN: {Kind.INTEGER},
-    Kind.DATE: {Kind.TEXT, Kind.DATETIME},
-    Kind.TIME: {Kind.TEXT},
-    Kind.DATETIME: {Kind.TEXT},
-    Kind.DATETIME_ZONED: {Kind.TEXT},
-    Kind.UUID: {Kind.TEXT},
-    Kind.JSON: {Kind.TEXT},
-    Kind.TEXT: {Kind.JSON, Kind.UUID},
-}
-"""What a value of one kind may be written to without changing its meaning, besides its own kind."""
+NO_MAPPINGS: Mapping[str, MappedType] = MappingProxyType({})
 
-FLOAT_DIGITS = 15
-"""Decimal digits that a 64-bit float keeps for certain."""
 
-SIGNED_64 = (-(2**63), 2**63 - 1)
+@dataclass(frozen=True, slots=True)
+class _Pairing:
+    """Which columns of the producer's fill which of ours.
+
+    `sources` is by the column here. `left_out` are those there that fill none. `given` are those here that need no
+    value of the producer's, and `filled` those that get a default value where it has none. `mapping` is the name of
+    the mapping that says so, where one does.
+    """
+
+    sources: Mapping[str, str]
+    left_out: Sequence[str]
+    given: frozenset[str]
+    filled: frozenset[str] = frozenset()
+    mapping: str = ""
 
 
 def judge_descriptors(
@@ -41,28 +45,36 @@ def judge_descriptors(
     descriptors: Sequence[DoctypeDescriptor],
     *,
     enforced: bool = True,
+    mapped: Mapping[str, MappedType] = NO_MAPPINGS,
+    renamed: Collection[str] = (),
 ) -> list[Finding]:
     """Our types against those of the producer `name`: what will be left out, refused, or changed.
 
-    `enforced`: our database holds columns to the types that they are declared with; SQLite does not.
+    `enforced`: our database holds columns to the types that they are declared with; SQLite does not. `mapped` are the
+    mapped types, by the type there, and `renamed` the types there whose documents get names of this site's own.
     """
     found = []
     for there in descriptors:
-        here = catalogue.get(there.doctype)
-        if here is not None:
-            found += _doctype(f"producers.{name}.{there.doctype}", here, there, enforced=enforced)
+        area = f"producers.{name}.{there.doctype}"
+        found += _descriptor(area, catalogue, there, mapped, renamed, enforced=enforced)
     missing = set(subscribed) - catalogue.doctypes.keys()
     return found + [problem(f"producers.{name}", f"{each} is no document type here") for each in sorted(missing)]
 
 
-def unfit(catalogue: Catalogue, descriptors: Sequence[DoctypeDescriptor], *, enforced: bool = True) -> dict[str, str]:
-    """The types whose documents cannot be applied here as long as both sites are what they are; with the reasons."""
+def unfit(
+    catalogue: Catalogue,
+    descriptors: Sequence[DoctypeDescriptor],
+    *,
+    enforced: bool = True,
+    mapped: Mapping[str, MappedType] = NO_MAPPINGS,
+    renamed: Collection[str] = (),
+) -> dict[str, str]:
+    """The types there whose documents cannot be applied here as long as both sites are what they are; with reasons."""
     found = {}
     for there in descriptors:
-        here = catalogue.get(there.doctype)
         problems = [
             f"{each.what} ({each.mend})"
-            for each in (_doctype("", here, there, enforced=enforced) if here is not None else ())
+            for each in _descriptor("", catalogue, there, mapped, renamed, enforced=enforced)
             if each.severity is Severity.PROBLEM
         ]
         if problems:
@@ -70,9 +82,28 @@ def unfit(catalogue: Catalogue, descriptors: Sequence[DoctypeDescriptor], *, enf
     return found
 
 
-def _doctype(area: str, here: DocumentType, there: DoctypeDescriptor, *, enforced: bool) -> list[Finding]:
-    found = _keys(area, here.table, here.key, there.key, here.columns, there.columns)
-    found += _columns(area, here.table, here.columns, here.key, there.columns, enforced=enforced)
+def _descriptor(
+    area: str,
+    catalogue: Catalogue,
+    there: DoctypeDescriptor,
+    mapped: Mapping[str, MappedType],
+    renamed: Collection[str],
+    *,
+    enforced: bool,
+) -> list[Finding]:
+    same_names = there.doctype not in renamed
+    if there.doctype in mapped:
+        return _mapped(area, mapped[there.doctype], same_names=same_names, enforced=enforced)
+    here = catalogue.get(there.doctype)
+    return [] if here is None else _doctype(area, here, there, same_names=same_names, enforced=enforced)
+
+
+def _doctype(
+    area: str, here: DocumentType, there: DoctypeDescriptor, *, same_names: bool, enforced: bool
+) -> list[Finding]:
+    found = _keys(area, here, there, by_name=same_names)
+    pairing = _by_name(here, there, here.key, () if same_names else here.key)
+    found += _columns(area, here, there, pairing, enforced=enforced)
     for field in there.children:
         child = here.child(field.field)
         if child is None:
@@ -86,9 +117,55 @@ def _doctype(area: str, here: DocumentType, there: DoctypeDescriptor, *, enforce
             )
             continue
         inner = f"{area}.{field.field}"
-        found += _keys(inner, child.table, child.key, field.key, child.columns, field.columns)
-        found += _columns(inner, child.table, child.columns, _given(child), field.columns, enforced=enforced)
+        found += _keys(inner, child, field, by_name=same_names)
+        ours = () if same_names else (*child.key, *child.parent_key)
+        pairing = _by_name(child, field, (*_given(child), *ours), ours)
+        found += _columns(inner, child, field, pairing, enforced=enforced)
     return found
+
+
+def _mapped(area: str, mapped: MappedType, *, same_names: bool, enforced: bool) -> list[Finding]:
+    here, there = mapped.local, mapped.remote
+    found = _keys(area, here, there, by_name=False, alike=same_names)
+    pairing = _by_mapping(mapped.mapping, here, there, mapped.columns, here.key, same_names=same_names)
+    found += _columns(area, here, there, pairing, enforced=enforced)
+    for rows in mapped.children.values():
+        child, field = rows.local, rows.remote
+        inner = f"{area}.{field.field}"
+        found += _keys(inner, child, field, by_name=False, alike=same_names)
+        given = (*_given(child), *child.key)
+        pairing = _by_mapping(mapped.mapping, child, field, rows.columns, given, same_names=same_names)
+        found += _columns(inner, child, field, pairing, enforced=enforced)
+    if mapped.unmapped:
+        found.append(ok(area, f"{mapped.mapping} leaves out what it does not map: {', '.join(mapped.unmapped)}"))
+    return found
+
+
+def _by_name(
+    here: DocumentType | ChildTable,
+    there: DoctypeDescriptor | ChildDescriptor,
+    given: Iterable[str],
+    own: Collection[str],
+) -> _Pairing:
+    """Columns of equal names; but for those that hold names of this site's `own`."""
+    mine = {column.name for column in here.columns}
+    theirs = {column.name for column in there.columns}
+    left_out = [column.name for column in there.columns if column.name not in mine and not column.generated]
+    return _Pairing({name: name for name in mine & theirs if name not in own}, left_out, frozenset(given))
+
+
+def _by_mapping(
+    mapping: str,
+    here: DocumentType | ChildTable,
+    there: DoctypeDescriptor | ChildDescriptor,
+    columns: MappedColumns,
+    given: Iterable[str],
+    *,
+    same_names: bool,
+) -> _Pairing:
+    keys = dict(zip(here.key, there.key, strict=False)) if same_names else {}
+    looked_for = {lookup.fieldname for lookup in columns.lookups}
+    return _Pairing(columns.sources | keys, (), columns.filled.union(given, looked_for), columns.filled, mapping)
 
 
 def _given(child: ChildTable) -> tuple[str, ...]:
@@ -98,29 +175,35 @@ def _given(child: ChildTable) -> tuple[str, ...]:
 
 def _keys(
     area: str,
-    table: str,
-    here: Sequence[str],
-    there: Sequence[str],
-    mine: Sequence[Column],
-    theirs: Sequence[ColumnDescriptor],
+    here: DocumentType | ChildTable,
+    there: DoctypeDescriptor | ChildDescriptor,
+    *,
+    by_name: bool,
+    alike: bool = True,
 ) -> list[Finding]:
-    if tuple(here) != tuple(there):
+    """Whether names of documents, or of child rows, can be the same here.
+
+    `by_name`: the key columns are called alike. Else there have to be as many, or, where they are not `alike` because
+    this site gives names of its own, any.
+    """
+    differ = tuple(here.key) != tuple(there.key) if by_name else alike and len(here.key) != len(there.key)
+    if differ:
         return [
             problem(
                 area,
-                f"rows are named by {', '.join(there)} there, and by {', '.join(here)} in {table} here",
+                f"rows are named by {', '.join(there.key)} there, and by {', '.join(here.key)} in {here.table} here",
                 "documents of the two sites cannot be told from each other",
                 "set key to the same columns at both sites",
             )
         ]
-    columns = [declared(column.kind, column.declared) for column in mine if column.name in here]
-    columns += [declared(_kind(column.kind), column.declared) for column in theirs if column.name in there]
+    columns = [declared(column.kind, column.declared) for column in here.columns if column.name in here.key]
+    columns += [declared(kind_of(column.kind), column.declared) for column in there.columns if column.name in there.key]
     if not any(column.kind == Kind.FLOAT or (column.kind == Kind.DECIMAL and column.scale) for column in columns):
         return []
     return [
         problem(
             area,
-            f"rows of {table} are named by numbers with a point ({', '.join(here)})",
+            f"rows of {here.table} are named by numbers with a point ({', '.join(here.key)})",
             "names compare exactly, and such a number is not the same in each database",
             "set key to columns that hold whole numbers or text",
         )
@@ -129,120 +212,42 @@ def _keys(
 
 def _columns(
     area: str,
-    table: str,
-    here: Sequence[Column],
-    given: Sequence[str],
-    there: Sequence[ColumnDescriptor],
+    here: DocumentType | ChildTable,
+    there: DoctypeDescriptor | ChildDescriptor,
+    pairing: _Pairing,
     *,
     enforced: bool,
 ) -> list[Finding]:
-    mine = {column.name: column for column in here}
-    theirs = {column.name: column for column in there}
+    table = here.table
+    theirs = {column.name: column for column in there.columns}
     found = []
-    left_out = [name for name, column in theirs.items() if name not in mine and not column.generated]
-    if left_out:
+    if pairing.left_out:
         found.append(
             warning(
                 area,
-                f"{table} has no column {', '.join(left_out)}",
+                f"{table} has no column {', '.join(pairing.left_out)}",
                 "their values are left out here",
                 "add the columns here, if you want the values",
             )
         )
-    for name, column in mine.items():
-        other = theirs.get(name)
+    for column in here.columns:
+        other = theirs.get(pairing.sources.get(column.name, ""))
         if column.generated:
             continue
         if other is None:
-            if not column.nullable and not column.has_default and name not in given:
-                found.append(
-                    problem(
-                        area,
-                        f"{table}.{name} must not be NULL, has no default, and is missing at the producer",
-                        "every new document is refused by this database, and parked",
-                        "give the column a default here, or add it there",
-                    )
-                )
+            if not column.nullable and not column.has_default and column.name not in pairing.given:
+                found.append(_never_given(area, f"{table}.{column.name}", pairing.mapping))
             continue
-        found += _values(area, table, column, other, enforced=enforced)
+        found += judge_values(area, table, column, other, filled=column.name in pairing.filled, enforced=enforced)
     return found
 
 
-def _values(area: str, table: str, here: Column, there: ColumnDescriptor, *, enforced: bool) -> list[Finding]:
-    found = []
-    mine, theirs = declared(here.kind, here.declared), declared(_kind(there.kind), there.declared)
-    what = (
-        f"{table}.{here.name} holds {here.kind.value} ({here.declared or 'no type'}) here, "
-        f"and {there.kind} ({there.declared or 'no type'}) there"
+def _never_given(area: str, column: str, mapping: str) -> Finding:
+    what = f"is given no value by {mapping}" if mapping else "is missing at the producer"
+    mend = f"map it in mappings.{mapping}, or set its default_value there" if mapping else ""
+    return problem(
+        area,
+        f"{column} must not be NULL, has no default, and {what}",
+        "every new document is refused by this database, and parked",
+        mend or "give the column a default here, or add it there",
     )
-    alike = "declare the column alike at both sites"
-    if Kind.ANY in (mine.kind, theirs.kind):
-        pass
-    elif lost := _lost(mine, theirs, enforced=enforced):
-        text = "declare the column as text here" if mine.kind in (Kind.DECIMAL, Kind.FLOAT) and not enforced else alike
-        # Where both say the same, the producer's database may be one that keeps no more of it than ours.
-        found.append((warning if here.declared == there.declared else problem)(area, what, lost, text))
-    elif mine.kind not in {theirs.kind, *_FITS.get(theirs.kind, ())}:
-        found.append(warning(area, what, "values may change, or be refused", alike))
-    elif refused := _refused(mine, theirs, enforced=enforced):
-        found.append(warning(area, what, refused, alike))
-    if there.nullable and not here.nullable:
-        found.append(
-            warning(
-                area,
-                f"{table}.{here.name} may be NULL there, and must not be NULL here",
-                "a document without this value is parked",
-                "declare the column alike at both sites",
-            )
-        )
-    return found
-
-
-def _lost(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
-    """What our column certainly makes of values that theirs may hold: they would not be the same here."""
-    if theirs.kind == Kind.DECIMAL and (mine.kind == Kind.FLOAT or (mine.kind == Kind.DECIMAL and not enforced)):
-        if (theirs.digits or 0) > FLOAT_DIGITS:
-            return f"numbers of more than {FLOAT_DIGITS} digits are rounded here, or refused"
-        return ""
-    if not enforced:
-        return ""
-    if theirs.kind == Kind.DECIMAL and mine.kind == Kind.DECIMAL:
-        if theirs.scale is not None and mine.scale is not None and theirs.scale > mine.scale:
-            return f"numbers with more than {mine.scale} digits behind the point are rounded here"
-    elif mine.kind == Kind.INTEGER and (theirs.kind == Kind.FLOAT or (theirs.kind == Kind.DECIMAL and theirs.scale)):
-        return "what stands behind the point is lost here, or the number refused"
-    elif theirs.kind == Kind.DATETIME_ZONED and mine.kind in (Kind.DATETIME, Kind.DATE, Kind.TIME):
-        return "the zone is lost here, and with it the moment that is meant"
-    elif theirs.kind == Kind.DATETIME and mine.kind in (Kind.DATE, Kind.TIME):
-        return f"only the {mine.kind.value} of each value is kept here"
-    return ""
-
-
-def _refused(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
-    """What our column may refuse of the values that theirs may hold."""
-    if mine.kind == Kind.INTEGER and theirs.kind == Kind.INTEGER:
-        least, most = mine.whole_numbers if enforced else SIGNED_64
-        lower, upper = theirs.whole_numbers
-        if lower < least or upper > most:
-            return f"numbers below {least}, or above {most}, are refused here"
-    if not enforced:
-        return ""
-    if mine.kind == Kind.DECIMAL and mine.before_point is not None:
-        if theirs.before_point is None:
-            return f"numbers of more digits than {mine.digits}, {mine.scale} of them behind the point, do not fit here"
-        if theirs.before_point > mine.before_point:
-            return f"numbers of more than {mine.before_point} digits before the point are refused here"
-    long = mine.length is not None and (theirs.length is None or theirs.length > mine.length)
-    if long and mine.kind == theirs.kind and mine.kind in (Kind.TEXT, Kind.BYTES):
-        return f"what is longer than {mine.length} is refused here"
-    if mine.words and mine.words != theirs.words:
-        return "only the values that the type names are taken here"
-    return ""
-
-
-def _kind(text: str) -> Kind:
-    """A kind that a newer release made up counts as any."""
-    try:
-        return Kind(text)
-    except ValueError:
-        return Kind.ANY

@@ -23,7 +23,7 @@ from streamd.clock import MAX_AHEAD_MS, is_reading
 from streamd.errors import InvalidRequest, PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.faults import crash_point
 from streamd.model import Cursor, Event, Name, Operation
-from streamd.settings import MappingSettings, ProducerSettings, looked_up, remote_doctype
+from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype
 from streamd.wire import (
     API,
     PROTOCOL,
@@ -67,7 +67,7 @@ def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSe
             use_same_name=bool(settings.same_name(entry)),
             unsubscribe=entry.unsubscribe,
             condition=entry.condition or "",
-            lookups=sorted(looked_up(entry.mapping, mappings)) if entry.mapping else [],
+            lookups=lookups(entry, mappings),
         )
         for entry in settings.doctypes
     ]

@@ -193,7 +193,7 @@ class Subscriber:
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         await self._note_subscriptions(answer)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
-        paused = unfit(self._catalogue, answer.doctypes, mapped, enforced=self._database.enforces_types)
+        paused = unfit(self._catalogue, answer.doctypes, enforced=self._database.enforces_types, mapped=mapped)
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)

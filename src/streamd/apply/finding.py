@@ -8,7 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from streamd.apply.fetching import Fetcher, incoming_documents, ref_of
-from streamd.apply.mapping import Lookup, MappedType
+from streamd.apply.lookup import Lookup
+from streamd.apply.mapping import MappedType
 from streamd.apply.plan import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.model import Catalogue, Difference, Operation, Row, Scalar, name_label

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from streamd.apply.mapping import MappedType
 from streamd.model import Catalogue, Name
-
-if TYPE_CHECKING:
-    from streamd.apply.mapping import MappedType
 
 Ref = tuple[str, Name]
 """A document: its type as it is called here, and its name; until it is written, the one that it has at the producer."""

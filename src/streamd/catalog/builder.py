@@ -81,7 +81,9 @@ def _doctype(
         problems += wrong
         if made is not None:
             children.append(made)
-    return DocumentType(target.doctype, table.name, target.key, table.columns, links, tuple(children), naming=given.naming or ""), problems
+    return DocumentType(
+        target.doctype, table.name, target.key, table.columns, links, tuple(children), naming=given.naming or ""
+    ), problems
 
 
 def _child(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from streamd import __version__, catalog
-from streamd.apply import naming_problems
+from streamd.apply import mapped_types, naming_problems
 from streamd.check import (
     Finding,
     Severity,
@@ -25,6 +25,7 @@ from streamd.check import (
     warning,
 )
 from streamd.check_columns import judge_descriptors
+from streamd.check_mappings import judge_mappings
 from streamd.cli.main import chosen_config
 from streamd.cli.opening import finish, opened_site, state_revision
 from streamd.cli.output import as_json_option, count, print_json
@@ -32,7 +33,7 @@ from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, PeerError, StateError, StreamdError
 from streamd.model import Catalogue
 from streamd.preparing import require_usable
-from streamd.settings import Settings, load, secret_of
+from streamd.settings import Settings, load, remote_doctype, secret_of
 from streamd.store.engine import now_ms
 from streamd.store.migrate import HEAD
 
@@ -56,7 +57,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
         if os.name == "posix":
             findings += judge_file(settings, str(config), config.stat().st_mode)
         require_usable(settings)
-        findings += finish(_look(settings))
+        # One mapping may serve several producers, and be judged again when these have answered.
+        findings += dict.fromkeys(finish(_look(settings)))
     except ConfigurationError as error:
         findings += from_problems(error.problems)
         code = ConfigurationError.exit_code
@@ -80,6 +82,8 @@ async def _look(settings: Settings) -> list[Finding]:
         findings = [ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}")]
         findings += from_problems(catalog.warnings(settings, tables, metadata))
         findings += from_problems(naming_problems(settings, catalogue))
+        for producer in settings.producers.values():
+            findings += judge_mappings(producer.doctypes, settings.mappings, catalogue, ())
         if catalogue.offers:
             findings += [
                 problem("site.database", text, "changes would be lost, or arrive out of order", "mend that first")
@@ -144,9 +148,13 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
             continue
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site
-        findings += judge_answer(name, own, producer.subscribed, catalogue, answer, here)
+        mappings = settings.mappings
+        mapped = mapped_types(mappings, producer.doctypes, catalogue, answer.doctypes)
+        wanted = [remote_doctype(entry, mappings) for entry in producer.doctypes if not entry.unsubscribe]
+        findings += judge_answer(name, own, wanted, catalogue, answer, here, mapped=mapped)
+        findings += judge_mappings(producer.doctypes, mappings, catalogue, answer.doctypes)
         findings += judge_descriptors(
-            name, producer.subscribed, catalogue, answer.doctypes, enforced=site.enforces_types
+            name, producer.subscribed, catalogue, answer.doctypes, enforced=site.enforces_types, mapped=mapped
         )
     return findings + same_site_twice(sites)
 

@@ -94,7 +94,12 @@ class SqliteReader(BookReader):
     async def find_documents(self, doctype, values, limit):
         keys = ", ".join(sql.quote(column) for column in doctype.key)
         where = " AND ".join(f"{sql.quote(column)} = ?" for column in values)
-        return [tuple(r) for r in await self._fetch(f"SELECT {keys} FROM {sql.quote(doctype.table)} WHERE {where} LIMIT ?", [*values.values(), limit])]
+        return [
+            tuple(r)
+            for r in await self._fetch(
+                f"SELECT {keys} FROM {sql.quote(doctype.table)} WHERE {where} LIMIT ?", [*values.values(), limit]
+            )
+        ]
 
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         if doctype.single:
@@ -133,7 +138,9 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     async def next_keys(self, table, column, count):
         start = self.__dict__.setdefault("_taken", {}).get((table, column.name))
         if start is None:
-            start = (await self._fetch(f"SELECT coalesce(max({sql.quote(column.name)}), 0) FROM {sql.quote(table)}"))[0][0]
+            start = (await self._fetch(f"SELECT coalesce(max({sql.quote(column.name)}), 0) FROM {sql.quote(table)}"))[
+                0
+            ][0]
         self._taken[(table, column.name)] = start + count
         return list(range(start + 1, start + count + 1))
 

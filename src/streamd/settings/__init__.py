@@ -1,7 +1,6 @@
 """The configuration: `models` says what may stand in the TOML file, `loading` reads it.
 
-`mapping` says what Document Type Mappings make of types.
-
+`mappings` judges Document Type Mappings, and says where they lead.
 `database_urls` knows which databases there are, and shows URLs without passwords.
 """
 
@@ -14,7 +13,7 @@ from streamd.settings.loading import (
     secret_of,
     toml_key,
 )
-from streamd.settings.mapping import looked_up, remote_doctype
+from streamd.settings.mappings import CHILD_TABLE, DOCUMENT, looked_for, looks_for, lookups, reached, remote_doctype
 from streamd.settings.models import (
     ChildSettings,
     DoctypeSettings,
@@ -32,7 +31,9 @@ from streamd.settings.models import (
 )
 
 __all__ = [
+    "CHILD_TABLE",
     "DEFAULT_FILE",
+    "DOCUMENT",
     "FILE_VARIABLE",
     "ChildSettings",
     "DoctypeSettings",
@@ -50,7 +51,10 @@ __all__ = [
     "config_path",
     "database_url",
     "load",
-    "looked_up",
+    "looked_for",
+    "looks_for",
+    "lookups",
+    "reached",
     "remote_doctype",
     "secret_of",
     "shown_url",

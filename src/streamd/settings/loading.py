@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from streamd.errors import ConfigurationError, Problem
 from streamd.settings.database_urls import database_url, same_file, state_url
+from streamd.settings.mappings import mapping_problems
 from streamd.settings.models import ProducerSettings, Settings, StateSettings
 
 DEFAULT_FILE = "streamd.toml"
@@ -44,7 +45,7 @@ def load(path: Path) -> Settings:
         settings = Settings(**_with_folder(raw, path.resolve().parent))
     except ValidationError as error:
         raise ConfigurationError(*_problems(error)) from None
-    problems = [*_database_problems(settings), *_producer_problems(settings)]
+    problems = [*_database_problems(settings), *_producer_problems(settings), *mapping_problems(settings)]
     if problems:
         raise ConfigurationError(*problems)
     return settings
