@@ -193,7 +193,16 @@ class Subscriber:
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         await self._note_subscriptions(answer)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
-        paused = unfit(self._catalogue, answer.doctypes, enforced=self._database.enforces_types, mapped=mapped)
+        own = own_names(self._settings, self._catalogue)
+        there = {entry.doctype: remote_doctype(entry, self._mappings) for entry in self._settings.doctypes}
+        strange = unfit(
+            self._catalogue,
+            answer.doctypes,
+            enforced=self._database.enforces_types,
+            mapped=mapped,
+            renamed={there.get(doctype, doctype) for doctype in own},
+        )
+        paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -207,7 +216,7 @@ class Subscriber:
             paused,
             self._settings.url,
             mapped,
-            own_names(self._settings, self._catalogue),
+            own,
             {entry.doctype: entry.on_leave for entry in self._settings.doctypes if entry.condition},
         )
         # What does not fit may be mended at the producer, which tells nobody.

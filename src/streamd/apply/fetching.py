@@ -182,6 +182,8 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
         if incoming.data is not None and incoming.event.doctype in catalogue:
             incoming.fetched = True
             clocks = {name: clock for name, clock in document.clocks.items() if hlc.is_reading(clock)}
+            mapped = source.mapped.get(document.doctype)
+            clocks = clocks if mapped is None else mapped.clocks(clocks)
             incoming.known = Known(document.source, clocks)
             found.append(incoming)
     return found

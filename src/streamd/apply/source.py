@@ -22,8 +22,8 @@ class Source:
 
     `subscribed` are the types that we want of it, as they are called here; `subscriber` is who owns here what comes
     from it, if anybody does. `paused` are the types whose documents cannot be applied as long as both sites are what
-    they are, with the reasons: their events are held without being tried. `mapped` has, by the producer's types, those that
-    come through a Document Type Mapping. `renamed` are the types whose documents get names of this site's own.
+    they are, with the reasons: their events are held without being tried. `mapped` has, by the producer's types, those
+    that come through a Document Type Mapping. `renamed` are the types whose documents get names of this site's own.
     `on_leave` has the types that we want under a condition: whether a document that ceases to satisfy it is deleted
     here, or kept. A source is made at each handshake, so that what was mended goes on.
     """
