@@ -14,7 +14,7 @@ from streamd.model import ApprovalStatus, QueueState
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Beat, Heartbeat, Requests
 from streamd.store.peers import Approval, Consumer, Peers
-from streamd.store.producers import PAUSED, Producer, Producers
+from streamd.store.producers import PAUSED, Producer, Producers, SubscribedType
 from streamd.update_log import Head, UpdateLog
 
 
@@ -63,6 +63,7 @@ class ProducerStatus:
     """A site that we subscribe to. `lag` counts its log's entries that are not applied yet, as we last heard.
 
     `paused_types`: types whose events are held, because they cannot be applied here as the two sites are; and why.
+    `unmapped`: by type, the producer's fields that its mapping drops.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ProducerStatus:
     last_event_at: int | None
     doctypes: dict[str, str]
     paused_types: dict[str, str] = field(default_factory=dict)
+    unmapped: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     approvals = await peers.approvals()
     producers = []
     for producer in await known.all():
-        types = {row.doctype: row.status for row in await known.subscriptions(producer.name)}
+        types = await known.subscriptions(producer.name)
         paused = {
             event.doctype: reason
             for event in queued
@@ -204,7 +206,7 @@ def _begin(approvals: Sequence[Approval], consumer: Consumer) -> int:
     )
 
 
-def _producer(producer: Producer, types: dict[str, str], paused: dict[str, str]) -> ProducerStatus:
+def _producer(producer: Producer, types: Sequence[SubscribedType], paused: dict[str, str]) -> ProducerStatus:
     return ProducerStatus(
         name=producer.name,
         url=producer.url,
@@ -217,6 +219,7 @@ def _producer(producer: Producer, types: dict[str, str], paused: dict[str, str])
         lag=max(producer.head - producer.sequence, 0),
         last_contact_at=producer.last_contact_at,
         last_event_at=producer.last_event_at,
-        doctypes=types | dict.fromkeys(paused, PAUSED.capitalize()),
+        doctypes={row.doctype: row.status for row in types} | dict.fromkeys(paused, PAUSED.capitalize()),
         paused_types=paused,
+        unmapped={row.doctype: row.unmapped for row in types if row.unmapped},
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from streamd.apply import Applier, Route, Source, WholeResync, mapped_types
+from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mapped_types
 from streamd.check_columns import unfit
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
@@ -191,8 +191,8 @@ class Subscriber:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
         answer = await self._peer.handshake(self._site, self._site_name)
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
-        await self._note_subscriptions(answer)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
+        await self._note_subscriptions(answer, mapped)
         own = own_names(self._settings, self._catalogue)
         there = {entry.doctype: remote_doctype(entry, self._mappings) for entry in self._settings.doctypes}
         strange = unfit(
@@ -232,7 +232,7 @@ class Subscriber:
             log.info("types_go_on", producer=self.name, doctypes=going_on)
             self._applied()
 
-    async def _note_subscriptions(self, answer: HandshakeAnswer) -> None:
+    async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:
         known = {each.doctype: each.approved_at for each in await self._producers.subscriptions(self.name)}
         said = [(self._ours.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
         # The gap first: if we are stopped between the two, it is said twice rather than never.
@@ -245,7 +245,16 @@ class Subscriber:
         )
         await self._producers.set_subscriptions(
             self.name,
-            [SubscribedType(doctype, each.status, tuple(each.opens), each.approved_at) for doctype, each in said],
+            [
+                SubscribedType(
+                    doctype,
+                    each.status,
+                    tuple(each.opens),
+                    each.approved_at,
+                    mapped[each.doctype].unmapped if each.doctype in mapped else (),
+                )
+                for doctype, each in said
+            ],
         )
         self._statuses = {doctype: each.status for doctype, each in said}
         self._look_for_gaps = True

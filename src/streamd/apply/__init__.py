@@ -9,9 +9,19 @@ it writes), `conflict` (who wins), `folding` (the net effect of several events).
 from streamd.apply.applier import Applier
 from streamd.apply.fetching import Fetcher
 from streamd.apply.healer import Healer, Route
-from streamd.apply.mapping import mapped_types
+from streamd.apply.mapping import MappedType, mapped_types
 from streamd.apply.naming_problems import naming_problems
 from streamd.apply.source import Source
 from streamd.apply.whole import WholeResync
 
-__all__ = ["Applier", "Fetcher", "Healer", "Route", "Source", "WholeResync", "mapped_types", "naming_problems"]
+__all__ = [
+    "Applier",
+    "Fetcher",
+    "Healer",
+    "MappedType",
+    "Route",
+    "Source",
+    "WholeResync",
+    "mapped_types",
+    "naming_problems",
+]

@@ -102,6 +102,10 @@ def _say_what_waits(found: Status) -> None:
             f"{row.name}: {doctype} is paused, and its events are held: {reason}"
             for doctype, reason in row.paused_types.items()
         ]
+        lines += [
+            f"{row.name}: {count(len(fields), 'field')} of {doctype} not mapped, and left out: {', '.join(fields)}"
+            for doctype, fields in row.unmapped.items()
+        ]
     if lines:
         click.echo("\nFor you to look at")
         for line in lines:

@@ -48,6 +48,7 @@ class SubscribedType:
     status: str
     opens: tuple[str, ...] = ()
     approved_at: int | None = None
+    unmapped: tuple[str, ...] = ()
 
 
 class Producers:
@@ -129,6 +130,7 @@ class Producers:
                 "status": state.status,
                 "opens": msgspec.json.encode(sorted(state.opens)).decode(),
                 "approved_at": state.approved_at,
+                "unmapped": msgspec.json.encode(state.unmapped).decode(),
             }
             for state in states
         ]
@@ -140,11 +142,13 @@ class Producers:
     async def subscriptions(self, name: str) -> list[SubscribedType]:
         """What the producer last said of our subscriptions, by type."""
         c = subscriptions.c
-        query = select(c.doctype, c.status, c.opens, c.approved_at).where(self._subscribed(name)).order_by(c.doctype)
+        query = select(c.doctype, c.status, c.opens, c.approved_at, c.unmapped)
         async with self._state.read() as connection:
             return [
-                SubscribedType(doctype, status, _OPENS.decode(opens), approved_at)
-                for doctype, status, opens, approved_at in await connection.execute(query)
+                SubscribedType(doctype, status, _OPENS.decode(opens), approved_at, _OPENS.decode(unmapped))
+                for doctype, status, opens, approved_at, unmapped in await connection.execute(
+                    query.where(self._subscribed(name)).order_by(c.doctype)
+                )
             ]
 
     async def forget(self, names: Iterable[str]) -> None:

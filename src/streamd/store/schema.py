@@ -173,6 +173,7 @@ subscriptions = Table(
     Column("status", text(20), nullable=False),
     Column("opens", WORDS, nullable=False),
     Column("approved_at", BIG, comment="by the producer's clock"),
+    Column("unmapped", WORDS, nullable=False, comment="JSON list: the producer's fields that a mapping drops"),
     PrimaryKeyConstraint("site", "producer", "doctype"),
 )
 
