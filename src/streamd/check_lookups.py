@@ -220,7 +220,7 @@ def judge_circles(used: Sequence[str], mappings: Mapping[str, MappingSettings]) 
 def _way_back(start: str, mappings: Mapping[str, MappingSettings]) -> list[str]:
     """The shortest way from a mapping over those that it looks for back to itself; empty where there is none."""
     ways = [[start]]
-    seen: set[str] = set()
+    seen = {start}
     while ways:
         way = ways.pop(0)
         for inner in looked_for(mappings, way[-1]):

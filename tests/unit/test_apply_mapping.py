@@ -176,6 +176,12 @@ def test_an_emptied_child_table_is_an_emptied_one_here() -> None:
     assert opportunities().difference(difference).removed == {"items": [["L1"], ["L2"]]}
 
 
+def test_what_has_not_the_shape_of_a_document_is_known_before_it_is_mapped() -> None:
+    one = opportunities()
+    assert all(one.is_document(data) for data in ({}, {"lines": None}, {"lines": [{}]}, {"stage": [1]}))
+    assert not any(one.is_document(data) for data in (None, [], "x", {"lines": {}}, {"lines": [1]}, {"lines": "x"}))
+
+
 def test_child_rows_keep_their_keys_whatever_the_columns_are_called() -> None:
     here = ChildTable("lines", "line", ("doc", "position"), ("doc",), columns("doc", "position", "what", "number"))
     there = ChildTable("rows", "row", ("order", "number"), ("order",), columns("order", "number", "item"))

@@ -116,18 +116,23 @@ class Lookup:
             return None
         found: dict[str, Scalar] = {}
         for fieldname, each in self.filters.items():
-            value = each.value(_with_hops(remote_document, each, hops))
+            document = _with_hops(remote_document, each, hops)
+            value = None if document is None else each.value(document)
             if value is None:
                 return None
             found[fieldname] = _plain(self.fieldname, fieldname, value)
         return found
 
 
-def _with_hops(document: Row, each: Filter, hops: Mapping[str, Row | None]) -> Row:
-    """The document as a filter sees it: a linked document stands where the filter reads a field of it."""
+def _with_hops(document: Row, each: Filter, hops: Mapping[str, Row | None]) -> Row | None:
+    """The document as a filter sees it: a linked document stands where the filter reads a field of it.
+
+    None where such a document is missing: what is read of it is missing too.
+    """
     if each.expression is None or not each.expression.hops:
         return document
-    return document | {link: hops.get(link) for link in each.expression.hops}
+    linked = {link: hops.get(link) for link in each.expression.hops}
+    return None if None in linked.values() else document | linked
 
 
 def lookup_of(given: FieldMapping, inner: MappingSettings, remote_fields: Iterable[str]) -> Lookup:

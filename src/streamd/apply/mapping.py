@@ -58,6 +58,15 @@ class MappedType:
                 found += [f"{child.field}/{column}" for column in rows.columns.unmapped]
         return tuple(found)
 
+    def is_document(self, data: Any) -> bool:
+        """Whether data has the shape of a document of the producer's type, so that `document` can take it."""
+        if not isinstance(data, dict):
+            return False
+        tables = [data.get(there) for there in self.children]
+        return all(
+            rows is None or (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)) for rows in tables
+        )
+
     def document(self, data: Row) -> Row:
         """A whole document, as it travels: columns, and under each child table's field its rows."""
         result = self.columns.whole(data)
