@@ -92,17 +92,24 @@ def _descriptor(
     enforced: bool,
 ) -> list[Finding]:
     same_names = there.doctype not in renamed
+    ours = frozenset(mapped[each].local.name if each in mapped else each for each in renamed)
     if there.doctype in mapped:
-        return _mapped(area, mapped[there.doctype], same_names=same_names, enforced=enforced)
+        return _mapped(area, mapped[there.doctype], ours, same_names=same_names, enforced=enforced)
     here = catalogue.get(there.doctype)
-    return [] if here is None else _doctype(area, here, there, same_names=same_names, enforced=enforced)
+    return [] if here is None else _doctype(area, here, there, ours, same_names=same_names, enforced=enforced)
 
 
 def _doctype(
-    area: str, here: DocumentType, there: DoctypeDescriptor, *, same_names: bool, enforced: bool
+    area: str,
+    here: DocumentType,
+    there: DoctypeDescriptor,
+    renamed: Collection[str],
+    *,
+    same_names: bool,
+    enforced: bool,
 ) -> list[Finding]:
     found = _keys(area, here, there, by_name=same_names)
-    pairing = _by_name(here, there, here.key, () if same_names else here.key)
+    pairing = _by_name(here, there, here.key, (*_links_to(here, renamed), *(() if same_names else here.key)))
     found += _columns(area, here, there, pairing, enforced=enforced)
     for field in there.children:
         child = here.child(field.field)
@@ -118,23 +125,32 @@ def _doctype(
             continue
         inner = f"{area}.{field.field}"
         found += _keys(inner, child, field, by_name=same_names)
-        ours = () if same_names else (*child.key, *child.parent_key)
+        ours = (*_links_to(child, renamed), *(() if same_names else (*child.key, *child.parent_key)))
         pairing = _by_name(child, field, (*_given(child), *ours), ours)
         found += _columns(inner, child, field, pairing, enforced=enforced)
     return found
 
 
-def _mapped(area: str, mapped: MappedType, *, same_names: bool, enforced: bool) -> list[Finding]:
+def _links_to(table: DocumentType | ChildTable, renamed: Collection[str]) -> tuple[str, ...]:
+    """The columns that hold names of documents which get names of this site's own: ours, whatever is there."""
+    return tuple(column for link in table.links if link.doctype in renamed for column in link.columns)
+
+
+def _mapped(
+    area: str, mapped: MappedType, renamed: Collection[str], *, same_names: bool, enforced: bool
+) -> list[Finding]:
     here, there = mapped.local, mapped.remote
     found = _keys(area, here, there, by_name=False, alike=same_names)
-    pairing = _by_mapping(mapped.mapping, here, there, mapped.columns, here.key, same_names=same_names)
+    own = _links_to(here, renamed)
+    pairing = _by_mapping(mapped.mapping, here, there, mapped.columns, (*here.key, *own), own, same_names=same_names)
     found += _columns(area, here, there, pairing, enforced=enforced)
     for rows in mapped.children.values():
         child, field = rows.local, rows.remote
         inner = f"{area}.{field.field}"
         found += _keys(inner, child, field, by_name=False, alike=same_names)
-        given = (*_given(child), *child.key)
-        pairing = _by_mapping(mapped.mapping, child, field, rows.columns, given, same_names=same_names)
+        own = _links_to(child, renamed)
+        given = (*_given(child), *child.key, *own)
+        pairing = _by_mapping(mapped.mapping, child, field, rows.columns, given, own, same_names=same_names)
         found += _columns(inner, child, field, pairing, enforced=enforced)
     if mapped.unmapped:
         found.append(ok(area, f"{mapped.mapping} leaves out what it does not map: {', '.join(mapped.unmapped)}"))
@@ -160,12 +176,15 @@ def _by_mapping(
     there: DoctypeDescriptor | ChildDescriptor,
     columns: MappedColumns,
     given: Iterable[str],
+    own: Collection[str],
     *,
     same_names: bool,
 ) -> _Pairing:
+    """As a mapping says; but for columns that hold names of this site's `own`."""
     keys = dict(zip(here.key, there.key, strict=False)) if same_names else {}
     looked_for = {lookup.fieldname for lookup in columns.lookups}
-    return _Pairing(columns.sources | keys, (), columns.filled.union(given, looked_for), columns.filled, mapping)
+    sources = {name: source for name, source in (columns.sources | keys).items() if name not in own}
+    return _Pairing(sources, (), columns.filled.union(given, looked_for), columns.filled, mapping)
 
 
 def _given(child: ChildTable) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import structlog
 
-from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mapped_types
+from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mapped_types, own_names
 from streamd.check_columns import unfit
+from streamd.check_mappings import unmappable
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
@@ -202,6 +203,7 @@ class Subscriber:
             mapped=mapped,
             renamed={there.get(doctype, doctype) for doctype in own},
         )
+        strange |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
         paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
         self._say_paused(paused)
         if self._source is None:
@@ -370,16 +372,3 @@ class Subscriber:
                 log.info("producer_back", producer=self.name)
             await self._producers.set_status(self.name, status, text)
             self._said = status
-
-
-def own_names(settings: ProducerSettings, catalogue: Catalogue) -> frozenset[str]:
-    """The types whose documents get names of this site's own when they come from this producer.
-
-    A document that several columns name says something with each of them: it keeps its name. So does a single.
-    """
-    said = {entry.doctype: settings.same_name(entry) for entry in settings.doctypes}
-    return frozenset(
-        name
-        for name, doctype in catalogue.doctypes.items()
-        if not doctype.single and len(doctype.key) == 1 and said.get(name, settings.use_same_name) is False
-    )

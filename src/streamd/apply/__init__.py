@@ -11,7 +11,7 @@ from streamd.apply.fetching import Fetcher
 from streamd.apply.healer import Healer, Route
 from streamd.apply.mapping import MappedType, mapped_types
 from streamd.apply.naming_problems import naming_problems
-from streamd.apply.source import Source
+from streamd.apply.source import Source, own_names
 from streamd.apply.whole import WholeResync
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "WholeResync",
     "mapped_types",
     "naming_problems",
+    "own_names",
 ]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
+from streamd.apply.columns import MappedRows
 from streamd.apply.fetching import Fetcher, incoming_documents, ref_of
 from streamd.apply.lookup import Lookup
 from streamd.apply.mapping import MappedType
 from streamd.apply.plan import Incoming
 from streamd.apply.source import Ref, Source
+from streamd.errors import RowRefused
+from streamd.expressions import ExpressionError
 from streamd.model import Catalogue, Difference, Operation, Row, Scalar, name_label
 from streamd.wire import DocumentRef, LinkDescriptor, WantedDocument, read_json
 
@@ -44,39 +49,42 @@ class Finder:
         while waiting:
             incoming = waiting.pop()
             mapped = self._source.mapped.get(incoming.remote.doctype)
-            if mapped is None or not mapped.lookups or incoming.data is None or id(incoming) in self._done:
+            if mapped is None or incoming.data is None or id(incoming) in self._done:
                 continue
             self._done.add(id(incoming))
-            for lookup in mapped.lookups:
-                try:
-                    target = await self._target(incoming, mapped, lookup)
-                except NotFoundThere as reason:
-                    self.failed[ref_of(incoming)] = incoming.fault = str(reason)
-                    break
-                if target is not None and ref_of(target) not in self.found:
+            try:
+                targets = [target async for target in self._targets(incoming, mapped)]
+            except (NotFoundThere, RowRefused, ExpressionError) as reason:
+                self.failed[ref_of(incoming)] = incoming.fault = str(reason)
+                continue
+            for target in targets:
+                if ref_of(target) not in self.found:
                     self.found[ref_of(target)] = target
                     found.append(target)
                     waiting.append(target)
         return found
 
-    async def _target(self, incoming: Incoming, mapped: MappedType, lookup: Lookup) -> Incoming | None:
-        """The document that a link of the event leads to; None where it leads to none, or is what it was."""
+    async def _targets(self, incoming: Incoming, mapped: MappedType) -> AsyncIterator[Incoming]:
+        """Set each link of the event whose target may be another one now, and give the targets."""
         remote = incoming.remote
-        if remote.operation == Operation.UPDATE:
-            if isinstance(incoming.data, Difference) and not lookup.touched_by(_DIFFERENCE.decode(bytes(remote.data))):
-                return None
-        elif remote.operation != Operation.CREATE:
-            return None
-        document = read_json(bytes(remote.data)) if remote.operation == Operation.CREATE else await self._now(incoming)
-        hops = await self._hops(incoming, mapped, lookup, document)
-        values = lookup.values(document, hops)
-        target = None if values is None else await self._asked(incoming, lookup, values)
-        link = None if target is None else target.event.name[0]
+        places: list[_Place] = []
         if isinstance(incoming.data, Difference):
-            incoming.data.changed[lookup.fieldname] = link
-        else:
-            incoming.data[lookup.fieldname] = link
-        return target
+            places = _places_in_difference(mapped, incoming.data, _DIFFERENCE.decode(bytes(remote.data)))
+        elif isinstance(incoming.data, dict) and remote.operation == Operation.CREATE:
+            places = _places_in_document(mapped, incoming.data)
+        if not places:
+            return
+        document = read_json(bytes(remote.data)) if remote.operation == Operation.CREATE else await self._now(incoming)
+        for place in places:
+            row = place.row_of(document)
+            if row is None:
+                continue  # the row is gone there by now: its removal comes later
+            hops = await self._hops(incoming, place, row)
+            values = place.lookup.values(row, hops)
+            target = None if values is None else await self._asked(incoming, place.lookup, values)
+            place.row[place.lookup.fieldname] = None if target is None else target.event.name[0]
+            if target is not None:
+                yield target
 
     async def _now(self, incoming: Incoming) -> Row:
         """The event's document as the producer has it now, in the producer's own words."""
@@ -88,19 +96,17 @@ class Finder:
                 return row
         raise NotFoundThere(f"{remote.doctype} {name_label(remote.name)} is not at the producer any more")
 
-    async def _hops(
-        self, incoming: Incoming, mapped: MappedType, lookup: Lookup, document: Row
-    ) -> dict[str, Row | None]:
-        """The documents that this one links to, as far as the filters look at them."""
-        _, hops = lookup.needs()
+    async def _hops(self, incoming: Incoming, place: _Place, row: Row) -> dict[str, Row | None]:
+        """The documents that this row links to, as far as the filters look at them."""
+        _, hops = place.lookup.needs()
         remote = incoming.remote
         wanted: dict[str, WantedDocument] = {}
         for field in hops:
-            link = _link(mapped.remote.links, field)
-            target = None if link is None else link.doctype or document.get(link.type_column or "")
-            if isinstance(target, str) and document.get(field) is not None:
+            link = next((link for link in place.links if link.columns == [field]), None)
+            target = None if link is None else link.doctype or row.get(link.type_column or "")
+            if isinstance(target, str) and row.get(field) is not None:
                 path = [DocumentRef(doctype=remote.doctype, name=list(remote.name))]
-                wanted[field] = WantedDocument(doctype=target, name=[document[field]], path=path)
+                wanted[field] = WantedDocument(doctype=target, name=[row[field]], path=path)
         if not wanted:
             return dict.fromkeys(hops)
         answer = await self._fetcher.fetch(list(wanted.values()))
@@ -130,5 +136,65 @@ class Finder:
         return answered
 
 
-def _link(links: Sequence[LinkDescriptor], field: str) -> LinkDescriptor | None:
-    return next((link for link in links if link.columns == [field]), None)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a link is to be set: a row in our words; `key` says which child row of the producer's that is.
+
+    `field` and `key_columns` are those of the producer's child table; empty for the document itself.
+    """
+
+    row: Row
+    lookup: Lookup
+    links: Sequence[LinkDescriptor]
+    field: str = ""
+    key_columns: Sequence[str] = ()
+    key: tuple[Any, ...] = ()
+
+    def row_of(self, document: Row) -> Row | None:
+        """The row in the producer's words, in the whole document."""
+        if not self.field:
+            return document
+        rows: Sequence[Row] = document.get(self.field) or ()
+        return next((row for row in rows if _key(row, self.key_columns) == self.key), None)
+
+
+def _places_in_document(mapped: MappedType, data: Row) -> list[_Place]:
+    places = [_Place(data, lookup, mapped.remote.links) for lookup in mapped.lookups]
+    for rows in mapped.children.values():
+        for row in data.get(rows.local.field) or ():
+            places += _row_places(rows, row)
+    return places
+
+
+def _places_in_difference(mapped: MappedType, data: Difference, remote: Difference) -> list[_Place]:
+    """`data` is in our words, `remote` the same in the producer's."""
+    places = [
+        _Place(data.changed, lookup, mapped.remote.links) for lookup in mapped.lookups if lookup.touched_by(remote)
+    ]
+    for there, rows in mapped.children.items():
+        for row in data.added.get(rows.local.field, ()):
+            places += _row_places(rows, row)
+        for changed in remote.row_changed.get(there, ()):
+            for lookup in rows.columns.lookups:
+                if not lookup.reads.isdisjoint(changed):
+                    places.append(_changed_place(rows, data, _key(changed, rows.remote.key), lookup))
+    return places
+
+
+def _row_places(rows: MappedRows, row: Row) -> Iterator[_Place]:
+    for lookup in rows.columns.lookups:
+        yield _Place(row, lookup, rows.remote.links, rows.remote.field, rows.remote.key, _key(row, rows.local.key))
+
+
+def _changed_place(rows: MappedRows, data: Difference, key: tuple[Any, ...], lookup: Lookup) -> _Place:
+    """The place in a changed row. That may stand in no difference of ours yet, if only what is looked for changes."""
+    changed = data.row_changed.setdefault(rows.local.field, [])
+    row = next((row for row in changed if _key(row, rows.local.key) == key), None)
+    if row is None:
+        row = dict(zip(rows.local.key, key, strict=True))
+        changed.append(row)
+    return _Place(row, lookup, rows.remote.links, rows.remote.field, rows.remote.key, key)
+
+
+def _key(row: Row, columns: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row.get(column) for column in columns)

@@ -32,8 +32,8 @@ def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Inco
     doctype = catalogue.get(working.doctype)
     mapped = source.mapped.get(event.doctype)
     if event.operation == Operation.CREATE and doctype is not None:
-        tables = [child.field for child in (doctype if mapped is None else mapped.remote).children]
-        data = data if is_document(tables, data) else None
+        sound = is_document(doctype, data) if mapped is None else mapped.is_document(data)
+        data = data if sound else None
     fault = "" if doctype is None or event.operation == Operation.GAP else _fault(doctype, working)
     if fault:
         data = None
@@ -50,12 +50,12 @@ def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Inco
     )
 
 
-def is_document(tables: Iterable[str], data: Any) -> bool:
-    """Whether data has the shape of a document with these child tables: columns, and lists of rows."""
+def is_document(doctype: DocumentType, data: Any) -> bool:
+    """Whether data has the shape of a document of this type: columns, and lists of rows under its child fields."""
     if not isinstance(data, dict):
         return False
-    for field in tables:
-        rows = data.get(field)
+    for child in doctype.children:
+        rows = data.get(child.field)
         if rows is not None and not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
             return False
     return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from streamd.apply.mapping import MappedType
 from streamd.model import Catalogue, Name
+from streamd.settings import ProducerSettings
 
 Ref = tuple[str, Name]
 """A document: its type as it is called here, and its name; until it is written, the one that it has at the producer."""
@@ -52,3 +53,16 @@ class Source:
     def remote(self, doctype: str) -> str:
         """What the producer calls a type of this site."""
         return next((there for there, mapped in self.mapped.items() if mapped.local.name == doctype), doctype)
+
+
+def own_names(settings: ProducerSettings, catalogue: Catalogue) -> frozenset[str]:
+    """The types whose documents get names of this site's own when they come from this producer.
+
+    A document that several columns name says something with each of them: it keeps its name. So does a single.
+    """
+    said = {entry.doctype: settings.same_name(entry) for entry in settings.doctypes}
+    return frozenset(
+        name
+        for name, doctype in catalogue.doctypes.items()
+        if not doctype.single and len(doctype.key) == 1 and said.get(name, settings.use_same_name) is False
+    )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import click
 
 from streamd import __version__, catalog
-from streamd.apply import mapped_types, naming_problems
+from streamd.apply import mapped_types, naming_problems, own_names
 from streamd.check import (
     Finding,
     Severity,
@@ -153,8 +153,15 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
         wanted = [remote_doctype(entry, mappings) for entry in producer.doctypes if not entry.unsubscribe]
         findings += judge_answer(name, own, wanted, catalogue, answer, here, mapped=mapped)
         findings += judge_mappings(producer.doctypes, mappings, catalogue, answer.doctypes)
+        there = {entry.doctype: remote_doctype(entry, mappings) for entry in producer.doctypes}
         findings += judge_descriptors(
-            name, producer.subscribed, catalogue, answer.doctypes, enforced=site.enforces_types, mapped=mapped
+            name,
+            producer.subscribed,
+            catalogue,
+            answer.doctypes,
+            enforced=site.enforces_types,
+            mapped=mapped,
+            renamed={there.get(doctype, doctype) for doctype in own_names(producer, catalogue)},
         )
     return findings + same_site_twice(sites)
 
