@@ -18,7 +18,7 @@ from streamd.store.database import FAULTS, state_database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision; a test holds it against `migrations/versions`."""
 
 URL_VARIABLE = "STREAMD_STATE__DATABASE"
