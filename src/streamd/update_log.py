@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from streamd.errors import ResyncRequired, StateError
 from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
+from streamd.store.log_rows import rows_told
 from streamd.store.schema import approvals, is_named, log_head, update_log
 
 NONCE_BYTES = 6
@@ -185,11 +186,13 @@ class UpdateLog:
         not_through: str,
         limit: int,
         max_bytes: int,
+        judged: Collection[str] = (),
     ) -> tuple[list[LogEntry], Cursor, Head]:
         """The next entries after a cursor, the cursor behind them, and the log's head, from one view.
 
         `intervals` maps each type that may be read to the sequence after which it may. Entries that have been
-        at the site `not_through` are left out. The page ends with a whole transaction where the limits allow.
+        at the site `not_through` are left out, except those of the types `judged`. The page ends with a whole
+        transaction where the limits allow.
         Raises `ResyncRequired` if the cursor does not fit this log.
         """
         async with self._state.read() as connection:
@@ -205,23 +208,31 @@ class UpdateLog:
                     for doctype, start in intervals.items()
                 )
             )
+            elsewhere = update_log.c.path.not_like(f"%{not_through}%")
             found = await connection.execute(
                 select(*_FIELDS)
                 .where(
                     update_log.c.site == self._state.site,
                     update_log.c.sequence > after.sequence,
                     allowed,
-                    update_log.c.path.not_like(f"%{not_through}%"),
+                    or_(elsewhere, update_log.c.doctype.in_(judged)) if judged else elsewhere,
                 )
                 .order_by(update_log.c.sequence)
                 .limit(limit + 1)
             )
             entries = [_entry(row) for row in found]
-        page = _page(entries, limit, max_bytes)
+        page = entries[: fitting(entries, limit, max_bytes)]
         if len(page) == len(entries) and len(entries) <= limit:
             return page, head.cursor, head
         last = page[-1]
         return page, Cursor(head.log, last.sequence, last.nonce), head
+
+    async def rows_told(self, after: int, documents: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
+        """The parent rows (JSON) of these documents (type, name as text) as they were after the entry `after`.
+
+        None where there was no row. Documents whose rows were not touched since are left out.
+        """
+        return await rows_told(self._state, after, documents)
 
     async def start(self, from_sequence: int) -> Cursor:
         """The cursor behind the entry `from_sequence`, for a consumer that has none yet.
@@ -330,8 +341,8 @@ class UpdateLog:
             )
 
 
-def _page(entries: list[LogEntry], limit: int, max_bytes: int) -> list[LogEntry]:
-    """As many entries as the limits allow, ending with a whole transaction if one ends within them.
+def fitting(entries: Sequence[LogEntry], limit: int, max_bytes: int) -> int:
+    """How many entries the limits allow, ending with a whole transaction if one ends within them.
 
     The last entry of a transaction may be one that this consumer must not see, so `last_in_tx` is said anew.
     """
@@ -342,10 +353,10 @@ def _page(entries: list[LogEntry], limit: int, max_bytes: int) -> list[LogEntry]
         entry.last_in_tx = following is None or following.tx != entry.tx
         size += len(entry.data) + len(entry.name) + ENTRY_OVERHEAD
         if index >= limit or (size > max_bytes and index):
-            return entries[: whole or index]
+            return whole or index
         if entry.last_in_tx:
             whole = index + 1
-    return entries
+    return len(entries)
 
 
 def _entry(row: Row[Any]) -> LogEntry:

@@ -35,6 +35,9 @@ HEX = "$hex"
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What a peer says of itself is shown in terminals, so it may hold no control characters."""
 
+SHOWABLE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
+"""The same for what may have several lines."""
+
 Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT, pattern=PRINTABLE)]
 SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 CursorText = Annotated[str, Field(max_length=200)]
@@ -68,7 +71,9 @@ class WantedDoctype(Message):
     doctype: Text
     use_same_name: bool = True
     unsubscribe: bool = False
-    condition: str = Field("", max_length=2000, description="only documents for which this holds (an expression)")
+    condition: str = Field(
+        "", max_length=2000, pattern=SHOWABLE, description="only documents for which this holds (an expression)"
+    )
     lookups: list[Text] = Field(
         default=[], max_length=100, description="further types of which documents are looked for by their values"
     )

@@ -18,6 +18,7 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Origin, name_from_text
+from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
@@ -158,8 +159,8 @@ class Site:
         async with self.database.snapshot() as reader:
             return [(each.state, each.error) for each in await reader.queue()]
 
-    def fetcher(self) -> LocalFetcher:
-        return LocalFetcher(self)
+    def fetcher(self, consumer: Site | None = None) -> LocalFetcher:
+        return LocalFetcher(self, consumer)
 
     async def pull_from(self, producer: Site, *, limit: int = 20) -> int:
         """One page from another site, as the daemon would pull it. Returns how many events there were."""
@@ -174,9 +175,10 @@ class Site:
         entries, end, _ = await producer.update_log.read(
             cursor, intervals, not_through=self.site, limit=limit, max_bytes=1 << 20
         )
-        await self.applier.apply(
-            self.source(producer), [event(entry) for entry in entries], end, types, producer.fetcher()
-        )
+        events = [event(entry) for entry in entries]
+        async with producer.database.snapshot() as reader:
+            await name_events(reader, self.site, producer.catalogue, entries, events)
+        await self.applier.apply(self.source(producer), events, end, types, producer.fetcher(self))
         return len(entries)
 
     async def pull_all(self, producer: Site) -> int:
@@ -187,7 +189,7 @@ class Site:
         return total
 
     async def heal(self, *producers: Site, everything: bool = True) -> int:
-        routes = {each.site: Route(self.source(each), each.fetcher()) for each in producers}
+        routes = {each.site: Route(self.source(each), each.fetcher(self)) for each in producers}
         return await self.healer.run_once(routes, everything=everything)
 
     def source(self, producer: Site) -> Source:
@@ -228,8 +230,9 @@ def event(entry: LogEntry) -> Event:
 class LocalFetcher:
     """Answers as the producer's daemon would, without approvals."""
 
-    def __init__(self, producer: Site) -> None:
+    def __init__(self, producer: Site, consumer: Site | None = None) -> None:
         self._producer = producer
+        self._consumer = consumer
         self.asked: list[WantedDocument] = []
 
     async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
@@ -248,4 +251,6 @@ class LocalFetcher:
                 if name in documents:
                     data = msgspec.Raw(documents[name].whole())
                     found.append(FetchedDocument(want.doctype, name, data, claim.clock if claim else ""))
+            if self._consumer is not None:
+                await name_documents(reader, self._consumer.site, producer.catalogue, found)
         return Documents(found, write_cursor(head.cursor))

@@ -1,14 +1,14 @@
 """Documents as they are now, for a consumer that misses them: only what an approval opened, and only by a link.
 
-A document of a type that is not approved itself is given where a chain of links that really exist leads to it
-from a document of an approved type. What is absent and what is forbidden look alike: both are left out.
+A document of an approved type is given if it satisfies the condition of the approval, where that has one. One of a type
+that is not approved itself, or that does not satisfy its condition, is given where a chain of links that really exist
+leads to it from a document of an approved type which does. What is absent and what is forbidden look alike: both are
+left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
@@ -16,50 +16,37 @@ import msgspec
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest
 from streamd.faults import crash_point
-from streamd.model import DocumentType, Name, Record
+from streamd.model import Catalogue, DocumentType, Name, Record
 from streamd.rows import document_links
-from streamd.serve.services import Caller, Services
+from streamd.serve.names import name_documents
+from streamd.serve.services import Allowed, Caller, Services
+from streamd.serve.settled import Settled, settled
 from streamd.wire import (
     DocumentRef,
     Documents,
     DocumentsRequest,
     FetchedDocument,
-    NamesRequest,
+    FindRequest,
     WantedDocument,
     read_json,
-    write_cursor,
 )
-
-SETTLE_TRIES = 5
-"""How often capture is drained in the hope that nothing is written between that and the snapshot."""
 
 PATH_SHARE = 10
 """Documents on the ways to the wanted ones: this many times as many as may be wanted."""
+
+FOUND = 2
+"""Documents that are given where one is looked for by its values: more than one is as good as none."""
+
+CANDIDATES = 1000
+"""Documents with the wanted values that are judged by a condition, at most."""
 
 LARGEST_INTEGER = (1 << 63) - 1
 
 Key = tuple[str, Name]
 
 
-class Names(msgspec.Struct):
-    """`NamesAnswer` as it is encoded."""
-
-    names: list[Name]
-    more: bool
-    as_of: str
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A view of the site, and the place in the log up to which its entries are contained in that view."""
-
-    reader: Reader
-    as_of: str
-    clock: str
-
-
 class Desk:
-    """Answers requests for documents and for names."""
+    """Answers requests for documents."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -70,55 +57,71 @@ class Desk:
         if len(asked.documents) > limit:
             raise _too_many(len(asked.documents), limit)
         # The approvals are looked at after the snapshot was taken: what was rejected before is not in it.
-        async with self._settled() as view:
-            standing, _ = await self._services.registered(caller)
-            offered = self._services.offered(standing)
-            opens = standing.opens()
-            wanted = [each for each in asked.documents if self._may_be_had(each, offered, opens)]
-            steps = {_key(step) for each in wanted if each.doctype not in offered for step in each.path}
+        async with settled(self._services) as view:
+            standing, site = await self._services.registered(caller)
+            allowed = self._services.allowed(standing)
+            wanted = [each for each in asked.documents if self._is_possible(each)]
+            rights = Rights(allowed, self._services.catalogue)
+            linked = [each for each in wanted if rights.allow_a_way_to(each)]
+            steps = {_key(step) for each in linked for step in each.path}
             if len(steps) > limit * PATH_SHARE:
                 raise _too_many(len(steps), limit * PATH_SHARE)
             ways = await self._read(view.reader, steps)
-            links = {key: self._links(key[0], document) for key, document in ways.items()}
-            proven = [_key(each) for each in wanted if each.doctype in offered or _leads_to(each, links)]
-            found = await self._read(view.reader, dict.fromkeys(proven))
-            records = await self._records(view.reader, found)
+            proven = rights.proven(linked, ways)
+            keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
+            found = await self._read(view.reader, dict.fromkeys(keys))
+            given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
+            answer = await self._answer(view, site, given)
         crash_point("serve.documents")
-        return Documents(
-            documents=[_given(key, document, view.clock, records.get(key)) for key, document in found.items()],
-            as_of=view.as_of,
-        )
+        return answer
 
-    async def names(self, caller: Caller, asked: NamesRequest) -> Names:
-        """The names of an approved type's documents, in their order; of any other type there are none."""
-        async with self._settled() as view:
-            standing, _ = await self._services.registered(caller)
+    async def find(self, caller: Caller, asked: FindRequest) -> Documents:
+        """The documents with these values that may be had, two at most; none where the type may not be looked into."""
+        async with settled(self._services) as view:
+            standing, site = await self._services.registered(caller)
+            allowed = self._services.allowed(standing)
             doctype = self._services.catalogue.get(asked.doctype)
-            if doctype is None or asked.doctype not in self._services.offered(standing):
-                return Names([], False, view.as_of)
-            after = None if asked.after is None else tuple(asked.after)
-            if after is not None and not _possible(doctype, after):
-                raise InvalidRequest(
-                    f"after: is no name of a {doctype.name}", hint="send the last name of the page before"
-                )
-            names = await view.reader.list_names(doctype, after, asked.limit + 1)
-        # Only what a name can hold: a key column of SQLite may have bytes in it all the same.
-        page = [name for name in names[: asked.limit] if all(isinstance(part, str | int | float) for part in name)]
-        return Names(page, len(names) > asked.limit and bool(page), view.as_of)
+            found: dict[Key, RawDocument] = {}
+            if doctype is not None and (doctype.name in allowed.starts or doctype.name in allowed.lookups):
+                found = await self._find(view.reader, doctype, asked, allowed)
+            return await self._answer(view, site, found)
 
-    def _may_be_had(
-        self, wanted: WantedDocument, offered: Collection[str], opens: Mapping[str, frozenset[str]]
-    ) -> bool:
-        """Whether the approvals allow it, as far as types tell: links are looked at later."""
-        way = _way(wanted)
-        for name, document in way:
-            doctype = self._services.catalogue.get(name)
-            if doctype is None or not _possible(doctype, document):
-                return False
-        if wanted.doctype in offered:
-            return True
-        first = way[0][0]
-        return first in offered and all(name in opens[first] or name in offered for name, _ in way)
+    async def _find(
+        self, reader: Reader, doctype: DocumentType, asked: FindRequest, allowed: Allowed
+    ) -> dict[Key, RawDocument]:
+        columns = {column.name for column in doctype.columns}
+        if not columns.issuperset(asked.filters) or any(_too_large(value) for value in asked.filters.values()):
+            return {}
+        condition = allowed.conditions.get(doctype.name)
+        most = FOUND if condition is None else CANDIDATES
+        names = await self._named(reader, doctype, asked, most)
+        if condition is not None:
+            rows = await reader.read_documents(condition.judged, names)
+            satisfied = [name for name in names if name in rows and condition.holds(rows[name].row)]
+            # One of so many may not be the only one: then none is found, as where there are several.
+            names = satisfied if len(names) < most or len(satisfied) >= FOUND else []
+        return await self._read(reader, [(doctype.name, name) for name in names[:FOUND]])
+
+    async def _named(self, reader: Reader, doctype: DocumentType, asked: FindRequest, most: int) -> list[Name]:
+        if doctype.single:
+            (column,) = doctype.key
+            return [doctype.only_name] if asked.filters == {column: doctype.name} else []
+        return await reader.find_documents(doctype, asked.filters, most)
+
+    async def _answer(self, view: Settled, site: str, documents: Mapping[Key, RawDocument]) -> Documents:
+        """These documents as they are given, with what the consumer at `site` calls them."""
+        records = await self._records(view.reader, documents)
+        given = [_given(key, document, view.clock, records.get(key)) for key, document in documents.items()]
+        if given and await view.reader.has_counterparts(site):
+            await name_documents(view.reader, site, self._services.catalogue, given)
+        return Documents(given, view.as_of)
+
+    def _is_possible(self, wanted: WantedDocument) -> bool:
+        """Whether each document of the path, and the wanted one, could be there."""
+        return all(
+            doctype in self._services.catalogue and possible(self._services.catalogue[doctype], name)
+            for doctype, name in _way(wanted)
+        )
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
         """These documents as they are in the view; a few queries per type."""
@@ -137,31 +140,52 @@ class Desk:
                 found[(doctype, name)] = record
         return found
 
-    def _links(self, doctype: str, document: RawDocument) -> set[Key]:
-        """The documents to which this one links, with its columns or with those of its child rows."""
-        children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
-        return set(document_links(self._services.catalogue[doctype], read_json(document.row), children))
 
-    @asynccontextmanager
-    async def _settled(self) -> AsyncIterator[Settled]:
-        """A view in which nothing is that capture has not taken yet, with the head of the log that fits it.
+class Rights:
+    """What the approvals give: by themselves, and by the links of documents."""
 
-        On a site that is written to all the time there may be no such moment. Then the head is an earlier one:
-        each of its entries is contained in the view, but the view may hold a little more.
+    def __init__(self, allowed: Allowed, catalogue: Catalogue) -> None:
+        self._allowed = allowed
+        self._catalogue = catalogue
+        # A document of the type itself that does not satisfy the condition comes by a link as well.
+        self._opened = {doctype: opens | ({doctype} - catalogue.guarded) for doctype, opens in allowed.opens.items()}
+
+    def give(self, key: Key, document: RawDocument) -> bool:
+        """Whether the document may be had as it is: its type is approved, and its condition, if any, satisfied."""
+        condition = self._allowed.conditions.get(key[0])
+        return key[0] in self._allowed.starts and (condition is None or condition.holds(document.row))
+
+    def allow_a_way_to(self, wanted: WantedDocument) -> bool:
+        """Whether it is worth to look at the path: it is needed, and the types on it are allowed."""
+        first, *further = (doctype for doctype, _ in _way(wanted))
+        if not further or (wanted.doctype in self._allowed.starts and wanted.doctype not in self._allowed.conditions):
+            return False
+        opened = self._opened.get(first, frozenset())
+        return wanted.doctype in opened and all(each in opened or each in self._allowed.starts for each in further)
+
+    def proven(self, wanted: Iterable[WantedDocument], steps: Mapping[Key, RawDocument]) -> set[Key]:
+        """The documents to which their paths lead: each document links to the next one, and the last to the wanted.
+
+        The first has to satisfy its condition. Those that follow come by right of its approval, else of their own.
         """
-        for attempt in range(1, SETTLE_TRIES + 1):
-            await self._services.drain_capture()
-            head = await self._services.head()
-            async with self._services.database.snapshot() as reader:
-                claim = await reader.last_claim()
-                fits = claim is not None and not await reader.waiting_changes(claim)
-                if fits and claim is not None and (claim.log, claim.batch) != (head.log, head.batch):
-                    now = await self._services.head()
-                    fits = (claim.log, claim.batch) == (now.log, now.batch)
-                    head = now if fits else head
-                if fits or attempt == SETTLE_TRIES:
-                    yield Settled(reader, write_cursor(head.cursor), claim.clock if claim else "")
-                    return
+        given = {key for key, document in steps.items() if self.give(key, document)}
+        links = {key: _links(self._catalogue[key[0]], document) for key, document in steps.items()}
+        found = set()
+        for each in wanted:
+            way = _way(each)
+            opened = self._opened[way[0][0]]
+            if way[0] in given and all(
+                following in links.get(step, ()) and (step[0] in opened or step in given)
+                for step, following in pairwise(way)
+            ):
+                found.add(_key(each))
+        return found
+
+
+def _links(doctype: DocumentType, document: RawDocument) -> set[Key]:
+    """The documents to which this one links, with its columns or with those of its child rows."""
+    children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
+    return set(document_links(doctype, read_json(document.row), children))
 
 
 def _given(key: Key, document: RawDocument, clock: str, record: Record | None) -> FetchedDocument:
@@ -180,21 +204,19 @@ def _by_type(keys: Iterable[Key]) -> dict[str, list[Name]]:
     return found
 
 
-def _leads_to(wanted: WantedDocument, links: Mapping[Key, set[Key]]) -> bool:
-    """Whether each document of the path links to the next one, and the last to the wanted one."""
-    return all(following in links.get(step, ()) for step, following in pairwise(_way(wanted)))
-
-
 def _way(wanted: WantedDocument) -> list[Key]:
     """The documents of the path, then the wanted one."""
     return [*(_key(step) for step in wanted.path), _key(wanted)]
 
 
-def _possible(doctype: DocumentType, name: Name) -> bool:
+def possible(doctype: DocumentType, name: Name) -> bool:
     """Whether a document of this type could have this name."""
-    return len(name) == len(doctype.key) and all(
-        not isinstance(part, int) or abs(part) <= LARGEST_INTEGER for part in name
-    )
+    return len(name) == len(doctype.key) and not any(_too_large(part) for part in name)
+
+
+def _too_large(value: object) -> bool:
+    """Whether no database could hold this number."""
+    return isinstance(value, int) and abs(value) > LARGEST_INTEGER
 
 
 def _key(ref: WantedDocument | DocumentRef) -> Key:

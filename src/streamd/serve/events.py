@@ -1,7 +1,7 @@
 """Pages of the update log, and the long poll that waits for the next one.
 
 Each page, and each wake-up, looks again at the caller's key and approvals: what was taken back while it
-waited is not served.
+waited is not served. A type whose condition cannot be judged any more is served no further: it is Pending again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from streamd.errors import ResyncRequired
 from streamd.faults import crash_point
 from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
-from streamd.serve.services import Caller, Services
+from streamd.serve.conditions import Served
+from streamd.serve.names import name_events
+from streamd.serve.pages import Pages, Stretch
+from streamd.serve.services import Allowed, Caller, Services
 from streamd.store.peers import Standing
 from streamd.update_log import Head
 from streamd.wire import EventsRequest, Page, read_cursor, write_cursor
@@ -27,15 +31,25 @@ LOOK_SECONDS = 1.0
 OPEN_POLLS = 8
 """Long polls that one consumer may have open. Further ones are answered at once."""
 
+SIFT_SECONDS = 5.0
+"""How long entries that a condition leaves out are passed over for one answer; then the consumer asks on from there."""
+
+log = structlog.get_logger("streamd.serve")
+
 
 @dataclass(slots=True)
 class Look:
-    """One consistent look: the entries behind a cursor, and the approvals under which they were read."""
+    """One consistent look: what is served behind a cursor, and the approvals under which it was read.
+
+    `more`: it ended before the log did.
+    """
 
     standing: Standing
-    entries: list[LogEntry]
+    site: str
+    served: list[Served]
     next: Cursor
     head: Head
+    more: bool = False
 
 
 class Feed:
@@ -43,6 +57,7 @@ class Feed:
 
     def __init__(self, services: Services, stopping: asyncio.Future[None]) -> None:
         self._services = services
+        self._pages = Pages(services)
         self._stopping = stopping
         self._open: Counter[str] = Counter()
         self._told: dict[str, dict[str, str]] = {}
@@ -55,13 +70,15 @@ class Feed:
         cursor = None if asked.cursor is None else read_cursor(asked.cursor)
         found = await self._look(caller, cursor, asked.limit)
         await self._acknowledge(caller, asked, found.standing)
-        if not found.entries:
+        if not found.served:
             found = await self._wait(caller, asked, found, gone)
         self.tell(caller.consumer, found.standing.statuses())
-        if found.entries:
+        events = [_event(*each) for each in found.served]
+        if events:
+            await self._say_own_names(found, events)
             crash_point("serve.page")
         return Page(
-            events=[_event(entry) for entry in found.entries],
+            events=events,
             next=write_cursor(found.next),
             head=found.head.sequence,
             subscriptions=found.standing.statuses(),
@@ -74,16 +91,19 @@ class Feed:
     async def _wait(self, caller: Caller, asked: EventsRequest, found: Look, gone: Callable[[], bool]) -> Look:
         clock = asyncio.get_running_loop().time
         until = clock() + min(asked.wait_seconds, self._services.settings.max_wait_seconds)
+        # An answer without events says that there are none yet, so what is left out does not count as waiting.
+        sifting = max(until, clock() + SIFT_SECONDS)
         # A consumer learns at once that something was approved or rejected, also between two polls.
         told = self._told.get(caller.consumer, found.standing.statuses())
         if self._open[caller.consumer] >= OPEN_POLLS:
             return found
         self._open[caller.consumer] += 1
         try:
-            while not (found.entries or found.standing.statuses() != told):
-                if self._stopping.done() or gone() or clock() >= until:
+            while not (found.served or found.standing.statuses() != told):
+                if self._stopping.done() or gone() or clock() >= (sifting if found.more else until):
                     break
-                await self._pause(caller, found, until - clock(), gone)
+                if not found.more:
+                    await self._pause(caller, found, until - clock(), gone)
                 found = await self._look(caller, found.next, asked.limit)
             return found
         finally:
@@ -113,34 +133,40 @@ class Feed:
     async def _look(self, caller: Caller, cursor: Cursor | None, limit: int) -> Look:
         standing, site = await self._services.registered(caller)
         while True:
-            entries, following, head = await self._read(cursor, self._services.offered(standing), site, limit)
+            allowed = self._services.allowed(standing)
+            await self._suspend(caller, allowed)
+            found = await self._read(cursor, allowed, site, limit)
             now, site = await self._services.registered(caller)
-            # Approved after the first look and before the read: `following` might be beyond its first entries.
-            # Taken back between them: the entries must not go out.
+            # Approved after the first look and before the read: its `next` might be beyond the type's first entries.
+            # Taken back between them, or under another condition now: the entries must not go out.
             if now.approvals == standing.approvals:
-                return Look(now, entries, following, head)
+                return Look(now, site, found.served, found.next, found.head, found.more)
             standing = now
 
-    async def _read(
-        self, cursor: Cursor | None, intervals: dict[str, int], site: str, limit: int
-    ) -> tuple[list[LogEntry], Cursor, Head]:
-        log, settings = self._services.log, self._services.settings
+    async def _suspend(self, caller: Caller, allowed: Allowed) -> None:
+        """Types whose conditions cannot be judged are Pending again: what is left out meanwhile is seen as a gap."""
+        for doctype, (row, fault) in allowed.broken.items():
+            log.warning("condition_broken", consumer=caller.consumer, doctype=doctype, problem=fault)
+            await self._services.peers.suspend(caller.consumer, row)
+
+    async def _read(self, cursor: Cursor | None, allowed: Allowed, site: str, limit: int) -> Stretch:
         try:
             if cursor is None:
-                if not intervals:
+                if not allowed.starts:
                     head = await self._services.head()
-                    return [], head.cursor, head
-                cursor = await log.start(min(intervals.values()))
-            return await log.read(
-                cursor,
-                intervals,
-                not_through=site,
-                limit=min(limit, settings.max_page_events),
-                max_bytes=settings.max_page_bytes,
-            )
+                    return Stretch([], head.cursor, head)
+                cursor = await self._services.log.start(min(allowed.starts.values()))
+            return await self._pages.read(cursor, allowed, site, limit)
         except ResyncRequired:
             await self._services.head()  # a log that has not begun yet is no reason for a resync
             raise
+
+    async def _say_own_names(self, found: Look, events: list[Event]) -> None:
+        """Say what the consumer calls the documents of these events, where it has other names for some."""
+        async with self._services.database.snapshot() as reader:
+            if await reader.has_counterparts(found.site):
+                entries = [each.entry for each in found.served]
+                await name_events(reader, found.site, self._services.catalogue, entries, events)
 
     async def _acknowledge(self, caller: Caller, asked: EventsRequest, standing: Standing) -> None:
         if asked.acknowledged is None:
@@ -156,7 +182,7 @@ class Feed:
 _ORIGIN = msgspec.json.Decoder(Origin)
 
 
-def _event(entry: LogEntry) -> Event:
+def _event(entry: LogEntry, enters: bool) -> Event:
     return Event(
         sequence=entry.sequence,
         nonce=entry.nonce,
@@ -170,4 +196,5 @@ def _event(entry: LogEntry) -> Event:
         last_in_tx=bool(entry.last_in_tx),
         renamed_from=None if entry.renamed_from is None else name_from_text(entry.renamed_from),
         origin=None if entry.origin is None else _ORIGIN.decode(entry.origin),
+        enters=enters,
     )

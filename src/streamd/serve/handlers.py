@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -9,14 +10,16 @@ import structlog
 from aiohttp import web
 
 from streamd import __version__
-from streamd.errors import InvalidRequest
+from streamd.errors import InvalidRequest, StreamdError
 from streamd.model import ApprovalStatus
 from streamd.serve import openapi
 from streamd.serve.answers import answer, read_body
 from streamd.serve.authentication import Authentication
+from streamd.serve.conditions import condition_of, readable_condition
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import Desk
 from streamd.serve.events import Feed
+from streamd.serve.listing import Listing
 from streamd.serve.services import Caller, Services
 from streamd.store.engine import now_ms
 from streamd.store.peers import Approval
@@ -24,11 +27,13 @@ from streamd.wire import (
     PROTOCOL,
     DocumentsRequest,
     EventsRequest,
+    FindRequest,
     HandshakeAnswer,
     HandshakeRequest,
     HealthAnswer,
     NamesRequest,
     SubscriptionState,
+    WantedDoctype,
 )
 
 log = structlog.get_logger("streamd.serve")
@@ -48,6 +53,7 @@ class Handlers:
         self._authentication = Authentication(services.peers, services.settings.requests_per_minute)
         self._feed = feed
         self._desk = Desk(services)
+        self._listing = Listing(services)
         self._waiting: dict[str, list[str]] = {}
         self._openapi = msgspec.json.encode(openapi.document())
 
@@ -59,6 +65,7 @@ class Handlers:
             "events": self._for_callers(self._events),
             "documents": self._for_callers(self._documents),
             "names": self._for_callers(self._names),
+            "find": self._for_callers(self._find),
         }
 
     def _open(self, handle: Handle) -> Handle:
@@ -96,6 +103,7 @@ class Handlers:
                 status=409,
                 code="duplicate_site",
             )
+        await self._refuse_what_cannot_be_judged(asked.doctypes)
         catalogue = self._services.catalogue
         opens = {
             each.doctype: catalogue.opened_by(each.doctype)
@@ -118,6 +126,25 @@ class Handlers:
         )
         return await answer(request, said.model_dump_json().encode())
 
+    async def _refuse_what_cannot_be_judged(self, wanted: list[WantedDoctype]) -> None:
+        """Raises `InvalidRequest` for the first condition that could not be judged.
+
+        Of a type that is not offered nothing is said but whether the condition can be read.
+        """
+        catalogue = self._services.catalogue
+        for each in wanted:
+            text = each.condition.strip()
+            if not text or each.unsubscribe:
+                continue
+            await asyncio.sleep(0)  # others are served between two of them
+            try:
+                if each.doctype in catalogue.offers and each.doctype in catalogue:
+                    condition_of(text, catalogue[each.doctype])
+                else:
+                    readable_condition(text, each.doctype)
+            except StreamdError as error:
+                raise InvalidRequest(error.message, hint=error.hint) from error
+
     def _say_what_waits(self, consumer: str, pending: list[str]) -> None:
         """Log once what a person here has to decide about."""
         if pending and self._waiting.get(consumer) != pending:
@@ -125,9 +152,10 @@ class Handlers:
         self._waiting[consumer] = pending
 
     def _visible(self, rows: list[Approval]) -> list[str]:
-        """The approved types that are offered, and those that they open."""
+        """The approved types that are offered, those that they open, and those that may be looked into."""
         approved = [row for row in rows if row.status == "Approved" and row.doctype in self._services.catalogue.offers]
         names = {row.doctype for row in approved}.union(*(row.opens for row in approved))
+        names |= {name for row in approved for name in row.lookups if self._services.may_be_found(name)}
         return sorted(name for name in names if name in self._services.catalogue)
 
     async def _events(self, request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -145,7 +173,11 @@ class Handlers:
 
     async def _names(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         asked = await read_body(request, NamesRequest)
-        return await answer(request, msgspec.json.encode(await self._desk.names(caller, asked)))
+        return await answer(request, msgspec.json.encode(await self._listing.names(caller, asked)))
+
+    async def _find(self, request: web.Request, caller: Caller) -> web.StreamResponse:
+        asked = await read_body(request, FindRequest)
+        return await answer(request, msgspec.json.encode(await self._desk.find(caller, asked)))
 
 
 def _state(row: Approval) -> SubscriptionState:

@@ -16,6 +16,7 @@ from streamd.wire import (
     ErrorAnswer,
     EventsPage,
     EventsRequest,
+    FindRequest,
     HandshakeAnswer,
     HandshakeRequest,
     HealthAnswer,
@@ -84,6 +85,13 @@ ENDPOINTS = (
         "The names of all documents of an approved type, a page at a time.",
         NamesRequest,
         NamesAnswer,
+        (*_EVERY, 409),
+    ),
+    Endpoint(
+        "find",
+        "Documents with these values in their columns, two at most: of approved types, and of those to be looked into.",
+        FindRequest,
+        DocumentsAnswer,
         (*_EVERY, 409),
     ),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from streamd.db.base import SiteDatabase, SiteIdentity
-from streamd.errors import InvalidRequest, StateBusy
+from streamd.errors import InvalidRequest, StateBusy, StreamdError
 from streamd.model import Catalogue
+from streamd.serve.conditions import Condition, condition_of
 from streamd.settings import ServerSettings
-from streamd.store.peers import Peers, Standing
+from streamd.store.peers import Approval, Peers, Standing
 from streamd.update_log import Head, UpdateLog
 
 
@@ -59,13 +60,43 @@ class Services:
             raise StateBusy("this site has no log yet", hint="its daemon is starting; try again in a moment")
         return found
 
-    def offered(self, standing: Standing) -> dict[str, int]:
-        """The approved types that this site still offers, with the sequence after which each may be read."""
-        return {
-            doctype: start
-            for doctype, start in standing.intervals().items()
-            if doctype in self.catalogue.offers and doctype in self.catalogue
-        }
+    def allowed(self, standing: Standing) -> Allowed:
+        """What these approvals allow with the types as they are now."""
+        found = Allowed()
+        for row in standing.approved:
+            if row.doctype not in self.catalogue.offers or row.doctype not in self.catalogue:
+                continue
+            if row.condition:
+                try:
+                    found.conditions[row.doctype] = condition_of(row.condition, self.catalogue[row.doctype])
+                except StreamdError as error:
+                    found.broken[row.doctype] = row, error.message
+                    continue
+            found.starts[row.doctype] = row.from_sequence or 0
+            found.opens[row.doctype] = frozenset(row.opens)
+            found.lookups |= {name for name in row.lookups if self.may_be_found(name)}
+        return found
+
+    def may_be_found(self, doctype: str) -> bool:
+        """Whether documents of a type may be found by value where an approval says so: not those that are guarded."""
+        return doctype in self.catalogue and (doctype not in self.catalogue.guarded or doctype in self.catalogue.offers)
+
+
+@dataclass(slots=True)
+class Allowed:
+    """What a caller may have, of the types that are approved and that this site still offers.
+
+    `starts` has, by type, the sequence after which its entries may be read; `opens` the types that it opens through
+    links; `conditions` what has to hold of its documents, where it is approved under a condition. `lookups` are the
+    types of which documents may be found by their values. `broken` are the approvals whose condition cannot be judged,
+    with the reason: nothing of their types is served.
+    """
+
+    starts: dict[str, int] = field(default_factory=dict)
+    opens: dict[str, frozenset[str]] = field(default_factory=dict)
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    lookups: set[str] = field(default_factory=set)
+    broken: dict[str, tuple[Approval, str]] = field(default_factory=dict)
 
 
 def unauthorized() -> InvalidRequest:

@@ -19,9 +19,10 @@ from streamd.store.approvals import (
     APPROVAL_FIELDS,
     Approval,
     Standing,
+    Terms,
     asked_again,
     read_approval,
-    write_opens,
+    terms,
 )
 from streamd.store.engine import now_ms
 from streamd.store.keys import ApiKey, Keys
@@ -43,6 +44,10 @@ class Asked(Protocol):
     def doctype(self) -> str: ...
     @property
     def unsubscribe(self) -> bool: ...
+    @property
+    def condition(self) -> str: ...
+    @property
+    def lookups(self) -> Sequence[str]: ...
 
 
 class Introduction(Protocol):
@@ -154,16 +159,21 @@ class Peers(Keys):
         async with self._state.write() as connection:
             await self._bind(connection, name, request, now)
             known = {row.doctype: row for row in await self._approvals(connection, name)}
-            wanted = {asked.doctype: not asked.unsubscribe for asked in request.doctypes}
+            wanted = {
+                asked.doctype: None
+                if asked.unsubscribe
+                else terms(opens.get(asked.doctype, ()), asked.condition, asked.lookups)
+                for asked in request.doctypes
+            }
             new = []
             for doctype in sorted(wanted.keys() | known.keys()):
-                opened = tuple(sorted(opens.get(doctype, ())))
+                asks = wanted.get(doctype)
                 row = known.get(doctype)
                 if row is None:
-                    status = _PENDING if wanted[doctype] else _UNSUBSCRIBED
-                    new.append({"doctype": doctype, "status": status, "opens": write_opens(opened)})
+                    status = _UNSUBSCRIBED if asks is None else _PENDING
+                    new.append({"doctype": doctype, "status": status, **(asks or Terms()).stored()})
                     continue
-                values = asked_again(row, wanted.get(doctype, False), opened)
+                values = asked_again(row, asks)
                 if values:
                     asked = {"asked_at": now} if values.get("status") == _PENDING else {}
                     await connection.execute(
@@ -287,6 +297,22 @@ class Peers(Keys):
             rows = await self._chosen(connection, consumer, doctypes)
             return await self._decide(
                 connection, consumer, [row for row in rows if row.status != _REJECTED], status=_REJECTED
+            )
+
+    async def suspend(self, consumer: str, row: Approval) -> None:
+        """Make an approved type Pending again, whose condition cannot be judged any more.
+
+        So nothing is skipped in silence: whoever approves it again begins anew, and the consumer is told of the break.
+        """
+        async with self._state.write() as connection:
+            await connection.execute(
+                update(approvals)
+                .where(
+                    self._row(consumer, row.doctype),
+                    approvals.c.status == _APPROVED,
+                    approvals.c.condition == row.condition,
+                )
+                .values(status=_PENDING)
             )
 
     async def remove(self, consumer: str) -> None:

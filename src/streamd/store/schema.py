@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -52,7 +53,7 @@ NAME_BEGINNING = 400
 """Characters of a document's name by which an index finds it: PostgreSQL's take about 2,700 bytes in all."""
 
 
-def _beginning(column: ColumnElement[str]) -> ColumnElement[str]:
+def _beginning(column: ColumnElement[Any]) -> ColumnElement[str]:
     # Written out, since an index is only used where the very same expression is asked for.
     return func.substr(column, literal_column("1"), literal_column(str(NAME_BEGINNING)))
 
@@ -60,6 +61,11 @@ def _beginning(column: ColumnElement[str]) -> ColumnElement[str]:
 def is_named(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
     """Whether a column that holds documents' names holds this one; by the index, where there is one."""
     return and_(column == name, _beginning(column) == name[:NAME_BEGINNING])
+
+
+def is_one_of(column: ColumnElement[Any], names: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a column that holds documents' names holds one of these; by the index, where there is one."""
+    return and_(column.in_(names), _beginning(column).in_({name[:NAME_BEGINNING] for name in names}))
 
 
 log_head = Table(
@@ -98,6 +104,14 @@ update_log = Table(
 )
 Index("update_log_document", update_log.c.site, update_log.c.doctype, _beginning(update_log.c.name))
 Index("update_log_at", update_log.c.site, update_log.c.at)
+Index(
+    "update_log_renamed",
+    update_log.c.site,
+    update_log.c.doctype,
+    _beginning(update_log.c.renamed_from),
+    sqlite_where=update_log.c.renamed_from.is_not(None),
+    postgresql_where=update_log.c.renamed_from.is_not(None),
+)
 
 api_keys = Table(
     "api_keys",
@@ -142,6 +156,8 @@ approvals = Table(
     Column(
         "resumed", Boolean, nullable=False, comment="approved again after a break: what lies between was not served"
     ),
+    Column("condition", WORDS, nullable=False, server_default="", comment="only documents for which this holds"),
+    Column("lookups", WORDS, nullable=False, server_default="[]", comment="JSON list: the types to be found by value"),
     PrimaryKeyConstraint("site", "consumer", "doctype"),
 )
 

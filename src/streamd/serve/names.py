@@ -1,0 +1,221 @@
+"""What a consumer itself calls the documents of an event, or of an answer, where it has other names for them.
+
+Where a document here has a counterpart at the consumer's site, it is said by what name the consumer knows it, and by
+what keys its child rows: for the document itself, and for each one that it links to. So an edit of a document that came
+from the consumer goes back to the consumer's own one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from streamd.db.base import RawDocument, Reader
+from streamd.model import (
+    Catalogue,
+    ChildTable,
+    Counterpart,
+    Difference,
+    DocumentType,
+    Event,
+    Link,
+    LogEntry,
+    Name,
+    Operation,
+    OwnName,
+    Row,
+    name_from_text,
+)
+from streamd.rows import document_links, linked, name_in, split
+from streamd.wire import FetchedDocument, read_json
+
+RENAMES = 32
+"""How often a document may have been renamed since an event was logged, for its name of then to be followed."""
+
+Key = tuple[str, Name]
+Keys = Mapping[str, Sequence[Name]]
+"""By field, the keys of child rows."""
+
+_DIFFERENCE = msgspec.json.Decoder(Difference)
+
+
+async def name_events(
+    reader: Reader, peer: str, catalogue: Catalogue, entries: Sequence[LogEntry], events: Sequence[Event]
+) -> None:
+    """Write into each event what the site `peer` calls its documents. `entries` are those the events were made of."""
+    read = [
+        (entry, event, catalogue[event.doctype], _data(event))
+        for entry, event in zip(entries, events, strict=True)
+        if event.doctype in catalogue and event.operation != Operation.GAP
+    ]
+    partial = [(doctype, event.name) for _, event, doctype, data in read if _has_partial_links(doctype, data)]
+    now = await _child_rows(reader, partial)
+    spoken = [
+        (event, _row_keys(doctype, data), list(_links(doctype, entry, data, now.get((doctype.name, event.name), {}))))
+        for entry, event, doctype, data in read
+    ]
+    wanted = [key for event, _, links in spoken for key in (*_own(event), *links)]
+    found = await counterparts(reader, peer, wanted)
+    for event, rows, links in spoken:
+        event.own = _said(found, _own(event), rows, links)
+
+
+async def name_documents(reader: Reader, peer: str, catalogue: Catalogue, documents: Sequence[FetchedDocument]) -> None:
+    """The same for documents as they are now, with the keys of all their child rows."""
+    spoken: list[tuple[FetchedDocument, Keys, list[Key]]] = []
+    for document in documents:
+        doctype = catalogue[document.doctype]
+        fields, children = split(doctype, read_json(bytes(document.data)))
+        rows: Keys = {child.field: _keys(child.key, children[child.field]) for child in doctype.children}
+        spoken.append((document, rows, list(document_links(doctype, fields, children))))
+    wanted = [key for document, _, links in spoken for key in ((document.doctype, document.name), *links)]
+    found = await counterparts(reader, peer, wanted)
+    for document, rows, links in spoken:
+        document.own = _said(found, [(document.doctype, document.name)], rows, links)
+
+
+async def counterparts(reader: Reader, peer: str, wanted: Iterable[Key]) -> dict[Key, Counterpart]:
+    """What the site `peer` calls these documents. One that was renamed since is found by its new name."""
+    by_type: dict[str, set[Name]] = {}
+    for doctype, name in wanted:
+        by_type.setdefault(doctype, set()).add(name)
+    found: dict[Key, Counterpart] = {}
+    for doctype, names in by_type.items():
+        # Each name that was asked for, by the one under which it is looked for now.
+        places = {name: [name] for name in names}
+        for _ in range(RENAMES):
+            here = await reader.counterparts_here(peer, doctype, places)
+            for name, counterpart in here.items():
+                found.update({(doctype, asked): counterpart for asked in places.pop(name)})
+            moved: dict[Name, list[Name]] = {}
+            for name, record in (await reader.records(doctype, places)).items() if places else ():
+                if record.renamed_to is not None:
+                    moved.setdefault(record.renamed_to, []).extend(places[name])
+            if not moved:
+                break
+            places = moved
+    return found
+
+
+def _own(event: Event) -> list[Key]:
+    """The event's document, under each name that the event has for it."""
+    names = [event.name] if event.renamed_from is None else [event.name, event.renamed_from]
+    return [(event.doctype, name) for name in names]
+
+
+def _said(
+    found: Mapping[Key, Counterpart], document: Sequence[Key], rows: Keys, links: Iterable[Key]
+) -> tuple[OwnName, ...]:
+    said = {}
+    for key in (*document, *links):
+        counterpart = found.get(key)
+        if counterpart is None or key in said:
+            continue
+        keys = _rows(counterpart, rows) if key in document else {}
+        said[key] = OwnName(*key, counterpart.remote_name, keys)
+    return tuple(said.values())
+
+
+def _rows(counterpart: Counterpart, rows: Keys) -> dict[str, list[tuple[Name, Name]]]:
+    """The keys of these child rows, here and there."""
+    found: dict[str, list[tuple[Name, Name]]] = {}
+    for fieldname, keys in rows.items():
+        there = {here: name_from_text(text) for text, here in counterpart.rows.get(fieldname, {}).items()}
+        pairs = [(key, there[key]) for key in dict.fromkeys(keys) if key in there]
+        if pairs:
+            found[fieldname] = pairs
+    return found
+
+
+def _data(event: Event) -> Difference | Row | None:
+    """An update's difference; of other events the rows that they carry, as an object, or None."""
+    if event.operation == Operation.UPDATE:
+        return _DIFFERENCE.decode(event.data)
+    found = read_json(bytes(event.data))
+    return found if isinstance(found, dict) else None
+
+
+def _row_keys(doctype: DocumentType, data: Difference | Row | None) -> Keys:
+    """The keys of the child rows that an event's data speaks of."""
+    found: dict[str, list[Name]] = {}
+    for child in doctype.children:
+        if isinstance(data, Difference):
+            rows = [*data.row_changed.get(child.field, ()), *data.added.get(child.field, ())]
+            keys = [*_keys(child.key, rows), *(tuple(key) for key in data.removed.get(child.field, ()))]
+        else:
+            keys = _keys(child.key, (data or {}).get(child.field) or ())
+        if keys:
+            found[child.field] = keys
+    return found
+
+
+def _keys(columns: Sequence[str], rows: Iterable[Row]) -> list[Name]:
+    return [key for row in rows if (key := name_in(row, columns)) is not None]
+
+
+def _links(
+    doctype: DocumentType, entry: LogEntry, data: Difference | Row | None, now: Mapping[str, Mapping[Name, Row]]
+) -> Iterator[Key]:
+    """Every document that an event's data links to, or linked to before. `now` has child rows as they are, by key."""
+    if data is None:
+        return
+    if not isinstance(data, Difference):
+        old = data.get("old") if entry.operation == Operation.DELETE else data
+        yield from document_links(doctype, *split(doctype, old if isinstance(old, dict) else {}))
+        return
+    if data.changed:
+        for text in (entry.before, entry.after):
+            # The whole row: of a dynamic link only one of its columns may have changed.
+            for link in doctype.links:
+                if text is not None and not _columns(link).isdisjoint(data.changed):
+                    yield from _linked([link], read_json(text))
+    for child in doctype.children:
+        for table in (data.added, data.row_changed, data.old.row_changed, data.old.removed):
+            for row in table.get(child.field, ()):
+                key = name_in(row, child.key)
+                whole = {} if key is None else now.get(child.field, {}).get(key, {})
+                yield from _linked(child.links, {**whole, **row})
+
+
+def _has_partial_links(doctype: DocumentType, data: Difference | Row | None) -> bool:
+    """Whether a child row's link changed of which the difference does not say all: the type of a dynamic link, say."""
+    if not isinstance(data, Difference):
+        return False
+    return any(
+        not _columns(link).isdisjoint(row.keys() - set(child.key)) and not _columns(link) <= row.keys()
+        for child in doctype.children
+        for row in data.row_changed.get(child.field, ())
+        for link in child.links
+    )
+
+
+async def _child_rows(
+    reader: Reader, documents: Iterable[tuple[DocumentType, Name]]
+) -> dict[Key, dict[str, dict[Name, Row]]]:
+    """The child rows of these documents as they are now, by field and key."""
+    by_type: dict[str, tuple[DocumentType, list[Name]]] = {}
+    for doctype, name in documents:
+        by_type.setdefault(doctype.name, (doctype, []))[1].append(name)
+    found = {}
+    for doctype, names in by_type.values():
+        for name, document in (await reader.read_documents(doctype, names)).items():
+            if document.readable():
+                found[(doctype.name, name)] = {child.field: _by_key(child, document) for child in doctype.children}
+    return found
+
+
+def _by_key(child: ChildTable, document: RawDocument) -> dict[Name, Row]:
+    rows = [read_json(row) for row in document.children[child.field]]
+    return {key: row for row in rows if (key := name_in(row, child.key)) is not None}
+
+
+def _linked(links: Iterable[Link], row: Row) -> Iterator[Key]:
+    for target, name, _ in linked(links, row):
+        yield target, name
+
+
+def _columns(link: Link) -> frozenset[str]:
+    """The columns that decide where a link leads."""
+    kind = () if link.type_column is None else (link.type_column,)
+    return frozenset((*link.columns, *kind, *(column for column, _ in link.where)))

@@ -1,0 +1,61 @@
+"""What the Event Update Log tells of documents' rows at a moment in the past.
+
+An event says what its document's own row was before it and after it, unless only child rows changed. Then the row was
+what the next event that touched it says that it had been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from streamd.store.engine import State
+from streamd.store.schema import is_one_of, update_log
+
+NAMES_AT_ONCE = 400
+"""Documents of one query."""
+
+_C = update_log.c
+
+
+async def rows_told(
+    state: State, after: int, documents: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], str | None]:
+    """The rows (JSON) of these documents (type, name as text) as they were after the entry `after`.
+
+    None where there was no row, as far as the log tells. Documents whose rows were not touched since are left out.
+    """
+    by_type: dict[str, list[str]] = {}
+    for doctype, name in documents:
+        by_type.setdefault(doctype, []).append(name)
+    found: dict[tuple[str, str], str | None] = {}
+    async with state.read() as connection:
+        for doctype, names in by_type.items():
+            for start in range(0, len(names), NAMES_AT_ONCE):
+                some = names[start : start + NAMES_AT_ONCE]
+                told = await _told(connection, state.site, doctype, some, after)
+                found.update({(doctype, name): row for name, row in told.items()})
+    return found
+
+
+async def _told(
+    connection: AsyncConnection, site: str, doctype: str, names: Sequence[str], after: int
+) -> dict[str, str | None]:
+    later = and_(_C.site == site, _C.doctype == doctype, _C.sequence > after)
+    touched = or_(_C.before.is_not(None), _C.after.is_not(None))
+    first: dict[str, int] = {}
+    # A document that is renamed later on stands there under another name.
+    for column in (_C.name, _C.renamed_from):
+        query = select(column, func.min(_C.sequence)).where(later, touched, is_one_of(column, names))
+        for name, sequence in await connection.execute(query.group_by(column)):
+            first[name] = min(sequence, first.get(name, sequence))
+    query = select(_C.sequence, _C.name, _C.renamed_from, _C.before)
+    found = await connection.execute(query.where(_C.site == site, _C.sequence.in_(first.values())))
+    # What was renamed to a name had another one until then.
+    rows = {row.sequence: (row.renamed_from or row.name, row.before) for row in found}
+    return {
+        name: before if was == name else None
+        for name, (was, before) in ((name, rows[sequence]) for name, sequence in first.items())
+    }
