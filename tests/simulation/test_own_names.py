@@ -223,3 +223,94 @@ async def test_what_came_before_stays_whole_when_the_store_was_renamed_there(hq:
     await hq.pull_all(north)
     assert [note for note, *_ in sales(hq)] == ["later", "later"]
     assert replace(hq.source(north)).renamed == frozenset(RENAMED)
+
+
+async def both_ways(hq: Site, till: Site) -> None:
+    """Each takes everything of the other, until nothing is new."""
+    while await hq.pull_all(till) + await till.pull_all(hq):
+        pass
+
+
+async def test_an_edit_at_headquarters_goes_back_to_the_tills_own_document(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)")
+    sale(north)
+    sale(north, 2)
+    await both_ways(hq, north)
+    before = count(north, "Invoice"), count(north, "Line")
+    hq.write(
+        "UPDATE Invoice SET Note = 'checked' WHERE Note = 'north 1'", "UPDATE Line SET Quantity = 50 WHERE Quantity = 2"
+    )
+    hq.write("UPDATE Invoice SET Customer = (SELECT Id FROM Customer WHERE Name = 'of hq') WHERE Note = 'checked'")
+    await both_ways(hq, north)
+    assert await hq.queue() == await north.queue() == []
+    assert (count(north, "Invoice"), count(north, "Line")) == before
+    assert sales(hq) == sales(north)
+    assert north.rows("SELECT Id FROM Invoice WHERE Note = 'checked'") == [(1,)]
+
+
+async def test_a_row_that_was_added_by_the_other_site_is_one_row_ever_after(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    sale(north)
+    await both_ways(hq, north)
+    ((mine,),) = hq.rows("SELECT Id FROM Invoice")
+    hq.write(f"INSERT INTO Line VALUES (900, {mine}, 'tea', 7)")
+    await both_ways(hq, north)
+    north.write("UPDATE Line SET Quantity = 8 WHERE Quantity = 7")
+    await both_ways(hq, north)
+    assert hq.rows("SELECT Quantity FROM Line WHERE Id = 900") == [(8,)]
+    hq.write("DELETE FROM Line WHERE Id = 900")
+    await both_ways(hq, north)
+    assert sales(hq) == sales(north)
+    assert count(north, "Line") == 2
+
+
+async def test_a_document_that_is_renamed_here_is_the_same_to_the_till(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    sale(north)
+    await both_ways(hq, north)
+    ((mine,),) = hq.rows("SELECT Id FROM Invoice")
+    hq.write("UPDATE Invoice SET Note = 'before it'")
+    hq.write(
+        f"UPDATE Invoice SET Id = 4000 WHERE Id = {mine}", f"UPDATE Line SET Invoice = 4000 WHERE Invoice = {mine}"
+    )
+    hq.write("UPDATE Line SET Quantity = 60 WHERE Quantity = 2")
+    await both_ways(hq, north)
+    assert await north.queue() == []
+    assert sales(north) == sales(hq)
+    assert north.rows("SELECT Id FROM Invoice") == [(1,)]
+    north.write("UPDATE Invoice SET Note = 'after it'")
+    await both_ways(hq, north)
+    assert hq.rows("SELECT Id, Note FROM Invoice") == [(4000, "after it")]
+
+
+async def test_a_deletion_goes_back_too(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    sale(north)
+    sale(north, 2)
+    await both_ways(hq, north)
+    hq.write("DELETE FROM Line WHERE Quantity = 2")
+    ((doomed,),) = hq.rows("SELECT Id FROM Invoice WHERE Note = 'north 2'")
+    hq.write(f"DELETE FROM Line WHERE Invoice = {doomed}", f"DELETE FROM Invoice WHERE Id = {doomed}")
+    await both_ways(hq, north)
+    assert sales(hq) == sales(north)
+    assert north.rows("SELECT Id FROM Invoice") == [(1,)]
+
+
+async def test_what_a_till_sold_goes_on_to_the_other_till_and_back(hq: Site, tills: list[Site]) -> None:
+    for till in tills:
+        sale(till)
+        sale(till, 2)
+    for _ in range(3):
+        for till in tills:
+            await both_ways(hq, till)
+    assert sales(hq) == sales(tills[0]) == sales(tills[1])
+    tills[1].write("UPDATE Invoice SET Note = 'edited in the south' WHERE Note = 'north 2'")
+    for _ in range(3):
+        for till in tills:
+            await both_ways(hq, till)
+    assert tills[0].rows("SELECT Note FROM Invoice WHERE Id = 2") == [("edited in the south",)]
+    for site in (hq, *tills):
+        assert await site.queue() == []
+        assert count(site, "Invoice") == 4
+        assert sales(site) == sales(hq)
