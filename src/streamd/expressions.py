@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from typing import Any
+
 from streamd.errors import StreamdError
 
 

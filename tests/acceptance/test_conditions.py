@@ -14,8 +14,8 @@ SCHEMA = """
 CREATE TABLE "Customer" ("id" INTEGER PRIMARY KEY, "name" VARCHAR(40), "country" VARCHAR(10), "rating" INTEGER);
 CREATE TABLE "Invoice" ("id" INTEGER PRIMARY KEY, "customer" INTEGER NOT NULL REFERENCES "Customer" ("id"),
     "country" VARCHAR(10), "total" NUMERIC(10,2), "margin" NUMERIC(10,2));
-CREATE TABLE "Line" ("id" INTEGER PRIMARY KEY, "invoice" INTEGER NOT NULL REFERENCES "Invoice" ("id"), "item" VARCHAR(40),
-    "cost" NUMERIC(10,2))
+CREATE TABLE "Line" ("id" INTEGER PRIMARY KEY, "invoice" INTEGER NOT NULL REFERENCES "Invoice" ("id"),
+    "item" VARCHAR(40), "cost" NUMERIC(10,2))
 """
 
 CATALOGUE = """

@@ -20,7 +20,8 @@ CREATE TABLE "Address" ("name" VARCHAR(40) PRIMARY KEY, "country" VARCHAR(40));
 CREATE TABLE "OneHash Lead" ("name" VARCHAR(40) PRIMARY KEY, "full_name" VARCHAR(100), "phone" VARCHAR(40),
     "country" VARCHAR(40), "secret" VARCHAR(40));
 CREATE TABLE "OneHash Opportunity" ("name" VARCHAR(40) PRIMARY KEY, "subject" VARCHAR(100), "full_name" VARCHAR(100),
-    "phone" VARCHAR(40), "address" VARCHAR(40) REFERENCES "Address" ("name"), "amount" NUMERIC(10,2), "internal" VARCHAR(40));
+    "phone" VARCHAR(40), "address" VARCHAR(40) REFERENCES "Address" ("name"), "amount" NUMERIC(10,2),
+    "internal" VARCHAR(40));
 CREATE TABLE "Position" ("number" INTEGER PRIMARY KEY, "opportunity" VARCHAR(40) NOT NULL
     REFERENCES "OneHash Opportunity" ("name"), "article" VARCHAR(40), "pieces" INTEGER, "remark" VARCHAR(40))
 """

@@ -8,7 +8,7 @@ import pytest
 
 from streamd.apply import applier
 from streamd.apply.applier import LARGEST_BATCH, Applier
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.model import Catalogue, Event
 
 

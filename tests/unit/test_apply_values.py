@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.apply.conflict import Merge, merge_fields
-from streamd.apply.plan import Incoming, decide
+from streamd.apply.incoming import Incoming
+from streamd.apply.plan import decide
 from streamd.apply.values import differing, identical, same, same_row, shown
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, Column, Difference, Document, DocumentType, Event, Kind, OldValues, Record

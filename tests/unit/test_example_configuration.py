@@ -37,7 +37,7 @@ def load_text(text: str, folder: Path) -> Settings:
 
 def test_the_example_is_a_valid_configuration(plain: Settings) -> None:
     assert plain.site.name == "store-1"
-    assert plain.producers["hq"].subscribed == ("Customer", "Track", "Opportunity")
+    assert plain.producers["hq"].subscribed == ("Customer", "Track", "Opportunity", "Invoice")
 
 
 def test_every_setting_is_named_in_the_example(everything: Settings) -> None:

@@ -16,10 +16,10 @@ import structlog
 
 from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued, sort_out
 from streamd.apply.counterparts import Names
+from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
-from streamd.apply.incoming import decode
+from streamd.apply.incoming import Incoming
 from streamd.apply.localise import localise, look_up, remember
-from streamd.apply.plan import Incoming
 from streamd.apply.preparation import Preparation
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source

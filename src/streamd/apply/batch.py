@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamd.apply.counterparts import Names
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref
 from streamd.model import Catalogue, Difference, Document, DocumentType, Link, Operation, Row
 from streamd.rows import document_links, linked, split

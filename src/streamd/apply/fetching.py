@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from streamd import clock as hlc
 from streamd.apply.counterparts import Names
+from streamd.apply.decoding import decode
 from streamd.apply.dependency import in_order, needed
-from streamd.apply.incoming import decode
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.repair import Known
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase

@@ -11,9 +11,9 @@ import msgspec
 
 from streamd.apply.columns import MappedRows
 from streamd.apply.fetching import Fetcher, incoming_documents, ref_of
+from streamd.apply.incoming import Incoming
 from streamd.apply.lookup import Lookup
 from streamd.apply.mapping import MappedType
-from streamd.apply.plan import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.errors import RowRefused
 from streamd.expressions import ExpressionError

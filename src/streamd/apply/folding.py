@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.model import (
     Catalogue,
     ChildTable,

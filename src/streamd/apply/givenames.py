@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 from streamd.apply.counterparts import Names
+from streamd.apply.incoming import Incoming
 from streamd.apply.naming import Convention, Naming, Place, naming_of, place_in, row_key_naming
-from streamd.apply.plan import Incoming
 from streamd.apply.renaming import links_in, with_local_links
 from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction

@@ -15,11 +15,11 @@ import structlog
 from streamd.apply.applier import Applier
 from streamd.apply.batch import Replan, Unit
 from streamd.apply.counterparts import Names
+from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.finding import Finder
 from streamd.apply.folding import net_effect
-from streamd.apply.incoming import decode
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused

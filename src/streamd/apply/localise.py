@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from streamd.apply.batch import Kept, Unit, sync_entry
 from streamd.apply.counterparts import Names
 from streamd.apply.givenames import GivenNames
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.renaming import Renaming, links_in
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Reader, Transaction

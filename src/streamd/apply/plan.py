@@ -22,14 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import msgspec
 
 from streamd import clock as hlc
 from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
-from streamd.apply.repair import NOTHING_KNOWN, Known, Mender, newer_here
+from streamd.apply.incoming import Incoming
+from streamd.apply.repair import Mender, newer_here
 from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
@@ -51,52 +51,6 @@ from streamd.rows import split
 
 class NeedsWhole(Exception):  # a signal to the caller, not an error
     """The event changes a document that is not here: it has to be fetched whole."""
-
-
-@dataclass(slots=True)
-class Incoming:
-    """An event on its way into this site, decoded, with where it came from.
-
-    `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
-    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
-    `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
-    where it is known that it is another one: the event's own document was made and deleted while it was queued.
-    `repair` marks one that was read again for a gap (`repair.py`), and `known` says what its producer remembers of it.
-    `seen_gone` is set when a plan counted on the document, and it was not here.
-    `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
-    events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
-    `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
-    of it where it ceases to satisfy our condition.
-    """
-
-    event: Event
-    data: Any
-    producer_site: str
-    log: str
-    fetched: bool = False
-    overwrite: bool = False
-    repair: bool = False
-    known: Known = NOTHING_KNOWN
-    same_document: bool = False
-    fault: str = ""
-    never_here: bool = False
-    seen_gone: bool = False
-    field_clocks: Mapping[str, str] = field(default_factory=dict)
-    arrived: Event | None = None
-    named_here: bool = False
-    delete_on_leave: bool = False
-
-    @property
-    def remote(self) -> Event:
-        """The event as the producer sent it."""
-        return self.arrived or self.event
-
-    @property
-    def source(self) -> str:
-        return self.event.origin.site if self.event.origin else self.producer_site
-
-    def clock_of(self, fieldname: str) -> str:
-        return self.field_clocks.get(fieldname, self.event.clock)
 
 
 @dataclass(slots=True)

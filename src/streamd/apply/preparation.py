@@ -12,8 +12,8 @@ from streamd.apply.counterparts import Names
 from streamd.apply.dependency import needed
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing, ref_of
 from streamd.apply.finding import Finder
+from streamd.apply.incoming import Incoming
 from streamd.apply.localise import look_up
-from streamd.apply.plan import Incoming
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase

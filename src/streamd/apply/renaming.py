@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from streamd.apply.counterparts import Names
+from streamd.apply.incoming import Incoming
 from streamd.apply.naming import row_key_naming
-from streamd.apply.plan import Incoming
 from streamd.apply.source import Ref
 from streamd.model import (
     Catalogue,

@@ -9,8 +9,9 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.incoming import Incoming
 from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
-from streamd.apply.plan import Decision, Incoming, NeedsWhole, contained, decide, followed
+from streamd.apply.plan import Decision, NeedsWhole, contained, decide, followed
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
 from streamd.apply.writer import Columns, freeing, table_writes

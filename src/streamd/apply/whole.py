@@ -11,9 +11,9 @@ import structlog
 from streamd import clock as hlc
 from streamd.apply.applier import Applier
 from streamd.apply.batch import PAUSED, Unit
+from streamd.apply.decoding import DELETE
 from streamd.apply.fetching import Fetcher, incoming_documents
-from streamd.apply.incoming import DELETE
-from streamd.apply.plan import Incoming
+from streamd.apply.incoming import Incoming
 from streamd.apply.source import Source
 from streamd.db.base import SiteDatabase
 from streamd.errors import RowRefused
