@@ -117,8 +117,11 @@ class Client:
         async with self._http.request(method, f"{self._url}/v1/{path}", **options) as response:
             return Answer(response.status, dict(response.headers), await response.text())
 
-    async def shake_hands(self, *doctypes: str, site: str = CONSUMER, unsubscribe: Sequence[str] = ()) -> Answer:
-        wanted = [{"doctype": each} for each in doctypes]
+    async def shake_hands(
+        self, *doctypes: str | dict[str, Any], site: str = CONSUMER, unsubscribe: Sequence[str] = ()
+    ) -> Answer:
+        """Ask for these types; one with a condition, or with types to be looked into, as the handshake says it."""
+        wanted = [{"doctype": each} if isinstance(each, str) else each for each in doctypes]
         wanted += [{"doctype": each, "unsubscribe": True} for each in unsubscribe]
         return await self.post("handshake", {"protocols": [1], "site": site, "name": "store", "doctypes": wanted})
 
@@ -146,7 +149,7 @@ class ProducerSite:
     def client(self, credential: str = "") -> Client:
         return Client(self.http, self.server.url, credential)
 
-    async def consumer(self, name: str = "store", site: str = CONSUMER, *doctypes: str) -> Client:
+    async def consumer(self, name: str = "store", site: str = CONSUMER, *doctypes: str | dict[str, Any]) -> Client:
         """A client with a key of its own, which has shaken hands for these types."""
         client = self.client(":".join(await self.peers.create_key(name)))
         answer = await client.shake_hands(*doctypes, site=site)

@@ -8,7 +8,7 @@ import click
 
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import ago, as_json_option, moment, print_json, print_table
-from streamd.errors import NotInstalled
+from streamd.errors import NotInstalled, StreamdError
 from streamd.model import ApprovalStatus, Catalogue
 from streamd.preparing import catalogue_of
 from streamd.store.engine import now_ms
@@ -24,7 +24,11 @@ def consumers() -> None:
 @as_json_option
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """Show the consumers, what they ask for, and what an approval would open through links."""
+    """Show the consumers, what they ask for, and what an approval would open.
+
+    Under "Only where" stands the condition: the consumer hears only of documents for which it holds. Under "May look
+    for" stand types of which it may find documents by their values, as its mappings need it.
+    """
 
     async def work() -> list[dict[str, object]]:
         async with opened(ctx) as here:
@@ -59,12 +63,22 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         types = consumer["doctypes"]
         if not isinstance(types, list) or not types:
             waits = "asks for nothing" if consumer["site"] else "has a key, and was not here yet"
-            rows.append((consumer["name"], "", waits, "", last_seen))
+            rows.append((consumer["name"], "", waits, "", "", "", last_seen))
             continue
         for asked in types:
-            rows.append((consumer["name"], asked["doctype"], asked["status"], ", ".join(asked["opens"]), last_seen))
+            rows.append(
+                (
+                    consumer["name"],
+                    asked["doctype"],
+                    asked["status"],
+                    _in_one_line(asked["condition"]),
+                    ", ".join(asked["opens"]),
+                    ", ".join(asked["lookups"]),
+                    last_seen,
+                )
+            )
     print_table(
-        ("Consumer", "Document type", "Status", "Opens through links", "Last seen"),
+        ("Consumer", "Document type", "Status", "Only where", "Opens through links", "May look for", "Last seen"),
         rows,
         empty="There are no consumers: make a key for one with `streamd keys create --for NAME`.",
     )
@@ -78,15 +92,18 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
     """Let a consumer have these document types (default: all that are Pending), from now on.
 
     What they link to is opened as well: those documents can be fetched, but their changes are only sent for
-    types that are approved themselves.
+    types that are approved themselves. A condition, and the types that may be looked into, are approved with the type
+    as `streamd consumers list` shows them: where the consumer asks for others, it is Pending again.
     """
 
     async def work() -> list[Approval] | None:
         async with opened(ctx) as here:
             catalogue = await _capturing(here)
             peers = Peers(here.state)
-            if not doctypes and _has_all(await peers.approvals(name)):
+            asked = await peers.approvals(name)
+            if not doctypes and _has_all(asked):
                 return None
+            _refuse_what_cannot_be_judged(asked, doctypes, catalogue)
             return await peers.approve(name, doctypes or None, offers=catalogue.offers)
 
     approved = finish(work())
@@ -94,8 +111,11 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
         click.echo(f"nothing of {name} is Pending; all it asked for is Approved")
         return
     for row in approved:
+        only = f", only where {_in_one_line(row.condition)}" if row.condition else ""
         opens = f" (opens, for its links: {', '.join(row.opens)})" if row.opens else ""
-        click.echo(f"{name} may have {row.doctype}: every change from now on{opens}")
+        click.echo(f"{name} may have {row.doctype}{only}: every change from now on{opens}")
+        if row.lookups:
+            click.echo(f"  and may look for {', '.join(row.lookups)} by value")
     if not approved:
         click.echo("nothing new: that was approved already")
 
@@ -144,6 +164,28 @@ async def _capturing(here: Opened) -> Catalogue:
     return catalogue
 
 
+def _refuse_what_cannot_be_judged(asked: Sequence[Approval], named: Sequence[str], catalogue: Catalogue) -> None:
+    """Raises `StreamdError` for a condition that this site cannot judge: nothing of the type would be served."""
+    from streamd.serve.conditions import condition_of  # with the server behind it, which no other command needs
+
+    for row in asked:
+        chosen = row.doctype in named if named else row.status == ApprovalStatus.PENDING
+        if not (chosen and row.condition and row.doctype in catalogue.offers and row.doctype in catalogue):
+            continue
+        try:
+            condition_of(row.condition, catalogue[row.doctype])
+        except StreamdError as error:
+            raise StreamdError(
+                error.message,
+                hint=f"{row.consumer} has to ask for another condition; or reject it: "
+                f"`streamd consumers reject {row.consumer} {row.doctype}`",
+            ) from error
+
+
+def _in_one_line(condition: str) -> str:
+    return " ".join(condition.split())
+
+
 def _has_all(asked: Sequence[Approval]) -> bool:
     """Whether a consumer asks for something, and has been approved for all of it."""
     return {row.status for row in asked if row.status != ApprovalStatus.UNSUBSCRIBED} == {ApprovalStatus.APPROVED}
@@ -153,7 +195,9 @@ def _asked(row: Approval) -> dict[str, object]:
     return {
         "doctype": row.doctype,
         "status": row.status,
+        "condition": row.condition,
         "opens": list(row.opens),
+        "lookups": list(row.lookups),
         "from_sequence": row.from_sequence if row.status == ApprovalStatus.APPROVED else None,
         "asked_at": row.asked_at,
         "decided_at": row.decided_at,

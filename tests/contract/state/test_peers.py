@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from sqlalchemy import select
@@ -22,6 +22,8 @@ OFFERS = frozenset({"Invoice", "Customer"})
 class Wish:
     doctype: str
     unsubscribe: bool = False
+    condition: str = ""
+    lookups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,32 @@ async def test_a_handshake_makes_pending_what_it_names_and_unsubscribes_what_it_
     assert await statuses(peers) == {"Invoice": "Unsubscribed", "Customer": "Unsubscribed"}
     await peers.register("store", hello("Invoice"), {})
     assert await statuses(peers) == {"Invoice": "Pending", "Customer": "Unsubscribed"}
+
+
+async def test_another_condition_has_to_be_approved_anew_and_begins_there(peers: Peers, state: State) -> None:
+    log = UpdateLog(state)
+    head = await log.begin()
+    india = Hello((Wish("Invoice", condition="doc.country == 'IN'", lookups=("Lead", "Customer")),))
+    (asked,) = await peers.register("store", india, {})
+    assert (asked.status, asked.condition, asked.lookups) == ("Pending", "doc.country == 'IN'", ("Customer", "Lead"))
+    await peers.approve("store", None, offers=OFFERS)
+    assert (await peers.register("store", india, {}))[0].status == "Approved"
+    await log.append(1, "", [entry("Invoice", 1)], log=head.log)
+    (asked,) = await peers.register("store", hello("Invoice"), {})
+    assert (asked.status, asked.condition, asked.lookups) == ("Pending", "", ())
+    (approved,) = await peers.approve("store", None, offers=OFFERS)
+    assert (approved.from_sequence, approved.resumed) == (1, True)
+
+
+async def test_only_the_approval_that_cannot_be_judged_is_suspended(peers: Peers) -> None:
+    await peers.register("store", Hello((Wish("Invoice", condition="doc.gone"), Wish("Customer"))), {})
+    (_, before) = await peers.approve("store", None, offers=OFFERS)
+    await peers.suspend("store", replace(before, condition="doc.another"))
+    assert await statuses(peers) == {"Customer": "Approved", "Invoice": "Approved"}
+    await peers.suspend("store", before)
+    assert await statuses(peers) == {"Customer": "Approved", "Invoice": "Pending"}
+    (again,) = await peers.approve("store", None, offers=OFFERS)
+    assert again.resumed
 
 
 async def test_what_was_never_decided_does_not_pile_up(peers: Peers) -> None:

@@ -142,6 +142,57 @@ async def test_long_names_are_told_apart_and_found(state: State) -> None:
     assert [each.sequence for each in await log.entries(sequence=1)] == [1]
 
 
+def row(number: int, at: str) -> str:
+    return f'{{"id":{number},"at":"{at}"}}'
+
+
+def touched(number: int, before: str | None, after: str | None, operation: str = "update") -> LogEntry:
+    made = replace(entry("Item", number), operation=operation)
+    return replace(made, before=before and row(number, before), after=after and row(number, after))
+
+
+async def test_the_log_tells_what_a_row_was_from_what_it_was_before_its_next_change(
+    state: State, neighbour: State
+) -> None:
+    log = UpdateLog(state)
+    await begun(UpdateLog(neighbour), touched(1, "elsewhere", "elsewhere"))
+    only_children = replace(entry("Item", 1), operation="update")
+    renamed = replace(touched(3, "before", "after"), renamed_from="[2]", before=row(2, "before"))
+    await begun(
+        log,
+        only_children,
+        only_children,
+        touched(1, "a", "b"),
+        touched(1, "b", None, "delete"),
+        touched(1, None, "c", "create"),
+        renamed,
+        replace(touched(5, "other", "type"), doctype="Note"),
+        touched(2, None, "another", "create"),
+    )
+    items = [("Item", f"[{number}]") for number in range(1, 6)]
+    assert await log.rows_told(0, items) == {
+        ("Item", "[1]"): row(1, "a"),
+        ("Item", "[2]"): row(2, "before"),
+        ("Item", "[3]"): None,
+    }
+    assert await log.rows_told(3, items[:2]) == {("Item", "[1]"): row(1, "b"), ("Item", "[2]"): row(2, "before")}
+    assert await log.rows_told(4, items[:1]) == {("Item", "[1]"): None}
+    assert await log.rows_told(6, items[:2]) == {("Item", "[2]"): None}
+    assert await log.rows_told(8, items) == {}
+    many = [("Item", f"[{number}]") for number in range(1000)]
+    assert (await log.rows_told(0, many)).keys() == {("Item", f"[{number}]") for number in (1, 2, 3)}
+
+
+async def test_of_types_that_are_judged_everything_is_read_wherever_it_has_been(state: State) -> None:
+    log = UpdateLog(state)
+    there = f"x {CONSUMER} y"
+    head = await begun(log, entry("Item", 1, path=there), entry("Note", 2, path=there), entry("Item", 3))
+    start = Cursor(head.log, 0, "")
+    both = {"Item": 0, "Note": 0}
+    assert numbers((await log.read(start, both, **EVERYTHING, judged={"Item"}))[0]) == ["[1]", "[3]"]
+    assert numbers((await log.read(start, both, **EVERYTHING))[0]) == ["[3]"]
+
+
 async def test_a_waiting_reader_wakes_when_something_is_appended(state: State) -> None:
     log = UpdateLog(state)
     head = await begun(log, entry("Item", 1))
