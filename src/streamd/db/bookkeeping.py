@@ -1,25 +1,26 @@
-"""What streamd keeps of its own in a site's database, in SQL that every engine takes.
+"""What streamd keeps of its own in a site's database, in SQL that every engine takes (`statements`).
 
-Statements are written with `?` for values and double quotes around names; each engine's session says how it runs
-them. What differs more than that is asked of the engine by a method.
+What differs more than that is asked of the engine by a method.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from streamd.db.base import Reader, Transaction
-from streamd.errors import Fenced
+from streamd.db.counterparts import CounterpartReader, CounterpartTransaction
+from streamd.db.given_keys import Keys, TakenKeys
+from streamd.db.series import SeriesTransaction
+from streamd.db.statements import some_of
+from streamd.errors import Fenced, SiteError
 from streamd.model import (
     Change,
     Claim,
-    Counterpart,
+    Column,
     Event,
     Name,
     QueuedEvent,
@@ -29,24 +30,14 @@ from streamd.model import (
     name_text,
 )
 
-AT_ONCE = 400
-"""Names in one query."""
-
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
 _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
 _QUEUE = (
     "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
 )
-_COUNTERPART = "peer, doctype, remote_key, remote_name, name_key, name, keys"
-_KEYS = msgspec.json.Decoder(dict[str, dict[str, Name]])
 _EVENT = msgspec.json.Decoder(Event)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 _NUMBERS = msgspec.json.Decoder(dict[str, int])
-
-
-def _key(name: Name) -> str:
-    """What a name is found by: names may be longer than an index takes."""
-    return hashlib.blake2b(name_text(name).encode(), digest_size=16).hexdigest()
 
 
 def name_key(values: Sequence[Scalar]) -> str:
@@ -56,7 +47,7 @@ def name_key(values: Sequence[Scalar]) -> str:
     )
 
 
-class BookReader(Reader):
+class BookReader(CounterpartReader):
     """Reads our own tables."""
 
     CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
@@ -64,10 +55,6 @@ class BookReader(Reader):
 
     KEEPS_IDS = True
     """Whether claims name their changes one by one; not where ids are in the order of commits."""
-
-    @abstractmethod
-    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        """The rows that a statement gives."""
 
     @abstractmethod
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -110,30 +97,6 @@ class BookReader(Reader):
         rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
         return tuple(rows[0]) if rows else None
 
-    async def counterparts(self, peer: str, doctype: str, remote_names: Iterable[Name]) -> dict[Name, Counterpart]:
-        found = await self._counterparts(peer, doctype, "remote_key", remote_names)
-        return {each.remote_name: each for each in found}
-
-    async def counterparts_here(self, peer: str, doctype: str, names: Iterable[Name]) -> dict[Name, Counterpart]:
-        return {each.name: each for each in await self._counterparts(peer, doctype, "name_key", names)}
-
-    async def _counterparts(self, peer: str, doctype: str, by: str, names: Iterable[Name]) -> list[Counterpart]:
-        found = []
-        for some in some_of(names):
-            marks = ", ".join("?" * len(some))
-            rows = await self._fetch(
-                f"SELECT {_COUNTERPART} FROM streamd_counterpart WHERE peer = ? AND doctype = ? AND {by} IN ({marks})",
-                [peer, doctype, *map(_key, some)],
-            )
-            found += [
-                Counterpart(peer, doctype, name_from_text(name), name_from_text(remote), _KEYS.decode(keys))
-                for _, _, _, remote, _, name, keys in rows
-            ]
-        return found
-
-    async def has_counterparts(self, peer: str) -> bool:
-        return bool(await self._fetch("SELECT 1 FROM streamd_counterpart WHERE peer = ? LIMIT 1", (peer,)))
-
     async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
         rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked WHERE producer = ?", (producer,))
         return {(doctype, name_from_text(name)) for doctype, name in rows}
@@ -149,23 +112,12 @@ class BookReader(Reader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, Transaction):
+class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
     """Writes our own tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: TakenKeys) -> None:
         self._marked = False
-
-    @abstractmethod
-    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement. Returns how many rows it found."""
-
-    @abstractmethod
-    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement for each of these rows."""
-
-    @abstractmethod
-    def _put(self, table: str, columns: str, key: str) -> str:
-        """An insert into `columns` that replaces the row with the same `key` columns, if there is one."""
+        self._taken = taken
 
     @abstractmethod
     async def _remove_taken(self, claim: Claim) -> None:
@@ -190,12 +142,25 @@ class BookTransaction(BookReader, Transaction):
     async def savepoint(self) -> AsyncIterator[None]:
         await self._run("SAVEPOINT streamd_event")
         try:
-            yield
+            with self._taken.undone_on_error():
+                yield
         except BaseException:
             await self._run("ROLLBACK TO streamd_event")
             raise
         finally:
             await self._run("RELEASE streamd_event")
+
+    @abstractmethod
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        """The next values of an automatic column; `count` is at least 1."""
+
+    async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
+        if not column.automatic:
+            raise SiteError(
+                f"the database gives no values for {table}.{column.name} by itself",
+                hint="give the column a default, or say in [doctypes] how else documents are named",
+            )
+        return await self._next_keys(table, column, count) if count > 0 else []
 
     async def put_records(self, records: Sequence[Record]) -> None:
         if records:
@@ -219,36 +184,6 @@ class BookTransaction(BookReader, Transaction):
 
     async def forget_record(self, doctype: str, name: Name) -> None:
         await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
-
-    async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
-        if counterparts:
-            await self._run_many(
-                self._put("streamd_counterpart", _COUNTERPART, "peer, doctype, remote_key"),
-                [
-                    (
-                        each.peer,
-                        each.doctype,
-                        _key(each.remote_name),
-                        name_text(each.remote_name),
-                        _key(each.name),
-                        name_text(each.name),
-                        msgspec.json.encode(each.rows).decode(),
-                    )
-                    for each in counterparts
-                ],
-            )
-
-    async def forget_counterpart(self, peer: str, doctype: str, remote_name: Name) -> None:
-        await self._run(
-            "DELETE FROM streamd_counterpart WHERE peer = ? AND doctype = ? AND remote_key = ?",
-            (peer, doctype, _key(remote_name)),
-        )
-
-    async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:
-        await self._run(
-            "UPDATE streamd_counterpart SET name_key = ?, name = ? WHERE doctype = ? AND name_key = ?",
-            (_key(new), name_text(new), doctype, _key(old)),
-        )
 
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         if previous is None:
@@ -366,9 +301,3 @@ def _record(row: Sequence[Any]) -> Record:
         deleted_at,
         None if renamed_to is None else name_from_text(renamed_to),
     )
-
-
-def some_of(names: Iterable[Name]) -> Iterator[list[Name]]:
-    every = list(dict.fromkeys(names))
-    for start in range(0, len(every), AT_ONCE):
-        yield every[start : start + AT_ONCE]
