@@ -291,7 +291,7 @@ class Applier:
                     await segment.add(before, unit)
                 await segment.add(unit.incoming, unit)
         await segment.flush()
-        await remember(transaction, written, source, segment.kept)
+        await remember(transaction, written, segment.kept)
         kept += segment.kept
         if healing and kept:
             raise RowRefused(kept[0].error)

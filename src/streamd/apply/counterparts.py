@@ -78,6 +78,11 @@ class Names:
         self._asked.add(ref)
         return given
 
+    def forget(self, ref: Ref) -> None:
+        """The producer calls the document otherwise now; what has this name from here on is another one."""
+        self._known.pop(ref, None)
+        self._said.pop(ref, None)
+
     async def here(self, reader: Reader, refs: Iterable[Ref]) -> set[Ref]:
         """Those of these documents that are here. They were looked up before."""
         by_type: dict[str, dict[Name, list[Ref]]] = {}

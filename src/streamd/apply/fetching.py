@@ -13,7 +13,7 @@ from streamd import clock as hlc
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.dependency import in_order, needed
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.repair import Known
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
@@ -147,11 +147,6 @@ class _Look:
             self.names,
             [want for want in wants if want.ref not in self.coming and want.ref[0] not in self.closed],
         )
-
-
-def ref_of(incoming: Incoming) -> Ref:
-    """The event's document."""
-    return incoming.event.doctype, incoming.event.name
 
 
 def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) -> list[Incoming]:

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from streamd.apply.columns import MappedRows
-from streamd.apply.fetching import Fetcher, incoming_documents, ref_of
-from streamd.apply.incoming import Incoming
+from streamd.apply.fetching import Fetcher, incoming_documents
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.lookup import Lookup
 from streamd.apply.mapping import MappedType
 from streamd.apply.source import Ref, Source

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamd.apply.repair import NOTHING_KNOWN, Known
-from streamd.model import Event
+from streamd.model import Event, Name
 
 
 @dataclass(slots=True)
@@ -54,3 +54,8 @@ class Incoming:
 
     def clock_of(self, fieldname: str) -> str:
         return self.field_clocks.get(fieldname, self.event.clock)
+
+
+def ref_of(incoming: Incoming) -> tuple[str, Name]:
+    """The event's document."""
+    return incoming.event.doctype, incoming.event.name

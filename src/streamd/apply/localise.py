@@ -6,13 +6,13 @@ soon as all that they read is named. What is given back by a rollback is given a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.batch import Kept, Unit, sync_entry
 from streamd.apply.counterparts import Names
 from streamd.apply.givenames import GivenNames
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.renaming import Renaming, links_in
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Reader, Transaction
@@ -33,14 +33,13 @@ NOT_HERE = "was not here: nothing to do"
 class Localised:
     """Units as they are written here; entries and kept events of those that are not; what to remember, by document.
 
-    `counterparts` are by the documents' names here, `gone` are names that the producer does not use any more.
+    `counterparts` are by the documents' names here.
     """
 
     units: list[Unit] = field(default_factory=list)
     entries: list[SyncEntry] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     counterparts: dict[Ref, Counterpart] = field(default_factory=dict)
-    gone: list[Ref] = field(default_factory=list)
 
 
 async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue: Catalogue) -> None:
@@ -77,21 +76,38 @@ async def localise(
     if names.idle:
         found.units = sound
         return found
-    giving = GivenNames(transaction, names, catalogue)
-    named = await giving.give(_new(sound, names))
-    rows = await giving.give_rows(incoming for unit in sound for incoming in _all_of(unit))
-    renaming = Renaming(names, catalogue, named, rows, url=source.url)
-    for unit in sound:
-        if unit.incoming.event.operation != Operation.GAP and renaming.place(unit.incoming) is None:
-            _not_here(found, unit, source)
-            continue
-        before = [renaming.of(each, unit.links) for each in unit.before]
-        taken = None if unit.whole is None else renaming.of(unit.whole, unit.links)
-        written = renaming.of(unit.incoming, unit.links)
-        found.units.append(replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming))
-    found.counterparts = renaming.remembered
-    found.gone = renaming.gone
+    for run in _runs(sound):
+        giving = GivenNames(transaction, names, catalogue)
+        named = await giving.give(_new(run, names))
+        rows = await giving.give_rows(incoming for unit in run for incoming in _all_of(unit))
+        renaming = Renaming(names, catalogue, named, rows, url=source.url)
+        for unit in run:
+            if unit.incoming.event.operation != Operation.GAP and renaming.place(unit.incoming) is None:
+                _not_here(found, unit, source)
+                continue
+            before = [renaming.of(each, unit.links) for each in unit.before]
+            taken = None if unit.whole is None else renaming.of(unit.whole, unit.links)
+            written = renaming.of(unit.incoming, unit.links)
+            found.units.append(replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming))
+        found.counterparts |= renaming.remembered
+        for ref in renaming.gone:
+            names.forget(ref)
     return found
+
+
+def _runs(units: Iterable[Unit]) -> Iterator[list[Unit]]:
+    """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it."""
+    run: list[Unit] = []
+    given_up: set[Ref] = set()
+    for unit in units:
+        if any(ref_of(each) in given_up for each in _all_of(unit) if each.event.operation == Operation.CREATE):
+            yield run
+            run, given_up = [], set()
+        run.append(unit)
+        event = unit.incoming.event
+        if event.renamed_from is not None:
+            given_up.add((event.doctype, event.renamed_from))
+    yield run
 
 
 def _not_here(found: Localised, unit: Unit, source: Source) -> None:
@@ -125,9 +141,7 @@ def _refs(incoming: Incoming) -> list[Ref]:
     return [(event.doctype, name) for name in (event.name, event.renamed_from) if name is not None]
 
 
-async def remember(transaction: Transaction, found: Localised, source: Source, kept: Iterable[Kept]) -> None:
+async def remember(transaction: Transaction, found: Localised, kept: Iterable[Kept]) -> None:
     """Write down what was written here under which name; not of events that were kept back after all."""
     back = {ref for each in kept for ref in each.unit.refs}
-    for doctype, name in found.gone:
-        await transaction.forget_counterpart(source.site, doctype, name)
     await transaction.put_counterparts([each for ref, each in found.counterparts.items() if ref not in back])

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
 from streamd.apply.dependency import needed
-from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing, ref_of
+from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.finding import Finder
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import look_up
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source

@@ -100,6 +100,7 @@ class _Former:
         self._clock = clock
         self._open: dict[tuple[str, Name], Happening] = {}
         self._closed: list[Happening] = []
+        self._given_up: dict[tuple[str, Name], Happening] = {}
         self._gaps: list[LogEntry] = []
         self._marks: dict[str, Mark] = {}
         self._renames = self._find_renames(changes)
@@ -170,6 +171,7 @@ class _Former:
 
         A replaced row's child rows may never have gone (where foreign keys are off), so it is an update.
         """
+        self._taken_again(doctype, name)
         found = self._open.get((doctype.name, name))
         if found is not None and found.origin == change.origin and found.parent_touched:
             if found.operation == Operation.DELETE:
@@ -182,6 +184,7 @@ class _Former:
         return found
 
     def _renamed(self, doctype: DocumentType, old: Name, new: Name, change: Change, clock: str) -> Happening:
+        self._taken_again(doctype, new)
         before = self._open.get((doctype.name, old))
         if before is not None:
             self._close(before)
@@ -190,7 +193,14 @@ class _Former:
             self._close(after)
         found = self._document(doctype, new, change, clock)
         found.renamed_from = old
+        self._given_up[(doctype.name, old)] = found
         return found
+
+    def _taken_again(self, doctype: DocumentType, name: Name) -> None:
+        """A document takes a name that another one gave up: that one's event comes first, whatever follows of it."""
+        before = self._given_up.pop((doctype.name, name), None)
+        if before is not None and self._open.get((doctype.name, before.name)) is before:
+            self._close(before)
 
     def _deleted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> None:
         found = self._open.get((doctype.name, name))

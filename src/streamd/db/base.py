@@ -215,10 +215,6 @@ class Transaction(Reader):
         """Remember these, replacing what was remembered of the same document at the same site."""
 
     @abstractmethod
-    async def forget_counterpart(self, peer: str, doctype: str, remote_name: Name) -> None:
-        """No document here is the one of this name there any more."""
-
-    @abstractmethod
     async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:
         """The document has another name here from now on."""
 
