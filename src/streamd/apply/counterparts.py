@@ -28,7 +28,7 @@ class Names:
         """Look these documents up; `own` is what the producer says that they are called here."""
         for each in own:
             if each.doctype in self._catalogue and len(each.own) == len(self._catalogue[each.doctype].key):
-                self._said[(each.doctype, each.name)] = each
+                self._hear((each.doctype, each.name), each)
         if self._any is None:
             self._any = bool(self._source.renamed) or await reader.has_counterparts(self._source.site)
         wanted: dict[str, list[Name]] = {}
@@ -39,6 +39,14 @@ class Names:
         for doctype, names in wanted.items():
             found = await reader.counterparts(self._source.site, doctype, names)
             self._known |= {(doctype, name): each for name, each in found.items()}
+
+    def _hear(self, ref: Ref, said: OwnName) -> None:
+        """Each event says what its own rows are called."""
+        before = self._said.get(ref)
+        rows = dict(said.rows)
+        for field, pairs in (before.rows if before is not None else {}).items():
+            rows[field] = [*pairs, *rows.get(field, ())]
+        self._said[ref] = OwnName(said.doctype, said.name, said.own, rows)
 
     @property
     def idle(self) -> bool:

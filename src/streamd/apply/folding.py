@@ -77,8 +77,8 @@ def net_effect(events: Sequence[Incoming], catalogue: Catalogue) -> Incoming | N
 
 def _folded(events: Sequence[Incoming], operation: str, data: Any, clocks: dict[str, str]) -> Incoming:
     first, last = events[0], events[-1]
-    own = {(said.doctype, said.name): said for each in events for said in each.event.own}
-    event: Event = msgspec.structs.replace(last.event, operation=operation, renamed_from=None, own=tuple(own.values()))
+    own = tuple(said for each in events for said in each.event.own)
+    event: Event = msgspec.structs.replace(last.event, operation=operation, renamed_from=None, own=own)
     return Incoming(
         event,
         data,
