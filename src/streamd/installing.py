@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from streamd import clock
-from streamd.db.base import SITE_SCHEMA, SiteDatabase
+from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import NotInstalled, SiteError
 from streamd.model import Catalogue, Table
 from streamd.store.engine import State, now_ms
@@ -49,12 +49,24 @@ async def install_site(
     after = await site.identity()
     if after is None:
         raise NotInstalled("streamd could not be installed in the site's database")
-    done = _done(before is None, ours, wanted)
+    done = _done(before, ours, wanted)
     if after.name != name:
         await site.set_name(name)
     if state is not None:
         done += await write_gaps(site, state)
     return done
+
+
+def require_tables(identity: SiteIdentity | None) -> None:
+    """Raises `NotInstalled` where our tables are not there, or are those of another release."""
+    if identity is None:
+        raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
+    if identity.schema != SITE_SCHEMA:
+        raise NotInstalled(
+            f"streamd's tables in the site's database are those of another release (schema {identity.schema}, and this "
+            f"one wants {SITE_SCHEMA})",
+            hint="run `streamd install`" if identity.schema < SITE_SCHEMA else "run that release, or a newer one",
+        )
 
 
 def missing_triggers(ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
@@ -113,10 +125,14 @@ async def write_gaps(site: SiteDatabase, state: State) -> list[str]:
     return done
 
 
-def _done(new: bool, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+def _done(before: SiteIdentity | None, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     made = len(wanted.keys() - ours.keys())
     renewed = sum(name in ours and ours[name] != text for name, text in wanted.items())
     removed = len(ours.keys() - wanted.keys())
     parts = [(made, "made"), (renewed, "renewed"), (removed, "removed")]
-    done = ["made streamd's tables in the site's database"] if new else []
+    done = []
+    if before is None:
+        done.append("made streamd's tables in the site's database")
+    elif before.schema != SITE_SCHEMA:
+        done.append("brought streamd's tables in the site's database to this release's schema")
     return done + [f"{word} {number} trigger{'s' if number > 1 else ''}" for number, word in parts if number]

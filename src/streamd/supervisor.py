@@ -22,7 +22,7 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
 from streamd.guard import columns_added
-from streamd.installing import columns_changed, install_site, missing_triggers, note_gaps, write_gaps
+from streamd.installing import columns_changed, install_site, missing_triggers, note_gaps, require_tables, write_gaps
 from streamd.model import Catalogue, Table
 from streamd.preparing import catalogue_of, require_usable
 from streamd.settings import Settings, load
@@ -194,6 +194,7 @@ async def _install(
     done = []
     if settings.site.install:
         done = await install_site(settings.site.name, database, catalogue, tables, state)
+    require_tables(await database.identity())
     missing = missing_triggers(await database.our_triggers(), database.wanted_triggers(catalogue, tables))
     if missing:
         raise NotInstalled(f"triggers are missing or old: {', '.join(missing)}", hint="run `streamd install`")

@@ -271,6 +271,37 @@ def test_run_installs_only_where_it_may(shop: Shop) -> None:
     assert not shop.ours("trigger")
 
 
+def of_the_release_before(shop: Shop) -> None:
+    """Make of an installed site what the release before left there."""
+    with closing(shop.connect()) as connection:
+        connection.executescript(
+            "DROP TABLE streamd_counterpart; DROP TABLE streamd_series; UPDATE streamd_site SET schema = 1"
+        )
+
+
+def test_a_site_of_the_release_before_is_brought_to_this_one(installed: Shop) -> None:
+    before, tables = installed.json("status")["site"], installed.ours("table")
+    of_the_release_before(installed)
+    assert "run `streamd install`" in installed.streamd("check", code=1).stdout
+    said = installed.streamd("install").stdout
+    assert "brought streamd's tables in the site's database to this release's schema" in said
+    assert "trigger" not in said, "they are as they ought to be"
+    assert installed.ours("table") == tables
+    assert installed.json("status")["site"] == before
+    assert "nothing to do" in installed.streamd("install").stdout
+    installed.streamd("check")
+
+
+def test_a_daemon_that_may_not_install_says_what_to_run_at_a_site_of_the_release_before(installed: Shop) -> None:
+    text = installed.config.read_text(encoding="utf-8")
+    installed.config.write_text(text.replace("# offers = []", "install = false"), encoding="utf-8")
+    of_the_release_before(installed)
+    said = installed.streamd("run", code=3).stderr
+    assert "those of another release (schema 1" in said
+    assert "run `streamd install`" in said
+    assert "streamd_series" not in installed.ours("table")
+
+
 # What commands say
 
 

@@ -28,7 +28,8 @@ from streamd.cli.main import chosen_config
 from streamd.cli.opening import finish, opened_site, state_revision
 from streamd.cli.output import as_json_option, count, print_json
 from streamd.db.base import SiteDatabase
-from streamd.errors import ConfigurationError, PeerError, StateError, StreamdError
+from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateError, StreamdError
+from streamd.installing import require_tables
 from streamd.model import Catalogue
 from streamd.preparing import require_usable
 from streamd.settings import Settings, load, secret_of
@@ -111,6 +112,10 @@ async def _look(settings: Settings) -> list[Finding]:
                 )
             )
             return findings
+        try:
+            require_tables(identity)
+        except NotInstalled as error:
+            findings.append(problem("site.database", error.message, "the daemon does not start", error.hint))
         wanted = site.wanted_triggers(catalogue, tables)
         findings += judge_triggers(await site.our_triggers(), wanted, settings.site.install)
         return findings + await _producers(settings, site, identity.site, catalogue)

@@ -10,9 +10,8 @@ import click
 from streamd.cli.installing import install, migrate_state
 from streamd.cli.main import chosen_config
 from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
-from streamd.db.base import SITE_SCHEMA
 from streamd.errors import Fenced, NotInstalled
-from streamd.installing import missing_triggers
+from streamd.installing import missing_triggers, require_tables
 from streamd.preparing import catalogue_of, require_usable
 from streamd.settings import Settings
 
@@ -45,12 +44,11 @@ async def _prepare(settings: Settings) -> list[str]:
         done = await migrate_state(settings)
         if settings.site.install:
             return done + await install(settings, site, catalogue, tables)
-        identity = await site.identity()
+        require_tables(await site.identity())
         missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
-        if identity is None or identity.schema != SITE_SCHEMA or missing:
-            what = ", ".join(missing) if identity is not None and missing else "streamd's tables"
+        if missing:
             raise NotInstalled(
-                f"missing, or not as they ought to be, in the site's database: {what}",
+                f"missing, or not as they ought to be, in the site's database: {', '.join(missing)}",
                 hint="run `streamd install` (or let `run` do it: install = true in [site])",
             )
         return done

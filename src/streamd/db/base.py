@@ -31,7 +31,7 @@ from streamd.model import (
     Table,
 )
 
-SITE_SCHEMA = 1
+SITE_SCHEMA = 2
 """The version of our tables in the site's database."""
 
 

@@ -1,23 +1,26 @@
-"""What streamd keeps of its own in a site's database, in SQL that every engine takes.
+"""What streamd keeps of its own in a site's database, in SQL that every engine takes (`statements`).
 
-Statements are written with `?` for values and double quotes around names; each engine's session says how it runs
-them. What differs more than that is asked of the engine by a method.
+What differs more than that is asked of the engine by a method.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from streamd.db.base import Reader, Transaction
-from streamd.errors import Fenced
+from streamd.db.counterparts import CounterpartReader, CounterpartTransaction
+from streamd.db.given_keys import Keys, TakenKeys
+from streamd.db.series import SeriesTransaction
+from streamd.db.statements import some_of
+from streamd.errors import Fenced, SiteError
 from streamd.model import (
     Change,
     Claim,
+    Column,
     Event,
     Name,
     QueuedEvent,
@@ -26,9 +29,6 @@ from streamd.model import (
     name_from_text,
     name_text,
 )
-
-AT_ONCE = 400
-"""Names in one query."""
 
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
 _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
@@ -47,7 +47,7 @@ def name_key(values: Sequence[Scalar]) -> str:
     )
 
 
-class BookReader(Reader):
+class BookReader(CounterpartReader):
     """Reads our own tables."""
 
     CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
@@ -55,10 +55,6 @@ class BookReader(Reader):
 
     KEEPS_IDS = True
     """Whether claims name their changes one by one; not where ids are in the order of commits."""
-
-    @abstractmethod
-    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        """The rows that a statement gives."""
 
     @abstractmethod
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -116,23 +112,12 @@ class BookReader(Reader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, Transaction):
+class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
     """Writes our own tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: TakenKeys) -> None:
         self._marked = False
-
-    @abstractmethod
-    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Run a statement. Returns how many rows it found."""
-
-    @abstractmethod
-    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Run a statement for each of these rows."""
-
-    @abstractmethod
-    def _put(self, table: str, columns: str, key: str) -> str:
-        """An insert into `columns` that replaces the row with the same `key` columns, if there is one."""
+        self._taken = taken
 
     @abstractmethod
     async def _remove_taken(self, claim: Claim) -> None:
@@ -157,12 +142,25 @@ class BookTransaction(BookReader, Transaction):
     async def savepoint(self) -> AsyncIterator[None]:
         await self._run("SAVEPOINT streamd_event")
         try:
-            yield
+            with self._taken.undone_on_error():
+                yield
         except BaseException:
             await self._run("ROLLBACK TO streamd_event")
             raise
         finally:
             await self._run("RELEASE streamd_event")
+
+    @abstractmethod
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        """The next values of an automatic column; `count` is at least 1."""
+
+    async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
+        if not column.automatic:
+            raise SiteError(
+                f"the database gives no values for {table}.{column.name} by itself",
+                hint="give the column a default, or say in [doctypes] how else documents are named",
+            )
+        return await self._next_keys(table, column, count) if count > 0 else []
 
     async def put_records(self, records: Sequence[Record]) -> None:
         if records:
@@ -301,9 +299,3 @@ def _record(row: Sequence[Any]) -> Record:
         deleted_at,
         None if renamed_to is None else name_from_text(renamed_to),
     )
-
-
-def some_of(names: Iterable[Name]) -> Iterator[list[Name]]:
-    every = list(dict.fromkeys(names))
-    for start in range(0, len(every), AT_ONCE):
-        yield every[start : start + AT_ONCE]

@@ -43,8 +43,11 @@ def _holds(column: Column, part: Scalar) -> bool:
         return isinstance(part, int) and -limit <= part < limit
     if column.kind in (Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN):
         return isinstance(part, int | float)
-    if not isinstance(part, str) or "\0" in part:
-        return False
+    return isinstance(part, str) and "\0" not in part and is_text_of(column, part)
+
+
+def is_text_of(column: Column, part: str) -> bool:
+    """Whether a column of text, or of something that travels as text, can hold this one."""
     if (size := re.search(r"\((\d+)\)", column.declared)) and len(part) > int(size[1]):
         return False
     try:

@@ -19,6 +19,7 @@ from typing import Any
 
 from streamd.db import mariadb_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.mariadb_checks import blind_spots, warnings
 from streamd.db.mariadb_driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
 from streamd.db.mariadb_errors import NO_SUCH_TABLE, number_of, plain_errors
@@ -51,6 +52,7 @@ class MariadbSite(SiteDatabase):
         self._sessions = Sessions(url)
         self._where = self._sessions.where
         self._write_lock = asyncio.Lock()
+        self._pool = KeyPool()
         self._watch = TransactionWatch()
         self._claim: Claim | None = None
         self._lively_until = 0.0
@@ -92,9 +94,8 @@ class MariadbSite(SiteDatabase):
 
     async def forget_deleted(self, before: int) -> int:
         async with self._writing() as session:
-            return await session.run(
-                f"DELETE FROM streamd_document WHERE deleted_at < ? LIMIT {FORGET_AT_ONCE}", (before,)
-            )
+            transaction = self._transaction(session, TakenKeys(self._pool))
+            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
 
     # Installing
 
@@ -105,6 +106,7 @@ class MariadbSite(SiteDatabase):
             'INSERT INTO streamd_site (id, site, name, "schema", installed_at) '
             f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} FROM DUAL "
             "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)",
+            f'UPDATE streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}',
             *sql.triggers(catalogue, tables).values(),
         ]
 
@@ -219,10 +221,15 @@ class MariadbSite(SiteDatabase):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._writing() as session:
-            transaction = MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes)
-            yield transaction
-            await transaction.clear_marks()
+        taken = TakenKeys(self._pool)
+        with taken.undone_on_error():
+            async with self._writing() as session:
+                transaction = self._transaction(session, taken)
+                yield transaction
+                await transaction.clear_marks()
+
+    def _transaction(self, session: Session, taken: TakenKeys) -> MariadbTransaction:
+        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken)
 
     # Connections
 

@@ -9,7 +9,7 @@ from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_sql import quote
 from streamd.db.mariadb_values import binder
 from streamd.errors import RowRefused
-from streamd.model import Column, Kind, Name, Scalar
+from streamd.model import Column, Kind, Name
 
 LOCKED_AT_ONCE = 64
 """Rows that are locked by one statement, at most; a power of two."""
@@ -23,14 +23,14 @@ _INDEX = (
 )
 
 
-def conditions(where: Sequence[tuple[str, Scalar]], known: Mapping[str, Column]) -> tuple[str, list[Any]]:
-    """Further conditions for child rows, compared exactly."""
+def conditions(where: Sequence[tuple[str, Any]], known: Mapping[str, Column]) -> tuple[str, list[Any]]:
+    """Further conditions for rows, compared exactly. Raises `RowRefused` for what a column cannot hold."""
     text, values = "", []
     for name, value in where:
         column, reference = known[name], f"t.{quote(name)}"
         text += f" AND {reference} = ?"
         values.append(binder(column)(value))
-        if column.kind == Kind.TEXT:
+        if column.kind in (Kind.TEXT, Kind.JSON):
             text += f" AND CONVERT({reference} USING utf8mb4) COLLATE utf8mb4_nopad_bin = ?"
             values.append(values[-1])
     return text, values

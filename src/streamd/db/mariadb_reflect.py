@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamd.db.mariadb_driver import Session
+from streamd.db.mariadb_keys import gives_another_each_time
 from streamd.db.mariadb_sql import PREFIX
 from streamd.model import Column, ForeignKey, Kind, Table
 
@@ -42,7 +43,7 @@ _TABLES = (
     "AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY TABLE_NAME"
 )
 _COLUMNS = (
-    "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL, EXTRA, "
+    "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, COLUMN_DEFAULT, EXTRA, "
     "CHARACTER_SET_NAME, IS_GENERATED FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() "
     "ORDER BY TABLE_NAME, ORDINAL_POSITION"
 )
@@ -118,8 +119,10 @@ def _column(row: Sequence[Any], is_json: bool, unique: bool) -> Column:
         declared = "json"
     kind = Kind.JSON if is_json else kind_of(data_type, declared)
     generated = is_generated not in (None, "NEVER")
-    has_default = bool(default) or nullable == "YES" or "auto_increment" in extra
-    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique)
+    counted = "auto_increment" in extra
+    has_default = default is not None or nullable == "YES" or counted
+    automatic = counted or gives_another_each_time(None if default is None else _text(default))
+    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique, automatic)
 
 
 async def _indexes(

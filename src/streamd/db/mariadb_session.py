@@ -8,13 +8,17 @@ from typing import Any
 
 from streamd.db import mariadb_sql as sql
 from streamd.db.base import RawDocument, TableWrite
-from streamd.db.bookkeeping import BookReader, BookTransaction, name_key, some_of
+from streamd.db.bookkeeping import BookReader, BookTransaction, name_key
+from streamd.db.finding import sought
+from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
+from streamd.db.mariadb_keys import make_ours, next_keys
 from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_checked, run_unchecked, verify
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
+from streamd.db.statements import some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -130,6 +134,22 @@ class MariadbReader(BookReader):
             found |= set(some) & {name_from_text(key) for (key,) in rows}
         return found
 
+    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
+        wanted = None if doctype.single else sought(doctype, values)
+        if wanted is None:
+            return []
+        known = {column.name: column for column in doctype.columns}
+        try:
+            where, bound = conditions([(column.name, value) for column, value in wanted], known)
+        except RowRefused:
+            return []  # no such column can hold such a value
+        rows = await self._fetch(
+            f"SELECT CAST({sql.name_as_json(doctype.key, known, 't')} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
+            f"WHERE 1 = 1{where} LIMIT {int(limit)}",
+            bound,
+        )
+        return [name_from_text(key) for (key,) in rows]
+
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         if doctype.single:
             return [doctype.only_name] if after is None else []
@@ -159,9 +179,9 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes) -> None:
+    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes, taken: TakenKeys) -> None:
         MariadbReader.__init__(self, session, where, floor)
-        BookTransaction.__init__(self)
+        BookTransaction.__init__(self, taken)
         self._indexes = indexes
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
@@ -181,6 +201,16 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         return (
             f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) ON DUPLICATE KEY UPDATE {changes}"
         )
+
+    def _add(self, table: str, key: str, number: str) -> str:
+        return (
+            f"INSERT INTO {table} ({key}, {number}) VALUES (?, ?) "
+            f"ON DUPLICATE KEY UPDATE {number} = {number} + VALUES({number})"
+        )
+
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        with plain_errors(self._where):
+            return await next_keys(self._session, self._taken, table, column, count)
 
     async def _remove_taken(self, claim: Claim) -> None:
         # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that
@@ -205,7 +235,8 @@ class MariadbTransaction(MariadbReader, BookTransaction):
     async def savepoint(self) -> AsyncIterator[None]:
         await self._run("SAVEPOINT streamd_event")
         try:
-            yield
+            with self._taken.undone_on_error():
+                yield
         except BaseException as error:
             # After a deadlock, or without a connection, the savepoint is gone with all the rest.
             if not has_rolled_back(error):
@@ -241,6 +272,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
             try:
                 with plain_errors(self._where, writing=True):
+                    await make_ours(self._session, self._taken, write, rows)
                     moving = await self._moving(write, rows)
                     moves += moving
                     found = await (run_unchecked if moving else run_checked)(self._session, sql.write_sql(write), rows)

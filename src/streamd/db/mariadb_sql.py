@@ -55,6 +55,12 @@ TABLES = {
         state LONGTEXT NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL, retry_at BIGINT NOT NULL,
         waits_doctype LONGTEXT, waits_name LONGTEXT, request LONGTEXT NOT NULL, tried_at BIGINT NOT NULL,
         parked_at BIGINT NOT NULL, KEY streamd_parked_document (doctype, name(191))) {_TABLE}""",
+    "streamd_counterpart": f"""CREATE TABLE IF NOT EXISTS streamd_counterpart (
+        peer VARCHAR(200) NOT NULL, {_DOCTYPE}, remote_key CHAR(32) NOT NULL, remote_name LONGTEXT NOT NULL,
+        name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL, "rows" LONGTEXT NOT NULL,
+        PRIMARY KEY (peer, doctype, remote_key), KEY streamd_counterpart_here (doctype, name_key)) {_TABLE}""",
+    "streamd_series": f"""CREATE TABLE IF NOT EXISTS streamd_series (
+        name VARCHAR(255) PRIMARY KEY, current BIGINT NOT NULL) {_TABLE}""",
 }
 
 NOW_MS = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"

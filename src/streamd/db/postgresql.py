@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from streamd.db import postgresql_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_reflect import reflect
 from streamd.db.postgresql_session import (
@@ -31,7 +32,6 @@ from streamd.db.postgresql_session import (
     PostgresqlReader,
     PostgresqlTransaction,
     changes_of,
-    found_rows,
     not_taken,
     numbered,
 )
@@ -64,6 +64,7 @@ class PostgresqlSite(SiteDatabase):
         self._engine = _engine(url)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
+        self._pool = KeyPool()
         self._claim: Claim | None = None
         self._floor = Floor()
         self._lively_until = 0.0
@@ -104,14 +105,8 @@ class PostgresqlSite(SiteDatabase):
 
     async def forget_deleted(self, before: int) -> int:
         async with self._writing() as driver:
-            return found_rows(
-                await driver.execute(
-                    "DELETE FROM streamd_document WHERE (doctype, name) IN (SELECT doctype, name FROM streamd_document "
-                    "WHERE deleted_at < $1 LIMIT $2)",
-                    before,
-                    FORGET_AT_ONCE,
-                )
-            )
+            transaction = PostgresqlTransaction(driver, self._floor.id, TakenKeys(self._pool))
+            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
 
     # Installing
 
@@ -121,8 +116,9 @@ class PostgresqlSite(SiteDatabase):
             f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
             f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
         )
+        version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
         made = [statement for statements in sql.triggers(catalogue).values() for statement in statements]
-        return [*sql.TABLES, site, *made]
+        return [*sql.TABLES, site, version, *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
         statements = [f"DROP FUNCTION IF EXISTS {sql.SCHEMA}.{sql.quote(name)}() CASCADE" for name in triggers]
@@ -234,11 +230,13 @@ class PostgresqlSite(SiteDatabase):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._writing() as driver:
-            await driver.execute("SET CONSTRAINTS ALL DEFERRED")
-            transaction = PostgresqlTransaction(driver, self._floor.id)
-            yield transaction
-            await transaction.clear_marks()
+        taken = TakenKeys(self._pool)
+        with taken.undone_on_error():
+            async with self._writing() as driver:
+                await driver.execute("SET CONSTRAINTS ALL DEFERRED")
+                transaction = PostgresqlTransaction(driver, self._floor.id, taken)
+                yield transaction
+                await transaction.clear_marks()
 
     # Connections
 

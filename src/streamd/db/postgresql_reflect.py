@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import asyncpg
 
+from streamd.db.postgresql_keys import AUTOMATIC
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _KINDS = {
@@ -87,6 +89,9 @@ async def columns_of(driver: asyncpg.Connection, tables: Iterable[str] | None) -
 async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     """Every table of the user's."""
     columns = await columns_of(driver, None)
+    automatic: dict[str, set[str]] = {}
+    for table, column in await driver.fetch(AUTOMATIC):
+        automatic.setdefault(table, set()).add(column)
     keys: dict[str, tuple[str, ...]] = {}
     uniques: dict[str, list[tuple[str, ...]]] = {}
     in_unique: dict[str, set[str]] = {}
@@ -106,7 +111,7 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     return {
         table: Table(
             table,
-            _marked(found, in_unique.get(table, set())),
+            _marked(found, in_unique.get(table, set()), automatic.get(table, set())),
             keys.get(table, ()),
             tuple(dict.fromkeys(uniques.get(table, ()))),
             tuple(foreign.get(table, ())),
@@ -116,16 +121,7 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     }
 
 
-def _marked(columns: Sequence[Column], unique: set[str]) -> tuple[Column, ...]:
+def _marked(columns: Sequence[Column], unique: set[str], automatic: set[str]) -> tuple[Column, ...]:
     return tuple(
-        Column(
-            column.name,
-            column.declared,
-            column.kind,
-            nullable=column.nullable,
-            generated=column.generated,
-            has_default=column.has_default,
-            unique=column.name in unique,
-        )
-        for column in columns
+        replace(column, unique=column.name in unique, automatic=column.name in automatic) for column in columns
     )

@@ -11,11 +11,15 @@ import asyncpg
 
 from streamd.db import postgresql_sql as sql
 from streamd.db.base import RawDocument, TableWrite, WriteKind
-from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
+from streamd.db.bookkeeping import BookReader, BookTransaction
+from streamd.db.finding import sought
+from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import possible_names
 from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of
 from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.db.statements import some_of
 from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
 from streamd.names import ranges_of
@@ -172,6 +176,19 @@ class PostgresqlReader(BookReader):
         read, name_of = reader(columns), name_reader(doctype.key)
         return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
 
+    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
+        wanted = None if doctype.single else sought(doctype, values)
+        if wanted is None:
+            return []
+        where, bound = sql.holding(wanted)
+        keys = ", ".join(f"t.{sql.quote(name)}" for name in doctype.key)
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} "
+            f"LIMIT {int(limit)}) AS k",
+            *bound,
+        )
+        return self._as_names(doctype, key_columns(doctype.columns, doctype.key), rows)
+
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         if doctype.single:
             return [doctype.only_name] if after is None else []
@@ -198,9 +215,9 @@ def key_columns(columns: Iterable[Column], key: Sequence[str]) -> tuple[Column, 
 class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
+    def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
         PostgresqlReader.__init__(self, driver, floor)
-        BookTransaction.__init__(self)
+        BookTransaction.__init__(self, taken)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
@@ -217,6 +234,15 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
             f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "
             f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
         )
+
+    def _add(self, table: str, key: str, number: str) -> str:
+        return (
+            f"INSERT INTO {table} ({key}, {number}) VALUES (?, ?) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {number} = {table}.{number} + excluded.{number}"
+        )
+
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        return await next_keys(self._driver, self._taken, table, column, count)
 
     async def _remove_taken(self, claim: Claim) -> None:
         ranges = ranges_of(claim.ids)

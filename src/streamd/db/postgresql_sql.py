@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
+from streamd.wire import HEX
 
 SCHEMA = "streamd"
 
@@ -54,6 +56,22 @@ TABLES = (
         waits_doctype text, waits_name text, request text NOT NULL, tried_at bigint NOT NULL,
         parked_at bigint NOT NULL)""",
     f"CREATE INDEX IF NOT EXISTS streamd_parked_document ON {SCHEMA}.streamd_parked (doctype, name)",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_counterpart (
+        peer text NOT NULL, doctype text NOT NULL, remote_key text NOT NULL, remote_name text NOT NULL,
+        name_key text NOT NULL, name text NOT NULL, "rows" text NOT NULL, PRIMARY KEY (peer, doctype, remote_key))""",
+    f"CREATE INDEX IF NOT EXISTS streamd_counterpart_here ON {SCHEMA}.streamd_counterpart (doctype, name_key)",
+    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
+    # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
+    f"""DO $streamd$ DECLARE grantee text; BEGIN
+        FOR grantee IN
+            SELECT DISTINCT r.rolname FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) AS a
+            JOIN pg_roles r ON r.oid = a.grantee
+            WHERE c.oid = '{SCHEMA}.streamd_document'::regclass AND a.privilege_type = 'UPDATE' AND r.oid <> c.relowner
+        LOOP
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
+                '{SCHEMA}.streamd_series TO %I', grantee);
+        END LOOP;
+    END $streamd$""",
 )
 
 
@@ -176,6 +194,39 @@ def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
         f"(SELECT o.mark FROM {SCHEMA}.streamd_origin o WHERE o.doctype = {literal(doctype.name)} "
         f"AND o.name = {name}{where})"
     )
+
+
+def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
+    """A condition that columns of the table `t` hold exactly these values, and the values for it."""
+    parts: list[str] = []
+    values: list[Any] = []
+    for column, value in wanted:
+        reference, parameter = f"t.{quote(column.name)}", f"${len(values) + 1}"
+        if column.kind == Kind.INTEGER:
+            parts.append(f"{reference} = {parameter}::bigint")
+        elif column.kind == Kind.BOOLEAN:
+            parts.append(f"{reference} = ({parameter}::int = 1)")
+        elif column.kind == Kind.DECIMAL:
+            parts.append(f"{reference} = {parameter}::text::numeric")
+            value = str(value)
+        elif column.kind == Kind.FLOAT:
+            # Of a column of 32 bits, the number is meant that it is written as.
+            compared = f"{reference}::text::float8" if column.declared == "real" else reference
+            parts.append(f"{compared} = {parameter}::float8")
+        elif column.kind == Kind.UUID:
+            parts.append(f"{reference} = {parameter}::text::uuid")
+        elif column.declared.startswith(("text", "character varying")):
+            # The second comparison is exact, whatever the column's collation; the first one finds its index.
+            parts.append(f'{reference} = {parameter}::text AND {reference} COLLATE "C" = {parameter}::text')
+        elif column.kind == Kind.BYTES:
+            parts.append(f"encode({reference}, 'hex') = lower({parameter}::text)")
+            value = value[HEX]
+        elif column.kind in (Kind.DATETIME, Kind.DATETIME_ZONED):
+            parts.append(f"replace(to_json({reference}) #>> '{{}}', 'T', ' ') COLLATE \"C\" = {parameter}::text")
+        else:
+            parts.append(f'{reference}::text COLLATE "C" = {parameter}::text')
+        values.append(value)
+    return " AND ".join(parts), values
 
 
 def rowset(table: str, parameter: str) -> str:

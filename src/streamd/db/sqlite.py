@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from streamd.db import sqlite_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
@@ -59,6 +60,7 @@ class SqliteSite(SiteDatabase):
         self._engine = _engine(self.path)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
+        self._pool = KeyPool()
         self._seen: tuple[tuple[int, int, int] | None, ...] = ()
         self._look_again = False
         self._lively_until = 0.0
@@ -107,12 +109,7 @@ class SqliteSite(SiteDatabase):
 
     async def forget_deleted(self, before: int) -> int:
         async with self._writing() as driver:
-            cursor = await driver.execute(
-                "DELETE FROM streamd_document WHERE (doctype, name) IN (SELECT doctype, name FROM streamd_document "
-                "WHERE deleted_at < ? LIMIT ?)",
-                (before, FORGET_AT_ONCE),
-            )
-            return cursor.rowcount
+            return await SqliteTransaction(driver, TakenKeys(self._pool)).forget_deleted(before, FORGET_AT_ONCE)
 
     # Installing
 
@@ -123,6 +120,7 @@ class SqliteSite(SiteDatabase):
             f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
             "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)"
         )
+        statements.append(f"UPDATE streamd_site SET schema = {SITE_SCHEMA} WHERE schema < {SITE_SCHEMA}")
         for name, text in self.wanted_triggers(catalogue, tables).items():
             statements += [f"DROP TRIGGER IF EXISTS {sql.quote(name)}", text]
         return statements
@@ -230,7 +228,7 @@ class SqliteSite(SiteDatabase):
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._writing() as driver:
             await driver.execute("PRAGMA defer_foreign_keys = ON")
-            transaction = SqliteTransaction(driver)
+            transaction = SqliteTransaction(driver, TakenKeys(self._pool))
             yield transaction
             await transaction.clear_marks()
 

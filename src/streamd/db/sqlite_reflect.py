@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
+from streamd.db.sqlite_keys import gives_another_each_time
 from streamd.db.sqlite_sql import PREFIX
 from streamd.model import Column, ForeignKey, Kind, Table
 
@@ -56,6 +57,7 @@ def reflect(connection: Connection) -> dict[str, Table]:
 def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[str, ...]) -> Table:
     quoted = '"' + name.replace('"', '""') + '"'
     uniques, in_unique = _uniques(connection, quoted)
+    rowid = _rowid(connection, quoted)
     columns = []
     # `table_xinfo` knows generated columns (hidden 2 and 3) and the declared type as it was written.
     for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})"):
@@ -71,6 +73,7 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
                 generated=hidden in (2, 3),
                 has_default=default is not None,
                 unique=column in in_unique,
+                automatic=column == rowid or gives_another_each_time(default),
             )
         )
     primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
@@ -81,6 +84,17 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
             referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
         foreign_keys.append(ForeignKey(tuple(key["constrained_columns"]), key["referred_table"], referred))
     return Table(name, tuple(columns), primary_key, tuple(uniques), tuple(foreign_keys), triggers)
+
+
+def _rowid(connection: Connection, quoted: str) -> str | None:
+    """The column that is another name for the number which SQLite gives to each row, if there is one."""
+    key = [row for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})") if row[5]]
+    indexes = connection.exec_driver_sql(f"PRAGMA index_list({quoted})").fetchall()
+    # A primary key with an index of its own is none: INTEGER PRIMARY KEY DESC, and tables WITHOUT ROWID.
+    if len(key) != 1 or key[0][2].upper() != "INTEGER" or any(row[3] == "pk" for row in indexes):
+        return None
+    name: str = key[0][1]
+    return name
 
 
 def _uniques(connection: Connection, quoted: str) -> tuple[list[tuple[str, ...]], set[str]]:

@@ -11,11 +11,15 @@ import aiosqlite
 
 from streamd.db import sqlite_sql as sql
 from streamd.db.base import RawDocument, TableWrite
-from streamd.db.bookkeeping import BookReader, BookTransaction, some_of
+from streamd.db.bookkeeping import BookReader, BookTransaction
+from streamd.db.finding import sought
+from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
+from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_values import binder
+from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged
-from streamd.model import ChildTable, Claim, DocumentType, Name
+from streamd.model import ChildTable, Claim, Column, DocumentType, Name
 
 
 class SqliteReader(BookReader):
@@ -91,6 +95,24 @@ class SqliteReader(BookReader):
             found |= wanted & {tuple(row) for row in rows}
         return found
 
+    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
+        wanted = None if doctype.single else sought(doctype, values)
+        if wanted is None:
+            return []
+        # The second comparison is exact, whatever the column's collation; the first one finds its index.
+        try:
+            bound = [bound for column, value in wanted for bound in [binder(column)(value)] * 2]
+        except RowRefused:
+            return []  # a number of more digits than SQLite keeps
+        names = [sql.quote(column.name) for column, _ in wanted]
+        where = " AND ".join(f"t.{name} = ? AND t.{name} = ? COLLATE BINARY" for name in names)
+        keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
+        rows = await self._fetch(
+            f"SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} LIMIT ?",
+            [*bound, limit],
+        )
+        return [tuple(row) for row in rows]
+
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         if doctype.single:
             return [doctype.only_name] if after is None else []
@@ -108,9 +130,9 @@ class SqliteReader(BookReader):
 class SqliteTransaction(SqliteReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, driver: aiosqlite.Connection) -> None:
+    def __init__(self, driver: aiosqlite.Connection, taken: TakenKeys) -> None:
         SqliteReader.__init__(self, driver)
-        BookTransaction.__init__(self)
+        BookTransaction.__init__(self, taken)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return (await self._driver.execute(statement, values)).rowcount
@@ -121,6 +143,15 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     def _put(self, table: str, columns: str, key: str) -> str:
         marks = ", ".join("?" * len(columns.split(",")))
         return f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})"
+
+    def _add(self, table: str, key: str, number: str) -> str:
+        return (
+            f"INSERT INTO {table} ({key}, {number}) VALUES (?, ?) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {number} = {table}.{number} + excluded.{number}"
+        )
+
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        return await next_keys(self, self._taken, table, column, count)
 
     async def _remove_taken(self, claim: Claim) -> None:
         await self._run("DELETE FROM streamd_change WHERE id <= ?", (claim.last_change,))

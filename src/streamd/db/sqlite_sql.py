@@ -42,6 +42,14 @@ TABLES = {
         state TEXT NOT NULL, error TEXT NOT NULL, attempts INTEGER NOT NULL, retry_at INTEGER NOT NULL,
         waits_doctype TEXT, waits_name TEXT, request TEXT NOT NULL, tried_at INTEGER NOT NULL,
         parked_at INTEGER NOT NULL)""",
+    "streamd_counterpart": """CREATE TABLE IF NOT EXISTS streamd_counterpart (
+        peer TEXT NOT NULL, doctype TEXT NOT NULL, remote_key TEXT NOT NULL, remote_name TEXT NOT NULL,
+        name_key TEXT NOT NULL, name TEXT NOT NULL, "rows" TEXT NOT NULL,
+        PRIMARY KEY (peer, doctype, remote_key)) WITHOUT ROWID""",
+    "streamd_counterpart_here": """CREATE INDEX IF NOT EXISTS streamd_counterpart_here
+        ON streamd_counterpart (doctype, name_key)""",
+    "streamd_series": """CREATE TABLE IF NOT EXISTS streamd_series (
+        name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID""",
     "streamd_parked_document": """CREATE INDEX IF NOT EXISTS streamd_parked_document
         ON streamd_parked (doctype, name)""",
 }

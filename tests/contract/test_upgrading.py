@@ -1,0 +1,84 @@
+"""A site that the release before installed works with this one after `install`, on every engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamd.db import open_site
+from streamd.db.base import SITE_SCHEMA
+from streamd.db.postgresql_sql import grants
+from streamd.errors import NotInstalled
+from streamd.installing import install_site, require_tables
+from streamd.model import Counterpart
+from tests.contract.conftest import Installed
+from tests.contract.test_site_database import ADA, _waiting
+from tests.support import servers
+
+
+def _go_back(installed: Installed) -> None:
+    """Make of it what the release before left there."""
+    ours = "streamd." if installed.access.engine == "postgresql" else ""
+    for statement in (
+        f"DROP TABLE {ours}streamd_counterpart",
+        f"DROP TABLE {ours}streamd_series",
+        f'UPDATE {ours}streamd_site SET "schema" = 1',
+    ):
+        installed.access.execute(statement)
+
+
+async def _install(installed: Installed) -> list[str]:
+    tables = await installed.database.tables()
+    return await install_site("hq", installed.database, installed.catalogue, tables, installed.site.state)
+
+
+async def test_the_tables_of_the_release_before_are_completed(installed: Installed) -> None:
+    database, claim = installed.database, await installed.claim()
+    await database.set_name("hq")
+    installed.write(ADA)
+    _go_back(installed)
+    before, triggers = await database.identity(), await database.our_triggers()
+    with pytest.raises(NotInstalled) as refused:
+        require_tables(before)
+    assert "streamd install" in refused.value.hint
+    assert await _install(installed) == ["brought streamd's tables in the site's database to this release's schema"]
+    after = await database.identity()
+    require_tables(after)
+    assert before is not None
+    assert after is not None
+    assert (after.site, after.schema) == (before.site, SITE_SCHEMA)
+    assert await database.our_triggers() == triggers
+    assert (await installed.claim(), len(await _waiting(installed))) == (claim, 1), "nothing was lost"
+    async with database.transaction() as transaction:
+        await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
+        assert await transaction.next_numbers("S", 1) == 1
+    assert await _install(installed) == []
+
+
+async def test_tables_of_a_newer_release_are_not_touched(installed: Installed) -> None:
+    ours = "streamd." if installed.access.engine == "postgresql" else ""
+    installed.access.execute(f'UPDATE {ours}streamd_site SET "schema" = {SITE_SCHEMA + 1}')
+    with pytest.raises(NotInstalled) as refused:
+        require_tables(await installed.database.identity())
+    assert "newer" in refused.value.hint
+    tables = await installed.database.tables()
+    await installed.database.run_script(installed.database.install_script(installed.catalogue, tables))
+    identity = await installed.database.identity()
+    assert identity is not None
+    assert identity.schema == SITE_SCHEMA + 1
+
+
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+async def test_a_role_that_was_given_its_rights_before_has_them_on_the_new_tables(installed: Installed) -> None:
+    role = servers.unprivileged_role(installed.access.database)
+    for statement in grants(role.user):
+        installed.access.execute(statement)
+    _go_back(installed)
+    await _install(installed)
+    running = open_site(role.url)
+    try:
+        async with running.transaction() as transaction:
+            await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
+            assert await transaction.next_numbers("S", 2) == 1
+            assert await transaction.last_claim() == await installed.claim()
+    finally:
+        await running.close()
