@@ -248,9 +248,7 @@ class Consumer:
 
 WHAT = ("create", "create", "update", "update", "touch", "touch", "touch", "rename", "delete", "own edit", "own line")
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from([*WHAT, "pull"]), st.integers(1, 2), st.sampled_from(COUNTRIES), st.integers(1, 3)
-    ),
+    st.tuples(st.sampled_from([*WHAT, "pull"]), st.integers(1, 2), st.sampled_from(COUNTRIES), st.integers(1, 3)),
     min_size=8,
     max_size=25,
 )
