@@ -10,8 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("approvals", sa.Column("condition", sa.Text(), nullable=False, server_default=""))
-    op.add_column("approvals", sa.Column("lookups", sa.Text(), nullable=False, server_default="[]"))
+    for name, default, comment in (
+        ("condition", "", "only documents for which this holds"),
+        ("lookups", "[]", "JSON list: the types to be found by value"),
+    ):
+        column = sa.Column(name, sa.Text(), nullable=False, server_default=default, comment=comment)
+        op.add_column("approvals", column)
     renamed = sa.text("renamed_from IS NOT NULL")
     op.create_index(
         "update_log_renamed",

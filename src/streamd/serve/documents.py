@@ -89,9 +89,6 @@ class Desk:
     async def _find(
         self, reader: Reader, doctype: DocumentType, asked: FindRequest, allowed: Allowed
     ) -> dict[Key, RawDocument]:
-        columns = {column.name for column in doctype.columns}
-        if not columns.issuperset(asked.filters) or any(_too_large(value) for value in asked.filters.values()):
-            return {}
         condition = allowed.conditions.get(doctype.name)
         most = FOUND if condition is None else CANDIDATES
         names = await self._named(reader, doctype, asked, most)
@@ -211,12 +208,9 @@ def _way(wanted: WantedDocument) -> list[Key]:
 
 def possible(doctype: DocumentType, name: Name) -> bool:
     """Whether a document of this type could have this name."""
-    return len(name) == len(doctype.key) and not any(_too_large(part) for part in name)
-
-
-def _too_large(value: object) -> bool:
-    """Whether no database could hold this number."""
-    return isinstance(value, int) and abs(value) > LARGEST_INTEGER
+    return len(name) == len(doctype.key) and all(
+        not isinstance(part, int) or abs(part) <= LARGEST_INTEGER for part in name
+    )
 
 
 def _key(ref: WantedDocument | DocumentRef) -> Key:
