@@ -307,6 +307,7 @@ async def test_an_hour_that_comes_twice_is_told_apart(tmp_path: Path) -> None:
         ("year", 24),
         ("exact", read_json("0.123456789012345678901")),
         ("exact", read_json("1e999")),
+        ("exact", read_json("123456789012345678901234567890.123456789012345678901234567890")),
         ("double", read_json("1e999")),
         ("double", read_json("-1e999")),
         ("double", read_json("0.12345678901234567890123")),

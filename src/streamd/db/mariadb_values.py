@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,9 @@ EXACT_DIGITS = 17
 """Significant digits that a 64-bit float keeps."""
 
 _INFINITY = float("inf")
+_WIDE = Context(prec=400)
+"""Python's own context keeps 28 digits, and a number that comes may have more than any column."""
+
 _MEMBERS = re.compile(r"'((?:[^']|'')*)'")
 _TIME = re.compile(r"(-?\d+:\d\d:\d\d)(?:\.(\d+))?$")
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|[+-]\d\d(?::?\d\d(?::\d\d)?)?)?$")
@@ -176,7 +179,7 @@ def _decimal(column: Column) -> Binder:
             value = Decimal(repr(value))
         if not isinstance(value, Decimal) or not value.is_finite() or value.adjusted() > 65:
             raise _refused(column, value, "it holds decimal numbers of up to 65 digits")
-        if -value.as_tuple().exponent > scale and value != value.quantize(Decimal(1).scaleb(-scale)):  # type: ignore[operator]
+        if -value.as_tuple().exponent > scale and value != value.quantize(Decimal(1).scaleb(-scale), None, _WIDE):  # type: ignore[operator]
             raise _refused(column, value, "it would be rounded")
         return f"{value:f}"
 

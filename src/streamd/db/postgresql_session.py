@@ -178,7 +178,7 @@ class PostgresqlReader(BookReader):
 
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
         wanted = None if doctype.single else sought(doctype, values)
-        if wanted is None:
+        if wanted is None or any(isinstance(value, str) and "\0" in value for _, value in wanted):
             return []
         where, bound = sql.holding(wanted)
         keys = ", ".join(f"t.{sql.quote(name)}" for name in doctype.key)
