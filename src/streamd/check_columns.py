@@ -167,7 +167,8 @@ def _by_name(
     mine = {column.name for column in here.columns}
     theirs = {column.name for column in there.columns}
     left_out = [column.name for column in there.columns if column.name not in mine and not column.generated]
-    return _Pairing({name: name for name in mine & theirs if name not in own}, left_out, frozenset(given))
+    sources = {name: name for name in mine & theirs if name not in own}
+    return _Pairing(sources, left_out, frozenset(given) | (theirs & set(own)))
 
 
 def _by_mapping(

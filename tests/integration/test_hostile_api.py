@@ -57,7 +57,7 @@ async def test_schemathesis_finds_no_fault_with_a_valid_key(start: Any, tmp_path
     await hq.append(entry("Invoice", 1), entry("Note", 2))
     code, printed = await attack(hq.server.url, tmp_path, client.credential, EXAMPLES)
     assert code == 0, readable(printed)
-    assert "5 selected" in printed, readable(printed)
+    assert "6 selected" in printed, readable(printed)
     assert (await client.events()).status == 200
 
 
@@ -87,6 +87,22 @@ CURSORS = st.one_of(
         lambda parts: f"{parts[0]}:{parts[1]}:{parts[2]}"
     ),
 )
+FILTERS = st.dictionaries(
+    st.sampled_from(["id", "customer", "total", "text", "about_id", "nothing", ""]), PARTS | JUNK, max_size=3
+)
+CONDITIONS = st.one_of(
+    st.text(max_size=40),
+    st.text("doc.idtal=<>!&|()[]{}'\"10 +-*/%?:,", max_size=40),
+    st.sampled_from(["true", "doc", "doc.id", "doc.id.id", "doc.lines", "1/0", "doc.id > " + "9" * 400, "(" * 900]),
+)
+
+
+def hello(condition: str) -> dict[str, Any]:
+    """A handshake that asks for invoices under a condition."""
+    wanted = [{"doctype": "Invoice", "condition": condition}]
+    return {"protocols": [1], "site": CONSUMER, "name": "store", "doctypes": wanted}
+
+
 REQUESTS = st.one_of(
     st.tuples(st.just("documents"), st.fixed_dictionaries({"documents": st.lists(WANTED, min_size=1, max_size=3)})),
     st.tuples(
@@ -94,17 +110,22 @@ REQUESTS = st.one_of(
         st.fixed_dictionaries({"doctype": st.sampled_from(list(DOCTYPES)), "after": NAMES, "limit": st.integers(1, 5)}),
     ),
     st.tuples(st.just("events"), st.fixed_dictionaries({"cursor": CURSORS, "acknowledged": CURSORS})),
+    st.tuples(
+        st.just("find"),
+        st.fixed_dictionaries({"doctype": st.sampled_from([*DOCTYPES, "Nonsense"]), "filters": FILTERS}),
+    ),
 )
+HANDSHAKES = st.tuples(st.just("handshake"), st.builds(hello, CONDITIONS))
 
 
-def fuzz(url: str, credential: str) -> set[int]:
+def fuzz(url: str, credential: str, requests: st.SearchStrategy[tuple[str, dict[str, Any]]]) -> set[int]:
     """Send requests that name what is really there, with names that nobody has; returns the statuses."""
     statuses = set()
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {credential}"}
 
     @settings(max_examples=400, derandomize=True, deadline=None, database=None)
-    @given(REQUESTS)
+    @given(requests)
     def send(request: tuple[str, dict[str, Any]]) -> None:
         path, body = request
         connection.request("POST", f"/v1/{path}", json.dumps(body), headers)
@@ -124,7 +145,20 @@ async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_ap
     hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
     client = await hq.consumer("store", CONSUMER, "Invoice", "Note", "Employee")
     await hq.approve("Invoice", "Note", "Employee")
-    assert await asyncio.to_thread(fuzz, hq.server.url, client.credential) >= {200, 400}
+    assert await asyncio.to_thread(fuzz, hq.server.url, client.credential, REQUESTS) >= {200, 400}
     head = await hq.log.head()
     assert head is not None
     assert (await client.events(cursor=write_cursor(head.cursor))).status == 200
+
+
+async def test_conditions_that_nobody_means_are_never_a_fault(start: Any) -> None:
+    hq = await start(requests_per_minute=1_000_000)
+    client = await hq.consumer("store", CONSUMER, "Invoice")
+    assert await asyncio.to_thread(fuzz, hq.server.url, client.credential, HANDSHAKES) == {200, 400}
+    (asked,) = await hq.peers.approvals("store")
+    assert asked.status == "Pending"
+    await hq.approve("Invoice")
+    with hq.write() as connection:
+        connection.execute("UPDATE Invoice SET total = '0' WHERE id = 1")
+    await hq.capture.drain()
+    assert (await client.events()).status == 200

@@ -43,7 +43,8 @@ async def rows_told(
 async def _told(
     connection: AsyncConnection, site: str, doctype: str, names: Sequence[str], after: int
 ) -> dict[str, str | None]:
-    later = and_(_C.site == site, _C.doctype == doctype, _C.sequence > after)
+    # Written so that the index of names is used, and not that of sequences: the log may be long from there on.
+    later = and_(_C.site == site, _C.doctype == doctype, _C.sequence + 0 > after)
     touched = or_(_C.before.is_not(None), _C.after.is_not(None))
     first: dict[str, int] = {}
     # A document that is renamed later on stands there under another name.
@@ -51,6 +52,8 @@ async def _told(
         query = select(column, func.min(_C.sequence)).where(later, touched, is_one_of(column, names))
         for name, sequence in await connection.execute(query.group_by(column)):
             first[name] = min(sequence, first.get(name, sequence))
+    if not first:
+        return {}
     query = select(_C.sequence, _C.name, _C.renamed_from, _C.before)
     found = await connection.execute(query.where(_C.site == site, _C.sequence.in_(first.values())))
     # What was renamed to a name had another one until then.
