@@ -92,6 +92,7 @@ def _completed(doctype: DocumentType, given: DoctypeSettings) -> DoctypeSettings
     said: dict[str, Any] = {
         "table": doctype.table,
         "key": doctype.key,
+        "naming": doctype.naming or None,
         **_links(doctype.links),
         "children": {
             child.field: {
@@ -100,6 +101,7 @@ def _completed(doctype: DocumentType, given: DoctypeSettings) -> DoctypeSettings
                 "parent_key": child.parent_key,
                 "where": dict(child.where),
                 "order_by": child.order_by,
+                "naming": child.naming or None,
                 **_links(child.links),
             }
             for child in doctype.children
