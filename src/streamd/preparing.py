@@ -38,4 +38,9 @@ def require_usable(settings: Settings) -> None:
 async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogue, Mapping[str, Table]]:
     """The site's document types, and the tables of its database. Raises `ConfigurationError`, `SiteError`."""
     tables = await site.tables()
-    return build(settings, tables, await read_metadata(settings, tables, site.table_rows)), tables
+    return await catalogue_with(settings, site, tables), tables
+
+
+async def catalogue_with(settings: Settings, site: SiteDatabase, tables: Mapping[str, Table]) -> Catalogue:
+    """The site's document types, if its tables were these. Raises `ConfigurationError`, `SiteError`."""
+    return build(settings, tables, await read_metadata(settings, tables, site.table_rows))
