@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from streamd.db.base import SiteDatabase
 from streamd.installing import missing_triggers
-from streamd.model import Catalogue, Column, DocumentType, Table
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
 
 LOOK_SECONDS = 2.0
 """How often the schema is looked at, where the engine tells cheaply whether anything changed."""
@@ -73,9 +73,16 @@ def columns_added(
     """The columns that the tables of each document type got since; types without such are left out."""
     found: dict[str, list[Column]] = {}
     for doctype in catalogue.doctypes.values():
-        for name in tables_of(doctype):
+        owners: tuple[DocumentType | ChildTable, ...] = (doctype, *doctype.children)
+        for owner in owners:
+            name = owner.table
             if name in before and name in after:
-                new = [column for column in after[name].columns if before[name].column(column.name) is None]
+                # What is excluded concerns nobody else.
+                new = [
+                    column
+                    for column in after[name].columns
+                    if before[name].column(column.name) is None and column.name not in owner.excluded
+                ]
                 if new:
                     found.setdefault(doctype.name, []).extend(new)
     return found

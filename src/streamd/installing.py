@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from streamd import clock
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import NotInstalled, SiteError
-from streamd.model import Catalogue, Table
+from streamd.model import Catalogue, DocumentType, Table
 from streamd.store.engine import State, now_ms
 from streamd.store.owed import OwedGaps
 from streamd.store.peers import Peers
@@ -55,6 +55,26 @@ async def install_site(
     if state is not None:
         done += await write_gaps(site, state)
     return done
+
+
+def add_remote_columns(
+    site: SiteDatabase, doctypes: Iterable[DocumentType], tables: Mapping[str, Table]
+) -> tuple[list[str], dict[str, Table]]:
+    """The statements that give these types the columns that say where a document came from; and the tables after them.
+
+    Raises `SiteError`.
+    """
+    statements: list[str] = []
+    after = dict(tables)
+    for doctype in doctypes:
+        if doctype.single:
+            raise SiteError(
+                f"{doctype.name} is a single, which has no table of its own to add columns to",
+                hint="leave it out: there is one such document at each site, under the same name",
+            )
+        made, after[doctype.table] = site.remote_columns(after[doctype.table])
+        statements += made
+    return statements, after
 
 
 def require_tables(identity: SiteIdentity | None) -> None:

@@ -39,8 +39,13 @@ def require_usable(settings: Settings) -> None:
 async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogue, Mapping[str, Table]]:
     """The site's document types, and the tables of its database. Raises `ConfigurationError`, `SiteError`."""
     tables = await site.tables()
+    return await catalogue_with(settings, site, tables), tables
+
+
+async def catalogue_with(settings: Settings, site: SiteDatabase, tables: Mapping[str, Table]) -> Catalogue:
+    """The site's document types, if its tables were these. Raises `ConfigurationError`, `SiteError`."""
     catalogue = build(settings, tables, await read_metadata(settings, tables, site.table_rows))
     problems = naming_problems(settings, catalogue)
     if problems:
         raise ConfigurationError(*problems)
-    return catalogue, tables
+    return catalogue

@@ -21,7 +21,8 @@ PAIRS: tuple[tuple[Engine, Engine], ...] = (
 
 TEXT = "VARCHAR(140)"
 SCHEMA = f"""
-CREATE TABLE "tabDocType" ("name" {TEXT} PRIMARY KEY, "issingle" INTEGER, "istable" INTEGER);
+CREATE TABLE "tabDocType" ("name" {TEXT} PRIMARY KEY, "issingle" INTEGER, "istable" INTEGER,
+    "autoname" {TEXT}, "custom" INTEGER);
 CREATE TABLE "tabDocField" ("name" {TEXT} PRIMARY KEY, "parent" {TEXT}, "parenttype" {TEXT}, "fieldname" {TEXT},
     "fieldtype" {TEXT}, "options" {TEXT});
 CREATE TABLE "tabCustom Field" ("name" {TEXT} PRIMARY KEY, "dt" {TEXT}, "fieldname" {TEXT}, "fieldtype" {TEXT},
@@ -30,7 +31,7 @@ CREATE TABLE "tabProperty Setter" ("name" {TEXT} PRIMARY KEY, "doc_type" {TEXT},
     "field_name" {TEXT}, "property" {TEXT}, "value" {TEXT});
 CREATE TABLE "tabSingles" ("doctype" {TEXT}, "field" {TEXT}, "value" TEXT);
 CREATE TABLE "tabCustomer" ("name" {TEXT} PRIMARY KEY, "title" {TEXT});
-INSERT INTO "tabDocType" VALUES ('Shop', 1, 0), ('Mail', 1, 0), ('Customer', 0, 0);
+INSERT INTO "tabDocType" VALUES ('Shop', 1, 0, NULL, 0), ('Mail', 1, 0, NULL, 0), ('Customer', 0, 0, NULL, 0);
 INSERT INTO "tabDocField" VALUES ('f1', 'Shop', 'DocType', 'walk_in', 'Link', 'Customer');
 INSERT INTO "tabDocField" VALUES ('f2', 'Shop', 'DocType', 'motto', 'Data', NULL);
 """

@@ -253,5 +253,12 @@ def test_foreign_keys_that_are_no_links_are_warned_about() -> None:
     assert "Item" in found[1].mend
 
 
+def test_how_documents_and_child_rows_are_named_is_carried_along() -> None:
+    given = {"Invoice": {"naming": "INV-.####", "children": {"lines": {**LINES, "naming": "database"}}}, "Item": {}}
+    made = build(settings(given), TABLES)
+    assert (made["Invoice"].naming, made["Invoice"].children[0].naming) == ("INV-.####", "database")
+    assert made["Item"].naming == ""
+
+
 def test_only_offered_types_are_offered() -> None:
     assert build(settings({"Item": {}, "Customer": {}}, offers=("Item",)), TABLES).offers == {"Item"}

@@ -223,6 +223,69 @@ def test_a_property_setter_changes_what_a_field_links_to(tables: dict[str, Table
     assert set(links) == {to("customer", "Contact"), to("external_ref", "Retail Payment")}
 
 
+def test_documents_are_named_as_the_doctype_says(catalogue: Catalogue) -> None:
+    assert catalogue["Retail Item"].naming == "field:item_code"
+    assert catalogue["Retail Payment"].naming == "naming_series:PAY-.YYYY.-.#####"
+    assert catalogue["Webhook"].naming == "naming_series:HOOK-.####", "the first line that says something"
+    assert catalogue["ToDo"].naming == "hash"
+    assert catalogue["Country"].naming == "field:country_name"
+    assert catalogue["Note"].naming == "", "only its code knows"
+    assert catalogue["Retail Invoice"].children[0].naming == "hash", "as the application does where nothing says how"
+
+
+def test_a_changed_way_of_naming_counts(tables: dict[str, Table], metadata: Metadata) -> None:
+    def setter(doctype: str, field: str | None, name: str, value: str) -> Row:
+        kind = "DocType" if field is None else "DocField"
+        return {
+            "doc_type": doctype, "doctype_or_field": kind, "field_name": field, "property": name, "value": value,
+        }  # fmt: skip
+
+    metadata["tabProperty Setter"] += [
+        setter("Retail Item", None, "autoname", "naming_series:"),
+        setter("Retail Payment", "naming_series", "options", "\n PAY-.MM.-.### \nOLD-.###"),
+        setter("Retail Customer", None, "autoname", "format:CUST-{YYYY}-{#####}"),
+        setter("Retail Invoice", "naming_series", "autoname", "hash"),
+    ]
+    metadata["tabCustom Field"].append(
+        {"dt": "Retail Item", "fieldname": "naming_series", "fieldtype": "Select", "options": "ITEM-.####"}
+    )
+    found = build(settings(), tables, metadata)
+    assert found["Retail Item"].naming == "naming_series:ITEM-.####"
+    assert found["Retail Payment"].naming == "naming_series:PAY-.MM.-.###"
+    assert found["Retail Customer"].naming == "format:CUST-{YYYY}-{#####}"
+    assert found["Retail Invoice"].naming == "field:invoice_no"
+
+
+def test_the_configuration_says_how_documents_are_named_instead(tables: dict[str, Table], dumped: Metadata) -> None:
+    items = {"table": "tabRetail Invoice Item", "parent_key": "parent"}
+    declared = {
+        "Retail Item": {"naming": "ITEM-.#####"},
+        "Retail Payment": {"links": {}},
+        "Retail Invoice": {"children": {"items": {**items, "naming": "uuid"}}},
+    }
+    found = build(settings(declared), tables, dumped)
+    assert found["Retail Item"].naming == "ITEM-.#####"
+    assert found["Retail Payment"].naming == "naming_series:PAY-.YYYY.-.#####", "what is not given stays"
+    assert found["Retail Invoice"].naming == "field:invoice_no"
+    assert found["Retail Invoice"].children[0].naming == "uuid"
+
+
+def test_columns_of_doctypes_can_be_excluded_but_no_fields_of_a_single(
+    tables: dict[str, Table], dumped: Metadata
+) -> None:
+    items = {"table": "tabRetail Invoice Item", "parent_key": "parent", "exclude": ["rate"]}
+    declared = {"Retail Item": {"exclude": ["rate"]}, "Retail Invoice": {"children": {"items": items}}}
+    found = build(settings(declared), tables, dumped)
+    assert found["Retail Item"].excluded == ("rate",)
+    assert "rate" not in found["Retail Item"].written_names
+    assert found["Retail Invoice"].children[0].excluded == ("rate",)
+    assert found["Retail Invoice"].children[0].order_by == "idx"
+    (single,) = problems_of(settings({"Retail Settings": {"exclude": ["company"]}}), tables, dumped)
+    assert "no table of its own to exclude columns of" in single.what
+    (link,) = problems_of(settings({"Retail Payment": {"exclude": ["party"]}}), tables, dumped)
+    assert "needs it as a link" in link.what
+
+
 def test_fields_without_a_column_and_links_to_nothing_are_passed_over(
     tables: dict[str, Table], metadata: Metadata
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from streamd.catalog.excluding import without_excluded
 from streamd.catalog.links import Owner, Target, links_of
 from streamd.catalog.naming import did_you_mean, key_problems, missing_columns, path
 from streamd.errors import ConfigurationError, Problem
@@ -15,7 +16,8 @@ from streamd.wire import NAME_LIMIT
 def build_declared(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
     """The document types that the configuration declares, and no others. Raises `ConfigurationError`."""
     doctypes, problems = declare(settings.doctypes, tables, {})
-    problems = [*_offer_problems(settings), *problems]
+    doctypes, wrong = without_excluded(doctypes, settings.doctypes, tables)
+    problems = [*_offer_problems(settings), *problems, *wrong]
     if problems:
         raise ConfigurationError(*problems)
     offers = settings.site.offers
@@ -81,9 +83,10 @@ def _doctype(
         problems += wrong
         if made is not None:
             children.append(made)
-    return DocumentType(
+    doctype = DocumentType(
         target.doctype, table.name, target.key, table.columns, links, tuple(children), naming=given.naming or ""
-    ), problems
+    )
+    return doctype, problems
 
 
 def _child(
@@ -133,6 +136,7 @@ def _child(
         links,
         tuple(given.where.items()),
         given.order_by,
+        naming=given.naming or "",
     )
     return made, [*problems, *wrong]
 

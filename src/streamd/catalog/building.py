@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamd.catalog.builder import build_declared, declare
+from streamd.catalog.excluding import without_excluded
 from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
 from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
 from streamd.catalog.naming import did_you_mean, path
@@ -42,7 +43,8 @@ def _build_frappe(settings: Settings, tables: Mapping[str, Table], metadata: Met
     metas = read(metadata)
     doctypes = document_types(metas, tables)
     own, problems = _declared(settings, tables, doctypes)
-    doctypes |= own
+    doctypes, wrong = without_excluded(doctypes | own, settings.doctypes, tables)
+    problems += wrong
     problems += _name_problems(settings, metas, doctypes)
     problems += _subscriber_problems(settings, metadata)
     if problems:
@@ -71,10 +73,11 @@ def _conflicts(settings: Settings, doctypes: Mapping[str, DocumentType]) -> Iter
     for name, given in settings.doctypes.items():
         table = given.table or name
         if name in doctypes and doctypes[name].single:
+            mend = "leave it out of offers" if given.exclude else "remove this: offer it by its name"
             yield Problem(
                 path("doctypes", name),
-                "is a single, which has no table of its own",
-                "remove this: offer it by its name",
+                "is a single, which has no table of its own" + (" to exclude columns of" if given.exclude else ""),
+                mend,
             )
         elif name not in doctypes and table in taken:
             yield Problem(
@@ -89,6 +92,7 @@ def _completed(doctype: DocumentType, given: DoctypeSettings) -> DoctypeSettings
     said: dict[str, Any] = {
         "table": doctype.table,
         "key": doctype.key,
+        "naming": doctype.naming or None,
         **_links(doctype.links),
         "children": {
             child.field: {
@@ -97,6 +101,7 @@ def _completed(doctype: DocumentType, given: DoctypeSettings) -> DoctypeSettings
                 "parent_key": child.parent_key,
                 "where": dict(child.where),
                 "order_by": child.order_by,
+                "naming": child.naming or None,
                 **_links(child.links),
             }
             for child in doctype.children

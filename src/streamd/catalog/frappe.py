@@ -89,7 +89,8 @@ def _document_type(
     # A field that became a table field leaves its old column behind, which the application does not read any more.
     fields = {child.field for child in children}
     columns = tuple(column for column in table.columns if column.name not in fields)
-    return DocumentType(meta.name, table.name, KEY, columns, tuple(_links(meta, table, declared)), children)
+    links = tuple(_links(meta, table, declared))
+    return DocumentType(meta.name, table.name, KEY, columns, links, children, naming=meta.naming)
 
 
 def _links(meta: Meta, table: Table, declared: set[str]) -> Iterator[Link]:
@@ -138,4 +139,5 @@ def _child(meta: Meta, field: Field, child: Meta, table: Table, declared: set[st
         links=tuple(_links(child, table, declared)),
         where=(("parenttype", meta.name), ("parentfield", field.name)),
         order_by="idx" if table.column("idx") is not None else None,
+        naming=child.naming,
     )

@@ -15,7 +15,7 @@ DOCTYPES, DOCFIELDS, CUSTOM_FIELDS = "tabDocType", "tabDocField", "tabCustom Fie
 PROPERTY_SETTERS, USERS, SINGLES = "tabProperty Setter", "tabUser", "tabSingles"
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    DOCTYPES: ("name", "issingle", "istable"),
+    DOCTYPES: ("name", "issingle", "istable", "autoname", "custom"),
     DOCFIELDS: ("parent", "parenttype", "fieldname", "fieldtype", "options"),
     CUSTOM_FIELDS: ("dt", "fieldname", "fieldtype", "options"),
     PROPERTY_SETTERS: ("doc_type", "doctype_or_field", "field_name", "property", "value"),
@@ -23,6 +23,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
 
 LINK, DYNAMIC_LINK = "Link", "Dynamic Link"
 TABLE_TYPES = ("Table", "Table MultiSelect")
+NAMING_SERIES, HASH = "naming_series", "hash"
 KINDS = frozenset({LINK, DYNAMIC_LINK, *TABLE_TYPES})
 """The field types that make a document more than a row."""
 
@@ -38,11 +39,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """One DocType: its links and tables, by field name."""
+    """One DocType: its links and tables, by field name.
+
+    `naming` is how the application names its documents, as the DocType says it (`field:code`, `hash`, a pattern of a
+    series, …): `naming_series:` is followed by the pattern that is offered first. Empty where only the application's
+    code knows.
+    """
 
     name: str
     single: bool
     child: bool
+    naming: str = ""
     fields: dict[str, Field] = field(default_factory=dict)
 
 
@@ -69,13 +76,20 @@ async def read_metadata(
 
 def read(metadata: Metadata) -> dict[str, Meta]:
     """Every DocType, with its fields as they are after customising: custom fields added, properties changed."""
-    found = {
-        str(row["name"]): Meta(str(row["name"]), _true(row["issingle"]), _true(row["istable"]))
-        for row in metadata.get(DOCTYPES, ())
-    }
     changed = _changed_properties(metadata.get(PROPERTY_SETTERS, ()))
     rows = [(row["parent"], row) for row in metadata.get(DOCFIELDS, ()) if row["parenttype"] == "DocType"]
     rows += [(row["dt"], row) for row in metadata.get(CUSTOM_FIELDS, ())]
+    series = {
+        doctype: _first_line(changed.get((doctype, NAMING_SERIES), {}).get("options", row["options"]))
+        for doctype, row in rows
+        if row["fieldname"] == NAMING_SERIES
+    }
+    found = {}
+    for row in metadata.get(DOCTYPES, ()):
+        name = str(row["name"])
+        said = changed.get((name, ""), {}).get("autoname", row["autoname"])
+        naming = _naming(row, said or "", series.get(name, ""))
+        found[name] = Meta(name, _true(row["issingle"]), _true(row["istable"]), naming)
     for doctype, row in rows:
         meta, name = found.get(doctype), row["fieldname"]
         if meta is None or not name:
@@ -89,12 +103,32 @@ def read(metadata: Metadata) -> dict[str, Meta]:
 
 
 def _changed_properties(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:
-    """What property setters say of fields' types and options, by (DocType, field name)."""
+    """What property setters say of fields' types and options, by (DocType, field name), and of DocTypes' naming,
+    by (DocType, "").
+    """
     found: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
-        if row["doctype_or_field"] == "DocField" and row["property"] in ("fieldtype", "options") and row["field_name"]:
-            found.setdefault((row["doc_type"], row["field_name"]), {})[row["property"]] = row["value"] or ""
+        of_field = row["doctype_or_field"] == "DocField"
+        wanted = ("fieldtype", "options") if of_field else ("autoname",)
+        field_name = (row["field_name"] or "") if of_field else ""
+        if row["property"] in wanted and bool(field_name) == of_field:
+            found.setdefault((row["doc_type"], field_name), {})[row["property"]] = row["value"] or ""
     return found
+
+
+def _naming(row: Row, said: str, series: str) -> str:
+    """How documents of a DocType are named, of which the metadata say this. `series` is the pattern offered first."""
+    said = said.strip()
+    if said == f"{NAMING_SERIES}:":
+        return said + series
+    if not said and (_true(row["istable"]) or _true(row["custom"])):
+        # No code of the application names these, so it gives them the names that it gives where nothing says how.
+        return HASH
+    return said
+
+
+def _first_line(options: str | None) -> str:
+    return next((line.strip() for line in (options or "").splitlines() if line.strip()), "")
 
 
 def _true(value: object) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 
 import click
 
+from streamd.catalog.naming import did_you_mean
 from streamd.cli import installing
 from streamd.cli.installing import migrate_state
 from streamd.cli.opening import (
@@ -17,17 +19,26 @@ from streamd.cli.opening import (
     state_is_current,
 )
 from streamd.cli.output import count
-from streamd.errors import Fenced
-from streamd.installing import note_migration
-from streamd.preparing import catalogue_of
+from streamd.db.base import REMOTE_COLUMNS, SITE_SCHEMA, SiteDatabase
+from streamd.errors import Fenced, NotFound
+from streamd.installing import add_remote_columns, missing_triggers, note_migration
+from streamd.model import Catalogue, DocumentType, Table
+from streamd.preparing import catalogue_of, catalogue_with
 from streamd.settings import shown_url
 
 
 @click.command()
 @click.option("--sql", is_flag=True, help="Print the SQL for the site's database, and change nothing.")
+@click.option(
+    "--remote-columns",
+    "doctypes",
+    metavar="DOCTYPE",
+    multiple=True,
+    help="Add remote_site_name and remote_docname to this type's table, which say where a document came from.",
+)
 @click.option("--grant", "role", help="A role that runs the daemon, where another one installs (PostgreSQL).")
 @click.pass_context
-def install(ctx: click.Context, sql: bool, role: str | None) -> None:
+def install(ctx: click.Context, sql: bool, role: str | None, doctypes: tuple[str, ...]) -> None:
     """Make streamd's tables and triggers, and the state database.
 
     What is there already is kept; triggers that differ from what the configuration asks for are renewed.
@@ -38,10 +49,18 @@ def install(ctx: click.Context, sql: bool, role: str | None) -> None:
         async with opened_site(settings) as site:
             catalogue, tables = await catalogue_of(settings, site)
             grants = [] if role is None else site.grant_script(role)
+            columns, after = add_remote_columns(site, _named(doctypes, catalogue), tables)
+            seen = bool(columns) and await _everything_is_seen(site, catalogue, tables)
+            if columns:
+                catalogue, tables = await catalogue_with(settings, site, after), after
             if sql:
-                click.echo(site.script_text([*site.install_script(catalogue, tables), *grants]))
+                click.echo(site.script_text([*columns, *site.install_script(catalogue, tables), *grants]))
                 return
             done = await migrate_state(settings)
+            if columns:
+                # With the triggers that see them, at once: then there is nothing in between that is not seen.
+                await site.run_script([*columns, *(site.install_script(catalogue, tables) if seen else ())])
+                done.append(f"added {' and '.join(REMOTE_COLUMNS)} to {', '.join(doctypes)}, where they were not there")
             done += await installing.install(settings, site, catalogue, tables)
             if grants:
                 await site.run_script(grants)
@@ -102,6 +121,23 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             click.echo(f"The state database stays where it is: {shown_url(settings.state.database)}")
 
     finish(work())
+
+
+def _named(names: Sequence[str], catalogue: Catalogue) -> list[DocumentType]:
+    """The document types of these names. Raises `NotFound`."""
+    for name in names:
+        if name not in catalogue:
+            hint = did_you_mean(name, list(catalogue.doctypes), "see [doctypes] in the configuration")
+            raise NotFound(f"there is no document type {name} here", hint=hint)
+    return [catalogue[name] for name in dict.fromkeys(names)]
+
+
+async def _everything_is_seen(site: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table]) -> bool:
+    """Whether our tables and triggers are as they ought to be, so that renewing them hides no gap."""
+    identity = await site.identity()
+    if identity is None or identity.schema != SITE_SCHEMA:
+        return False
+    return not missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
 
 
 def _ask() -> None:

@@ -9,12 +9,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from dataclasses import replace
+from typing import Any
 
-import msgspec
-
+from streamd.db.parts import (
+    OUR_SERIES,
+    REMOTE_COLUMNS,
+    SITE_SCHEMA,
+    Changes,
+    RawDocument,
+    SeriesBook,
+    SiteIdentity,
+    TableWrite,
+    WriteKind,
+)
 from streamd.errors import SiteError
 from streamd.model import (
     Catalogue,
@@ -31,94 +39,20 @@ from streamd.model import (
     Table,
 )
 
-SITE_SCHEMA = 2
-"""The version of our tables in the site's database."""
-
-
-@dataclass(frozen=True, slots=True)
-class SiteIdentity:
-    """Who this site is."""
-
-    site: str
-    name: str
-    schema: int
-
-
-class SeriesBook(NamedTuple):
-    """The table that keeps the last number of each series, and its two columns."""
-
-    table: str
-    name: str
-    current: str
-
-
-OUR_SERIES = SeriesBook("streamd_series", "name", "current")
-"""Where series are counted, unless the site's application counts them itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class RawDocument:
-    """A document as JSON: the parent row, and each child table's rows in their order."""
-
-    name: Name
-    row: bytes
-    children: dict[str, list[bytes]]
-
-    @classmethod
-    def single(cls, doctype: DocumentType) -> Self:
-        """A single's one document, before its child rows are read: it is always there, and has no row of its own."""
-        row = msgspec.json.encode(dict(zip(doctype.key, doctype.only_name, strict=True)))
-        return cls(doctype.only_name, row, {child.field: [] for child in doctype.children})
-
-    def whole(self) -> bytes:
-        """The document as one JSON object, child rows under their fields."""
-        parts = [self.row[:-1]]
-        for field, rows in self.children.items():
-            parts.append(b',"%s":[' % field.encode() + b",".join(rows) + b"]")
-        return b"".join(parts) + b"}"
-
-    def readable(self) -> bool:
-        """Whether all of it is valid text: SQLite stores any bytes as TEXT, and JSON cannot carry them."""
-        try:
-            self.whole().decode()
-        except UnicodeDecodeError:
-            return False
-        return True
-
-
-class WriteKind(StrEnum):
-    """What is done to rows."""
-
-    INSERT = "insert"
-    UPDATE = "update"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class TableWrite:
-    """One kind of write to one table, for many rows.
-
-    Each row of `rows` has the values of `columns` (those that are written), then those of `where` (those that say
-    which row is meant). `exactly`: each must hit exactly one row of the table. Values are as they travel (`wire`).
-    """
-
-    kind: WriteKind
-    table: str
-    columns: tuple[Column, ...]
-    where: tuple[Column, ...]
-    rows: Sequence[Sequence[Any]]
-    exactly: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What one read of the change table gave, in order.
-
-    `cut`: the limit ended it in the midst of things, so that a transaction, or a document, may go on after it.
-    """
-
-    rows: Sequence[Change]
-    cut: bool
+__all__ = [
+    "OUR_SERIES",
+    "REMOTE_COLUMNS",
+    "SITE_SCHEMA",
+    "Changes",
+    "RawDocument",
+    "Reader",
+    "SeriesBook",
+    "SiteDatabase",
+    "SiteIdentity",
+    "TableWrite",
+    "Transaction",
+    "WriteKind",
+]
 
 
 class Reader(ABC):
@@ -257,6 +191,12 @@ class SiteDatabase(ABC):
     enforces_types = True
     """Whether it holds columns to the types that they are declared with."""
 
+    TEXT_COLUMN: Column
+    """A column of text of any length, as `tables` describes it."""
+
+    TEXT_TYPE: str
+    """How such a column is declared, so that it holds all of Unicode."""
+
     @abstractmethod
     async def close(self) -> None: ...
 
@@ -291,6 +231,14 @@ class SiteDatabase(ABC):
     @abstractmethod
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
         """The statements that remove these triggers of ours, and unless `keep_tables` our tables."""
+
+    def remote_columns(self, table: Table) -> tuple[list[str], Table]:
+        """The statements that give a table those of `REMOTE_COLUMNS` that it has not got, and the table after them."""
+        there = {column.name.casefold() for column in table.columns}
+        added = [replace(self.TEXT_COLUMN, name=name) for name in REMOTE_COLUMNS if name not in there]
+        name = table.name.replace('"', '""')
+        made = [f'ALTER TABLE "{name}" ADD COLUMN "{each.name}" {self.TEXT_TYPE}' for each in added]
+        return made, replace(table, columns=(*table.columns, *added))
 
     def script_text(self, statements: Sequence[str]) -> str:
         """Statements as a script that the database's own shell takes."""

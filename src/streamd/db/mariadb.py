@@ -28,7 +28,7 @@ from streamd.db.mariadb_names import Indexes
 from streamd.db.mariadb_reflect import reflect
 from streamd.db.mariadb_session import CHANGE, MariadbReader, MariadbTransaction, change_of, not_taken
 from streamd.errors import NotInstalled, SiteBusy
-from streamd.model import Catalogue, Change, Claim, Row, Table
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.names import ranges_of
 from streamd.sqlite_driver import to_its_end
 
@@ -47,6 +47,9 @@ RANGES_AT_ONCE = 500
 
 class MariadbSite(SiteDatabase):
     """The site's database on a MariaDB server."""
+
+    TEXT_COLUMN = Column("", "text", Kind.TEXT, has_default=True)
+    TEXT_TYPE = "TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
     def __init__(self, url: str) -> None:
         self._sessions = Sessions(url)

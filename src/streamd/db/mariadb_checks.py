@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from asyncmy.errors import Error
 
+from streamd.db.bound import User, bound_tables, kept_columns
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import number_of
 from streamd.db.mariadb_floor import NOT_ALLOWED
-from streamd.db.mariadb_sql import bound_tables, is_spatial
-from streamd.model import Catalogue, ChildTable, DocumentType, ForeignKey, Table
+from streamd.db.mariadb_sql import is_spatial
+from streamd.model import Catalogue, ForeignKey, Table
 
 _VARIABLES = (
     "SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME IN "
@@ -37,7 +38,7 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
                 f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
             )
         if name in tables:
-            found += _columns(tables[name])
+            found += _columns(tables[name], users)
             found += [text for key in tables[name].foreign_keys for text in _cascades(tables[name], key, users)]
     return found
 
@@ -67,16 +68,16 @@ def _server(settings: Mapping[str, str], replicating: bool) -> list[str]:
     return found
 
 
-def _columns(table: Table) -> Iterator[str]:
-    for column in table.columns:
+def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:
+    for column in kept_columns(table.columns, users):
         if is_spatial(column):
             yield (
                 f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
-                "(mend: keep them in a table of their own)"
+                "(mend: exclude the column, or keep them in a table of their own)"
             )
 
 
-def _cascades(table: Table, key: ForeignKey, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> Iterator[str]:
+def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[str]:
     """A foreign key by which the server itself changes rows: it fires no triggers then."""
     inside = all(
         child is not None

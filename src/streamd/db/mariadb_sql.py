@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.db.base import TableWrite, WriteKind
+from streamd.db.bound import User, bound_tables, kept_columns
 from streamd.db.mariadb_driver import TRIGGER_MODE
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 
@@ -192,18 +193,6 @@ def fingerprint(table: Table) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def bound_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, ChildTable | None]]]:
-    """For each table of the offered document types, whose rows it holds."""
-    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
-    for name in sorted(catalogue.offers):
-        doctype = catalogue[name]
-        if not doctype.single:
-            bound.setdefault(doctype.table, []).append((doctype, None))
-        for child in doctype.children:
-            bound.setdefault(child.table, []).append((doctype, child))
-    return bound
-
-
 def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
     """The statements that make the triggers of the offered document types' tables, by the triggers' names."""
     found = {}
@@ -226,20 +215,21 @@ def trigger_name(table: str, event: str) -> str:
     return f"{PREFIX}{table[: NAME_LENGTH - len(PREFIX) - 20]}_{digest}_{event.lower()}"
 
 
-def _body(table: Table, event: str, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> str:
+def _body(table: Table, event: str, users: Sequence[User]) -> str:
+    kept = kept_columns(table.columns, users)
     columns = {column.name: column for column in table.columns}
     alias = "OLD" if event == "DELETE" else "NEW"
     marks = [_mark(doctype, child, columns, alias) for doctype, child in users]
     mark = marks[0] if len(marks) == 1 else f"COALESCE({', '.join(marks)})"
-    before = "NULL" if event == "INSERT" else row_as_json(table.columns, "OLD")
-    after = "NULL" if event == "DELETE" else row_as_json(table.columns, "NEW")
+    before = "NULL" if event == "INSERT" else row_as_json(kept, "OLD")
+    after = "NULL" if event == "DELETE" else row_as_json(kept, "NEW")
     write = (
         f"IF {APPLYING} IS NOT NULL THEN SET streamd_mark = {mark}; END IF; "
         'INSERT INTO streamd_change (tbl, op, "before", "after", origin, fingerprint, "at", tx) VALUES ('
         f"{literal(table.name)}, '{event[0]}', {before}, {after}, streamd_mark, '{fingerprint(table)}', {NOW_MS}, 0);"
     )
     if event == "UPDATE":
-        same = " AND ".join(_same(column) for column in row_columns(table.columns))
+        same = " AND ".join(_same(column) for column in row_columns(kept))
         write = f"IF NOT ({same}) THEN {write} END IF;"
     return f"BEGIN DECLARE streamd_mark LONGTEXT CHARACTER SET utf8mb4; {write} END"
 

@@ -37,7 +37,7 @@ from streamd.db.postgresql_session import (
 )
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
 from streamd.errors import NotInstalled, SiteBusy
-from streamd.model import Catalogue, Change, Claim, Row, Table
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.sqlite_driver import to_its_end
 
 LOCK_SECONDS = 5
@@ -59,6 +59,9 @@ WINDOW = 4
 
 class PostgresqlSite(SiteDatabase):
     """The site's database on a PostgreSQL server."""
+
+    TEXT_COLUMN = Column("", "text", Kind.TEXT)
+    TEXT_TYPE = "text"
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)

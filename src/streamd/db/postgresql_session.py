@@ -147,7 +147,7 @@ class PostgresqlReader(BookReader):
         ordering = f" ORDER BY {', '.join(f't.{sql.quote(name)}' for name in order)}" if order else ""
         quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
-            f"SELECT row_to_json(t)::text FROM {sql.quote(table)} AS t WHERE "
+            f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
             f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
             f"{conditions}{ordering}{lock}",
             rows_as_json(keys, names),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
+from streamd.db.bound import User, bound_tables, excluded_columns
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
 from streamd.wire import HEX
 
@@ -110,18 +111,15 @@ def _name_part(column: Column, reference: str) -> str:
 
 def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
     """For each table of the offered document types: its trigger function's name → the statements that make it."""
-    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
-    for name in sorted(catalogue.offers):
-        doctype = catalogue[name]
-        if not doctype.single:
-            bound.setdefault(doctype.table, []).append((doctype, None))
-        for child in doctype.children:
-            bound.setdefault(child.table, []).append((doctype, child))
-    return {function_name(table): _trigger(table, users) for table, users in bound.items()}
+    return {function_name(table): _trigger(table, users) for table, users in bound_tables(catalogue).items()}
 
 
-def _trigger(table: str, users: Sequence[tuple[DocumentType, ChildTable | None]]) -> list[str]:
+def _trigger(table: str, users: Sequence[User]) -> list[str]:
     function = f"{SCHEMA}.{quote(function_name(table))}"
+    old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
+    if excluded_columns(users):
+        old, new = _kept(users, "OLD"), _kept(users, "NEW")
+        differ = f"{old} IS DISTINCT FROM {new}"
     body = f"""
 DECLARE
     found text;
@@ -139,13 +137,13 @@ BEGIN
     END IF;
     IF TG_OP = 'INSERT' THEN
         INSERT INTO {SCHEMA}.streamd_change (tbl, op, "after", origin)
-        VALUES ({literal(table)}, 'I', row_to_json(NEW)::text, found);
+        VALUES ({literal(table)}, 'I', {new}, found);
     ELSIF TG_OP = 'DELETE' THEN
         INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", origin)
-        VALUES ({literal(table)}, 'D', row_to_json(OLD)::text, found);
-    ELSIF OLD *<> NEW THEN
+        VALUES ({literal(table)}, 'D', {old}, found);
+    ELSIF {differ} THEN
         INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", "after", origin)
-        VALUES ({literal(table)}, 'U', row_to_json(OLD)::text, row_to_json(NEW)::text, found);
+        VALUES ({literal(table)}, 'U', {old}, {new}, found);
     END IF;
     RETURN NULL;
 END
@@ -173,12 +171,36 @@ END
     ]
 
 
+def _kept(users: Sequence[User], alias: str) -> str:
+    """An expression: a row as JSON, with these columns only.
+
+    They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
+    they are those that are kept: an excluded column that is renamed stays outside.
+    """
+    doctype, child = users[0]
+    names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
+    # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
+    return (
+        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || e.value::text, ',' ORDER BY e.n), '') "
+        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n) "
+        f"WHERE e.key = ANY (ARRAY[{names}]::text[]))"
+    )
+
+
+def row_of(columns: DocumentType | ChildTable) -> str:
+    """An expression: a row of the table `t` as JSON text; what is excluded is not read."""
+    if not columns.excluded:
+        return "row_to_json(t)::text"
+    names = ", ".join(f"t.{quote(column.name)}" for column in columns.written_columns)
+    return f"row_to_json((SELECT k FROM (SELECT {names}) AS k))::text"
+
+
 def wanted_digest(statements: Sequence[str]) -> str:
     """What `our_triggers` finds where these statements were run."""
     return f"streamd {_digest(statements[0])}"
 
 
-def _marks(users: Sequence[tuple[DocumentType, ChildTable | None]], alias: str) -> str:
+def _marks(users: Sequence[User], alias: str) -> str:
     marks = [_mark(doctype, child, alias) for doctype, child in users]
     return marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
 

@@ -28,7 +28,7 @@ from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
-from streamd.model import Catalogue, Change, Claim, Row, Table
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.sqlite_driver import connect, set_pragmas, to_its_end, what_to_look_at
 
 BUSY_SECONDS = 5.0
@@ -51,6 +51,8 @@ class SqliteSite(SiteDatabase):
     """The site's database in a SQLite file."""
 
     enforces_types = False
+    TEXT_COLUMN = Column("", "TEXT", Kind.TEXT)
+    TEXT_TYPE = "TEXT"
 
     def __init__(self, url: str) -> None:
         database = make_url(url).database

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.db.base import TableWrite, WriteKind
+from streamd.db.bound import bound_tables, kept_columns
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Scalar, Table
 
 PREFIX = "streamd_"
@@ -139,22 +140,10 @@ def trigger_name(table: str, event: str) -> str:
     return f"{PREFIX}{table}_{event.lower()}"
 
 
-def _offered_tables(catalogue: Catalogue) -> dict[str, list[tuple[DocumentType, ChildTable | None]]]:
-    """The tables of the offered document types, with who uses them."""
-    bound: dict[str, list[tuple[DocumentType, ChildTable | None]]] = {}
-    for name in sorted(catalogue.offers):
-        doctype = catalogue[name]
-        if not doctype.single:
-            bound.setdefault(doctype.table, []).append((doctype, None))
-        for child in doctype.children:
-            bound.setdefault(child.table, []).append((doctype, child))
-    return bound
-
-
 def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
     """The triggers of the offered document types' tables, by name."""
     found = {}
-    for table_name, users in _offered_tables(catalogue).items():
+    for table_name, users in bound_tables(catalogue).items():
         table = tables[table_name]
         for op, event, old, new in (
             ("I", "INSERT", False, True),
@@ -164,13 +153,22 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
             alias = "NEW" if new else "OLD"
             marks = [_mark(doctype, child, alias) for doctype, child in users]
             mark = marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
-            before = row_as_json(table.columns, "OLD") if old else "NULL"
-            after = row_as_json(table.columns, "NEW") if new else "NULL"
+            kept = kept_columns(table.columns, users)
+            before = row_as_json(kept, "OLD") if old else "NULL"
+            after = row_as_json(kept, "NEW") if new else "NULL"
+            rows = (
+                f"VALUES ({literal(table_name)}, '{op}', {before}, {after}, {mark}, '{fingerprint(table)}', {NOW_MS})"
+            )
+            if old and new and len(kept) < len(table.columns):
+                # What was changed may be among what is left out: then it is no change.
+                rows = (
+                    f"SELECT {literal(table_name)}, '{op}', b, a, {mark}, '{fingerprint(table)}', {NOW_MS} "
+                    f"FROM (SELECT {before} AS b, {after} AS a) WHERE b IS NOT a"
+                )
             name = trigger_name(table_name, event)
             found[name] = (
                 f"CREATE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} BEGIN "
-                "INSERT INTO streamd_change (tbl, op, before, after, origin, fingerprint, at) VALUES ("
-                f"{literal(table_name)}, '{op}', {before}, {after}, {mark}, '{fingerprint(table)}', {NOW_MS}); END"
+                f"INSERT INTO streamd_change (tbl, op, before, after, origin, fingerprint, at) {rows}; END"
             )
     return found
 
@@ -181,13 +179,15 @@ def outgrown(ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str,
     SQLite follows a column's new name in a trigger, but not in the text that the trigger writes.
     """
     found = {}
-    for table_name in _offered_tables(catalogue):
+    for table_name, users in bound_tables(catalogue).items():
         table = tables[table_name]
+        kept = kept_columns(table.columns, users)
         for event in ("INSERT", "UPDATE", "DELETE"):
             name = trigger_name(table_name, event)
             text = ours.get(name)
-            if text is not None and f"'{fingerprint(table)}'" not in text:
-                found[name] = tuple(column.name for column in table.columns if not _writes(text, column))
+            unseen = tuple(column.name for column in kept if not _writes(text, column)) if text is not None else ()
+            if unseen or (text is not None and f"'{fingerprint(table)}'" not in text):
+                found[name] = unseen
     return found
 
 

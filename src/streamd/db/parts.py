@@ -1,0 +1,105 @@
+"""The values that stand in what is asked of a site's database, and in its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from streamd.model import Change, Column, DocumentType, Name
+
+SITE_SCHEMA = 2
+"""The version of our tables in the site's database."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteIdentity:
+    """Who this site is."""
+
+    site: str
+    name: str
+    schema: int
+
+
+REMOTE_COLUMNS = ("remote_site_name", "remote_docname")
+"""Columns of a document's own that say where it came from, and what it is called there; where a table has them."""
+
+
+class SeriesBook(NamedTuple):
+    """The table that keeps the last number of each series, and its two columns."""
+
+    table: str
+    name: str
+    current: str
+
+
+OUR_SERIES = SeriesBook("streamd_series", "name", "current")
+"""Where series are counted, unless the site's application counts them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """A document as JSON: the parent row, and each child table's rows in their order."""
+
+    name: Name
+    row: bytes
+    children: dict[str, list[bytes]]
+
+    @classmethod
+    def single(cls, doctype: DocumentType) -> Self:
+        """A single's one document, before its child rows are read: it is always there, and has no row of its own."""
+        row = msgspec.json.encode(dict(zip(doctype.key, doctype.only_name, strict=True)))
+        return cls(doctype.only_name, row, {child.field: [] for child in doctype.children})
+
+    def whole(self) -> bytes:
+        """The document as one JSON object, child rows under their fields."""
+        parts = [self.row[:-1]]
+        for field, rows in self.children.items():
+            parts.append(b',"%s":[' % field.encode() + b",".join(rows) + b"]")
+        return b"".join(parts) + b"}"
+
+    def readable(self) -> bool:
+        """Whether all of it is valid text: SQLite stores any bytes as TEXT, and JSON cannot carry them."""
+        try:
+            self.whole().decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+class WriteKind(StrEnum):
+    """What is done to rows."""
+
+    INSERT = "insert"
+    UPDATE = "update"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class TableWrite:
+    """One kind of write to one table, for many rows.
+
+    Each row of `rows` has the values of `columns` (those that are written), then those of `where` (those that say
+    which row is meant). `exactly`: each must hit exactly one row of the table. Values are as they travel (`wire`).
+    """
+
+    kind: WriteKind
+    table: str
+    columns: tuple[Column, ...]
+    where: tuple[Column, ...]
+    rows: Sequence[Sequence[Any]]
+    exactly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one read of the change table gave, in order.
+
+    `cut`: the limit ended it in the midst of things, so that a transaction, or a document, may go on after it.
+    """
+
+    rows: Sequence[Change]
+    cut: bool
