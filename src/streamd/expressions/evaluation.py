@@ -13,7 +13,8 @@ from typing import Any
 from cel_expr_python import cel
 
 from streamd.errors import StreamdError
-from streamd.expressions.syntax import DOC, SyntaxFault, names_of, read_expression
+from streamd.expressions.syntax import DOC, names_of, read_expression
+from streamd.expressions.tokens import SyntaxFault
 
 VALUE_LIMIT = 64_000
 """Characters of a value that an expression may look at: so what it joins together stays small."""

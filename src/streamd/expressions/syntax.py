@@ -7,15 +7,13 @@ There are no loops, so what an expression costs is bounded by its length. CEL: h
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streamd.expressions.tokens import CLOSING, Group, Node, SyntaxFault, Token, grouped, tokens_of
+
 TEXT_LIMIT = 2000
 """Characters in an expression, at most."""
-
-DEPTH_LIMIT = 12
-"""How deep brackets may stand in each other: the evaluator has a bound of its own, beyond this one."""
 
 NESTED_LIMIT = 40
 """How often choices and denials may stand in each other."""
@@ -32,18 +30,8 @@ METHODS = frozenset({"startsWith", "endsWith", "contains", "matches"})
 _COUNTING = frozenset({"size", "int"})
 _CALCULATING = frozenset({"+", "-", "*", "/"})
 
-_TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+)
-    |(?P<number>(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)
-    |(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
-    |(?P<name>[^\W\d]\w*)
-    |(?P<operator>&&|\|\||==|!=|<=|>=|[-+*/<>!?:()\[\],.])""",
-    re.VERBOSE,
-)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 _PYTHON = {"and": "&&", "or": "||", "True": "true", "False": "false", "None": "null"}
 _WORDS = frozenset({"in", "not", "is", "if", "else"})
-_CLOSING = {"(": ")", "[": "]"}
 _COMPARING = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
 
 _POINTERS = {
@@ -54,25 +42,6 @@ _POINTERS = {
     "for": "there are no loops: write what is to hold of this one document",
     "import": "there is nothing to import: use the document's own fields",
 }
-
-
-class SyntaxFault(ValueError):
-    """What is wrong, at which character (from 1), and how to mend it."""
-
-    def __init__(self, what: str, at: int, mend: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.at = at
-        self.mend = mend
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A piece of the text: its kind (name, number, text, operator), itself (a text decoded), and where it stands."""
-
-    kind: str
-    text: str
-    at: int
 
 
 @dataclass
@@ -89,29 +58,17 @@ class Read:
     hops: dict[str, set[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Brackets with what stands in them, parted at commas."""
-
-    opening: str
-    parts: Sequence[Sequence[_Node]]
-    at: int
-
-
-_Node = Token | _Group
-
-
 def read_expression(text: str) -> Read:
     """Raises `SyntaxFault`."""
     if not text.strip():
         raise SyntaxFault("is empty", 1, "write what is to hold, such as doc.country == 'IN'")
     if len(text) > TEXT_LIMIT:
         raise SyntaxFault(f"is longer than {TEXT_LIMIT} characters", TEXT_LIMIT, "write it shorter")
-    tokens = _tokens(text)
+    tokens = tokens_of(text)
     joined = [token for token in tokens if token.kind == "operator" and token.text == "+"]
     if len(joined) > JOINED_LIMIT:
         raise SyntaxFault(f"adds or joins more than {JOINED_LIMIT} values", joined[JOINED_LIMIT].at, "write it shorter")
-    nodes, _ = _grouped(tokens, 0, "", 0)
+    nodes, _ = grouped(tokens, 0, "", 0)
     if len(nodes) > 1:
         raise SyntaxFault("has a comma outside of brackets", 1, "join the parts with and, or write a list in [ ]")
     reader = _Reader(any(token.kind == "operator" and token.text in _CALCULATING for token in tokens))
@@ -122,84 +79,6 @@ def read_expression(text: str) -> Read:
     return reader.read
 
 
-def _tokens(text: str) -> list[Token]:
-    found: list[Token] = []
-    place = 0
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None or match.lastgroup is None:
-            raise SyntaxFault(f"has {text[place]!r}, which means nothing here", place + 1, _mend(text, place))
-        kind, piece = match.lastgroup, match[0]
-        if kind != "space":
-            if (
-                kind == "text"
-                and found
-                and found[-1].kind == "name"
-                and found[-1].at + len(found[-1].text) == place + 1
-            ):
-                raise SyntaxFault(f"has a text with {found[-1].text} before it", place, "write plain quotes")
-            if kind == "name" and found and found[-1].kind == "number" and text[place - 1].isalnum():
-                raise SyntaxFault("has a number with letters behind it", place + 1, "write a plain number")
-            found.append(Token(kind, _decoded(piece, place) if kind == "text" else piece, place + 1))
-        place = match.end()
-    return found
-
-
-def _mend(text: str, place: int) -> str:
-    if text[place] in "'\"":
-        return "close the text with the same quote, in the same line"
-    if text[place] == "=":
-        return "compare with =="
-    if text[place] in "&|":
-        return "write and, or"
-    return "remove it"
-
-
-def _decoded(literal: str, place: int) -> str:
-    """What stands in quotes. Only the plain escapes are known."""
-    parts, position = [], 1
-    while position < len(literal) - 1:
-        character = literal[position]
-        if character == "\\":
-            position += 1
-            if literal[position] not in _ESCAPES:
-                raise SyntaxFault(
-                    f"has the escape \\{literal[position]}", place + position, "write the character itself"
-                )
-            character = _ESCAPES[literal[position]]
-        elif "\ud800" <= character <= "\udfff":
-            raise SyntaxFault("has half a character in a text", place + position, "write the character itself")
-        parts.append(character)
-        position += 1
-    return "".join(parts)
-
-
-def _grouped(tokens: Sequence[Token], place: int, opening: str, depth: int) -> tuple[list[list[_Node]], int]:
-    """The parts up to the closing bracket of `opening` (or the end), and where that stands."""
-    if depth > DEPTH_LIMIT:
-        raise SyntaxFault("has too many brackets in each other", tokens[place - 1].at, "write it flatter")
-    parts: list[list[_Node]] = [[]]
-    while place < len(tokens):
-        token = tokens[place]
-        sign = token.text if token.kind == "operator" else ""
-        if sign in _CLOSING:
-            inner, place = _grouped(tokens, place + 1, sign, depth + 1)
-            parts[-1].append(_Group(sign, inner, token.at))
-        elif sign in (")", "]"):
-            if sign != _CLOSING.get(opening):
-                raise SyntaxFault(f"has a {sign} that closes nothing", token.at, "remove it")
-            return parts, place + 1
-        else:
-            if sign == ",":
-                parts.append([])
-            else:
-                parts[-1].append(token)
-            place += 1
-    if opening:
-        raise SyntaxFault(f"has a {opening} that is never closed", tokens[-1].at, f"add {_CLOSING[opening]}")
-    return parts, place
-
-
 class _Reader:
     """Writes nodes as CEL, and notes what they look at."""
 
@@ -208,7 +87,7 @@ class _Reader:
         self.plain: set[str] = set()
         self._nested = 0
 
-    def whole(self, nodes: Sequence[_Node]) -> str:
+    def whole(self, nodes: Sequence[Node]) -> str:
         """An expression, from what binds weakest on."""
         if not nodes:
             raise SyntaxFault("has nothing where a value should be", 1, "write a value there")
@@ -219,7 +98,7 @@ class _Reader:
         self._nested -= 1
         return written
 
-    def _whole(self, nodes: Sequence[_Node]) -> str:
+    def _whole(self, nodes: Sequence[Node]) -> str:
         choice = _find(nodes, "if")
         if choice is not None:
             other = _find(nodes, "else", choice)
@@ -240,7 +119,7 @@ class _Reader:
             return f"!({self.whole(nodes[1:])})"
         return self.comparison(nodes)
 
-    def comparison(self, nodes: Sequence[_Node]) -> str:
+    def comparison(self, nodes: Sequence[Node]) -> str:
         for index, node in enumerate(nodes):
             if _is(node, "not"):
                 if index + 1 < len(nodes) and _is(nodes[index + 1], "in"):
@@ -257,7 +136,7 @@ class _Reader:
             raise SyntaxFault("compares twice in a row", signs[1].at, "join two comparisons with and")
         return self.plainly(nodes)
 
-    def plainly(self, nodes: Sequence[_Node]) -> str:
+    def plainly(self, nodes: Sequence[Node]) -> str:
         """Values and operators in their order."""
         if not nodes:
             raise SyntaxFault("has nothing where a value should be", 1, "write a value there")
@@ -278,12 +157,12 @@ class _Reader:
             index += 1
         return " ".join(parts)
 
-    def one(self, node: _Node, following: _Node | None, before: _Node | None) -> str:
-        if isinstance(node, _Group):
+    def one(self, node: Node, following: Node | None, before: Node | None) -> str:
+        if isinstance(node, Group):
             inner = [] if node.parts == [[]] else [self.whole(part) for part in node.parts]
             if node.opening == "(" and len(inner) != 1 and not (isinstance(before, Token) and before.kind == "name"):
                 raise SyntaxFault("has brackets with no value, or several, in them", node.at, "write a list in [ ]")
-            return f"{node.opening}{', '.join(inner)}{_CLOSING[node.opening]}"
+            return f"{node.opening}{', '.join(inner)}{CLOSING[node.opening]}"
         if node.kind == "text":
             return json.dumps(node.text, ensure_ascii=False).replace("\x7f", "\\u007f")
         if node.kind == "number":
@@ -295,12 +174,12 @@ class _Reader:
             return node.text
         return self.name(node, following, before)
 
-    def name(self, node: Token, following: _Node | None, before: _Node | None) -> str:
-        called = isinstance(following, _Group) and following.opening == "("
+    def name(self, node: Token, following: Node | None, before: Node | None) -> str:
+        called = isinstance(following, Group) and following.opening == "("
         word = _PYTHON.get(node.text, node.text)
         if isinstance(before, Token) and before.kind == "operator" and before.text == ".":
             if called and word in METHODS:
-                if word == "matches" and isinstance(following, _Group):
+                if word == "matches" and isinstance(following, Group):
                     pattern = _only_text(following, "has a matches without a text", "write .matches('^[A-Z]+$')")
                     if len(pattern) > PATTERN_LIMIT:
                         raise SyntaxFault(
@@ -318,7 +197,7 @@ class _Reader:
             mend = _POINTERS.get(node.text) or _known(FUNCTIONS)
         raise SyntaxFault(f"does not know {node.text}", node.at, mend)
 
-    def document(self, nodes: Sequence[_Node], index: int) -> tuple[str, int]:
+    def document(self, nodes: Sequence[Node], index: int) -> tuple[str, int]:
         """`doc` with its field, and perhaps one more; written as CEL. Returns where the rest begins."""
         start, index = nodes[index], index + 1
         path: list[str] = []
@@ -345,10 +224,10 @@ class _Reader:
         return DOC + "".join(f"[{json.dumps(name, ensure_ascii=False)}]" for name in path), index
 
 
-def _step(nodes: Sequence[_Node], index: int) -> tuple[str | None, int]:
+def _step(nodes: Sequence[Node], index: int) -> tuple[str | None, int]:
     """A step into the document: `.name`, `["name"]` or `.get("name")`; and of how many nodes it is made."""
     node = nodes[index]
-    if isinstance(node, _Group) and node.opening == "[":
+    if isinstance(node, Group) and node.opening == "[":
         return _only_text(node, "names a field by something that is no text"), 1
     if not _is(node, ".") or index + 1 >= len(nodes):
         return None, 0
@@ -356,14 +235,14 @@ def _step(nodes: Sequence[_Node], index: int) -> tuple[str | None, int]:
     if not isinstance(name, Token) or name.kind != "name":
         return None, 0
     following = nodes[index + 2] if index + 2 < len(nodes) else None
-    if isinstance(following, _Group) and following.opening == "(":
+    if isinstance(following, Group) and following.opening == "(":
         if name.text != "get":
             return None, 0
         return _only_text(following, "has a get with more than a field's name"), 3
     return name.text, 2
 
 
-def _only_text(group: _Group, fault: str, mend: str = 'write doc["field"]') -> str:
+def _only_text(group: Group, fault: str, mend: str = 'write doc["field"]') -> str:
     if len(group.parts) == 1 and len(group.parts[0]) == 1:
         (only,) = group.parts[0]
         if isinstance(only, Token) and only.kind == "text":
@@ -386,19 +265,19 @@ def _known(names: frozenset[str]) -> str:
     return f"known are {', '.join(sorted(names))}"
 
 
-def _is(node: _Node | None, *texts: str) -> bool:
+def _is(node: Node | None, *texts: str) -> bool:
     return isinstance(node, Token) and node.kind in ("name", "operator") and node.text in texts
 
 
-def _at(node: _Node) -> int:
+def _at(node: Node) -> int:
     return node.at
 
 
-def _find(nodes: Sequence[_Node], text: str, after: int = -1) -> int | None:
+def _find(nodes: Sequence[Node], text: str, after: int = -1) -> int | None:
     return next((index for index, node in enumerate(nodes) if index > after and _is(node, text)), None)
 
 
-def _matching_colon(nodes: Sequence[_Node], choice: int) -> int:
+def _matching_colon(nodes: Sequence[Node], choice: int) -> int:
     deep = 0
     for index in range(choice + 1, len(nodes)):
         if _is(nodes[index], "?"):
@@ -410,8 +289,8 @@ def _matching_colon(nodes: Sequence[_Node], choice: int) -> int:
     raise SyntaxFault("has a ? without :", _at(nodes[choice]), "write condition ? a : b")
 
 
-def _split(nodes: Sequence[_Node], words: Sequence[str]) -> list[Sequence[_Node]]:
-    parts: list[list[_Node]] = [[]]
+def _split(nodes: Sequence[Node], words: Sequence[str]) -> list[Sequence[Node]]:
+    parts: list[list[Node]] = [[]]
     for node in nodes:
         if _is(node, *words):
             parts.append([])
