@@ -130,6 +130,14 @@ def naming_of(doctype: DocumentType) -> Naming | None:
     return default_naming(key) if key is not None and len(doctype.key) == 1 else None
 
 
+def is_named_here(doctype: DocumentType) -> bool:
+    """Whether something says how documents of this type are named here."""
+    try:
+        return naming_of(doctype) is not None
+    except ValueError:
+        return False
+
+
 def series_parts(pattern: str) -> list[str]:
     """The parts of a series. Raises `ValueError` where it has not exactly one number."""
     if "." not in pattern and not pattern.endswith("#"):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamd.apply.mapping import MappedType
+from streamd.apply.naming import is_named_here
 from streamd.model import Catalogue, Name
 from streamd.settings import ProducerSettings
 
@@ -58,11 +59,14 @@ class Source:
 def own_names(settings: ProducerSettings, catalogue: Catalogue) -> frozenset[str]:
     """The types whose documents get names of this site's own when they come from this producer.
 
-    A document that several columns name says something with each of them: it keeps its name. So does a single.
+    A document that several columns name says something with each of them: it keeps its name. So does a single, and
+    what comes for a link alone, where nothing says how such a document would be named here.
     """
     said = {entry.doctype: settings.same_name(entry) for entry in settings.doctypes}
     return frozenset(
         name
         for name, doctype in catalogue.doctypes.items()
-        if not doctype.single and len(doctype.key) == 1 and said.get(name, settings.use_same_name) is False
+        if not doctype.single
+        and len(doctype.key) == 1
+        and (said[name] is False if name in said else settings.use_same_name is False and is_named_here(doctype))
     )
