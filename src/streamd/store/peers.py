@@ -147,8 +147,10 @@ class Peers(Keys):
     async def register(self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]) -> list[Approval]:
         """A handshake: bind the consumer's UUID to the name of its key, and record what it asks for.
 
-        `opens` maps the types that it names to those that their approval would open. Raises `InvalidRequest`
-        (`duplicate_site`) if the UUID is known under another name, or the name belongs to another UUID.
+        `opens` maps the types that it names, as far as they are offered, to those that their approval would open.
+        A type that is not offered now keeps what a person has seen that it opens, for when it is offered again.
+        Raises `InvalidRequest` (`duplicate_site`) if the UUID is known under another name, or the name belongs to
+        another UUID.
         """
         now = now_ms()
         async with self._state.write() as connection:
@@ -157,8 +159,8 @@ class Peers(Keys):
             wanted = {asked.doctype: not asked.unsubscribe for asked in request.doctypes}
             new = []
             for doctype in sorted(wanted.keys() | known.keys()):
-                opened = tuple(sorted(opens.get(doctype, ())))
                 row = known.get(doctype)
+                opened = tuple(sorted(opens.get(doctype, row.opens if row is not None else ())))
                 if row is None:
                     status = _PENDING if wanted[doctype] else _UNSUBSCRIBED
                     new.append({"doctype": doctype, "status": status, "opens": write_opens(opened)})
