@@ -168,7 +168,7 @@ class Subscriber:
             await self._say("paused", None)
             await self._rest(None)
             return
-        if self._source is None:
+        if self._said is None:
             await self._say("connecting", None)
         if self._source is None or time.monotonic() >= self._greet_at:
             await self._greet()
@@ -341,8 +341,7 @@ class Subscriber:
             return False
         by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
         repaired = {request.doctype for request in asked} & self._approved() - by_hand
-        if self._said == "in sync":
-            await self._say("catching up", None)
+        await self._say("catching up", None)
         results = []
         for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
             if doctypes:

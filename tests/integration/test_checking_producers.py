@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from streamd.cli.main import cli
+from tests.support.ports import free_port
 from tests.support.serving import ProducerSite
-from tests.support.site import free_port
 
 SCHEMA = """
 CREATE TABLE Employee (id INTEGER PRIMARY KEY, name TEXT NOT NULL, reports_to INTEGER REFERENCES Employee);

@@ -12,7 +12,8 @@ import pymysql
 from pymysql.cursors import Cursor
 
 from tests.support.database_url import DatabaseUrl
-from tests.support.private_server import PrivateServer, find_program, free_port
+from tests.support.ports import free_port
+from tests.support.private_server import PrivateServer, find_program
 
 URL_VARIABLE = "STREAMD_TEST_MARIADB_URL"
 WANTED = f"install MariaDB (Debian: apt install mariadb-server), or set {URL_VARIABLE}"

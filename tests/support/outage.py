@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from tests.support.database_url import DatabaseUrl
-from tests.support.private_server import free_port
+from tests.support.ports import free_port
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0

@@ -12,7 +12,8 @@ import psycopg
 from psycopg import sql
 
 from tests.support.database_url import DatabaseUrl
-from tests.support.private_server import PrivateServer, find_program, free_port
+from tests.support.ports import free_port
+from tests.support.private_server import PrivateServer, find_program
 
 URL_VARIABLE = "STREAMD_TEST_POSTGRESQL_URL"
 WANTED = f"install PostgreSQL (Debian: apt install postgresql), or set {URL_VARIABLE}"

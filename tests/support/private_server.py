@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -90,13 +89,6 @@ def server_user() -> str:
         if name in known:
             return name
     raise ServerFailed(f"database servers refuse to run as root, and there is no user {' or '.join(UNPRIVILEGED)}")
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def find_program(names: Sequence[str], folders: Sequence[Path]) -> Path | None:

@@ -23,7 +23,7 @@ from tests.support.access import Connection
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.engines import make_site_database
 from tests.support.polling import eventually
-from tests.support.private_server import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0

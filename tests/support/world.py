@@ -66,7 +66,8 @@ class World:
             copies[template.name] = made
         for template in templates:
             copies[template.name].producers = {
-                name: replace(producer, site=copies[name]) for name, producer in template.producers.items()
+                name: replace(producer, site=copies[name], settings=dict(producer.settings))
+                for name, producer in template.producers.items()
             }
         for made in copies.values():
             made.write_config()

@@ -15,6 +15,8 @@ from tests.support import mariadb_server, postgresql_server, servers
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.engines import open_access
 from tests.support.polling import eventually
+from tests.support.site import Producer
+from tests.support.world import World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -44,6 +46,17 @@ def test_a_database_of_mariadb_is_copied_with_its_counters_and_triggers() -> Non
     copy.execute("INSERT INTO Parent () VALUES ()")
     assert copy.rows("SELECT id, twice FROM Parent ORDER BY id") == [(7, 14), (9, 18)]
     assert copy.rows("SELECT id, parent FROM Child ORDER BY id") == [(1, 7), (3, 9)]
+
+
+def test_what_is_set_at_a_copy_of_sites_is_not_set_at_what_they_were_copied_from(tmp_path: Path) -> None:
+    originals = World(tmp_path / "originals")
+    hq, store = originals.site("hq", ""), originals.site("store", "")
+    store.producers["hq"] = Producer(hq, "key", "secret", ("Invoice",))
+    for site in (hq, store):
+        site.execute("CREATE TABLE Pet (PetId INTEGER PRIMARY KEY)")
+    _, copy = World(tmp_path / "copies").copy([hq, store])
+    copy.producers["hq"].settings["repair_gaps"] = False
+    assert "repair_gaps" not in store.producers["hq"].settings
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mariadb"])

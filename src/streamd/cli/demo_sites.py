@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,8 @@ from streamd.errors import StreamdError
 
 COMMAND_SECONDS = 30
 STOP_SECONDS = 10
+PORTS = range(61_000, 65_536)
+"""Linux gives none of these to outgoing connections, unless it was told to: one of them would take a daemon's port."""
 
 SCHEMA = """
 CREATE TABLE Category (
@@ -254,7 +257,18 @@ def _environment() -> dict[str, str]:
 
 
 def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
+    """Two ports that nobody listens on, above those that Linux gives to outgoing connections."""
+    free: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        free.append(port)
+        if len(free) == 2:
+            return free[0], free[1]
+    raise StreamdError(
+        f"all ports from {PORTS[0]} to {PORTS[-1]} are taken, and the demo needs two",
+        hint="end what listens on them: `ss --listening --tcp` shows it",
+    )

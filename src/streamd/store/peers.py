@@ -152,17 +152,20 @@ class Peers(Keys):
     async def register(self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]) -> list[Approval]:
         """A handshake: bind the consumer's UUID to the name of its key, and record what it asks for.
 
-        `opens` maps the types that it names to those that their approval would open. Raises `InvalidRequest`
-        (`duplicate_site`) if the UUID is known under another name, or the name belongs to another UUID.
+        `opens` maps the types that it names, as far as they are offered, to those that their approval would open.
+        A type that is not offered now keeps what a person has seen that it opens, for when it is offered again.
+        Raises `InvalidRequest` (`duplicate_site`) if the UUID is known under another name, or the name belongs to
+        another UUID.
         """
         now = now_ms()
         async with self._state.write() as connection:
             await self._bind(connection, name, request, now)
             known = {row.doctype: row for row in await self._approvals(connection, name)}
+            seen = {doctype: row.opens for doctype, row in known.items()}
             wanted = {
                 asked.doctype: None
                 if asked.unsubscribe
-                else terms(opens.get(asked.doctype, ()), asked.condition, asked.lookups)
+                else terms(opens.get(asked.doctype, seen.get(asked.doctype, ())), asked.condition, asked.lookups)
                 for asked in request.doctypes
             }
             new = []

@@ -183,6 +183,18 @@ async def test_an_approval_opens_what_its_links_name(peers: Peers) -> None:
     assert await peers.opened("store") == {"Invoice", "Employee"}
 
 
+async def test_a_type_that_was_not_offered_for_a_while_needs_no_second_approval(peers: Peers) -> None:
+    asked = hello("Invoice")
+    await peers.register("store", asked, {"Invoice": ["Customer", "Employee"]})
+    await peers.approve("store", None, offers=OFFERS)
+    await peers.register("store", asked, {})
+    await peers.register("store", asked, {"Invoice": ["Customer", "Employee"]})
+    assert await statuses(peers) == {"Invoice": "Approved"}
+    await peers.register("store", asked, {})
+    await peers.register("store", asked, {"Invoice": ["Customer", "Employee", "Salary"]})
+    assert await statuses(peers) == {"Invoice": "Pending"}
+
+
 async def test_what_is_not_offered_cannot_be_approved(peers: Peers) -> None:
     await peers.register("store", hello("Invoice", "Payroll"), {})
     with pytest.raises(StreamdError, match="does not offer Payroll"):
