@@ -101,10 +101,21 @@ def default_naming(key: Column) -> Naming | None:
     return Naming(Convention.DATABASE) if key.automatic else None
 
 
+ROW_CONVENTIONS = frozenset({Convention.DATABASE, Convention.UUID, Convention.HASH, Convention.SAME})
+"""How child rows can get keys: nobody reads these."""
+
+
 def row_naming(text: str, key: Column) -> Naming:
-    """How a child row gets its key. Without a word about it: as the database does, or random text, or as it was."""
-    if text:
-        return read_naming(text)
+    """How a child row gets its key. Without a word about it that fits: as the database does, random text, or as it was.
+
+    An application may say more of its child tables than it does itself.
+    """
+    try:
+        rule = read_naming(text) if text else None
+    except ValueError:
+        rule = None
+    if rule is not None and rule.convention in ROW_CONVENTIONS:
+        return rule
     if key.automatic:
         return Naming(Convention.DATABASE)
     return Naming(Convention.HASH if key.kind in (Kind.TEXT, Kind.ANY) else Convention.SAME)

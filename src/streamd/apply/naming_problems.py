@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streamd.apply.naming import NAMING_SERIES, Convention, Naming, naming_of, read_naming, series_parts
+from streamd.apply.naming import (
+    NAMING_SERIES,
+    ROW_CONVENTIONS,
+    Convention,
+    Naming,
+    naming_of,
+    read_naming,
+    series_parts,
+)
 from streamd.errors import Problem
 from streamd.expressions import ExpressionError, compile_expression
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings, toml_key
-
-_FOR_ROWS = (Convention.DATABASE, Convention.UUID, Convention.HASH, Convention.SAME)
 
 
 def naming_problems(settings: Settings, catalogue: Catalogue) -> list[Problem]:
@@ -26,8 +32,9 @@ def naming_problems(settings: Settings, catalogue: Catalogue) -> list[Problem]:
         where = f"doctypes.{toml_key(name)}"
         if doctype.naming and name in stated:
             found += _stated(f"{where}.naming", doctype)
+        rows = settings.doctypes[name].children if name in settings.doctypes else {}
         for child in doctype.children:
-            if child.naming:
+            if child.field in rows and rows[child.field].naming:
                 found += _stated_for_rows(f"{where}.children.{toml_key(child.field)}.naming", child)
     for producer, given in settings.producers.items():
         for entry in given.doctypes:
@@ -89,7 +96,7 @@ def _stated_for_rows(where: str, child: ChildTable) -> Iterator[Problem]:
         yield Problem(where, str(error))
         return
     key = _column(child, child.key[0])
-    if rule.convention not in _FOR_ROWS:
+    if rule.convention not in ROW_CONVENTIONS:
         yield Problem(where, "child rows get keys, not names", "write database, uuid, hash or prompt (as they were)")
     elif rule.convention is Convention.DATABASE and not key.automatic:
         yield Problem(
