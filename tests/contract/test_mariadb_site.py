@@ -14,6 +14,7 @@ from typing import Any
 
 import pymysql
 import pytest
+import structlog
 
 from streamd.db import open_site
 from streamd.db.base import TableWrite, WriteKind
@@ -658,6 +659,43 @@ async def test_what_the_server_would_change_by_itself_in_other_documents_is_refu
     (found,) = await _blind_spots(tmp_path, schema, "A", "B")
     assert rule in found
     assert "RESTRICT" in found
+
+
+@pytest.mark.parametrize(
+    ("key", "refused"),
+    [
+        ('"Id" VARCHAR(624) PRIMARY KEY', False),
+        ('"Id" VARCHAR(625) PRIMARY KEY', True),
+        ('"Id" VARCHAR(750) CHARACTER SET latin1 PRIMARY KEY', False),
+        ('"Id" VARCHAR(300), "No" INT, "Of" VARCHAR(300), PRIMARY KEY ("Id", "No", "Of")', False),
+        ('"Id" VARCHAR(350), "No" INT, "Of" VARCHAR(350), PRIMARY KEY ("Id", "No", "Of")', True),
+        ('"Id" UUID PRIMARY KEY', False),
+    ],
+)
+async def test_names_that_could_be_longer_than_what_is_remembered_are_refused(
+    tmp_path: Path, key: str, refused: bool
+) -> None:
+    found = await _blind_spots(tmp_path, f'CREATE TABLE "A" ({key}, "x" INT)', "A")
+    assert [("names of A can have" in text, "at most 624 characters" in text) for text in found] == [
+        (True, True)
+    ] * refused
+
+
+async def test_a_name_that_cannot_be_remembered_holds_nothing_up(tmp_path: Path) -> None:
+    schema = """CREATE TABLE "A" ("Id" VARCHAR(624) PRIMARY KEY, "x" INT)"""
+    long = "\x01" * 600  # six bytes each, as JSON
+    async with _site(tmp_path, schema, "A") as site:
+        with structlog.testing.capture_logs() as said:
+            for statement in ("INSERT INTO A VALUES (?, 1)", "UPDATE A SET x = 2 WHERE Id = ?"):
+                for name in (long, long[:-1], "short"):
+                    site.access.execute(statement, name)
+                await site.capture.drain()
+        events = [(entry.operation, len(entry.name)) for entry in await site.update_log.entries()][::-1]
+        lengths = [len(json.dumps([name])) for name in (long, long[:-1], "short")]
+        assert events == [(operation, length) for operation in ("create", "update") for length in lengths]
+        async with site.database.snapshot() as reader:
+            assert (await reader.records("A", [(long,), ("short",)])).keys() == {("short",)}
+    assert [line["event"] for line in said if line["log_level"] == "warning"] == ["edits_not_remembered"]
 
 
 async def test_a_cascade_within_a_document_is_covered_by_its_own_delete(tmp_path: Path) -> None:

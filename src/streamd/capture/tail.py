@@ -18,7 +18,7 @@ from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record
+from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record, name_label
 from streamd.names import id_ranges
 from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
 from streamd.update_log import Head, UpdateLog
@@ -54,6 +54,7 @@ class Capture:
         self._claim: Claim | None = None
         self._busy = asyncio.Lock()
         self.captured = 0
+        self._not_remembered: set[str] = set()
 
     async def recover(self) -> str:
         """Bring site and log together after whatever happened. Returns why the log began anew, or nothing."""
@@ -161,7 +162,8 @@ class Capture:
                 # A local edit is later than everything that was applied to its document before.
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
                 formed = await self._form(changes, clock)
-                await transaction.put_records(_remember(records, formed.edits, self._site))
+                edits = _remember(records, formed.edits, self._site)
+                await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
                         await transaction.rename_counterparts(edit.doctype, edit.renamed_from, edit.name)
@@ -178,6 +180,22 @@ class Capture:
             await transaction.put_claim(last, claim)
             crash_point("capture.claiming")
         return claim, formed
+
+    def _can_remember(self, transaction: Transaction, record: Record) -> bool:
+        """Whether a record can be put. One that cannot must not hold up the changes of all other documents."""
+        if transaction.can_remember(record.name):
+            return True
+        if record.doctype not in self._not_remembered:
+            self._not_remembered.add(record.doctype)
+            log.warning(
+                "edits_not_remembered",
+                doctype=record.doctype,
+                name=name_label(record.name)[:60],
+                because="its name is longer than this database can remember; its changes travel all the same, but "
+                "where two sites edit one field, the other site's edit wins",
+                mend="give it a shorter name",
+            )
+        return False
 
     async def _form(self, changes: Sequence[Change], clock: str) -> Formed:
         logged = await self._logged()

@@ -141,6 +141,10 @@ class Transaction(Reader):
     async def put_records(self, records: Sequence[Record]) -> None:
         """Remember these, replacing what was remembered under the same type and name."""
 
+    def can_remember(self, name: Name) -> bool:
+        """Whether a record of a document of this name can be put. Not every engine keeps names of any length."""
+        return True
+
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from asyncmy.errors import Error
@@ -10,8 +11,8 @@ from streamd.db.bound import User, bound_tables, kept_columns
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import number_of
 from streamd.db.mariadb_floor import NOT_ALLOWED
-from streamd.db.mariadb_sql import is_spatial
-from streamd.model import Catalogue, ForeignKey, Table
+from streamd.db.mariadb_sql import NAME_BYTES, is_spatial
+from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
 
 _VARIABLES = (
     "SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME IN "
@@ -23,6 +24,7 @@ _REPLICATING = (
     "AND VARIABLE_VALUE NOT IN ('0', 'OFF')"
 )
 _ENGINES = "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+_LONGEST = 65_535
 _HARMLESS = ("", "RESTRICT", "NO ACTION")
 
 
@@ -38,6 +40,7 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
                 f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
             )
         if name in tables:
+            found += [text for doctype, child in users if child is None for text in _names(doctype)]
             found += _columns(tables[name], users)
             found += [text for key in tables[name].foreign_keys for text in _cascades(tables[name], key, users)]
     return found
@@ -66,6 +69,33 @@ def _server(settings: Mapping[str, str], replicating: bool) -> list[str]:
             "(mend: binlog_format = MIXED or ROW)"
         )
     return found
+
+
+def _names(doctype: DocumentType) -> Iterator[str]:
+    """A key that can hold longer names than can be remembered."""
+    known = {column.name: column for column in doctype.columns}
+    # As JSON: brackets and commas around the parts.
+    size = len(doctype.key) + 1 + sum(_most_bytes(known[name]) for name in doctype.key)
+    if size > NAME_BYTES:
+        columns = ", ".join(f"{name} {known[name].declared}" for name in doctype.key)
+        most = (NAME_BYTES - 4) // 4
+        yield (
+            f"names of {doctype.name} can have {size} bytes ({columns}), and when the fields of a document were edited "
+            f"is remembered for names of up to {NAME_BYTES} (mend: declare the key with at most {most} characters in "
+            "all, or name the documents by another key)"
+        )
+
+
+def _most_bytes(column: Column) -> int:
+    """The bytes that a value of a key column can have as JSON, as long as none of its characters is escaped."""
+    if column.kind != Kind.TEXT:
+        return 40
+    if column.declared.startswith(("enum(", "set(")):
+        return len(column.declared.encode())
+    found = re.match(r"(?:var)?char\((\d+)\)", column.declared)
+    if found is None:
+        return 2 + 4 * (_LONGEST if "text" in column.declared else 40)
+    return 2 + int(found[1]) * (3 if "character set" in column.declared else 4)
 
 
 def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:

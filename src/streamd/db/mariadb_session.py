@@ -30,6 +30,7 @@ from streamd.model import (
     Name,
     Scalar,
     name_from_text,
+    name_text,
 )
 from streamd.names import ranges_of
 from streamd.wire import write_json
@@ -244,6 +245,9 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                 await self._run("RELEASE SAVEPOINT streamd_event")
             raise
         await self._run("RELEASE SAVEPOINT streamd_event")
+
+    def can_remember(self, name: Name) -> bool:
+        return len(name_text(name).encode()) <= sql.NAME_BYTES
 
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         for some in some_of(names):

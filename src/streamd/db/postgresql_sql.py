@@ -117,13 +117,21 @@ def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
 def _trigger(table: str, users: Sequence[User]) -> list[str]:
     function = f"{SCHEMA}.{quote(function_name(table))}"
     old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
+    variables = prepared = ""
     if excluded_columns(users):
-        old, new = _kept(users, "OLD"), _kept(users, "NEW")
-        differ = f"{old} IS DISTINCT FROM {new}"
+        old, new, differ = "old_row", "new_row", "old_row <> new_row"
+        variables = "    old_row text;\n    new_row text;\n"
+        prepared = f"""    IF TG_OP <> 'INSERT' THEN
+        old_row := {_kept(users, "OLD")};
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        new_row := {_kept(users, "NEW")};
+    END IF;
+"""
     body = f"""
 DECLARE
     found text;
-BEGIN
+{variables}BEGIN
     IF TG_OP = 'TRUNCATE' THEN
         INSERT INTO {SCHEMA}.streamd_change (tbl, op) VALUES ({literal(table)}, 'T');
         RETURN NULL;
@@ -135,7 +143,7 @@ BEGIN
             found := {_marks(users, "NEW")};
         END IF;
     END IF;
-    IF TG_OP = 'INSERT' THEN
+{prepared}    IF TG_OP = 'INSERT' THEN
         INSERT INTO {SCHEMA}.streamd_change (tbl, op, "after", origin)
         VALUES ({literal(table)}, 'I', {new}, found);
     ELSIF TG_OP = 'DELETE' THEN
