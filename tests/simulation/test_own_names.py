@@ -180,6 +180,32 @@ async def test_a_document_that_is_deleted_and_made_again_there_is_one_here(hq: S
     assert (count(hq, "Invoice"), count(hq, "Line")) == (0, 0)
 
 
+async def test_a_number_of_a_deleted_document_is_that_of_another_one_which_was_parked_before(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    """SQLite gives the number of a deleted last row again; what is remembered of that one is not for the next one."""
+    hq = Site(tmp_path, "numbered", doctypes=TYPES, renamed=RENAMED)
+    await hq.open()
+    try:
+        north, _ = tills
+        hq.write(
+            "CREATE TRIGGER no BEFORE INSERT ON Customer WHEN NEW.Name = 'no' BEGIN SELECT raise(ABORT, 'no'); END"
+        )
+        north.write(
+            "INSERT INTO Customer VALUES (1, 'no', NULL, NULL)", "INSERT INTO Customer VALUES (2, 'b', NULL, NULL)"
+        )
+        await hq.pull_all(north)
+        north.write("DELETE FROM Customer WHERE Id = 2")
+        await hq.pull_all(north)
+        assert hq.rows("SELECT * FROM Customer") == []
+        hq.write("DROP TRIGGER no")
+        await hq.heal(north)
+        assert await hq.queue() == []
+        assert hq.rows("SELECT Id, Name FROM Customer") == [(1, "no")]
+    finally:
+        await hq.close()
+
+
 async def test_the_sync_log_says_both_names(hq: Site, tills: list[Site]) -> None:
     north, south = tills
     for till in (north, south):

@@ -227,7 +227,8 @@ class Consumer:
             self.documents[number] = (country, lines)
         elif entry.operation == "update":
             old = number if entry.renamed_from is None else json.loads(entry.renamed_from)[0]
-            if old not in self.documents:
+            if old not in self.documents or (old != number and entry.sequence <= self.contained.get(old, 0)):
+                # Never here; or what is here under the old name was fetched when that was another document's.
                 return self.fetch(number)
             country, lines = self.documents.pop(old)
             if entry.after is None:
@@ -254,7 +255,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(STEPS, st.booleans())
 def test_a_consumer_has_what_satisfies_its_condition_and_nothing_else_unless_it_keeps_it(
     steps: list[tuple[str, int, str | None, int]], deletes: bool

@@ -14,6 +14,7 @@ from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.finding import Finder
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import look_up
+from streamd.apply.plan import contained
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
@@ -125,5 +126,8 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     if incoming.fault or event.operation != Operation.UPDATE:
         return False
     if event.enters:
+        return True
+    if event.renamed_from is not None and contained(incoming, records.get(ref)):
+        # What stands here under the old name was read after it was free again: it is another document.
         return True
     return here is None and (incoming.seen_gone or (ref not in records and ref not in made))

@@ -89,7 +89,8 @@ class Segment:
         items, self._items, self._refs = self._items, [], set()
         if not items:
             return
-        documents, records = await self._load([incoming for incoming, _ in items])
+        wholes = [unit.whole for _, unit in items if unit.whole is not None]
+        documents, records = await self._load([*(incoming for incoming, _ in items), *wholes])
         planned: list[Planned] = []
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
@@ -173,9 +174,14 @@ class Segment:
         if incoming is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self.kept.append(Kept(unit, QueueState.HELD, BEHIND))
             return None, incoming
-        record = records.get((event.doctype, event.renamed_from or event.name))
+        # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
+        record = None if incoming.named_here else records.get((event.doctype, event.renamed_from or event.name))
         if contained(incoming, record):
-            return None, incoming
+            whole = unit.whole if incoming is unit.incoming and event.renamed_from is not None else None
+            if whole is None or contained(unit.incoming, records.get((event.doctype, event.name))):
+                return None, incoming
+            # The old name is another document's by now: the one that was renamed comes whole.
+            incoming, event, record = whole, whole.event, records.get((event.doctype, event.name))
         made_there = event.operation == Operation.CREATE and not incoming.fetched
         passed: set[Name] = set()
         while record is not None and record.renamed_to is not None and not made_there and record.name not in passed:
