@@ -244,6 +244,39 @@ async def test_a_series_has_no_holes_although_documents_failed_in_between(tmp_pa
         await hq.close()
 
 
+async def test_documents_of_a_series_may_link_to_each_other_and_those_named_by_a_link_wait_for_it(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    types: dict[str, Any] = {
+        "Customer": {"naming": "C-.###"},
+        "Item": {},
+        "Invoice": {**DOCTYPES["Invoice"], "naming": "eval:doc.Customer + '/' + doc.Note"},
+    }
+    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', '"Id" VARCHAR(40) PRIMARY KEY').replace(
+        "INTEGER REFERENCES", "TEXT REFERENCES"
+    )
+    schema = schema.replace('"Customer" INTEGER', '"Customer" TEXT').replace('"Invoice" INTEGER', '"Invoice" TEXT')
+    hq = Site(tmp_path, "named", schema=schema, doctypes=types, renamed=RENAMED)
+    await hq.open()
+    try:
+        north, _ = tills
+        north.write(
+            "INSERT INTO Customer VALUES (1, 'one', NULL, 2)",
+            "INSERT INTO Customer VALUES (2, 'two', NULL, 1)",
+            "INSERT INTO Invoice VALUES (1, 2, 'x')",
+        )
+        await hq.pull_all(north)
+        assert await hq.queue() == []
+        managers = hq.rows("SELECT c.Id, m.Id FROM Customer c JOIN Customer m ON m.Id = c.Manager ORDER BY 1")
+        assert managers == [("C-001", "C-002"), ("C-002", "C-001")]
+        ((name, two),) = hq.rows(
+            "SELECT i.Id, c.Id FROM Invoice i JOIN Customer c ON c.Id = i.Customer WHERE c.Name = 'two'"
+        )
+        assert name == f"{two}/x"
+    finally:
+        await hq.close()
+
+
 async def test_a_name_that_another_document_has_is_a_conflict_and_never_overwritten(
     tmp_path: Path, tills: list[Site]
 ) -> None:

@@ -9,8 +9,16 @@ from datetime import date, datetime
 
 from streamd.apply.counterparts import Names
 from streamd.apply.incoming import Incoming
-from streamd.apply.naming import Convention, Naming, Place, naming_of, place_in, row_key_naming
-from streamd.apply.renaming import links_in, with_local_links
+from streamd.apply.naming import (
+    Convention,
+    Naming,
+    Place,
+    fields_in_series,
+    naming_of,
+    place_in,
+    row_key_naming,
+)
+from streamd.apply.renaming import with_local_links
 from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
 from streamd.errors import RowRefused
@@ -27,7 +35,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import split
+from streamd.rows import linked, split
 
 HASH_BYTES = 5
 """As the ancestor's applications name documents that nothing else names."""
@@ -61,7 +69,7 @@ class GivenNames:
                     self._names.give(ref, name, {})
                     del waiting[ref]
         while waiting:
-            ready = [ref for ref, each in waiting.items() if not self._unnamed_links(each, waiting)]
+            ready = [ref for ref, each in waiting.items() if not self._waits(each, rules[ref[0]], waiting)]
             if not ready:
                 labels = ", ".join(f"{doctype} {name_label(name)}" for doctype, name in waiting)
                 raise RowRefused(f"cannot be named: {labels} are named by fields that name each other")
@@ -79,11 +87,13 @@ class GivenNames:
             )
         return rule
 
-    def _unnamed_links(self, incoming: Incoming, waiting: Mapping[Ref, Incoming]) -> bool:
+    def _waits(self, incoming: Incoming, rule: Naming, waiting: Mapping[Ref, Incoming]) -> bool:
+        """Whether the document's name depends on that of another one, which has none yet."""
         doctype = self._catalogue[incoming.event.doctype]
-        itself = (incoming.event.doctype, incoming.event.name)
         fields, _ = split(doctype, incoming.data)
-        return any(ref in waiting and ref != itself for ref in links_in(doctype, fields))
+        read = _fields_read(rule, fields)
+        links = [link for link in doctype.links if not read.isdisjoint(link.columns)]
+        return any((target, name) in waiting for target, name, _ in linked(links, fields))
 
     async def _unread(self, doctype: str, rule: Naming, refs: Sequence[Ref]) -> list[Name]:
         """Names for which nothing of the document has to be read."""
@@ -184,6 +194,18 @@ def _place(ref: Ref, rule: Naming, fields: Row, today: date) -> Place:
         return place_in(rule, fields, today)
     except RowRefused as error:
         raise RowRefused(f"{ref[0]} {name_label(ref[1])} {error.message}") from None
+
+
+def _fields_read(rule: Naming, fields: Row) -> frozenset[str]:
+    """The fields of a document that its name is made of."""
+    if rule.convention is Convention.FIELD:
+        return frozenset({rule.rest})
+    if rule.convention is Convention.EXPRESSION:
+        try:
+            return compile_expression(rule.rest).fields
+        except ExpressionError:
+            return frozenset()  # it is refused when it is evaluated
+    return fields_in_series(rule, fields)
 
 
 def _value(ref: Ref, rule: Naming, fields: Row) -> Scalar:

@@ -177,18 +177,8 @@ class Place:
 
 def place_in(naming: Naming, fields: Mapping[str, Any], today: date) -> Place:
     """The place of a document in its series. Raises `RowRefused` where the document does not say enough."""
-    pattern = naming.rest
-    if naming.by_field:
-        given = fields.get(NAMING_SERIES)
-        pattern = given if isinstance(given, str) and given.strip() else pattern
-        if not pattern:
-            raise RowRefused(f"cannot be named: its {NAMING_SERIES} is empty, and the type states no series")
-    try:
-        parts = series_parts(pattern)
-    except ValueError as error:
-        raise RowRefused(f"cannot be named: {error}") from None
     before, after, digits = "", "", 0
-    for part in parts:
+    for part in _parts(naming, fields):
         if set(part) == {"#"}:
             digits = len(part)
         elif digits:
@@ -196,6 +186,28 @@ def place_in(naming: Naming, fields: Mapping[str, Any], today: date) -> Place:
         else:
             before += _part(part, fields, today)
     return Place(before, digits, after)
+
+
+def fields_in_series(naming: Naming, fields: Mapping[str, Any]) -> frozenset[str]:
+    """The fields of a document by which its series counts; none where its series cannot be read."""
+    try:
+        parts = _parts(naming, fields)
+    except RowRefused:
+        return frozenset()
+    return frozenset(part.strip("{}") for part in parts) & fields.keys()
+
+
+def _parts(naming: Naming, fields: Mapping[str, Any]) -> list[str]:
+    pattern = naming.rest
+    if naming.by_field:
+        given = fields.get(NAMING_SERIES)
+        pattern = given if isinstance(given, str) and given.strip() else pattern
+        if not pattern:
+            raise RowRefused(f"cannot be named: its {NAMING_SERIES} is empty, and the type states no series")
+    try:
+        return series_parts(pattern)
+    except ValueError as error:
+        raise RowRefused(f"cannot be named: {error}") from None
 
 
 def _part(part: str, fields: Mapping[str, Any], today: date) -> str:
