@@ -2,6 +2,7 @@
 
     StreamdError                    what went wrong, where, and how to mend it
     ├── ConfigurationError          the TOML file, or what it says of the database (exit code 2)
+    ├── ExpressionError             a condition, filter or name that cannot be understood or worked out (2)
     ├── SiteError                   the site's database
     │   ├── NotInstalled            our tables or triggers are missing
     │   ├── SiteBusy                locked by another writer; try again            (retryable)
@@ -66,6 +67,12 @@ class ConfigurationError(StreamdError):
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+class ExpressionError(StreamdError):
+    """The text of an expression cannot be compiled, or has no result for a document."""
+
+    exit_code = 2
 
 
 class SiteError(StreamdError):

@@ -15,8 +15,7 @@ from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.lookup import Lookup
 from streamd.apply.mapping import MappedType
 from streamd.apply.source import Ref, Source
-from streamd.errors import RowRefused
-from streamd.expressions import ExpressionError
+from streamd.errors import ExpressionError, RowRefused
 from streamd.model import Catalogue, Difference, Operation, Row, Scalar, name_label
 from streamd.wire import DocumentRef, LinkDescriptor, WantedDocument, read_json
 

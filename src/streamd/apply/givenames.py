@@ -21,8 +21,8 @@ from streamd.apply.naming import (
 from streamd.apply.renaming import with_local_links
 from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
-from streamd.errors import RowRefused
-from streamd.expressions import ExpressionError, compile_expression
+from streamd.errors import ExpressionError, RowRefused
+from streamd.expressions import compile_expression
 from streamd.model import (
     Catalogue,
     ChildTable,

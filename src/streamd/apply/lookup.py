@@ -12,8 +12,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from streamd.errors import RowRefused
-from streamd.expressions import Expression, ExpressionError, compile_expression
+from streamd.errors import ExpressionError, RowRefused
+from streamd.expressions import Expression, compile_expression
 from streamd.model import Difference, Row, Scalar
 from streamd.settings import FieldMapping, MappingSettings
 from streamd.wire import HEX

@@ -13,8 +13,8 @@ from streamd.apply.naming import (
     read_naming,
     series_parts,
 )
-from streamd.errors import Problem
-from streamd.expressions import ExpressionError, compile_expression
+from streamd.errors import ExpressionError, Problem
+from streamd.expressions import compile_expression
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings, toml_key
 

@@ -1,9 +1,15 @@
-"""Conditions, `eval:` filters and naming: one small language over one document, `doc`, and no way out of it.
+"""Expressions over a document: conditions, the `eval:` of a mapping's filters, and names.
 
-`tokens` takes a text apart, `syntax` reads what users write and says what it looks at, `evaluation` compiles and
-evaluates it. docs/expressions.md is for those who write expressions.
+    compile_expression("doc.country == 'IN' and doc.total > 1000").holds(row)
+
+They are written in CEL, or as the ancestor's users write them in Python. `tokens` and `syntax` read the text into a
+`tree`, in which nothing can stand that is not known here; `translation` writes the tree as CEL; `values` says in which
+form a row's values go in and come out; `evaluation` puts them together. docs/expressions.md is what users read.
 """
 
-from streamd.expressions.evaluation import Expression, ExpressionError, compile_expression
+from __future__ import annotations
 
-__all__ = ["Expression", "ExpressionError", "compile_expression"]
+from streamd.expressions.evaluation import Expression, compile_expression
+from streamd.expressions.tokens import LONGEST_TEXT
+
+__all__ = ["LONGEST_TEXT", "Expression", "compile_expression"]

@@ -1,138 +1,164 @@
-"""Compiles expressions with CEL, once each, and evaluates them within bounds; whatever fails, fails closed."""
+"""Compiles expressions, and evaluates them on rows.
+
+An evaluation gives CEL the fields that the expression looks at and nothing else, and is bounded by what can be given:
+the text has `LONGEST_TEXT` characters at most, there are no loops, and texts come to `LONGEST_FIELDS` bytes at most.
+CEL never calls back into Python: with functions of our own, cel-expr-python 0.1.3 would lose memory at each call.
+"""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from cel_expr_python import cel
 
-from streamd.errors import StreamdError
-from streamd.expressions.syntax import DOC, names_of, read_expression
-from streamd.expressions.tokens import SyntaxFault
+from streamd.errors import ExpressionError
+from streamd.expressions.complaints import compile_complaint, evaluation_complaint
+from streamd.expressions.patterns import LONGEST_MATCHED
+from streamd.expressions.syntax import parse
+from streamd.expressions.tokens import fault
+from streamd.expressions.translation import MOST_VARIABLES, Place, Translation, Variable, translate
+from streamd.expressions.tree import Field, Node, paths
+from streamd.expressions.values import Form, Passed, bytes_in, passed, returned
 
-VALUE_LIMIT = 64_000
-"""Characters of a value that an expression may look at: so what it joins together stays small."""
+LONGEST_FIELDS = 65_536
+"""Bytes that the texts of the fields may have together, each as often as the expression looks at it."""
 
-LARGEST = (1 << 63) - 1
-LARGEST_EXACT = 1 << 53
-"""Whole numbers up to here are the same as 64-bit floats."""
+MOST_KEPT = 256
+"""Compiled expressions that are kept."""
 
-_PLACE = re.compile(r"ERROR: <input>:1:\d+: (?P<what>[^\n]+)")
-_COMPLAINTS = {
-    "Syntax error": "something is missing, or stands where it cannot",
-    "recursion": "it has too many parts",
-    "invalid int literal": "a number is too large",
-}
-_HEX = "$hex"
+_ENVIRONMENT = cel.NewEnv(variables={f"v{index}": cel.Type.DYN for index in range(MOST_VARIABLES)})
 
 
-class ExpressionError(StreamdError):
-    """An expression that cannot be read, or has no value for a document."""
+class _Program:
+    """A translation that CEL has compiled."""
+
+    def __init__(self, text: str, translation: Translation) -> None:
+        try:
+            self._compiled = _ENVIRONMENT.compile(translation.cel)
+            for at, pattern in translation.patterns:
+                _try_pattern(text, at, pattern)
+        except RuntimeError as error:
+            at, what, mend = compile_complaint(str(error))
+            raise fault(text, translation.origin(at), what, mend) from error
+        self._matched = translation.matched_bytes
+        self._inputs = tuple((f"v{index}", variable) for index, variable in enumerate(translation.variables))
+
+    def result(self, doc: Mapping[str, Any]) -> Any:
+        """What CEL says, as its own value. Raises `ExpressionError` where a field cannot be passed."""
+        data: dict[str, Passed] = {}
+        looked_at, matched = 0, self._matched
+        for name, variable in self._inputs:
+            given = passed(_reached(doc, variable.path), variable.form)
+            if isinstance(given, str):
+                length = bytes_in(given)
+                looked_at += length * variable.times
+                matched += length * variable.matched
+            data[name] = given
+        if looked_at > LONGEST_FIELDS or matched > LONGEST_MATCHED:
+            most, doing = (LONGEST_MATCHED, "matches") if matched > LONGEST_MATCHED else (LONGEST_FIELDS, "looks at")
+            raise ExpressionError(
+                f"the texts that the expression {doing} are longer than {most} bytes together",
+                hint="use fewer or shorter fields",
+            )
+        try:
+            return self._compiled.eval(data=data)
+        except RuntimeError as error:
+            raise ExpressionError(f"CEL could not be given the fields: {error}", hint="correct the document") from error
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A compiled expression. `text` is as it was written; `fields` are those of the document that it looks at.
+    """A compiled expression. Two are equal when their texts are.
 
-    `hops` has those of them that link to other documents, with the fields of these.
+    `text` is as the user wrote it. `fields` are the document's fields that it looks at, `hops` what it looks at in the
+    documents that some of these link to: doc.address.country is the field `address` and the hop `address` → `country`.
     """
 
     text: str
-    fields: frozenset[str]
-    hops: Mapping[str, frozenset[str]] = field(hash=False)
-    _calculates: bool = field(repr=False, compare=False)
-    _compiled: Any = field(repr=False, compare=False)
+    fields: frozenset[str] = field(compare=False)
+    hops: Mapping[str, frozenset[str]] = field(compare=False)
+    _alone: Variable | None = field(compare=False, repr=False)
+    _value: _Program = field(compare=False, repr=False)
+    _condition: _Program = field(compare=False, repr=False)
 
-    def evaluate(self, doc: Mapping[str, Any]) -> str | int | float | bool | None:
-        """The value for a row as it travels; a field that it has not got is null. Raises `ExpressionError`.
+    def evaluate(self, doc: Mapping[str, Any]) -> Any:
+        """What the expression is for a row: str, int, bool, Decimal, or None.
 
-        A linked document stands as a mapping under its field. Numbers with a point are 64-bit floats here, so about 15
-        digits of them count, and so are all numbers that are calculated with; dates and times are texts, which compare
-        in their order.
+        A row is as it travels, with the linked document's fields in the place of a link that is followed. A field that
+        is not there is null. A field by itself comes out as it is in the row; a number that was calculated has 15
+        digits, and is an int where it has no fraction. Raises `ExpressionError` where there is no result.
         """
-        given = {name: self._given(name, doc.get(name)) for name in self.fields}
         try:
-            found = self._compiled.eval(data={DOC: given})
-            value = found.value()
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise self._failed(str(error)) from error
-        kind = found.type()
-        if kind == cel.Type.ERROR:
-            raise self._failed(str(value))
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self._failed("it gives no finite number")
-        if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT:
-            return int(value)
-        if value is None or isinstance(value, str | int | float):
-            return value
-        raise self._failed(f"it gives a {kind.name()}, which is no plain value")
+            if self._alone is not None:
+                value = _reached(doc, self._alone.path)
+                return None if passed(value, self._alone.form) is None else value
+            result = self._value.result(doc)
+            if result.type() == cel.Type.ERROR:
+                what, mend = evaluation_complaint(result.value())
+                raise ExpressionError(what, hint=mend)
+            return returned(result.plain_value())
+        except ExpressionError as error:
+            raise ExpressionError(
+                f"the expression “{self.text}” has no result for a document: {error.message}", hint=error.hint
+            ) from error
 
     def holds(self, doc: Mapping[str, Any]) -> bool:
-        """Whether it is exactly true for the document. What fails does not hold."""
+        """Whether the condition is exactly true for a row. Never raises: whatever is no condition, or fails, is False.
+
+        As everywhere in conditions, a field by itself is true also where it holds 1.
+        """
         try:
-            return self.evaluate(doc) is True
+            return self._condition.result(doc).value() is True
         except ExpressionError:
-            return False
-
-    def _given(self, name: str, value: Any) -> Any:
-        if name not in self.hops:
-            return self._plain(name, value)
-        if not isinstance(value, Mapping):
-            return None
-        return {each: self._plain(f"{name}.{each}", value.get(each)) for each in self.hops[name]}
-
-    def _plain(self, name: str, value: Any) -> Any:
-        """A value as CEL takes it."""
-        if isinstance(value, Decimal):
-            whole = value.is_finite() and abs(value) <= LARGEST and value == value.to_integral_value()
-            value = int(value) if whole else float(value)
-        if isinstance(value, bool) or value is None or isinstance(value, float):
-            return value
-        if isinstance(value, int):
-            if self._calculates and abs(value) > LARGEST_EXACT:
-                raise self._failed(f"{name} is too large a number to calculate with")
-            return float(value) if self._calculates or abs(value) > LARGEST else value
-        if isinstance(value, str) and len(value) <= VALUE_LIMIT:
-            return value.encode("utf-8", "replace").decode()
-        if isinstance(value, str):
-            raise self._failed(f"{name} is longer than {VALUE_LIMIT} characters")
-        raise self._failed(f"{name} holds bytes" if _is_bytes(value) else f"{name} is no plain value")
-
-    def _failed(self, why: str) -> ExpressionError:
-        return ExpressionError(f"{self.text} has no value for this document: {why}")
+            return False  # whoever wants to know why calls `evaluate`
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MOST_KEPT)
 def compile_expression(text: str) -> Expression:
-    """The expression, compiled once for each text. Raises `ExpressionError`: what is wrong, where, and the mend."""
-    try:
-        read = read_expression(text)
-    except SyntaxFault as fault:
-        raise ExpressionError(f"{_shown(text)} {fault.what} (character {fault.at})", hint=fault.mend) from None
-    try:
-        compiled = _environment().compile(read.cel)
-    except RuntimeError as error:
-        found = _PLACE.search(str(error))
-        what = next((plain for sign, plain in _COMPLAINTS.items() if sign in str(error)), None)
-        what = what or (found["what"] if found else str(error).partition(" [")[0])
-        raise ExpressionError(f"{_shown(text)} cannot be understood: {what}", hint="see docs/expressions.md") from None
-    return Expression(text, *names_of(read), read.calculates, compiled)
+    """The expression that a text is. Raises `ExpressionError`: what is wrong, where, and what to write instead."""
+    tree = parse(text)
+    found = paths(tree)
+    hops: dict[str, frozenset[str]] = {}
+    for path in found:
+        if len(path) > 1:
+            hops[path[0]] = hops.get(path[0], frozenset()) | {path[1]}
+    value, condition = translate(text, tree, Place.VALUE), translate(text, tree, Place.CONDITION)
+    program = _Program(text, value)
+    return Expression(
+        text,
+        frozenset(path[0] for path in found),
+        MappingProxyType(hops),
+        _alone(tree),
+        program,
+        program if condition.cel == value.cel and condition.variables == value.variables else _Program(text, condition),
+    )
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Any:
-    return cel.NewEnv(variables={DOC: cel.Type.MAP})
+def _alone(tree: Node) -> Variable | None:
+    """The field, if an expression is one field by itself."""
+    return Variable(tree.path, Form.VALUE, 1, 0) if isinstance(tree, Field) else None
 
 
-def _is_bytes(value: Any) -> bool:
-    return isinstance(value, bytes) or (isinstance(value, dict) and value.keys() == {_HEX})
+def _reached(doc: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    """The value at the end of a path; None where it ends earlier."""
+    value = doc.get(path[0])
+    if len(path) == 1:
+        return value
+    return value.get(path[1]) if isinstance(value, Mapping) else None
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= 200 else text[:200] + "…"
+def _try_pattern(text: str, at: int, pattern: str) -> None:
+    """Raises `ExpressionError` for a pattern that RE2 does not take, which CEL says only when it is used."""
+    result = _ENVIRONMENT.compile("v0.matches(v1)").eval(data={"v0": "", "v1": pattern})
+    if result.type() == cel.Type.ERROR:
+        why = str(result.value()).partition("regular expression: ")[2] or "it is too large"
+        raise fault(
+            text,
+            at,
+            f"the pattern cannot be used ({why})",
+            "patterns are those of RE2, without look-ahead and back-references",
+        )

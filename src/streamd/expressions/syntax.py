@@ -1,304 +1,304 @@
-"""Reads an expression as users write it, in CEL or as in Python, and writes it as CEL. Pure.
+"""Reads the text of an expression into a tree: CEL, and the words that the ancestor's users know from Python.
 
-Only what is known to be harmless gets through: one variable, a handful of functions, operators, numbers and texts.
-There are no loops, so what an expression costs is bounded by its length. CEL: https://cel.dev
+From the loosest to the tightest: `c ? a : b` and `a if c else b`; `or` `||`; `and` `&&`; `not`; comparisons, which
+cannot be chained; `+ -`; `* / %`; `!` and the minus; dots and brackets. Where both languages have an operator, it binds
+the same in both, but for `not`, which is looser than `!`, as in Python.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
-from streamd.expressions.tokens import CLOSING, Group, Node, SyntaxFault, Token, grouped, tokens_of
+from streamd.errors import ExpressionError
+from streamd.expressions import refusals
+from streamd.expressions.reading import OPERATOR_WORDS, Reader
+from streamd.expressions.tokens import LONGEST_TEXT, Kind, fault
+from streamd.expressions.tree import (
+    Arithmetic,
+    Call,
+    Choice,
+    Comparison,
+    Field,
+    Junction,
+    Literal,
+    Membership,
+    Negative,
+    Node,
+    Not,
+)
 
-TEXT_LIMIT = 2000
-"""Characters in an expression, at most."""
-
-NESTED_LIMIT = 40
-"""How often choices and denials may stand in each other."""
-
-PATTERN_LIMIT = 200
-"""Characters in a regular expression, at most: it costs as much as it is long, for each character that it looks at."""
-
-JOINED_LIMIT = 40
-"""Values that may be joined or added, at most: each `+` copies what stands before it."""
-
-DOC = "doc"
-FUNCTIONS = frozenset({"size", "string", "int", "double"})
-METHODS = frozenset({"startsWith", "endsWith", "contains", "matches"})
-_COUNTING = frozenset({"size", "int"})
-_CALCULATING = frozenset({"+", "-", "*", "/"})
-
-_PYTHON = {"and": "&&", "or": "||", "True": "true", "False": "false", "None": "null"}
-_WORDS = frozenset({"in", "not", "is", "if", "else"})
-_COMPARING = frozenset({"==", "!=", "<", "<=", ">", ">=", "in"})
-
-_POINTERS = {
-    "frappe": "there is no application here: compare the document's own fields (dates as text: "
-    "doc.posting_date >= '2026-01-01'), and find other documents with remote_value_filters",
-    "cmd": "nothing can be run from here: write a condition over the document's own fields",
-    "lambda": "write what is to hold of this one document",
-    "for": "there are no loops: write what is to hold of this one document",
-    "import": "there is nothing to import: use the document's own fields",
+FUNCTIONS: Mapping[str, str] = {
+    **{name: name for name in ("size", "string", "int", "double", "matches")},
+    "len": "size",
+    "str": "string",
+    "float": "double",
 }
+"""What can be written as f(…), and its name in CEL."""
+
+METHODS: Mapping[str, str] = {
+    **{name: name for name in ("size", "startsWith", "endsWith", "contains", "matches")},
+    "startswith": "startsWith",
+    "endswith": "endsWith",
+}
+"""What can be written behind a dot, and its name in CEL."""
+
+_CONSTANTS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None}
+_COMPARING = ("==", "!=", "<", "<=", ">", ">=")
 
 
-@dataclass
-class Read:
-    """An expression as CEL, the fields of the document that it looks at, and those of documents one link away.
-
-    `calculates`: it has operators that CEL does not apply to whole numbers and others together, so that all numbers
-    have to be of one kind.
-    """
-
-    cel: str = ""
-    calculates: bool = False
-    fields: set[str] = field(default_factory=set)
-    hops: dict[str, set[str]] = field(default_factory=dict)
-
-
-def read_expression(text: str) -> Read:
-    """Raises `SyntaxFault`."""
-    if not text.strip():
-        raise SyntaxFault("is empty", 1, "write what is to hold, such as doc.country == 'IN'")
-    if len(text) > TEXT_LIMIT:
-        raise SyntaxFault(f"is longer than {TEXT_LIMIT} characters", TEXT_LIMIT, "write it shorter")
-    tokens = tokens_of(text)
-    joined = [token for token in tokens if token.kind == "operator" and token.text == "+"]
-    if len(joined) > JOINED_LIMIT:
-        raise SyntaxFault(f"adds or joins more than {JOINED_LIMIT} values", joined[JOINED_LIMIT].at, "write it shorter")
-    nodes, _ = grouped(tokens, 0, "", 0)
-    if len(nodes) > 1:
-        raise SyntaxFault("has a comma outside of brackets", 1, "join the parts with and, or write a list in [ ]")
-    reader = _Reader(any(token.kind == "operator" and token.text in _CALCULATING for token in tokens))
-    reader.read.cel = reader.whole(nodes[0])
-    both = reader.plain & reader.read.hops.keys()
-    if both:
-        raise SyntaxFault(f"uses {min(both)} both as a value and as a link to another document", 1, "use it one way")
-    return reader.read
-
-
-class _Reader:
-    """Writes nodes as CEL, and notes what they look at."""
-
-    def __init__(self, calculates: bool) -> None:
-        self.read = Read(calculates=calculates)
-        self.plain: set[str] = set()
-        self._nested = 0
-
-    def whole(self, nodes: Sequence[Node]) -> str:
-        """An expression, from what binds weakest on."""
-        if not nodes:
-            raise SyntaxFault("has nothing where a value should be", 1, "write a value there")
-        if self._nested > NESTED_LIMIT:
-            raise SyntaxFault("has too many parts in each other", _at(nodes[0]), "write it flatter")
-        self._nested += 1
-        written = self._whole(nodes)
-        self._nested -= 1
-        return written
-
-    def _whole(self, nodes: Sequence[Node]) -> str:
-        choice = _find(nodes, "if")
-        if choice is not None:
-            other = _find(nodes, "else", choice)
-            if other is None:
-                raise SyntaxFault("has an if without else", _at(nodes[choice]), "write a if condition else b")
-            parts = (nodes[choice + 1 : other], nodes[:choice], nodes[other + 1 :])
-            return "({}) ? ({}) : ({})".format(*map(self.whole, parts))
-        choice = _find(nodes, "?")
-        if choice is not None:
-            other = _matching_colon(nodes, choice)
-            parts = (nodes[:choice], nodes[choice + 1 : other], nodes[other + 1 :])
-            return "({}) ? ({}) : ({})".format(*map(self.whole, parts))
-        for words, sign in ((("||", "or"), " || "), (("&&", "and"), " && ")):
-            parts_of = _split(nodes, words)
-            if len(parts_of) > 1:
-                return sign.join(self.whole(part) for part in parts_of)
-        if _is(nodes[0], "not"):
-            return f"!({self.whole(nodes[1:])})"
-        return self.comparison(nodes)
-
-    def comparison(self, nodes: Sequence[Node]) -> str:
-        for index, node in enumerate(nodes):
-            if _is(node, "not"):
-                if index + 1 < len(nodes) and _is(nodes[index + 1], "in"):
-                    return f"!({self.plainly(nodes[:index])} in {self.plainly(nodes[index + 2 :])})"
-                raise SyntaxFault("has a not that belongs to nothing", _at(node), "write not before what it denies")
-            if _is(node, "is"):
-                denied = index + 1 < len(nodes) and _is(nodes[index + 1], "not")
-                rest = nodes[index + 1 + denied :]
-                if len(rest) != 1 or not _is(rest[0], "None", "null"):
-                    raise SyntaxFault("has an is that is not followed by None", _at(node), "compare with ==")
-                return f"{self.plainly(nodes[:index])} {'!=' if denied else '=='} null"
-        signs = [node for node in nodes if isinstance(node, Token) and node.text in _COMPARING and node.kind != "text"]
-        if len(signs) > 1:
-            raise SyntaxFault("compares twice in a row", signs[1].at, "join two comparisons with and")
-        return self.plainly(nodes)
-
-    def plainly(self, nodes: Sequence[Node]) -> str:
-        """Values and operators in their order."""
-        if not nodes:
-            raise SyntaxFault("has nothing where a value should be", 1, "write a value there")
-        parts: list[str] = []
-        index = 0
-        while index < len(nodes):
-            node = nodes[index]
-            if _is(node, DOC) and isinstance(node, Token):
-                text, index = self.document(nodes, index)
-                parts.append(text)
-                continue
-            following = nodes[index + 1] if index + 1 < len(nodes) else None
-            part = self.one(node, following, nodes[index - 1] if index else None)
-            if part in _COUNTING and self.read.calculates and following is not None:
-                part = f"double({part}{self.one(following, None, node)})"
-                index += 1
-            parts.append(part)
-            index += 1
-        return " ".join(parts)
-
-    def one(self, node: Node, following: Node | None, before: Node | None) -> str:
-        if isinstance(node, Group):
-            inner = [] if node.parts == [[]] else [self.whole(part) for part in node.parts]
-            if node.opening == "(" and len(inner) != 1 and not (isinstance(before, Token) and before.kind == "name"):
-                raise SyntaxFault("has brackets with no value, or several, in them", node.at, "write a list in [ ]")
-            return f"{node.opening}{', '.join(inner)}{CLOSING[node.opening]}"
-        if node.kind == "text":
-            return json.dumps(node.text, ensure_ascii=False).replace("\x7f", "\\u007f")
-        if node.kind == "number":
-            number = _number(node)
-            return f"{number}.0" if self.read.calculates and number.isdigit() else number
-        if node.kind == "operator":
-            if node.text in ("*", "/") and isinstance(following, Token) and following.text == node.text:
-                raise SyntaxFault(f"has {node.text * 2}, which means nothing here", node.at, f"use one {node.text}")
-            return node.text
-        return self.name(node, following, before)
-
-    def name(self, node: Token, following: Node | None, before: Node | None) -> str:
-        called = isinstance(following, Group) and following.opening == "("
-        word = _PYTHON.get(node.text, node.text)
-        if isinstance(before, Token) and before.kind == "operator" and before.text == ".":
-            if called and word in METHODS:
-                if word == "matches" and isinstance(following, Group):
-                    pattern = _only_text(following, "has a matches without a text", "write .matches('^[A-Z]+$')")
-                    if len(pattern) > PATTERN_LIMIT:
-                        raise SyntaxFault(
-                            f"has a pattern of more than {PATTERN_LIMIT} characters", node.at, "shorten it"
-                        )
-                return word
-            raise SyntaxFault(f"has .{node.text}, which is no function of a value", node.at, _known(METHODS))
-        if word in ("true", "false", "null", "in") or (called and word in FUNCTIONS):
-            return word
-        mend = (
-            _POINTERS.get(node.text)
-            or f"the document is called {DOC}: write {DOC}.{node.text}; or put a text in quotes"
+def parse(text: str) -> Node:
+    """The tree of an expression. Raises `ExpressionError`, which says where, what, and what to write in its place."""
+    if len(text) > LONGEST_TEXT:
+        raise ExpressionError(
+            f"an expression has {len(text)} characters, and may have {LONGEST_TEXT}",
+            hint="shorten it, or add a field that the document carries the answer in",
         )
-        if called:
-            mend = _POINTERS.get(node.text) or _known(FUNCTIONS)
-        raise SyntaxFault(f"does not know {node.text}", node.at, mend)
+    if not text.strip():
+        raise ExpressionError("the expression is empty", hint="write one, such as doc.country == 'IN', or leave it out")
+    for prefix, (what, mend) in refusals.BEGINNINGS.items():
+        if text.lstrip().startswith(prefix):
+            raise fault(text, text.index(prefix), what, mend)
+    return _Parser(text).whole()
 
-    def document(self, nodes: Sequence[Node], index: int) -> tuple[str, int]:
-        """`doc` with its field, and perhaps one more; written as CEL. Returns where the rest begins."""
-        start, index = nodes[index], index + 1
-        path: list[str] = []
-        while index < len(nodes):
-            step, length = _step(nodes, index)
-            if step is None:
+
+class _Parser(Reader):
+    """Reads one expression. Each method takes what its name says from the tokens, and gives the tree of it."""
+
+    def whole(self) -> Node:
+        found = self._expression()
+        if self._token.kind is not Kind.END:
+            raise self._unexpected()
+        return found
+
+    def _expression(self) -> Node:
+        self._enter()
+        found = self._either()
+        at = self._token.at
+        if self._takes_sign("?"):
+            yes = self._expression()
+            self._expect(":", "a choice is written c ? a : b")
+            found = Choice(at, found, yes, self._expression())
+        elif self._takes_word("if"):
+            condition = self._either()
+            if not self._takes_word("else"):
+                raise self._fault("a choice has no else", "write a if c else b, or c ? a : b")
+            found = Choice(at, condition, found, self._expression())
+        self._depth -= 1
+        return found
+
+    def _either(self) -> Node:
+        at, operands = self._token.at, [self._all()]
+        while self._takes_sign("||") or self._takes_word("or"):
+            operands.append(self._all())
+        return Junction(at, "||", tuple(operands)) if len(operands) > 1 else operands[0]
+
+    def _all(self) -> Node:
+        at, operands = self._token.at, [self._negated()]
+        while self._takes_sign("&&") or self._takes_word("and"):
+            operands.append(self._negated())
+        return Junction(at, "&&", tuple(operands)) if len(operands) > 1 else operands[0]
+
+    def _negated(self) -> Node:
+        at = self._token.at
+        if not self._takes_word("not"):
+            return self._comparison()
+        self._enter()
+        found = Not(at, self._negated())
+        self._depth -= 1
+        return found
+
+    def _comparison(self) -> Node:
+        left = self._sum()
+        token = self._token
+        if not self._compares():
+            return left
+        self._next += 1
+        found: Node
+        if token.is_sign(*_COMPARING):
+            found = Comparison(token.at, str(token.value), left, self._sum())
+        elif token.is_word("is"):
+            operator = "!=" if self._takes_word("not") else "=="
+            right = self._sum()
+            if not isinstance(right, Literal) or not (right.value is None or isinstance(right.value, bool)):
+                raise fault(self._text, token.at, "`is` stands before None, True and False only", "compare with ==")
+            found = Comparison(token.at, operator, left, right)
+        else:
+            if token.is_word("not"):
+                self._next += 1
+            found = Membership(token.at, left, self._options())
+            found = Not(token.at, found) if token.is_word("not") else found
+        if self._compares():
+            raise self._fault("comparisons cannot be chained", "write doc.a < doc.b and doc.b < doc.c, or use brackets")
+        return found
+
+    def _compares(self) -> bool:
+        following = self._tokens[self._next + 1] if self._token.is_word("not") else self._token
+        return self._token.is_sign(*_COMPARING) or self._token.is_word("is") or following.is_word("in")
+
+    def _options(self) -> tuple[Node, ...]:
+        """What stands behind `in`: a list in square brackets, or as Python's tuple with at least one comma."""
+        closing = {"[": "]", "(": ")"}.get(str(self._token.value)) if self._token.kind is Kind.SIGN else None
+        at = self._token.at
+        if closing is None:
+            raise self._fault(*refusals.NO_LIST)
+        self._next += 1
+        found, commas = [], 0
+        while not self._token.is_sign(closing):
+            found.append(self._expression())
+            if not self._takes_sign(","):
                 break
-            path.append(step)
-            index += length
-        if not path:
-            raise SyntaxFault(f"uses {DOC} itself as a value", _at(start), f"name a field: {DOC}.country")
-        if len(path) > 2:
-            raise SyntaxFault(
-                f"looks further than one link ({'.'.join(path)})", _at(start), "look at the next document"
+            commas += 1
+        if self._token.is_word("for"):
+            raise self._fault(*refusals.WORDS["for"])
+        self._expect(closing, "a list is written ['IN', 'NP']")
+        if closing == ")" and not commas:
+            raise fault(self._text, at, *refusals.NO_LIST)
+        return tuple(found)
+
+    def _sum(self) -> Node:
+        found = self._product()
+        while self._token.is_sign("+", "-"):
+            found = self._calculation(found, self._product)
+        return found
+
+    def _product(self) -> Node:
+        found = self._signed()
+        while self._token.is_sign("*", "/", "%"):
+            found = self._calculation(found, self._signed)
+        return found
+
+    def _calculation(self, left: Node, right: Callable[[], Node]) -> Node:
+        token = self._token
+        self._count_calculation()
+        self._next += 1
+        return Arithmetic(token.at, str(token.value), left, right())
+
+    def _signed(self) -> Node:
+        token = self._token
+        if not token.is_sign("!", "-"):
+            return self._reached()
+        self._next += 1
+        self._enter()
+        operand = self._signed()
+        self._depth -= 1
+        if token.is_sign("!"):
+            return Not(token.at, operand)
+        if (
+            isinstance(operand, Literal)
+            and isinstance(operand.value, int | float)
+            and not isinstance(operand.value, bool)
+        ):
+            return Literal(token.at, -operand.value)
+        return Negative(token.at, operand)
+
+    def _reached(self) -> Node:
+        """A value, and the dots and brackets behind it."""
+        found = self._value()
+        while True:
+            token = self._token
+            if self._takes_sign("."):
+                found = self._behind_dot(found)
+            elif self._takes_sign("["):
+                key = self._token
+                if not isinstance(found, Field) or key.kind is not Kind.TEXT:
+                    raise fault(self._text, token.at, *refusals.NO_PART)
+                self._next += 1
+                self._expect("]", "a field is written doc.country or doc['country']")
+                found = self._field(found, str(key.value), token.at)
+            else:
+                break
+        if isinstance(found, Field) and not found.path:
+            raise fault(self._text, found.at, *refusals.WORDS["doc"])
+        return found
+
+    def _behind_dot(self, found: Node) -> Node:
+        name = self._token
+        if name.kind is not Kind.WORD:
+            raise self._fault("a name is missing behind the dot", "a field is written doc.country or doc['country']")
+        self._next += 1
+        if not self._token.is_sign("("):
+            return self._field(found, str(name.value), name.at)
+        if isinstance(found, Field) and not found.path:
+            if name.is_word("get"):
+                return self._got(found)
+            raise fault(
+                self._text, name.at, f"the document has no function `{name.value}`", "name a field: doc.country"
             )
-        for name in path:
-            if name.startswith("__"):
-                raise SyntaxFault(f"does not know {name}", _at(start), "use the document's own fields")
-        self.read.fields.add(path[0])
-        if len(path) == 2:
-            self.read.hops.setdefault(path[0], set()).add(path[1])
-        else:
-            self.plain.add(path[0])
-        return DOC + "".join(f"[{json.dumps(name, ensure_ascii=False)}]" for name in path), index
+        if isinstance(found, Field) and name.is_word("get"):
+            return self._got(found)
+        function = METHODS.get(str(name.value))
+        if function is None:
+            what, mend = refusals.METHODS.get(
+                str(name.value),
+                (f"texts have no function `{name.value}`", "they have " + ", ".join(sorted(set(METHODS.values())))),
+            )
+            raise fault(self._text, name.at, what, mend)
+        return Call(name.at, function, (found, *self._arguments()))
 
+    def _got(self, found: Field) -> Node:
+        """`doc.get("x")`, which is doc.x: a field that is not there is null anyway."""
+        opening = self._token.at
+        self._next += 1
+        key = self._token
+        if key.kind is not Kind.TEXT:
+            raise fault(self._text, opening, "`get` takes the name of a field", "write doc.country")
+        self._next += 1
+        if self._token.is_sign(","):
+            raise self._fault("`get` takes no second value", "write doc.x if doc.x is not None else 'IN'")
+        self._expect(")", "write doc.country")
+        return self._field(found, str(key.value), opening)
 
-def _step(nodes: Sequence[Node], index: int) -> tuple[str | None, int]:
-    """A step into the document: `.name`, `["name"]` or `.get("name")`; and of how many nodes it is made."""
-    node = nodes[index]
-    if isinstance(node, Group) and node.opening == "[":
-        return _only_text(node, "names a field by something that is no text"), 1
-    if not _is(node, ".") or index + 1 >= len(nodes):
-        return None, 0
-    name = nodes[index + 1]
-    if not isinstance(name, Token) or name.kind != "name":
-        return None, 0
-    following = nodes[index + 2] if index + 2 < len(nodes) else None
-    if isinstance(following, Group) and following.opening == "(":
-        if name.text != "get":
-            return None, 0
-        return _only_text(following, "has a get with more than a field's name"), 3
-    return name.text, 2
+    def _field(self, found: Node, name: str, at: int) -> Field:
+        if not isinstance(found, Field):
+            raise fault(self._text, at, "only documents have fields", "a field is written doc.country")
+        if len(name) > 4 and name.startswith("__") and name.endswith("__"):
+            raise fault(
+                self._text, at, f"`{name}` is no field of a document", "name a column of the document: doc.country"
+            )
+        if len(found.path) == 2:
+            raise fault(
+                self._text, at, "only one link can be followed", f"doc.{'.'.join(found.path)} is as far as it goes"
+            )
+        return Field(found.at, (*found.path, name))
 
+    def _value(self) -> Node:
+        token = self._token
+        if token.is_sign("("):
+            self._next += 1
+            found = self._expression()
+            if self._token.is_sign(","):
+                raise self._fault("a list stands behind `in` only", "write doc.country in ['IN', 'NP']")
+            self._expect(")", "every ( needs one")
+            return found
+        if token.kind in (Kind.NUMBER, Kind.TEXT):
+            self._next += 1
+            return Literal(token.at, token.value)
+        if token.kind is not Kind.WORD or token.is_word(*OPERATOR_WORDS):
+            raise self._unexpected()
+        self._next += 1
+        name = str(token.value)
+        if name == "doc":
+            return Field(token.at, ())
+        if name in _CONSTANTS:
+            return Literal(token.at, _CONSTANTS[name])
+        if self._token.is_sign("(") and name == "has":
+            return self._present(token.at)
+        if self._token.is_sign("(") and name in FUNCTIONS:
+            return Call(token.at, FUNCTIONS[name], self._arguments())
+        raise self._unknown_word(token)
 
-def _only_text(group: Group, fault: str, mend: str = 'write doc["field"]') -> str:
-    if len(group.parts) == 1 and len(group.parts[0]) == 1:
-        (only,) = group.parts[0]
-        if isinstance(only, Token) and only.kind == "text":
-            return only.text
-    raise SyntaxFault(fault, group.at, mend)
+    def _present(self, at: int) -> Node:
+        arguments = self._arguments()
+        if len(arguments) != 1 or not isinstance(arguments[0], Field):
+            raise fault(self._text, at, "`has` takes one field", "write has(doc.country), or doc.country != null")
+        return Comparison(at, "!=", arguments[0], Literal(at, None))
 
-
-def _number(token: Token) -> str:
-    plain = token.text.replace("_", "")
-    if "." in plain and not plain.startswith(".") and plain.rstrip("0123456789").endswith("."):
-        plain += "0" if plain.endswith(".") else ""
-    if plain.startswith("."):
-        plain = "0" + plain
-    if len(plain) > 1 and plain[0] == "0" and plain[1].isdigit():
-        raise SyntaxFault("has a number that begins with 0", token.at, "write it without the 0")
-    return plain
-
-
-def _known(names: frozenset[str]) -> str:
-    return f"known are {', '.join(sorted(names))}"
-
-
-def _is(node: Node | None, *texts: str) -> bool:
-    return isinstance(node, Token) and node.kind in ("name", "operator") and node.text in texts
-
-
-def _at(node: Node) -> int:
-    return node.at
-
-
-def _find(nodes: Sequence[Node], text: str, after: int = -1) -> int | None:
-    return next((index for index, node in enumerate(nodes) if index > after and _is(node, text)), None)
-
-
-def _matching_colon(nodes: Sequence[Node], choice: int) -> int:
-    deep = 0
-    for index in range(choice + 1, len(nodes)):
-        if _is(nodes[index], "?"):
-            deep += 1
-        elif _is(nodes[index], ":"):
-            if not deep:
-                return index
-            deep -= 1
-    raise SyntaxFault("has a ? without :", _at(nodes[choice]), "write condition ? a : b")
-
-
-def _split(nodes: Sequence[Node], words: Sequence[str]) -> list[Sequence[Node]]:
-    parts: list[list[Node]] = [[]]
-    for node in nodes:
-        if _is(node, *words):
-            parts.append([])
-        else:
-            parts[-1].append(node)
-    return [list(part) for part in parts]
-
-
-def names_of(read: Read) -> tuple[frozenset[str], Mapping[str, frozenset[str]]]:
-    """The fields, and the hops, as values that do not change."""
-    return frozenset(read.fields), {link: frozenset(fields) for link, fields in read.hops.items()}
+    def _arguments(self) -> tuple[Node, ...]:
+        self._expect("(", "write size(doc.country)")
+        found: list[Node] = []
+        while not self._token.is_sign(")"):
+            found.append(self._expression())
+            if not self._takes_sign(","):
+                break
+        self._expect(")", "every ( needs one")
+        return tuple(found)

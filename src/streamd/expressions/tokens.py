@@ -1,131 +1,198 @@
-"""Takes an expression's text apart: tokens, and what brackets hold together. Pure."""
+"""The words, numbers, texts and signs of an expression, each with its place."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
-DEPTH_LIMIT = 12
-"""How deep brackets may stand in each other: the evaluator has a bound of its own, beyond this one."""
+from streamd.errors import ExpressionError
 
-CLOSING = {"(": ")", "[": "]"}
-
-_TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+)
-    |(?P<number>(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)
-    |(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")
-    |(?P<name>[^\W\d]\w*)
-    |(?P<operator>&&|\|\||==|!=|<=|>=|[-+*/<>!?:()\[\],.])""",
-    re.VERBOSE,
-)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
+LONGEST_TEXT = 2000
+"""Characters that an expression may have; as many as travel."""
 
 
-class SyntaxFault(ValueError):
-    """What is wrong, at which character (from 1), and how to mend it."""
+class Kind(Enum):
+    """What a token is."""
 
-    def __init__(self, what: str, at: int, mend: str = "") -> None:
-        super().__init__(what)
-        self.what = what
-        self.at = at
-        self.mend = mend
+    WORD = "a word"
+    NUMBER = "a number"
+    TEXT = "a text"
+    SIGN = "a sign"
+    END = "the end"
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text: its kind (name, number, text, operator), itself (a text decoded), and where it stands."""
+    """One token. `value` is what it stands for (of a text in quotes, the text), `at` where its first character is."""
 
-    kind: str
-    text: str
+    kind: Kind
+    value: str | int | float
     at: int
 
+    def is_sign(self, *signs: str) -> bool:
+        """Whether it is one of these signs; a text in quotes that looks like one is not."""
+        return self.kind is Kind.SIGN and self.value in signs
 
-@dataclass(frozen=True)
-class Group:
-    """Brackets with what stands in them, parted at commas."""
-
-    opening: str
-    parts: Sequence[Sequence[Node]]
-    at: int
-
-
-Node = Token | Group
+    def is_word(self, *words: str) -> bool:
+        """Whether it is one of these words, outside quotes."""
+        return self.kind is Kind.WORD and self.value in words
 
 
-def tokens_of(text: str) -> list[Token]:
-    found: list[Token] = []
-    place = 0
-    while place < len(text):
-        match = _TOKEN.match(text, place)
-        if match is None or match.lastgroup is None:
-            raise SyntaxFault(f"has {text[place]!r}, which means nothing here", place + 1, _mend(text, place))
-        kind, piece = match.lastgroup, match[0]
-        if kind != "space":
-            if (
-                kind == "text"
-                and found
-                and found[-1].kind == "name"
-                and found[-1].at + len(found[-1].text) == place + 1
-            ):
-                raise SyntaxFault(f"has a text with {found[-1].text} before it", place, "write plain quotes")
-            if kind == "name" and found and found[-1].kind == "number" and text[place - 1].isalnum():
-                raise SyntaxFault("has a number with letters behind it", place + 1, "write a plain number")
-            found.append(Token(kind, _decoded(piece, place) if kind == "text" else piece, place + 1))
-        place = match.end()
-    return found
+def fault(text: str, at: int, what: str, mend: str = "") -> ExpressionError:
+    """The error for what is wrong at a place (counted from 0) of an expression."""
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    near = text[at : at + 20].strip()
+    place = f"at character {at + 1} (“{near}”)" if near else "at the end"
+    return ExpressionError(f"the expression “{shown}” cannot be used: {place}, {what}", hint=mend)
 
 
-def _mend(text: str, place: int) -> str:
-    if text[place] in "'\"":
-        return "close the text with the same quote, in the same line"
-    if text[place] == "=":
-        return "compare with =="
-    if text[place] in "&|":
-        return "write and, or"
-    return "remove it"
+def tokens(text: str) -> Iterator[Token]:
+    """The tokens of an expression, ending with one of the kind END.
+
+    Raises `ExpressionError` for what is no token here, with what to write in its place.
+    """
+    at = 0
+    while at < len(text):
+        found = _PIECES.match(text, at)
+        if found is None:
+            raise _unknown(text, at)
+        piece, group = found.group(), found.lastgroup
+        if group == "refused":
+            what, mend = _REFUSED[piece]
+            raise fault(text, at, what, mend)
+        if group == "word":
+            yield Token(Kind.WORD, piece, at)
+        elif group == "number":
+            yield Token(Kind.NUMBER, _number(text, at, found.end(), piece), at)
+        elif group == "quote":
+            value, end = _quoted(text, at, piece)
+            yield Token(Kind.TEXT, value, at)
+            at = end
+            continue
+        elif group == "sign":
+            yield Token(Kind.SIGN, piece, at)
+        at = found.end()
+    yield Token(Kind.END, "", len(text))
 
 
-def _decoded(literal: str, place: int) -> str:
-    """What stands in quotes. Only the plain escapes are known."""
-    parts, position = [], 1
-    while position < len(literal) - 1:
-        character = literal[position]
-        if character == "\\":
-            position += 1
-            if literal[position] not in _ESCAPES:
-                raise SyntaxFault(
-                    f"has the escape \\{literal[position]}", place + position, "write the character itself"
-                )
-            character = _ESCAPES[literal[position]]
-        elif "\ud800" <= character <= "\udfff":
-            raise SyntaxFault("has half a character in a text", place + position, "write the character itself")
-        parts.append(character)
-        position += 1
-    return "".join(parts)
+def _number(text: str, at: int, end: int, piece: str) -> int | float:
+    if re.match(r"[\w.]", text[end : end + 1]):
+        raise fault(text, at, "this is no number", "write whole numbers as 1000, others as 1000.5, without units")
+    if piece[:2] in ("0x", "0X"):
+        value = int(piece, 16)
+    elif piece.isdigit():
+        if piece != "0" and piece.startswith("0"):
+            raise fault(text, at, "a number begins with 0", "leave the zero out, or put a code in quotes: '007'")
+        value = int(piece)
+    else:
+        number = float(piece)
+        if number == float("inf"):
+            raise fault(text, at, "the number is too large", "numbers go up to about 1.8e308")
+        return number
+    if value > _LARGEST:
+        raise fault(text, at, "the whole number is too large", f"whole numbers go up to {_LARGEST}")
+    return value
 
 
-def grouped(tokens: Sequence[Token], place: int, opening: str, depth: int) -> tuple[list[list[Node]], int]:
-    """The parts up to the closing bracket of `opening` (or the end), and where that stands."""
-    if depth > DEPTH_LIMIT:
-        raise SyntaxFault("has too many brackets in each other", tokens[place - 1].at, "write it flatter")
-    parts: list[list[Node]] = [[]]
-    while place < len(tokens):
-        token = tokens[place]
-        sign = token.text if token.kind == "operator" else ""
-        if sign in CLOSING:
-            inner, place = grouped(tokens, place + 1, sign, depth + 1)
-            parts[-1].append(Group(sign, inner, token.at))
-        elif sign in (")", "]"):
-            if sign != CLOSING.get(opening):
-                raise SyntaxFault(f"has a {sign} that closes nothing", token.at, "remove it")
-            return parts, place + 1
+def _quoted(text: str, at: int, opening: str) -> tuple[str, int]:
+    """The text in quotes that begins at a place, and the place behind it."""
+    prefix = opening.rstrip("'\"")
+    quote = opening[len(prefix) :]
+    if prefix.lower() not in ("", "r"):
+        raise fault(text, at, *_PREFIXES.get(prefix.lower(), _NO_PREFIX))
+    parts: list[str] = []
+    here = at + len(opening)
+    while not text.startswith(quote, here):
+        if here >= len(text) or (len(quote) == 1 and text[here] in "\r\n"):
+            raise fault(text, at, "a text in quotes has no end", f"close it with {quote}")
+        if text[here] == "\\" and not prefix:
+            character, here = _escaped(text, here)
+            parts.append(character)
+        elif text[here] == "\\":  # in a raw text, a backslash keeps the quote behind it from ending the text
+            parts.append(text[here : here + 2])
+            here += 2
         else:
-            if sign == ",":
-                parts.append([])
-            else:
-                parts[-1].append(token)
-            place += 1
-    if opening:
-        raise SyntaxFault(f"has a {opening} that is never closed", tokens[-1].at, f"add {CLOSING[opening]}")
-    return parts, place
+            parts.append(text[here])
+            here += 1
+    value = "".join(parts)
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise fault(text, at, "the text holds half a character (a surrogate)", "write the whole character")
+    return value, here + len(quote)
+
+
+def _escaped(text: str, at: int) -> tuple[str, int]:
+    """The character of a backslash sequence, of those that CEL and Python share, and the place behind it."""
+    found = _ESCAPES.match(text, at + 1)
+    if found is None:
+        raise fault(
+            text, at, "this backslash means nothing", r"write \\ for a backslash, or put an r before the quotes"
+        )
+    piece = found.group()
+    if piece in _NAMED:
+        return _NAMED[piece], found.end()
+    number = int(piece, 8) if piece[0] in "0123" else int(piece[1:], 16)
+    if number > 0x10FFFF:
+        raise fault(text, at, "there is no such character", r"\U goes up to \U0010ffff")
+    return chr(number), found.end()
+
+
+def _unknown(text: str, at: int) -> ExpressionError:
+    character = text[at]
+    if character in "‘’“”„«»`´":
+        return fault(text, at, "this is a typographic quote", "put texts in straight quotes: 'IN'")
+    if character.isalpha():
+        return fault(
+            text,
+            at,
+            "only the letters A to Z can stand outside quotes",
+            'write other names of fields in quotes: doc["größe"]',
+        )
+    if not character.isprintable():
+        return fault(text, at, f"the character {ord(character):#x} cannot be seen", "remove it")
+    return fault(text, at, f"`{character}` means nothing here", "put texts in quotes")
+
+
+_SHOWN = 120
+_LARGEST = (1 << 63) - 1
+
+_REFUSED = {
+    "**": ("powers cannot be calculated", "write the number that is meant"),
+    "//": ("`//` is neither a comment nor a division", "divide with /, and take int(…) of it for a whole number"),
+    "#": ("there are no comments in expressions", "leave it out"),
+    "===": ("`===` is not an operator", "compare with =="),
+    "!==": ("`!==` is not an operator", "compare with !="),
+    "<>": ("`<>` is not an operator", "compare with !="),
+    ":=": ("nothing can be assigned", "write the value where it is used"),
+    "->": ("`->` is not an operator", "write a condition, such as doc.country == 'IN'"),
+    "=": ("`=` compares nothing", "compare with =="),
+    "&": ("`&` is not an operator", "write && or `and`"),
+    "|": ("`|` is not an operator", "write || or `or`"),
+}
+"""Signs of other languages, longest first: what is wrong, and what to write."""
+
+_NO_PREFIX = (
+    "letters before a quote mean nothing",
+    "write the quotes alone; only r'…' is known, for a text without backslash sequences",
+)
+_PREFIXES = {
+    "f": ("texts with {fields} in them cannot be written", "join them with +: doc.country + '-' + string(doc.code)"),
+    "b": ("bytes cannot be written", "compare a field of bytes with its hexadecimal text: doc.hash == '00ff'"),
+}
+_PREFIXES["rf"] = _PREFIXES["fr"] = _PREFIXES["f"]
+_PREFIXES["rb"] = _PREFIXES["br"] = _PREFIXES["b"]
+
+_NAMED = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+_ESCAPES = re.compile(r"""[\\'"nrtabfv]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-3][0-7]{2}""")
+_PIECES = re.compile(
+    r"""
+      (?P<space>[ \t\r\n]+)
+    | (?P<quote>[A-Za-z]{0,2}(?:'{3}|"{3}|'|"))
+    | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<number>0[xX][0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    | (?P<refused>\*\*|//|\#|===|!==|<>|:=|->|=(?!=)|&(?!&)|\|(?!\|))
+    | (?P<sign>==|!=|<=|>=|&&|\|\||[-+*/%<>!?:.,()\[\]{}])
+    """,
+    re.VERBOSE,
+)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamd.errors import StreamdError
-from streamd.expressions import Expression, ExpressionError, compile_expression
+from streamd.errors import ExpressionError, StreamdError
+from streamd.expressions import Expression, compile_expression
 from streamd.model import DocumentType, LogEntry, Operation
 from streamd.wire import read_json
 
