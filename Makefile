@@ -46,7 +46,7 @@ check: $(READY)
 	@$(MAKE) --no-print-directory test
 
 soak: $(READY)
-	@$(PYTEST) -m soak --timeout=3600
+	@STREAMD_TEST_PROGRAMS=1 $(PYTEST) -m soak --timeout=3600
 
 bench: $(READY)
 	@$(BIN)/python -m bench.bench --producer $(PRODUCER) --consumer $(CONSUMER)

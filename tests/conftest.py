@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 
@@ -9,12 +10,18 @@ import pytest
 
 from streamd import logs
 from tests.support import servers
+from tests.support.forked import PROGRAMS_VARIABLE
+from tests.support.site import Site
 
 
 @pytest.fixture(autouse=True)
 def _log_apart_from_what_commands_print() -> None:
     """Where a daemon's parts run in the test's own process, they log as a daemon does: to standard error."""
     logs.configure("info", "json", stream=sys.__stderr__)
+
+
+def pytest_configure() -> None:
+    Site.programs = os.environ.get(PROGRAMS_VARIABLE) == "1"
 
 
 def pytest_sessionfinish() -> None:

@@ -8,7 +8,7 @@ keywords are written in one case. `raw` runs a statement as it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol
 
@@ -91,8 +91,7 @@ class Access(ABC):
 
     def typed_rows(self, table: str, where: str = "true") -> list[TypedRow]:
         """All rows of a table, each value with its type, in a fixed order."""
-        rows = self.plain_rows(table, self.columns(table), where)
-        return sorted((tuple(_exact(value) for value in row) for row in rows), key=repr)
+        return in_fixed_order(self.plain_rows(table, self.columns(table), where))
 
     def plain_rows(self, table: str, columns: Sequence[str], where: str = "true") -> list[tuple[Any, ...]]:
         """All rows of a table, with these columns in this order."""
@@ -133,6 +132,11 @@ class Access(ABC):
     def _allow_deferring(self, connection: Connection) -> None:
         """What has to be done to the tables first, for good."""
         return
+
+
+def in_fixed_order(rows: Iterable[Sequence[Any]]) -> list[TypedRow]:
+    """Rows as they are compared within one engine."""
+    return sorted((tuple(_exact(value) for value in row) for row in rows), key=repr)
 
 
 def _exact(value: Any) -> tuple[str, Any]:

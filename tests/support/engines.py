@@ -15,7 +15,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 from tests.support import servers
-from tests.support.access import Access, Connection, Cursor, TypedRow
+from tests.support.access import Access, Connection, Cursor, TypedRow, in_fixed_order
 from tests.support.database_url import DatabaseUrl, Engine
 
 SITE_FILE = "site.db"
@@ -98,6 +98,10 @@ class ServerAccess(Access):
     def make(cls, engine: Engine, folder: Path, template: DatabaseUrl | None) -> Access:
         return cls(servers.fresh_database(engine) if template is None else servers.copy_database(template))
 
+    def typed_rows(self, table: str, where: str = "true") -> list[TypedRow]:
+        """In one query: tests compare all the time, and a server has to be connected to for each."""
+        return in_fixed_order(self.rows(f'SELECT * FROM "{table}" WHERE {where}'))
+
 
 class PostgreSqlAccess(ServerAccess):
     """A database of PostgreSQL. Our tables are in a schema of their own."""
@@ -173,6 +177,7 @@ class MariaDbAccess(ServerAccess):
             database=database.name,
             charset="utf8mb4",
             autocommit=True,
+            ssl_disabled=True,  # pymysql reads the system's certificates for each connection otherwise
             init_command=first,
             client_flag=CLIENT.MULTI_STATEMENTS | CLIENT.FOUND_ROWS,
         )

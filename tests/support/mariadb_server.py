@@ -26,6 +26,8 @@ SETTINGS = {
     "innodb-buffer-pool-size": "64M",
     "innodb-log-file-size": "16M",
     "innodb-doublewrite": "OFF",
+    "innodb-flush-method": "nosync",
+    "debug-no-sync": "",
     "max-connections": "200",
     "max-allowed-packet": "64M",
     "performance-schema": "OFF",
@@ -162,6 +164,7 @@ def _connect(database: DatabaseUrl) -> pymysql.Connection[Cursor]:
         database=database.name,
         charset="utf8mb4",
         autocommit=True,
+        ssl_disabled=True,  # pymysql reads the system's certificates for each connection otherwise
     )
 
 

@@ -22,6 +22,7 @@ import psycopg
 from tests.support.access import Connection
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.engines import make_site_database
+from tests.support.forked import Forked
 from tests.support.polling import eventually
 from tests.support.ports import free_port
 
@@ -74,6 +75,9 @@ class Finished:
 class Site:
     """A site in a folder of its own. Its daemon is started and ended by the test."""
 
+    programs = True
+    """Whether commands and daemons begin as new interpreters, or, sooner, as forks (`forked.py`)."""
+
     def __init__(
         self,
         folder: Path,
@@ -93,7 +97,7 @@ class Site:
         self.state_url = "sqlite:///state.db"
         self.extra = ""
         """More TOML, as it is."""
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.access = make_site_database(engine, folder, template)
 
@@ -195,16 +199,19 @@ class Site:
 
     def run(self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 60) -> Finished:
         """Run a `streamd` command in this site's folder, whatever it ends with."""
-        done = subprocess.run(
-            [sys.executable, "-m", "streamd", *arguments],
-            cwd=self.folder,
-            env=self._environment(environment or {}),
-            capture_output=True,
-            timeout=timeout,
-            text=True,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
+        printed = self.folder / f"{time.monotonic_ns()}.printed"
+        said = printed.with_suffix(".said")
+        process = self._begin(arguments, environment or {}, printed, said)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        out, err = (path.read_text(encoding="utf-8") for path in (printed, said))
+        printed.unlink()
+        said.unlink()
+        return Finished(code, out, err)
 
     def cli(self, *arguments: str) -> str:
         """Run a `streamd` command that has to end with 0, and return what it printed."""
@@ -230,15 +237,7 @@ class Site:
         """Start the daemon; with `wait`, return when it answers."""
         assert not self.running, f"{self.name} runs already"
         self.write_config()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamd", "run"],
-                cwd=self.folder,
-                env=self._environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = self._begin(["run"], environment, self.log, self.log)
         if wait:
             self.wait_until_up()
 
@@ -305,6 +304,23 @@ class Site:
             return answer.status, answer.read().decode()
         finally:
             connection.close()
+
+    def _begin(
+        self, arguments: Sequence[str], environment: dict[str, str], out: Path, err: Path
+    ) -> subprocess.Popen[bytes] | Forked:
+        """Start `streamd` in this site's folder. What it prints is added to the files."""
+        environment = self._environment(environment)
+        if not self.programs:
+            return Forked(arguments, self.folder, environment, out, err)
+        with out.open("ab") as printed, err.open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", "streamd", *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=said,
+            )
 
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("STREAMD_")}
