@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from streamd.store.database import state_database
+from streamd.db import open_state
 from streamd.store.schema import metadata
 
 url = context.config.get_main_option("sqlalchemy.url")
@@ -20,4 +20,4 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    state_database(url).upgrade(run)
+    open_state(url).upgrade(run)

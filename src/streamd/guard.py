@@ -9,9 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
+import structlog
+
 from streamd.db.base import SiteDatabase
 from streamd.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
+
+log = structlog.get_logger("streamd.daemon")
 
 LOOK_SECONDS = 2.0
 """How often the schema is looked at, where the engine tells cheaply whether anything changed."""
@@ -36,6 +40,10 @@ class Guard:
 
     async def look(self) -> str:
         """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        for happened in await self._database.note_unseen(self._catalogue):
+            log.warning(
+                "not_seen_by_triggers", happened=happened, mend="nothing: consumers are told, and read it again"
+            )
         stamp = await self._database.schema_stamp()
         if stamp is not None and stamp == self._stamp:
             return ""

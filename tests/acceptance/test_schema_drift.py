@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Pair
+from tests.support import servers
 from tests.support.chinook import NEW, add_invoice
 from tests.support.compare import same_rows
+from tests.support.engines import open_access
 from tests.support.site import Site
 from tests.support.world import approvals
 
@@ -297,6 +299,33 @@ def test_a_daemon_that_waits_for_tables_ends_when_it_is_told_to(started: Pair) -
     started.hq.execute("DROP TABLE Note")
     started.world.eventually(lambda: said(started.hq, "cannot_go_on"), "it is said", timeout=NOTICED_SECONDS)
     started.hq.stop()
+
+
+@pytest.fixture
+def seeing(pair: Pair) -> Iterator[Pair]:
+    """Headquarters' user may see how MariaDB made its tables."""
+    user = f"{pair.hq.access.database.user}@'%'"
+    administrator = open_access(servers.administrator(pair.hq.access.database))
+    administrator.execute(f"GRANT PROCESS ON *.* TO {user}")
+    yield pair
+    administrator.execute(f"REVOKE PROCESS ON *.* FROM {user}")
+
+
+@pytest.mark.parametrize("engines", [("mariadb", "sqlite")], ids="-to-".join)
+def test_a_table_that_mariadb_truncated_is_emptied_at_the_consumer_too(seeing: Pair) -> None:
+    hq, store = seeing.hq, seeing.store
+    seeing.start()
+    for number in (1, 2):
+        hq.execute("INSERT INTO Note VALUES (?, 'Artist', 90, 'heard')", number)
+    seeing.world.equal(hq, store, {"Note": "true"})
+    looked = "SELECT count(*) FROM streamd_table WHERE tbl = 'Note'"
+    seeing.world.eventually(lambda: hq.value(looked) == 1, "headquarters has looked at the table", timeout=20)
+    hq.stop()
+    hq.access.raw("TRUNCATE TABLE Note")
+    hq.start()
+    hq.execute("INSERT INTO Note VALUES (3, 'Artist', 90, 'heard again')")
+    repaired(seeing, "Note", "Note was emptied (TRUNCATE)")
+    seeing.world.equal(hq, store, {"Note": "true"})
 
 
 def test_a_changed_configuration_is_taken_without_a_restart(started: Pair) -> None:

@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from streamd.db import open_site
-from streamd.db.base import TableWrite, WriteKind
+from streamd.db.base import SiteDatabase, TableWrite, WriteKind
 from streamd.db.mariadb import MariadbSite
 from streamd.db.mariadb_driver import split_at_values
 from streamd.errors import RowRefused, SiteBusy, SiteError
@@ -28,6 +28,7 @@ from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _waiting
 from tests.simulation.sites import Site
 from tests.support import servers
 from tests.support.engines import open_access
+from tests.support.polling import eventually
 
 HOSTILE = (
     "'; DROP TABLE x; --",
@@ -514,6 +515,115 @@ def _client(site: Site, script: str) -> None:
         input=script.encode(),
         check=True,
     )
+
+
+async def test_what_a_users_older_trigger_writes_is_captured_behind_the_row_that_caused_it(tmp_path: Path) -> None:
+    schema = """
+        CREATE TABLE "Bill" ("Id" INT PRIMARY KEY, "Total" INT);
+        CREATE TABLE "Entry" ("Id" INT AUTO_INCREMENT PRIMARY KEY, "Bill" INT, "Text" VARCHAR(40));
+        CREATE TRIGGER second_entry AFTER INSERT ON "Bill" FOR EACH ROW
+            INSERT INTO "Entry" ("Bill", "Text") VALUES (NEW."Id", 'second');
+        CREATE TRIGGER first_entry AFTER INSERT ON "Bill" FOR EACH ROW PRECEDES second_entry
+            INSERT INTO "Entry" ("Bill", "Text") VALUES (NEW."Id", 'first');
+        CREATE TRIGGER removed AFTER DELETE ON "Bill" FOR EACH ROW DELETE FROM "Entry" WHERE "Bill" = OLD."Id"
+    """
+    async with _site(tmp_path, schema, "Bill", "Entry") as site:
+        site.write('INSERT INTO "Bill" VALUES (1, 10)')
+        site.write('DELETE FROM "Bill" WHERE "Id" = 1')
+        assert [(change.table, change.op) for change in await _changes(site)] == [
+            ("Bill", "I"),
+            ("Entry", "I"),
+            ("Entry", "I"),
+            ("Bill", "D"),
+            ("Entry", "D"),
+            ("Entry", "D"),
+        ]
+
+
+async def test_a_trigger_of_ours_that_fires_behind_a_users_is_made_again_and_nothing_was_missed(
+    tmp_path: Path,
+) -> None:
+    async with _site(tmp_path, """CREATE TABLE "Bill" ("Id" INT PRIMARY KEY)""", "Bill") as site:
+        site.access.raw(
+            "CREATE TRIGGER theirs AFTER INSERT ON `Bill` FOR EACH ROW PRECEDES `streamd_Bill_insert` SET @seen = 1"
+        )
+        tables = await site.database.tables()
+        wanted, there = site.database.wanted_triggers(site.catalogue, tables), await site.database.our_triggers()
+        assert {name for name in wanted if wanted[name] != there[name]} == {"streamd_Bill_insert"}
+        assert site.database.outgrown(there, site.catalogue, tables) == {}
+        await site.database.run_script(site.database.install_script(site.catalogue, tables))
+        assert await site.database.our_triggers() == wanted
+        site.access.raw("DROP TRIGGER theirs")
+        assert await site.database.our_triggers() == wanted
+
+
+TRUNCATED = """
+    CREATE TABLE "Größe / $" ("Id" INT AUTO_INCREMENT PRIMARY KEY); INSERT INTO "Größe / $" VALUES (1), (2);
+    CREATE TABLE "Bill" ("Id" INT PRIMARY KEY, "Total" INT); INSERT INTO "Bill" VALUES (1, 10), (2, 20)
+"""
+
+
+@asynccontextmanager
+async def _as_another(site: Site, *privileges: str) -> AsyncIterator[SiteDatabase]:
+    """The site's database for a user of its own, with these privileges on the whole server."""
+    user = servers.unprivileged_role(site.access.database)
+    administrator = open_access(servers.administrator(site.access.database))
+    administrator.execute(f"GRANT ALL PRIVILEGES ON {user.name}.* TO {user.user}@'%'")
+    for privilege in privileges:
+        administrator.execute(f"GRANT {privilege} ON *.* TO {user.user}@'%'")
+    database = open_site(user.url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def test_a_table_that_was_truncated_is_said_once_also_if_nobody_looked_meanwhile(tmp_path: Path) -> None:
+    async with _site(tmp_path, TRUNCATED, "Bill", "Größe / $") as site:
+        async with _as_another(site, "PROCESS") as database:
+            assert await database.note_unseen(site.catalogue) == []
+            site.write('INSERT INTO "Bill" VALUES (3, 30)')
+            assert await database.note_unseen(site.catalogue) == []
+        site.access.raw("TRUNCATE TABLE `Größe / $`; TRUNCATE TABLE Bill; INSERT INTO Bill VALUES (4, 40)")
+        async with _as_another(site, "PROCESS") as database:
+            assert await database.note_unseen(site.catalogue) == [
+                "Bill was emptied (TRUNCATE)",
+                "Größe / $ was emptied (TRUNCATE)",
+            ]
+            assert await database.note_unseen(site.catalogue) == []
+        assert [(change.table, change.op) for change in await _changes(site)] == [
+            ("Bill", "I"),
+            ("Bill", "I"),
+            ("Bill", "T"),
+            ("Größe / $", "T"),
+        ]
+
+
+async def test_a_table_that_was_made_anew_in_another_way_is_not_taken_for_an_emptied_one(tmp_path: Path) -> None:
+    latest = "SELECT MAX(made_at) FROM streamd_table"
+    async with _site(tmp_path, TRUNCATED, "Bill") as site, _as_another(site, "PROCESS") as database:
+        for anew in (
+            "OPTIMIZE TABLE Bill",
+            "ALTER TABLE Bill FORCE",
+            "ALTER TABLE Bill ADD COLUMN More INT FIRST, ALGORITHM = COPY",
+            "CREATE TABLE Bill2 LIKE Bill; RENAME TABLE Bill TO Bill1, Bill2 TO Bill",
+        ):
+            assert await database.note_unseen(site.catalogue) == []
+            eventually(
+                lambda: site.access.value("SELECT UNIX_TIMESTAMP()") > site.access.value(latest), "a second later"
+            )
+            site.access.raw(anew)
+            assert await database.note_unseen(site.catalogue) == [], anew
+            site.access.raw("TRUNCATE TABLE Bill")
+            assert await database.note_unseen(site.catalogue) == ["Bill was emptied (TRUNCATE)"], anew
+
+
+async def test_without_the_privilege_a_truncated_table_is_not_noticed_and_check_says_so(tmp_path: Path) -> None:
+    async with _site(tmp_path, TRUNCATED, "Bill") as site, _as_another(site) as database:
+        assert await database.note_unseen(site.catalogue) == []
+        site.access.raw("TRUNCATE TABLE Bill")
+        assert await database.note_unseen(site.catalogue) == []
+        assert any("TRUNCATE" in text for text in await database.warnings(site.catalogue))
 
 
 # Names and collations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,16 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from streamd.db.engines import ENGINES, SHORT_NAMES
 from streamd.store.migrate import HEAD, migrate, migrations_folder
 from streamd.store.schema import metadata
 
 REPOSITORY = Path(__file__).parents[2]
+SOURCE = REPOSITORY / "src" / "streamd"
 MOST_LINES = 400
+
+NAMING_DIALECTS = {Path("store/schema.py")}
+"""It says which type of SQLAlchemy a column has in which database: a table of types, in which nothing is chosen."""
 
 
 def test_imports_point_one_way_and_stages_do_not_know_each_other() -> None:
@@ -42,6 +48,20 @@ def test_no_module_is_so_long_that_it_wants_to_be_two() -> None:
     }
     too_long = {path: lines for path, lines in sizes.items() if lines > MOST_LINES}
     assert not too_long, f"more than {MOST_LINES} lines: {too_long}"
+
+
+def test_nobody_but_db_asks_which_kind_a_database_is_of() -> None:
+    """Whoever asks has to name one, as a URL or a dialect does."""
+    names = {*ENGINES, *SHORT_NAMES}
+    asking = [
+        f"{path.relative_to(SOURCE)}:{node.lineno}: {node.value!r}"
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path.relative_to(SOURCE) not in NAMING_DIALECTS and SOURCE / "db" not in path.parents
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if node.value.lower().rstrip(":/") in names
+    ]
+    assert not asking, "say in db/ what differs between databases"
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from streamd.cli.first_file import first_file
 from streamd.cli.main import chosen_config
 from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
 from streamd.db import open_site
+from streamd.db.urls import anchored, canonical, file_url, loosened
 from streamd.errors import NotInstalled, StreamdError
 from streamd.model import Table
 from streamd.settings import database_url, load, shown_url
-
-SQLITE = "sqlite:///"
 
 
 @click.command()
@@ -86,23 +85,18 @@ async def _tables(url: str) -> dict[str, Table]:
 
 def _absolute(database: str) -> str:
     """The URL of what was typed. Raises `StreamdError` (exit code 1) or `click.UsageError`."""
-    if "://" in database:
-        if database.startswith(SQLITE):
-            return SQLITE + str(Path(database.removeprefix(SQLITE)).absolute())
-        try:
-            return database_url(database).render_as_string(hide_password=False)
-        except ValueError as error:
-            raise click.UsageError(f"{shown_url(database)}: {error}") from None
-    return SQLITE + str(Path(database).absolute())
+    if "://" not in database:
+        return file_url(Path(database).absolute())
+    try:
+        database_url(database)
+    except ValueError as error:
+        raise click.UsageError(f"{shown_url(database)}: {error}") from None
+    return anchored(canonical(database), Path.cwd())
 
 
 def _relative(url: str, config: Path) -> str:
     """The URL as it stands in the file: relative to it, where it is a file in its folder or below."""
-    if not url.startswith(SQLITE):
-        return url
-    file = Path(url.removeprefix(SQLITE))
-    folder = config.absolute().parent
-    return SQLITE + (str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file))
+    return loosened(url, config.absolute().parent)
 
 
 def _stem(url: str) -> str:

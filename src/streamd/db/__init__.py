@@ -1,10 +1,15 @@
-"""The site's database: `base` says what is asked of it, one file per engine answers."""
+"""Databases: a site's (`base` says what is asked of it) and the state's (`state`); one file per engine answers each.
+
+`engines` says which engines there are, `urls` how the configuration names a database.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy.engine import make_url
+from typing import cast
 
 from streamd.db.base import SiteDatabase
+from streamd.db.state import StateDatabase
+from streamd.db.urls import engine_of, state_url
 from streamd.errors import SiteError
 
 
@@ -13,19 +18,18 @@ def open_site(url: str) -> SiteDatabase:
 
     Raises `SiteError` where the driver of its engine is not installed; what else is wrong is raised when it is used.
     """
-    backend = make_url(url).get_backend_name()
+    engine = engine_of(url)
     try:
-        if backend in ("postgresql", "postgres"):
-            from streamd.db.postgresql import PostgresqlSite
-
-            return PostgresqlSite(url)
-        if backend in ("mariadb", "mysql"):
-            from streamd.db.mariadb import MariadbSite
-
-            return MariadbSite(url)
+        make = engine.load(engine.site)
     except ImportError as error:
-        extra = "postgresql" if backend.startswith("postgres") else "mariadb"
-        raise SiteError(f"the driver for {backend} is not installed", hint=f"pip install 'streamd[{extra}]'") from error
-    from streamd.db.sqlite import SqliteSite
+        raise SiteError(
+            f"the driver for {engine.scheme} is not installed", hint=f"pip install 'streamd[{engine.extra}]'"
+        ) from error
+    return cast(SiteDatabase, make(url))
 
-    return SqliteSite(url)
+
+def open_state(url: str) -> StateDatabase:
+    """The state database at a URL as it stands in the configuration. Raises `ConfigurationError` without its driver."""
+    parsed = state_url(url)
+    engine = engine_of(parsed)
+    return cast(StateDatabase, engine.load(engine.state)(parsed))

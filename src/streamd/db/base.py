@@ -286,6 +286,13 @@ class SiteDatabase(ABC):
         """
         return None
 
+    async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        """Put among the changes what happened to the offered types' tables and no trigger saw, as far as it shows.
+
+        Returns it in words. Raises `SiteError`.
+        """
+        return []
+
     @abstractmethod
     async def forget_deleted(self, before: int) -> int:
         """Forget tombstones older than `before` (ms since 1970), a bounded number at a time. Returns how many."""

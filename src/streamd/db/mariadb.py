@@ -19,9 +19,11 @@ from typing import Any
 
 from streamd.db import mariadb_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.mariadb_checks import blind_spots, warnings
 from streamd.db.mariadb_driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
+from streamd.db.mariadb_emptied import emptied, known, made, remember
 from streamd.db.mariadb_errors import NO_SUCH_TABLE, number_of, plain_errors
 from streamd.db.mariadb_floor import TransactionWatch
 from streamd.db.mariadb_names import Indexes
@@ -60,6 +62,7 @@ class MariadbSite(SiteDatabase):
         self._claim: Claim | None = None
         self._lively_until = 0.0
         self._indexes: Indexes = {}
+        self._first_triggers = sql.NOBODY
 
     async def close(self) -> None:
         async with self._write_lock:
@@ -69,6 +72,7 @@ class MariadbSite(SiteDatabase):
 
     async def tables(self) -> dict[str, Table]:
         async with self._reading() as session:
+            _, self._first_triggers = sql.placed(await session.fetch(sql.TRIGGERS))
             return await reflect(session)
 
     async def identity(self) -> SiteIdentity | None:
@@ -110,7 +114,7 @@ class MariadbSite(SiteDatabase):
             f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} FROM DUAL "
             "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)",
             f'UPDATE streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}',
-            *sql.triggers(catalogue, tables).values(),
+            *sql.triggers(catalogue, tables, self._first_triggers).values(),
         ]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
@@ -143,11 +147,29 @@ class MariadbSite(SiteDatabase):
                     await _make_trigger(session, statement)
 
     async def our_triggers(self) -> dict[str, str]:
-        return {row[0]: row[1] for row in await self._fetch(sql.OUR_TRIGGERS)}
+        return sql.placed(await self._fetch(sql.TRIGGERS))[0]
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         found = (sql.digest_of(statement) for statement in sql.triggers(catalogue, tables).values())
         return dict(each for each in found if each is not None)
+
+    def outgrown(
+        self, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
+    ) -> dict[str, tuple[str, ...]]:
+        # One that fires behind a user's sees everything.
+        return super().outgrown({name: text.partition(sql.BEHIND)[0] for name, text in ours.items()}, catalogue, tables)
+
+    async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        async with self._reading() as session:
+            now = await made(session, bound_tables(catalogue).keys())
+            before = await known(session)
+        different = {table: each for table, each in now.items() if before.get(table) != each}
+        if not different:
+            return []
+        gone = emptied(before, different)
+        async with self._writing() as session:
+            await remember(session, different, gone)
+        return [f"{table} was emptied (TRUNCATE)" for table in gone]
 
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         async with self._reading() as session:

@@ -49,6 +49,8 @@ TABLES = {
         {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, source LONGTEXT NOT NULL, remote_name LONGTEXT NOT NULL,
         clock LONGTEXT NOT NULL, field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT,
         renamed_to LONGTEXT, PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
+        tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
     # A name that is too long for any document here can be parked all the same.
     "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
         id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,
@@ -76,7 +78,14 @@ _LARGE = ("mediumblob", "longblob", "json")
 """Types whose values a function makes larger, and that can be so large."""
 
 SPATIAL = ("geometry", "point", "linestring", "polygon", "multi")
-_TRIGGER = re.compile(r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) ', re.S)
+_TRIGGER = re.compile(
+    r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) '
+    r'(?:PRECEDES "(?:[^"]|"")+" )?',
+    re.S,
+)
+
+
+NOBODY: Mapping[tuple[str, str], str] = {}
 
 
 def quote(identifier: str) -> str:
@@ -193,15 +202,23 @@ def fingerprint(table: Table) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
-def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-    """The statements that make the triggers of the offered document types' tables, by the triggers' names."""
+def triggers(
+    catalogue: Catalogue, tables: Mapping[str, Table], first: Mapping[tuple[str, str], str] = NOBODY
+) -> dict[str, str]:
+    """The statements that make the triggers of the offered document types' tables, by the triggers' names.
+
+    `first` is which trigger of the user's fires first, by table and event. Ours fires before it: what that one
+    writes follows from the row, and has to be captured behind it.
+    """
     found = {}
     for table_name, users in bound_tables(catalogue).items():
         table = tables[table_name]
         for event in ("INSERT", "UPDATE", "DELETE"):
             name = trigger_name(table_name, event)
+            theirs = first.get((table_name, event))
+            place = f"PRECEDES {quote(theirs)} " if theirs else ""
             found[name] = (
-                f"CREATE OR REPLACE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} FOR EACH ROW "
+                f"CREATE OR REPLACE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} FOR EACH ROW {place}"
                 f"{_body(table, event, users)}"
             )
     return found
@@ -269,11 +286,30 @@ def digest_of(statement: str) -> tuple[str, str] | None:
     return name, trigger_digest(table[1:-1].replace('""', '"'), event, TRIGGER_MODE, statement[found.end() :])
 
 
-OUR_TRIGGERS = (
-    "SELECT TRIGGER_NAME, SHA2(CONCAT_WS(CHAR(10), EVENT_OBJECT_TABLE, EVENT_MANIPULATION, SQL_MODE, "
-    "ACTION_STATEMENT), 256) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() "
-    "AND TRIGGER_NAME LIKE 'streamd|_%' ESCAPE '|' AND ACTION_TIMING = 'AFTER'"
+TRIGGERS = (
+    "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, EVENT_MANIPULATION, SHA2(CONCAT_WS(CHAR(10), EVENT_OBJECT_TABLE, "
+    "EVENT_MANIPULATION, SQL_MODE, ACTION_STATEMENT), 256) FROM information_schema.TRIGGERS "
+    "WHERE TRIGGER_SCHEMA = DATABASE() AND ACTION_TIMING = 'AFTER' ORDER BY ACTION_ORDER"
 )
+"""All that fire after a row was written, for each table and event in the order in which they do."""
+
+BEHIND = " behind "
+
+
+def placed(rows: Iterable[Sequence[str]]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """What `TRIGGERS` gave: (the digests of ours, the first of the user's by table and event).
+
+    One of ours that fires behind one of the user's has a digest that is like no other.
+    """
+    ours: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
+    for name, table, event, digest in rows:
+        if name.startswith(PREFIX):
+            before = first.get((table, event))
+            ours[name] = f"{digest}{BEHIND}{before}" if before else digest
+        else:
+            first.setdefault((table, event), name)
+    return ours, first
 
 
 def write_sql(write: TableWrite) -> str:

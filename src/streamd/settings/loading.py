@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from streamd.errors import ConfigurationError, Problem
-from streamd.settings.database_urls import database_url, same_file, state_url
+from streamd.settings.database_urls import anchored, database_url, same_database, state_url
 from streamd.settings.mappings import mapping_problems
 from streamd.settings.models import ProducerSettings, Settings, StateSettings
 
@@ -99,7 +99,7 @@ def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     for section in (part(raw, "site"), raw.setdefault("state", dict(StateSettings().model_dump()))):
         if isinstance(section, dict) and isinstance(section.get("database", None), str):
-            section["database"] = _absolute_database(section["database"], folder)
+            section["database"] = anchored(section["database"], folder)
     files: list[tuple[dict[str, Any] | None, tuple[str, ...]]] = [
         (part(raw, "server"), ("certificate", "certificate_key"))
     ]
@@ -113,18 +113,8 @@ def _with_folder(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
                 section[key] = str(folder / section[key])
     state = raw["state"]
     if isinstance(state, dict) and "database" not in state:
-        state["database"] = _absolute_database(StateSettings().database, folder)
+        state["database"] = anchored(StateSettings().database, folder)
     return raw
-
-
-def _absolute_database(text: str, folder: Path) -> str:
-    prefix = "sqlite:///"
-    if not text.startswith(prefix):
-        return text
-    file = text.removeprefix(prefix)
-    if not file or file.startswith((":memory:", "file:")):
-        return text
-    return prefix + str(folder / file)
 
 
 def _database_problems(settings: Settings) -> list[Problem]:
@@ -135,7 +125,7 @@ def _database_problems(settings: Settings) -> list[Problem]:
             url_of(text)
         except ValueError as error:
             problems.append(Problem(where, str(error), ""))
-    if not problems and same_file(site, state):
+    if not problems and same_database(site, state):
         problems.append(
             Problem(
                 "state.database",

@@ -10,8 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from streamd.db import open_state
+from streamd.db.state import FAULTS
 from streamd.errors import StateError
-from streamd.store.database import FAULTS, state_database
 from streamd.store.migrate import HEAD
 
 
@@ -25,7 +26,7 @@ class State:
 
     def __init__(self, url: str, site: str) -> None:
         self.site = site
-        self._database = state_database(url)
+        self._database = open_state(url)
 
     @property
     def engine(self) -> AsyncEngine:

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamd.db import open_state
+from streamd.db.state import FAULTS
 from streamd.errors import StreamdError
-from streamd.store.database import FAULTS, state_database
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -39,7 +40,7 @@ def migrate(url: str) -> None:
     """
     from alembic import command
 
-    database = state_database(url)
+    database = open_state(url)
     try:
         command.upgrade(alembic_config(url), "head")
     except FAULTS as error:

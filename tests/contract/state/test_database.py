@@ -14,8 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select, update
 
+from streamd.db import postgresql_state, sqlite_state
 from streamd.errors import StateBusy, StateError
-from streamd.store import postgresql_engine, sqlite_engine
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD, URL_VARIABLE, alembic_config
@@ -149,8 +149,8 @@ async def test_a_read_that_is_cancelled_anywhere_does_no_harm(state: State) -> N
 async def test_who_waits_too_long_for_the_other_writer_is_told_to_try_again(
     database: DatabaseUrl, state: State, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_engine, "BUSY_SECONDS", 0.1)
-    monkeypatch.setattr(postgresql_engine, "_SETTINGS", postgresql_engine._SETTINGS.replace("'10s'", "'100ms'"))
+    monkeypatch.setattr(sqlite_state, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql_state, "_SETTINGS", postgresql_state._SETTINGS.replace("'10s'", "'100ms'"))
     impatient = opened(database.url)
     await Heartbeat(impatient).current()
     async with state.write() as connection:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy import func, insert, select, text
 
+from streamd.db import postgresql_state
 from streamd.errors import ConfigurationError, StateBusy, StateError
-from streamd.store import postgresql_engine
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
@@ -197,7 +197,7 @@ async def test_a_server_that_restarts_is_waited_for(postgresql: DatabaseUrl, pas
 async def test_a_server_that_stays_away_is_said_to_be_and_is_tried_again_later(
     postgresql: DatabaseUrl, passage: Passage, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql_engine, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(postgresql_state, "BUSY_SECONDS", 0.3)
     state = opened(passage.to(postgresql).url)
     await Heartbeat(state).beat(captured=1)
     passage.close()

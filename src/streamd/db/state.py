@@ -1,4 +1,4 @@
-"""What the store asks of the database that the state is kept in. One file per engine answers."""
+"""What is asked of the database that the state is kept in. One file per engine answers (`…_state.py`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from streamd.errors import StateError
-from streamd.settings import state_url
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another one, and a daemon for a server that has gone away."""
@@ -63,15 +62,3 @@ class StateDatabase(ABC):
     @abstractmethod
     def in_plain_words(self, error: BaseException) -> StateError:
         """One of `FAULTS` in words; `StateBusy` if the same may succeed later by itself."""
-
-
-def state_database(url: str) -> StateDatabase:
-    """The database at a URL as it stands in the configuration. Raises `ConfigurationError` without its driver."""
-    parsed = state_url(url)
-    if parsed.get_backend_name() == "postgresql":
-        from streamd.store.postgresql_engine import PostgresqlState
-
-        return PostgresqlState(parsed)
-    from streamd.store.sqlite_engine import SqliteState
-
-    return SqliteState(parsed)

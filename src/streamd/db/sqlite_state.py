@@ -12,9 +12,9 @@ from sqlalchemy import URL, Connection, create_engine, event, pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from streamd.db.state import BUSY_SECONDS, DOCUMENTED, StateDatabase
 from streamd.errors import StateBusy, StateError
 from streamd.sqlite_driver import connect, set_pragmas, what_to_look_at
-from streamd.store.database import BUSY_SECONDS, DOCUMENTED, StateDatabase
 
 
 class SqliteState(StateDatabase):

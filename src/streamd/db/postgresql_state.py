@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
+from streamd.db.state import BUSY_SECONDS, DOCUMENTED, FAULTS, StateDatabase
+from streamd.db.urls import shown_url
 from streamd.errors import ConfigurationError, Problem, StateBusy, StateError
-from streamd.settings import shown_url
-from streamd.store.database import BUSY_SECONDS, DOCUMENTED, FAULTS, StateDatabase
 
 SCHEMA = "streamd_state"
 

@@ -1,0 +1,128 @@
+"""The kinds of databases that streamd knows: the one place that says which there are.
+
+Nobody else asks which kind a database is of. What follows from it is asked of `Engine`, of the site's database
+(`base.SiteDatabase`), or of the state's (`state.StateDatabase`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+
+@dataclass(frozen=True, slots=True)
+class Engine(ABC):
+    """One kind, as a URL names it and as people do.
+
+    `site` and `state` name the classes of a site's database and of a state database; where there is no `state`, it
+    cannot keep one. They are imported when they are used: each needs a driver, which the extra of this name installs.
+    `alias` is another one's kind under another name, which needs no telling.
+    """
+
+    scheme: str
+    title: str
+    site: str
+    state: str = ""
+    extra: str = ""
+    alias: bool = False
+
+    @property
+    @abstractmethod
+    def example(self) -> str:
+        """A URL as one might write it."""
+
+    @abstractmethod
+    def judge(self, url: URL) -> None:
+        """Raises `ValueError` where the URL does not say which database is meant."""
+
+    @abstractmethod
+    def place(self, url: URL) -> str | None:
+        """What is the same for two URLs of one database, however they are written; None where nobody can tell."""
+
+    @abstractmethod
+    def anchored(self, text: str, folder: Path) -> str:
+        """The URL with a relative path in it taken as relative to a folder."""
+
+    @abstractmethod
+    def loosened(self, text: str, folder: Path) -> str:
+        """The opposite: the URL with a path relative to a folder, where it leads into it."""
+
+    def load(self, name: str) -> Any:
+        """The class of this name. Raises `ImportError` without its driver."""
+        module, _, attribute = name.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True, slots=True)
+class File(Engine):
+    """A file, which whoever opens it reads and writes by itself."""
+
+    @property
+    def example(self) -> str:
+        return f"{self.prefix}file.db"
+
+    @property
+    def prefix(self) -> str:
+        """How its URLs begin; the file's path follows."""
+        return f"{self.scheme}:///"
+
+    def judge(self, url: URL) -> None:
+        if url.database in (None, "", ":memory:"):
+            raise ValueError(f"names no file: write {self.example}")
+
+    def place(self, url: URL) -> str | None:
+        return os.path.realpath(url.database or "")
+
+    def anchored(self, text: str, folder: Path) -> str:
+        file = text.removeprefix(self.prefix)
+        if not file or file.startswith((":memory:", "file:")):
+            return text
+        return self.prefix + str(folder / file)
+
+    def loosened(self, text: str, folder: Path) -> str:
+        file = Path(text.removeprefix(self.prefix))
+        return self.prefix + str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Engine):
+    """A database that a server keeps."""
+
+    @property
+    def example(self) -> str:
+        return f"{self.scheme}://user:password@host/database"
+
+    def judge(self, url: URL) -> None:
+        if not url.database:
+            raise ValueError(f"names no database on its server: write {self.example}")
+
+    def place(self, url: URL) -> str | None:
+        return None
+
+    def anchored(self, text: str, folder: Path) -> str:
+        return text
+
+    def loosened(self, text: str, folder: Path) -> str:
+        return text
+
+
+SQLITE = File("sqlite", "SQLite", "streamd.db.sqlite:SqliteSite", "streamd.db.sqlite_state:SqliteState")
+POSTGRESQL = Server(
+    "postgresql",
+    "PostgreSQL",
+    "streamd.db.postgresql:PostgresqlSite",
+    "streamd.db.postgresql_state:PostgresqlState",
+    extra="postgresql",
+)
+MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb:MariadbSite", extra="mariadb")
+MYSQL = Server("mysql", "MySQL", MARIADB.site, extra=MARIADB.extra, alias=True)
+
+ENGINES = {engine.scheme: engine for engine in (SQLITE, POSTGRESQL, MARIADB, MYSQL)}
+SHORT_NAMES = {"postgres": POSTGRESQL.scheme}
+"""What many tools write instead."""
