@@ -74,7 +74,12 @@ FAULTS = {
     "bad port in URL": ("127.0.0.1:9", "127.0.0.1:999999", "producers.hq.url", "port"),
     "secret in URL": ("http://127", "http://me:pw@127", "producers.hq.url", "api_secret"),
     "use_same_name not said": ("use_same_name = true\n", "", "producers.hq.doctypes.Customer", "use_same_name"),
-    "use_same_name false": ("= true\nd", "= false\nd", "producers.hq.doctypes.Customer", "use_same_name = true"),
+    "unknown mapping": (
+        '["Customer"]',
+        '[{ doctype = "Customer", mapping = "Custmer" }]',
+        "producers.hq.doctypes.Customer",
+        "[mappings",
+    ),
     "undeclared type": ('["Customer"]', '["Custmer"]', "producers.hq.doctypes.Custmer", "declare"),
     "type twice": ('["Customer"]', '["Customer", "Customer"]', "producers.hq.doctypes", "one entry"),
     "missing secret": ('api_secret = "hush-hush"\n', "", "producers.hq.api_secret", "keys create"),
