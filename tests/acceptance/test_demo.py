@@ -13,7 +13,7 @@ import psutil
 from tests.support.polling import eventually
 
 DEMO = [sys.executable, "-m", "streamd", "demo"]
-SECONDS = 60
+SECONDS = 150.0
 
 
 def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
