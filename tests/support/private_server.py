@@ -14,7 +14,7 @@ from pathlib import Path
 
 KEEPER = Path(__file__).with_name("server_keeper.py")
 START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 60.0
 INTERVAL_SECONDS = 0.02
 UNPRIVILEGED = ("postgres", "mysql", "nobody")
 """Whom servers run as when the tests run as root: the first one that this machine knows."""
