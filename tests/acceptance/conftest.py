@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import pytest
 from tests.support import chinook
 from tests.support.chinook import Templates
 from tests.support.database_url import Engine
+from tests.support.remembered import remembered
 from tests.support.servers import ENGINES
 from tests.support.site import Site
 from tests.support.world import Link, World
@@ -41,9 +41,9 @@ class Kit:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.templates = cache(Templates)
-        self.one_way = cache(self._one_way)
-        self.both_ways = cache(self._both_ways)
+        self.templates = remembered(Templates)
+        self.one_way = remembered(self._one_way)
+        self.both_ways = remembered(self._both_ways)
 
     def _one_way(self, producer: Engine, consumer: Engine) -> tuple[Site, Site]:
         """(hq, store), stopped: the store subscribed to everything at headquarters, and is approved."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import streamd
 from tests.acceptance.conftest import ENGINE_CIRCLE, ENGINE_PAIRS, Engines, Kit
 from tests.support.chinook import NEW, TABLES, add_customer, add_invoice, delete_invoice, line_id
 from tests.support.compare import contained_rows, same_rows
+from tests.support.remembered import remembered
 from tests.support.site import Site
 from tests.support.world import Link, World, nothing_synced_twice
 
@@ -93,7 +93,7 @@ def with_genres_back(kit: Kit, tmp_path_factory: pytest.TempPathFactory) -> Call
     So its log holds events that are not for the store, and it has work as a consumer.
     """
 
-    @cache
+    @remembered
     def made(engines: Engines) -> tuple[Site, Site]:
         world = World(tmp_path_factory.mktemp(f"with-genres-back-{'-'.join(engines)}"))
         try:

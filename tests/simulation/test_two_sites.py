@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,29 @@ async def test_a_deleted_document_goes_with_its_lines(hq: Site, store: Site) -> 
     store.write("DELETE FROM Line", "DELETE FROM Invoice")
     await hq.pull_all(store)
     assert hq.everything() == store.everything()
+
+
+async def test_an_update_and_a_deletion_between_two_pulls_leave_no_ghost(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    store.write("UPDATE Invoice SET Note = 'about to go' WHERE Id = 1", "UPDATE Line SET Quantity = 9")
+    store.write("DELETE FROM Line", "DELETE FROM Invoice")
+    store.write("UPDATE Customer SET City = 'Milan' WHERE Id = 1")
+    await hq.pull_all(store)
+    assert hq.rows("SELECT Id FROM Invoice") == hq.rows("SELECT Id FROM Line") == []
+    assert hq.everything() == store.everything()
+    assert {entry.status for entry in await hq.sync_log.list()} == {"Synced"}
+
+
+async def test_two_pulls_at_once_are_one_and_nothing_is_called_failed(hq: Site, store: Site) -> None:
+    store.write(CUSTOMER, ITEM)
+    for number in range(60):
+        store.write(f"INSERT INTO Invoice VALUES ({number}, 1, NULL)")
+    await asyncio.gather(hq.pull_all(store), hq.pull_all(store))
+    assert hq.everything() == store.everything()
+    entries = await hq.sync_log.list(limit=1000)
+    assert {entry.status for entry in entries} == {"Synced"}
+    assert len(entries) == 62
 
 
 async def test_a_rename_is_followed_with_its_lines_and_links(hq: Site, store: Site) -> None:

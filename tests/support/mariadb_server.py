@@ -98,7 +98,9 @@ class MariaDbServer:
         return cls(admin, server)
 
     def create(self, name: str) -> DatabaseUrl:
-        """An empty database of this name."""
+        """An empty database of this name. Raises `ServerFailed` if our own server is gone."""
+        if self._private is not None:
+            self._private.assert_running()
         self._execute(f"CREATE DATABASE {quote(name)} CHARACTER SET utf8mb4")
         self._databases.append(name)
         self._execute(f"GRANT ALL PRIVILEGES ON {quote(name)}.* TO %s@'%%'", self._owner.user)

@@ -83,7 +83,12 @@ class PostgreSqlServer:
         return cls(admin, server)
 
     def create(self, name: str, template: str | None = None) -> DatabaseUrl:
-        """A database of this name, empty or a copy of another one, which nobody may be connected to."""
+        """A database of this name, empty or a copy of another one, which nobody may be connected to.
+
+        Raises `ServerFailed` if our own server is gone.
+        """
+        if self._private is not None:
+            self._private.assert_running()
         source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(template or "template0"))
         owner = sql.Identifier(self._owner.user)
         self._execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), owner) + source)

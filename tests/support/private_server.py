@@ -66,6 +66,11 @@ class PrivateServer:
                 raise ServerFailed(f"{command[0]} does not answer\n{said}")
             time.sleep(INTERVAL_SECONDS)
 
+    def assert_running(self) -> None:
+        """Raise `ServerFailed` with the end of the server's log, if it has ended by itself."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            raise ServerFailed(f"the server in {self.folder} ended by itself, with {code}\n{self._log()}")
+
     def stop(self) -> None:
         """End the server and remove its folder; nothing if that has been done."""
         if self._process is not None:
