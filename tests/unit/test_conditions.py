@@ -42,8 +42,10 @@ def india() -> Condition:
         ("doc.margin > 1", "the condition of Invoice: it has no field margin"),
         ("doc.lines == 1", "the condition of Invoice: lines is a child table"),
         ("doc.country.code == 'IN'", "the condition of Invoice: doc.country.code looks into another document"),
+        ("doc.total + 1", "the condition of Invoice: “doc.total + 1” is never true"),
+        ("doc.total > 1 ? 'yes' : 'no'", "the condition of Invoice: “doc.total > 1 ? 'yes' : 'no'” is never true"),
     ],
-    ids=["cannot be read", "no such field", "an excluded field", "child rows", "another document"],
+    ids=["unreadable", "no such field", "an excluded field", "child rows", "another document", "a number", "texts"],
 )
 def test_what_cannot_be_judged_is_refused_with_the_type_and_the_fault(text: str, words: str) -> None:
     with pytest.raises(StreamdError) as refused:

@@ -21,7 +21,7 @@ from streamd.expressions.patterns import LONGEST_MATCHED
 from streamd.expressions.syntax import parse
 from streamd.expressions.tokens import fault
 from streamd.expressions.translation import MOST_VARIABLES, Place, Translation, Variable, translate
-from streamd.expressions.tree import Field, Node, paths
+from streamd.expressions.tree import Field, Node, may_be_true, paths
 from streamd.expressions.values import Form, Passed, bytes_in, passed, returned
 
 LONGEST_FIELDS = 65_536
@@ -76,11 +76,13 @@ class Expression:
 
     `text` is as the user wrote it. `fields` are the document's fields that it looks at, `hops` what it looks at in the
     documents that some of these link to: doc.address.country is the field `address` and the hop `address` → `country`.
+    `may_hold` is False for what can be no condition, such as a number that is calculated.
     """
 
     text: str
     fields: frozenset[str] = field(compare=False)
     hops: Mapping[str, frozenset[str]] = field(compare=False)
+    may_hold: bool = field(compare=False)
     _alone: Variable | None = field(compare=False, repr=False)
     _value: _Program = field(compare=False, repr=False)
     _condition: _Program = field(compare=False, repr=False)
@@ -132,6 +134,7 @@ def compile_expression(text: str) -> Expression:
         text,
         frozenset(path[0] for path in found),
         MappingProxyType(hops),
+        may_be_true(tree),
         _alone(tree),
         program,
         program if condition.cel == value.cel and condition.variables == value.variables else _Program(text, condition),

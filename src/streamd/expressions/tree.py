@@ -150,3 +150,17 @@ def is_whole(node: Node) -> bool:
         case Call():
             return node.function in ("size", "int")
     return False
+
+
+def may_be_true(node: Node) -> bool:
+    """Whether it could be true of some document, as far as that is seen without one: a number or a text never is."""
+    match node:
+        case Literal():
+            return node.value is True
+        case Negative() | Arithmetic():
+            return False
+        case Choice():
+            return may_be_true(node.yes) or may_be_true(node.no)
+        case Call():
+            return node.function not in ("size", "string", "int", "double")
+    return True

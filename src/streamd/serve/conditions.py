@@ -86,6 +86,12 @@ def readable_condition(text: str, doctype: str) -> Expression:
         expression = _compiled(text)
     except ExpressionError as error:
         raise _refused(doctype, error.message, error.hint) from error
+    if not expression.may_hold:
+        raise _refused(
+            doctype,
+            f"“{text}” is never true, for no document",
+            "say what the value is compared with: doc.total > 1000",
+        )
     for field in sorted(expression.hops):
         further = sorted(expression.hops[field])[0]
         raise _refused(
