@@ -108,9 +108,17 @@ async def _changes(site: Site) -> list[Change]:
 TEXTS = """CREATE TABLE "Text" ("Id" INT PRIMARY KEY, "Value" LONGTEXT, "Raw" LONGBLOB)"""
 
 
-@pytest.mark.parametrize("many", [False, True])
-async def test_no_text_and_no_bytes_are_taken_for_sql(tmp_path: Path, many: bool) -> None:
-    async with _site(tmp_path, TEXTS, "Text") as site:
+def _drawing(schema: str, table: str) -> str:
+    """The schema, with a table whose default draws from a sequence: its rows are inserted in another way."""
+    return (
+        f'CREATE SEQUENCE numbers; {schema}; ALTER TABLE "{table}" ADD COLUMN "Number" BIGINT DEFAULT NEXTVAL(numbers)'
+    )
+
+
+@pytest.mark.parametrize("draws", [False, True], ids=["", "draws"])
+@pytest.mark.parametrize("many", [False, True], ids=["single", "many"])
+async def test_no_text_and_no_bytes_are_taken_for_sql(tmp_path: Path, many: bool, draws: bool) -> None:
+    async with _site(tmp_path, _drawing(TEXTS, "Text") if draws else TEXTS, "Text", exclude=["Number"] * draws) as site:
         table = (await site.database.tables())["Text"]
         rows = [
             {"Id": number, "Value": text, "Raw": {"$hex": text.encode().hex()}} for number, text in enumerate(HOSTILE)
@@ -246,10 +254,12 @@ def _comparable(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def test_every_type_is_read_captured_and_written_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("draws", [False, True], ids=["", "draws"])
+async def test_every_type_is_read_captured_and_written_as_it_is(tmp_path: Path, draws: bool) -> None:
+    schema = _drawing(TYPES, "All Types") if draws else TYPES
     async with (
-        _site(tmp_path / "one", TYPES, "All Types") as site,
-        _site(tmp_path / "two", TYPES, "All Types") as other,
+        _site(tmp_path / "one", schema, "All Types", exclude=["Number"] * draws) as site,
+        _site(tmp_path / "two", schema, "All Types", exclude=["Number"] * draws) as other,
     ):
         table = (await site.database.tables())["All Types"]
         rows = [_as_sent(row) for row in (FULL, EDGE, NOTHING)]

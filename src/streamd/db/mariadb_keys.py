@@ -15,10 +15,11 @@ from typing import Any
 
 from asyncmy.errors import Error
 
-from streamd.db.base import TableWrite, WriteKind
+from streamd.db.base import TableWrite
 from streamd.db.given_keys import Keys, Place, TakenKeys, from_sequence
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import number_of
+from streamd.db.mariadb_inserts import Inserts
 from streamd.db.mariadb_sql import quote
 from streamd.errors import SiteBusy, SiteError
 from streamd.model import Column, Kind
@@ -109,13 +110,11 @@ async def _missing(session: Session, table: str, column: Column, keys: Keys) -> 
     return [key for key in keys if key not in present]
 
 
-async def make_ours(session: Session, taken: TakenKeys, write: TableWrite, rows: Sequence[Sequence[Any]]) -> None:
-    """Make foreseen keys ours, if these rows, as the driver takes them, have such. Raises `SiteBusy` if users got them.
+async def make_ours(inserts: Inserts, taken: TakenKeys, write: TableWrite, rows: Sequence[Sequence[Any]]) -> None:
+    """Make foreseen keys ours, if new rows, as the driver takes them, have such. Raises `SiteBusy` if users got them.
 
     Then what was got instead is kept for the next time, and surely does.
     """
-    if write.kind != WriteKind.INSERT:
-        return
     for place in taken.foreseen_in(write.table):
         names = [column.name for column in write.columns]
         if place.column in names:
@@ -123,11 +122,11 @@ async def make_ours(session: Session, taken: TakenKeys, write: TableWrite, rows:
             among = frozenset(foreseen)
             row = next((row for row in rows if row[index] in among), None)
             if row is not None:
-                await _reserve(session, taken, place, foreseen, write, [*row[:index], *row[index + 1 :]])
+                await _reserve(inserts, taken, place, foreseen, write, [*row[:index], *row[index + 1 :]])
 
 
 async def _reserve(
-    session: Session, taken: TakenKeys, place: Place, foreseen: Sequence[int], write: TableWrite, row: Sequence[Any]
+    inserts: Inserts, taken: TakenKeys, place: Place, foreseen: Sequence[int], write: TableWrite, row: Sequence[Any]
 ) -> None:
     columns = ", ".join(quote(column.name) for column in write.columns if column.name != place.column)
     insert = f"INSERT INTO {quote(place.table)} ({columns}) VALUES ({', '.join('?' * len(row))})"
@@ -135,11 +134,11 @@ async def _reserve(
     while first <= last:
         size = min(last - first + 1, BLOCK)
         try:
-            got = await _undone(session, insert, row, first, size)
+            got = await _undone(inserts, place.table, insert, row, first, size)
         except Error as error:
             # The row is refused, but its number was given before. If the counter stands where our block ends, it is
             # our block: what a user got besides would have moved it further.
-            if number_of(error) in _GIVEN_AND_REFUSED and await _counter(session, place) == first + size:
+            if number_of(error) in _GIVEN_AND_REFUSED and await _counter(inserts.session, place) == first + size:
                 taken.own(place)
             raise
         if got != first:
@@ -157,13 +156,14 @@ async def _counter(session: Session, place: Place) -> int:
     return int(rows[0][0] or 0) if rows else 0
 
 
-async def _undone(session: Session, insert: str, row: Sequence[Any], first: int, size: int) -> int:
+async def _undone(inserts: Inserts, table: str, insert: str, row: Sequence[Any], first: int, size: int) -> int:
     """Insert a row with a key of the server's, and undo that. Returns its key: with it, `size` of them are ours."""
+    session = inserts.session
     # The key is the first one from the counter on that is `offset` more than a multiple of `size`.
     await session.run(f"SET auto_increment_increment = {size}, auto_increment_offset = {first % size or size}")
     try:
         await session.run("SAVEPOINT streamd_keys")
-        await session.run(insert, row)
+        await inserts.run(table, insert, [row])
         ((got,),) = await session.fetch("SELECT LAST_INSERT_ID()")
         await session.run("ROLLBACK TO streamd_keys")
         await session.run("RELEASE SAVEPOINT streamd_keys")

@@ -61,13 +61,8 @@ def moves_of(
     return found
 
 
-async def run_checked(session: Session, statement: str, rows: Sequence[Sequence[Any]]) -> int:
-    """Write with the server's checks of foreign keys."""
-    return await session.run_many(statement, rows)
-
-
 async def run_unchecked(session: Session, statement: str, rows: Sequence[Sequence[Any]]) -> int:
-    """Write without them."""
+    """Write without the server's checks of foreign keys."""
     await session.run("SET foreign_key_checks = 0")
     try:
         return await session.run_many(statement, rows)

@@ -7,14 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from streamd.db import mariadb_sql as sql
-from streamd.db.base import RawDocument, TableWrite
+from streamd.db.base import RawDocument, TableWrite, WriteKind
 from streamd.db.bookkeeping import BookReader, BookTransaction, name_key
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
+from streamd.db.mariadb_inserts import Inserts
 from streamd.db.mariadb_keys import make_ours, next_keys
-from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_checked, run_unchecked, verify
+from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_unchecked, verify
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
@@ -184,6 +185,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self, taken)
         self._indexes = indexes
+        self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
@@ -276,10 +278,15 @@ class MariadbTransaction(MariadbReader, BookTransaction):
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
             try:
                 with plain_errors(self._where, writing=True):
-                    await make_ours(self._session, self._taken, write, rows)
                     moving = await self._moving(write, rows)
                     moves += moving
-                    found = await (run_unchecked if moving else run_checked)(self._session, sql.write_sql(write), rows)
+                    if write.kind == WriteKind.INSERT:
+                        await make_ours(self._inserts, self._taken, write, rows)
+                        found = await self._inserts.run(write.table, sql.write_sql(write), rows)
+                    elif moving:
+                        found = await run_unchecked(self._session, sql.write_sql(write), rows)
+                    else:
+                        found = await self._session.run_many(sql.write_sql(write), rows)
             except UnicodeEncodeError as error:
                 raise RowRefused(f"a value is no valid text: {error.reason}") from error
             if write.exactly and found != len(rows):
