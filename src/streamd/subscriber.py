@@ -177,16 +177,17 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            # An answer that we left behind may have told what was decided meanwhile: then the next must not wait.
+            # An answer that we left behind, or did not act upon to the end, may have told what was decided meanwhile:
+            # then the next must not wait, since the producer thinks that we know.
             heard, self._heard = self._heard, False
             pulled = await self._pull.run_once(WAIT_SECONDS if heard else 0.0)
-            self._heard = True
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
             self._source = None
             return
         await self._progress(pulled)
+        self._heard = True
 
     async def _greet(self) -> None:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""

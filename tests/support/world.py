@@ -134,9 +134,12 @@ class World:
         def done() -> bool:
             waiting = producer.access.waiting_changes()
             assert waiting == 0, f"{producer.name} has yet to capture {waiting} changes"
+            # What is taken there is logged a moment later.
+            taken = producer.value("SELECT batch FROM streamd_capture")
+            log, logged = producer.state_rows("SELECT log, batch FROM log_head")[0]
+            assert logged == taken, f"{producer.name} has yet to log batch {taken}"
             # What has been at the consumer is not for it.
             site = consumer.value("SELECT site FROM streamd_site")
-            (log,) = producer.state_rows("SELECT log FROM log_head")[0]
             (last,) = producer.state_rows(
                 "SELECT coalesce(max(sequence), 0) FROM update_log WHERE path NOT LIKE '%' || ? || '%'", site
             )[0]
