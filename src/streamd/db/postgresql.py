@@ -331,6 +331,11 @@ def _engine(url: str) -> AsyncEngine:
                 "statement_timeout": "0",
                 "idle_in_transaction_session_timeout": "0",
                 "jit": "off",
+                # We look rows up by their keys. A plan that was made while a table was small would read all of it when
+                # it is large; and before a table was analysed, the server thinks that a key has a great many rows.
+                "plan_cache_mode": "force_custom_plan",
+                "enable_seqscan": "off",
+                "enable_mergejoin": "off",
             },
         },
     )

@@ -265,6 +265,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     async def write(self, writes: Sequence[TableWrite]) -> None:
         with plain_errors():
             left: list[tuple[TableWrite, str]] = []
+            # Each row that is written has its foreign keys looked up: these need no plan of their own each time.
+            await self._driver.execute("SET LOCAL plan_cache_mode = auto")
             for write in writes:
                 found = await self._write(write, left)
                 if write.exactly and found != len(write.rows):
@@ -273,6 +275,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                     )
             for write, old in left:
                 await self._driver.execute(sql.left_behind_sql(write), old)
+            await self._driver.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
     async def _write(self, write: TableWrite, left: list[tuple[TableWrite, str]]) -> int:
         changed = {column.name for column in write.columns}
