@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -176,6 +178,23 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(hq: ProducerSite) -
     for poll in polls:
         poll.cancel()
     await until(lambda: hq.log.waiting == 0, "the server noticed")
+
+
+async def test_a_client_that_goes_away_in_the_middle_of_its_request_is_no_fault(
+    hq: ProducerSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await approved(hq)
+    url = urlsplit(hq.server.url)
+    head = f"POST /v1/handshake HTTP/1.1\r\nHost: hq\r\nAuthorization: Bearer {client.credential}\r\n"
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        writer.write(
+            f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        assert b"100" in await reader.readline()
+        writer.transport.abort()
+    assert (await client.events()).status == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_one_consumer_cannot_hold_any_number_of_polls_open(hq: ProducerSite) -> None:

@@ -135,6 +135,9 @@ def refusal(error: InvalidRequest) -> web.Response:
     return response
 
 
+CLIENT_GONE = 499
+"""The status of what nobody is left to read; only the access log has it."""
+
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
 _HTTP_WORDS = {
     404: ("there is nothing at this address", "the endpoints are listed in /v1/openapi.json"),
@@ -162,11 +165,16 @@ async def plain_errors(request: web.Request, handler: Handler) -> web.StreamResp
         response = _error(503, "unavailable", "this site cannot answer now", "try again later")
         response.headers["Retry-After"] = str(BUSY_RETRY_SECONDS)
         return response
-    except ConnectionError:
-        raise  # the client is gone: nobody is left to answer
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and is_gone(request):
+            return web.Response(status=CLIENT_GONE)
         log.exception("request_failed", path=request.path)
         return _error(500, "internal_error", "this request met a fault of ours", "it is in the daemon's log")
+
+
+def is_gone(request: web.Request) -> bool:
+    """Whether nobody waits for the answer any more."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _error(status: int, code: str, message: str, hint: str) -> web.Response:

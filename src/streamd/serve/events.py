@@ -72,7 +72,9 @@ class Feed:
         await self._acknowledge(caller, asked, found.standing)
         if not found.served:
             found = await self._wait(caller, asked, found, gone)
-        self.tell(caller.consumer, found.standing.statuses())
+        if not gone():
+            # One that was left behind tells nobody anything: what it found is still news for the next one.
+            self.tell(caller.consumer, found.standing.statuses())
         events = [_event(*each) for each in found.served]
         if events:
             await self._say_own_names(found, events)

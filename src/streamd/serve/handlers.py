@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 import structlog
@@ -13,7 +14,7 @@ from streamd import __version__
 from streamd.errors import InvalidRequest, StreamdError
 from streamd.model import ApprovalStatus
 from streamd.serve import openapi
-from streamd.serve.answers import answer, read_body
+from streamd.serve.answers import answer, is_gone, read_body
 from streamd.serve.authentication import Authentication
 from streamd.serve.conditions import condition_of, readable_condition
 from streamd.serve.descriptors import describe
@@ -160,11 +161,7 @@ class Handlers:
 
     async def _events(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         asked = await read_body(request, EventsRequest)
-
-        def gone() -> bool:
-            return request.transport is None or request.transport.is_closing()
-
-        page = await self._feed.page(caller, asked, gone)
+        page = await self._feed.page(caller, asked, partial(is_gone, request))
         return await answer(request, msgspec.json.encode(page))
 
     async def _documents(self, request: web.Request, caller: Caller) -> web.StreamResponse:
