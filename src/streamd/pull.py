@@ -116,13 +116,19 @@ class Peer:
             log.warning("clocks_differ", producer=self.name, seconds=round(ahead / 1000))
         return answer
 
-    async def events(self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float) -> Page:
-        """A page of the log behind the cursor. Raises `ResyncRequired`."""
+    async def events(
+        self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float, known: Mapping[str, str]
+    ) -> Page:
+        """A page of the log behind the cursor, waited for while what is `known` of the subscriptions is so.
+
+        Raises `ResyncRequired`.
+        """
         request = EventsRequest(
             cursor=None if cursor is None else write_cursor(cursor),
             acknowledged=None if acknowledged is None else write_cursor(acknowledged),
             limit=self._settings.page_events,
             wait_seconds=wait,
+            subscriptions=dict(known),
         )
         page: Page = self._decode(_PAGE, await self._call("events", request, wait))
         for event in page.events:
@@ -269,7 +275,10 @@ class Pulled:
 
 
 class Pull:
-    """Pulls one producer. `apply` makes a page durable, checkpoint included; `place` reads the checkpoint."""
+    """Pulls one producer. `apply` makes a page durable, checkpoint included; `place` reads the checkpoint.
+
+    `known` is the status of each type that we ask for, as the producer said it last.
+    """
 
     def __init__(
         self,
@@ -277,24 +286,26 @@ class Pull:
         *,
         place: Callable[[], Awaitable[Cursor | None]],
         apply: Callable[[Sequence[Event], Cursor], Awaitable[None]],
+        known: Callable[[], Mapping[str, str]],
     ) -> None:
         self._peer = peer
         self._place = place
         self._apply = apply
+        self._known = known
         self._ahead: tuple[Cursor | None, asyncio.Task[Page]] | None = None
 
     async def close(self) -> None:
         await self._forget()
 
-    async def run_once(self, wait: float = WAIT_SECONDS) -> Pulled:
+    async def run_once(self) -> Pulled:
         """Get the page behind the checkpoint, and apply it. Raises `PeerError`, and what `apply` raises."""
         # Read again each time: after an error only the site's database knows what was committed.
         cursor = await self._place()
-        page = await self._page(cursor, wait)
+        page = await self._page(cursor)
         crash_point("pull.received")
         end = self._cursor(page.next)
         if page.events and end.sequence < page.head:
-            self._ahead = end, asyncio.create_task(self._peer.events(end, cursor, 0))
+            self._ahead = end, asyncio.create_task(self._peer.events(end, cursor, 0, {}))
         try:
             if page.events or end != cursor:
                 await self._apply(page.events, end)
@@ -303,14 +314,14 @@ class Pull:
             raise
         return Pulled(len(page.events), end, page.head, page.subscriptions)
 
-    async def _page(self, cursor: Cursor | None, wait: float) -> Page:
+    async def _page(self, cursor: Cursor | None) -> Page:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             position, task = ahead
             if position == cursor:
                 return await task
             await _cancelled(task)
-        return await self._peer.events(cursor, cursor, wait)
+        return await self._peer.events(cursor, cursor, WAIT_SECONDS, self._known())
 
     def _cursor(self, text: str) -> Cursor:
         try:

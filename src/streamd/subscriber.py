@@ -16,7 +16,7 @@ from streamd.check_mappings import unmappable
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
+from streamd.pull import Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
 from streamd.store.engine import now_ms
@@ -70,15 +70,14 @@ class Subscriber:
         self._mappings = mappings
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
-        self._pull = Pull(peer, place=self._place, apply=self._apply)
+        self._pull = Pull(peer, place=self._place, apply=self._apply, known=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
         self._said: str | None = None
         self._away = 0
         self._progress_at = 0.0
-        self._statuses: dict[str, str] = {}
-        self._heard = False
+        self._known: dict[str, str] = {}
         self._greet_at = 0.0
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
@@ -177,20 +176,18 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            # An answer that we left behind, or did not act upon to the end, may have told what was decided meanwhile:
-            # then the next must not wait, since the producer thinks that we know.
-            heard, self._heard = self._heard, False
-            pulled = await self._pull.run_once(WAIT_SECONDS if heard else 0.0)
+            pulled = await self._pull.run_once()
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
             self._source = None
             return
         await self._progress(pulled)
-        self._heard = True
 
     async def _greet(self) -> None:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
+        # To be done again until all of it is done: it may be interrupted where the answer is written down, and not known.
+        self._greet_at = 0.0
         answer = await self._peer.handshake(self._site, self._site_name)
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
@@ -259,9 +256,9 @@ class Subscriber:
                 for doctype, each in said
             ],
         )
-        self._statuses = {doctype: each.status for doctype, each in said}
+        self._known = {each.doctype: each.status for _, each in said if each.doctype in self._ours}
         self._look_for_gaps = True
-        pending = sorted(doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.PENDING)
+        pending = self._having(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
 
@@ -291,10 +288,7 @@ class Subscriber:
             self._applied()
 
     async def _progress(self, pulled: Pulled) -> None:
-        if pulled.subscriptions and any(
-            self._statuses.get(self._ours.get(doctype, doctype)) != status
-            for doctype, status in pulled.subscriptions.items()
-        ):
+        if not self._known.items() <= pulled.subscriptions.items():
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
         behind = pulled.end.sequence < pulled.head
@@ -313,8 +307,11 @@ class Subscriber:
 
     def _approved(self) -> set[str]:
         """The types that we want, and may have."""
-        approved = {doctype for doctype, status in self._statuses.items() if status == ApprovalStatus.APPROVED}
-        return approved & self._wanted
+        return set(self._having(ApprovalStatus.APPROVED)) & self._wanted
+
+    def _having(self, status: ApprovalStatus) -> list[str]:
+        """The types that we ask for, as we call them, which have this status at the producer."""
+        return sorted(self._ours[doctype] for doctype, known in self._known.items() if known == status)
 
     async def _note_gaps(self) -> None:
         """Ask for the types to be read again of which changes are missing; the sync log says which these are."""

@@ -149,6 +149,12 @@ class EventsRequest(Message):
     acknowledged: CursorText | None = Field(None, description="everything up to here is durable at the consumer")
     limit: int = Field(1000, ge=1, le=20_000)
     wait_seconds: float = Field(0, ge=0, le=120, description="how long to wait if there is nothing yet")
+    subscriptions: dict[str, str] | None = Field(
+        None,
+        max_length=1000,
+        description="what the consumer knows of its subscriptions: the status by type. Where one is another now, there "
+        "is no waiting",
+    )
 
 
 class OriginModel(Message):

@@ -171,6 +171,24 @@ async def test_stopping_ends_open_polls_at_once(hq: ProducerSite) -> None:
     assert hq.log.waiting == 0
 
 
+async def test_a_consumer_that_knows_of_another_status_is_answered_at_once(hq: ProducerSite) -> None:
+    """The answer that told of the decision may have been lost, and nobody at the producer can tell."""
+    client = await hq.consumer("store", CONSUMER, "Invoice")
+    await client.events()
+    left = asyncio.create_task(client.events(wait_seconds=25))
+    await until(lambda: hq.log.waiting == 1, "the poll waits")
+    left.cancel()
+    await hq.approve("Invoice")
+    await hq.log.wake()
+    await until(lambda: hq.log.waiting == 0, "the poll that was left ends")
+    asked = asyncio.create_task(client.events(wait_seconds=25, subscriptions={"Invoice": "Pending"}))
+    await until(asked.done, "it is answered", ENDS_SECONDS)
+    assert (await asked).json["subscriptions"] == {"Invoice": "Approved"}
+    informed = asyncio.create_task(client.events(wait_seconds=25, subscriptions={"Invoice": "Approved"}))
+    await until(lambda: hq.log.waiting == 1, "one that knows waits")
+    informed.cancel()
+
+
 async def test_a_client_that_goes_away_leaves_nothing_behind(hq: ProducerSite) -> None:
     client = await approved(hq)
     polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(3)]

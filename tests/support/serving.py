@@ -60,10 +60,10 @@ OTHER = "22222222-2222-4222-8222-222222222222"
 DEADLINE_SECONDS = 10.0
 
 
-async def until(condition: Callable[[], bool], what: str) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
     """Let the loop run until the condition holds; after a deadline it fails with `what`."""
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:

@@ -60,7 +60,6 @@ class Feed:
         self._pages = Pages(services)
         self._stopping = stopping
         self._open: Counter[str] = Counter()
-        self._told: dict[str, dict[str, str]] = {}
 
     async def page(self, caller: Caller, asked: EventsRequest, gone: Callable[[], bool]) -> Page:
         """The next page, waiting for it as long as was asked. `gone` says that nobody waits any more.
@@ -72,9 +71,6 @@ class Feed:
         await self._acknowledge(caller, asked, found.standing)
         if not found.served:
             found = await self._wait(caller, asked, found, gone)
-        if not gone():
-            # One that was left behind tells nobody anything: what it found is still news for the next one.
-            self.tell(caller.consumer, found.standing.statuses())
         events = [_event(*each) for each in found.served]
         if events:
             await self._say_own_names(found, events)
@@ -86,22 +82,19 @@ class Feed:
             subscriptions=found.standing.statuses(),
         )
 
-    def tell(self, consumer: str, statuses: dict[str, str]) -> None:
-        """Remember what a consumer knows of its subscriptions."""
-        self._told[consumer] = statuses
-
     async def _wait(self, caller: Caller, asked: EventsRequest, found: Look, gone: Callable[[], bool]) -> Look:
         clock = asyncio.get_running_loop().time
         until = clock() + min(asked.wait_seconds, self._services.settings.max_wait_seconds)
         # An answer without events says that there are none yet, so what is left out does not count as waiting.
         sifting = max(until, clock() + SIFT_SECONDS)
-        # A consumer learns at once that something was approved or rejected, also between two polls.
-        told = self._told.get(caller.consumer, found.standing.statuses())
+        # A consumer learns at once that something was approved or rejected, also between two polls. What it knows it
+        # says itself: of an answer nobody here can tell whether it arrived.
+        known = found.standing.statuses() if asked.subscriptions is None else asked.subscriptions
         if self._open[caller.consumer] >= OPEN_POLLS:
             return found
         self._open[caller.consumer] += 1
         try:
-            while not (found.served or found.standing.statuses() != told):
+            while not found.served and known.items() <= found.standing.statuses().items():
                 if self._stopping.done() or gone() or clock() >= (sifting if found.more else until):
                     break
                 if not found.more:

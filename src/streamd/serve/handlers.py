@@ -112,7 +112,6 @@ class Handlers:
             if each.doctype in catalogue.offers
         }
         rows = await self._services.peers.register(caller.consumer, asked, opens)
-        self._feed.tell(caller.consumer, {row.doctype: row.status for row in rows})
         self._say_what_waits(caller.consumer, [row.doctype for row in rows if row.status == ApprovalStatus.PENDING])
         head = await self._services.log.head()
         said = HandshakeAnswer(
