@@ -186,7 +186,7 @@ class Subscriber:
 
     async def _greet(self) -> None:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
-        # To be done again until all of it is done: it may be interrupted where the answer is written down, and not known.
+        # To be done again until all is done: it may be interrupted where the answer is written down, and not known yet.
         self._greet_at = 0.0
         answer = await self._peer.handshake(self._site, self._site_name)
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)

@@ -65,7 +65,7 @@ async def test_only_what_satisfies_the_condition_is_served_and_what_crosses_it_e
     store = await store_of(hq)
     await write(
         hq,
-        "INSERT INTO Invoice VALUES (10, 1, '1.00'), (11, 2, '2.00')",
+        "INSERT INTO Invoice VALUES (10, 1, '1.00'), (11, 2, 'two')",
         "UPDATE Invoice SET total = '3.00' WHERE id IN (10, 11)",
         "UPDATE Invoice SET customer = 1 WHERE id = 11",
         "UPDATE Invoice SET customer = 2 WHERE id = 10",
@@ -85,7 +85,7 @@ async def test_only_what_satisfies_the_condition_is_served_and_what_crosses_it_e
     assert entered["data"] == {}
     assert left["data"] is None
     # Nothing of a document that does not satisfy the condition, not even what it replaced.
-    assert "2.00" not in str(events[:3])
+    assert "two" not in str(events[:3])
     assert all(each.get("last_in_tx", True) for each in events)
 
 
