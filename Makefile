@@ -1,5 +1,5 @@
 # Everything runs in .venv, which is made on first use and renewed when pyproject.toml changes.
-# Tests run in three processes at once, since many wait for daemons: `make WORKERS=6 test` on a larger machine.
+# Tests run in two processes at once: `make WORKERS=4 test` on a larger machine.
 # The benchmark of other engines: `make bench PRODUCER=postgresql CONSUMER=mariadb`.
 # Another Python: `make PYTHON=/path/to/python3.13 test` (after `make clean`, if .venv is there already).
 
@@ -10,7 +10,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-WORKERS ?= 3
+WORKERS ?= 2
 PRODUCER ?= sqlite
 CONSUMER ?= sqlite
 PYTEST := $(BIN)/python -m pytest --no-header -n $(WORKERS) --dist worksteal

@@ -86,7 +86,9 @@ def test_daemons_share_a_state_database_that_restarts(
         assert site.json("status")["daemon"]["running"]
         # Said with the daemon's next sign of life.
         world.eventually(
-            lambda site=site: not site.json("status")["daemon"]["problem"], f"{site.name} says that all is well again"
+            lambda site=site: not site.json("status")["daemon"]["problem"],
+            f"{site.name} says that all is well again",
+            timeout=30,
         )
 
 

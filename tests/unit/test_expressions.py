@@ -299,6 +299,7 @@ def test_a_condition_never_raises_and_is_true_only_where_the_result_is(text: str
         return
     held = expression.holds(doc)
     assert type(held) is bool
+    assert expression.may_hold or not held
     try:
         result = expression.evaluate(doc)
     except ExpressionError:

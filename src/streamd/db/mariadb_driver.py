@@ -123,7 +123,7 @@ class Session:
 
     async def _many(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
         found = 0
-        for some in _packets(rows):
+        for some in packets(rows):
             one, uniform = _uniform(statement, some)
             prepared = await self._prepare(one)
             if len(uniform) > 1 and uniform[0] and self._driver._bulk_supported:
@@ -154,13 +154,13 @@ class Session:
             raise
 
 
-def _packets(rows: Sequence[Sequence[Any]]) -> list[Sequence[Sequence[Any]]]:
-    """These rows in parts that fit into the server's packets."""
+def packets(rows: Sequence[Sequence[Any]], most: int = AT_ONCE_ROWS) -> list[Sequence[Sequence[Any]]]:
+    """These rows in parts of `most` rows at most that fit into the server's packets."""
     found: list[Sequence[Sequence[Any]]] = []
     start = size = 0
     for index, row in enumerate(rows):
         more = sum(len(value) if isinstance(value, str | bytes) else 8 for value in row)
-        if index > start and (size + more > AT_ONCE_BYTES or index - start >= AT_ONCE_ROWS):
+        if index > start and (size + more > AT_ONCE_BYTES or index - start >= most):
             found.append(rows[start:index])
             start, size = index, 0
         size += more

@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from streamd.db.mariadb_driver import Session, split_at_values
+from streamd.db.mariadb_driver import Session, packets
+
+VALUES_AT_ONCE = 2000
+"""Values that stand in variables at the same time, about; a prepared statement takes 65,535."""
 
 _DRAWS = (
     "SELECT COUNT(*) FROM information_schema.COLUMNS "
@@ -28,19 +31,18 @@ class Inserts:
         self._draw: dict[str, bool] = {}
 
     async def run(self, table: str, statement: str, rows: Sequence[Sequence[Any]]) -> int:
-        """Run an INSERT into a table for each of these rows. Returns how many rows there are now. Raises `Error`."""
+        """Run an INSERT, `… VALUES (?, …)`, for each of these rows. Returns how many were written. Raises `Error`."""
         if not rows:
             return 0
         if not rows[0] or not await self._draws(table):
             return await self.session.run_many(statement, rows)
-        names = [f"@streamd_value_{index}" for index in range(len(rows[0]))]
-        give = "SET " + ", ".join(f"{name} = ?" for name in names)
-        parts = split_at_values(statement)
-        insert = parts[0] + "".join(name + part for name, part in zip(names, parts[1:], strict=True))
+        into, values, _ = statement.rpartition(" VALUES ")
         found = 0
-        for row in rows:
-            await self.session.run(give, row)
-            found += await self.session.run(insert)
+        for some in packets(rows, max(1, VALUES_AT_ONCE // len(rows[0]))):
+            names = [[f"@streamd_{number}_{index}" for index in range(len(row))] for number, row in enumerate(some)]
+            give = ", ".join(f"{name} = ?" for row in names for name in row)
+            await self.session.run(f"SET {give}", [value for row in some for value in row])
+            found += await self.session.run(into + values + ", ".join(f"({', '.join(row)})" for row in names))
         return found
 
     async def _draws(self, table: str) -> bool:

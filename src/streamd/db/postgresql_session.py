@@ -265,9 +265,13 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     async def write(self, writes: Sequence[TableWrite]) -> None:
         with plain_errors():
             left: list[tuple[TableWrite, str]] = []
-            # Each row that is written has its foreign keys looked up: these need no plan of their own each time.
-            await self._driver.execute("SET LOCAL plan_cache_mode = auto")
+            mode = sql.PLAN_EACH_TIME
             for write in writes:
+                # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
+                wanted = sql.PLAN_ONCE if write.kind == WriteKind.INSERT else sql.PLAN_EACH_TIME
+                if wanted != mode:
+                    await self._driver.execute(wanted)
+                    mode = wanted
                 found = await self._write(write, left)
                 if write.exactly and found != len(write.rows):
                     raise RowRefused(
@@ -275,7 +279,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                     )
             for write, old in left:
                 await self._driver.execute(sql.left_behind_sql(write), old)
-            await self._driver.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            if mode != sql.PLAN_EACH_TIME:
+                await self._driver.execute(sql.PLAN_EACH_TIME)
 
     async def _write(self, write: TableWrite, left: list[tuple[TableWrite, str]]) -> int:
         changed = {column.name for column in write.columns}

@@ -20,6 +20,11 @@ SCHEMA = "streamd"
 TRIGGER = "!streamd"
 """Triggers fire in the order of their names: ours before those of users, whose own writes come after."""
 
+PLAN_EACH_TIME = "SET LOCAL plan_cache_mode = force_custom_plan"
+"""As our sessions have it: each time it is planned anew how rows are found, by how large the tables are now."""
+
+PLAN_ONCE = "SET LOCAL plan_cache_mode = auto"
+
 APPLYING = "streamd.applying"
 """A setting of our sessions: only then it is worth a look whether a change has an origin mark.
 

@@ -162,5 +162,5 @@ def may_be_true(node: Node) -> bool:
         case Choice():
             return may_be_true(node.yes) or may_be_true(node.no)
         case Call():
-            return node.function not in ("size", "string", "int", "double")
+            return node.function != "string" and not is_number(node)
     return True

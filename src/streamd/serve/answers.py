@@ -165,9 +165,9 @@ async def plain_errors(request: web.Request, handler: Handler) -> web.StreamResp
         response = _error(503, "unavailable", "this site cannot answer now", "try again later")
         response.headers["Retry-After"] = str(BUSY_RETRY_SECONDS)
         return response
-    except Exception as error:
+    except Exception as error:  # the last resort: a request must not end the daemon, whatever it meets
         if isinstance(error, ConnectionError) and is_gone(request):
-            return web.Response(status=CLIENT_GONE)
+            return web.Response(status=CLIENT_GONE)  # it left in the middle of its request: nobody's fault
         log.exception("request_failed", path=request.path)
         return _error(500, "internal_error", "this request met a fault of ours", "it is in the daemon's log")
 
