@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
 from streamd.names import ranges_of
@@ -44,6 +44,7 @@ class Access(ABC):
 
     def __init__(self, database: DatabaseUrl) -> None:
         self.database = database
+        self._kept: Connection | None = None
 
     @property
     def engine(self) -> Engine:
@@ -81,8 +82,17 @@ class Access(ABC):
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a query gives. Our own tables are found by their bare names, wherever the engine has them."""
-        with self._connected(ours=True) as connection:
+        with nullcontext(self._kept) if self._kept is not None else self._connected(ours=True) as connection:
             return list(connection.execute(statement, values).fetchall())
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What this thread reads within is read over one connection: to connect costs more than most queries."""
+        with self._connected(ours=True) as self._kept:
+            try:
+                yield
+            finally:
+                self._kept = None
 
     def value(self, statement: str, *values: Any) -> Any:
         """The first column of the first row, or None."""

@@ -26,18 +26,20 @@ def typed_rows(site: Site, table: str, where: str = "true") -> list[TypedRow]:
 
 def same_rows(one: Site, other: Site, tables: Mapping[str, str]) -> bool:
     """Assert that two sites have equal rows in these tables: table → the condition that chooses its rows."""
-    for table, where in tables.items():
-        _assert_equal(one, other, table, *_comparable(one, other, table, where, where))
+    with one.access.reading(), other.access.reading():
+        for table, where in tables.items():
+            _assert_equal(one, other, table, *_comparable(one, other, table, where, where))
     return True
 
 
 def contained_rows(part: Site, whole: Site, tables: Mapping[str, str]) -> bool:
     """Assert that every such row of `part` is in `whole`, value by value."""
-    for table, where in tables.items():
-        some, whole_rows = _comparable(part, whole, table, where, "true")
-        everything = set(whole_rows)
-        strange = [row for row in some if row not in everything]
-        assert not strange, f"{table}: {part.name} has rows that {whole.name} has not:\n" + _shown(strange)
+    with part.access.reading(), whole.access.reading():
+        for table, where in tables.items():
+            some, whole_rows = _comparable(part, whole, table, where, "true")
+            everything = set(whole_rows)
+            strange = [row for row in some if row not in everything]
+            assert not strange, f"{table}: {part.name} has rows that {whole.name} has not:\n" + _shown(strange)
     return True
 
 

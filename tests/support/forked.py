@@ -8,12 +8,14 @@ test says so, and everywhere with `STREAMD_TEST_PROGRAMS=1`, as `make soak` has 
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -77,6 +79,7 @@ def _streamd(arguments: list[str], folder: str, environment: dict[str, str], out
             os.dup2(file.fileno(), stream.fileno())
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     os.execve = _become  # type: ignore[assignment]
+    subprocess.run = _run  # type: ignore[assignment]
     sys.argv = ["streamd", *arguments]
 
     from streamd import faults
@@ -95,3 +98,33 @@ def _become(program: str, arguments: Sequence[str], environment: Mapping[str, st
     from streamd import process
 
     sys.exit(process.main())
+
+
+def _run(command: Sequence[str], *, env: Mapping[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+    """In the place of `subprocess.run`: the migration of the state database is a fork, too."""
+    assert list(command[1:]) == ["-m", "streamd.store.migrate"], f"streamd runs {command}: tell the tests how"
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writer, sys.stderr.fileno())
+        os._exit(_migrate(env))
+    os.close(writer)
+    with open(reader, encoding="utf-8") as said:
+        stderr = said.read()
+    _, status = os.waitpid(child, 0)
+    return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(status), "", stderr)
+
+
+def _migrate(environment: Mapping[str, str]) -> int:
+    os.environ.update(environment)
+    sys.argv = ["streamd.store.migrate"]
+    # The event loop that asked for this is the other process's.
+    asyncio._set_running_loop(None)
+
+    from streamd.store import migrate
+
+    try:
+        return migrate.main()
+    except BaseException:  # noqa: BLE001  # as an interpreter ends, with the traceback
+        traceback.print_exc()
+        return 1

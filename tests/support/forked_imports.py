@@ -13,6 +13,7 @@ PROGRAMS = {"streamd.__main__", "streamd.process"}
 
 LATE = (
     "aiosqlite.core",
+    "alembic.command",
     "asyncmy.connection",
     "asyncpg.connection",
     "rich.console",

@@ -24,20 +24,23 @@ def eventually(
     """Ask `condition` until it holds, and return what it gave.
 
     An `AssertionError` counts as "not yet", and the last one is shown. After `timeout` seconds the test fails
-    with `what` and the text of `report`.
+    with `what` and the text of `report`. A condition that is costly to ask is asked less often: at least half of
+    the time is left to what is waited for.
     """
     timeout *= float(os.environ.get(PATIENCE_VARIABLE) or 1)
     deadline = time.monotonic() + timeout
     while True:
         last = ""
+        asked = time.monotonic()
         try:
             value = condition()
             if value:
                 return value
         except AssertionError as error:
             last = str(error)
-        if time.monotonic() > deadline:
+        took = time.monotonic() - asked
+        if asked + took > deadline:
             raise AssertionError(
                 f"after {timeout:g} s still not: {what}" + (f"\n{last}" if last else "") + f"\n{report()}"
             )
-        time.sleep(INTERVAL_SECONDS)
+        time.sleep(max(INTERVAL_SECONDS, took))
