@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
 
@@ -36,6 +36,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+Size = Literal["full", "small"]
+"""Of headquarters' database."""
+
+
 class Kit:
     """What sites are copied from, made when it is first asked for: for each engine, and for each pair of them."""
 
@@ -45,11 +49,11 @@ class Kit:
         self.one_way = remembered(self._one_way)
         self.both_ways = remembered(self._both_ways)
 
-    def _one_way(self, producer: Engine, consumer: Engine) -> tuple[Site, Site]:
+    def _one_way(self, producer: Engine, consumer: Engine, size: Size = "full") -> tuple[Site, Site]:
         """(hq, store), stopped: the store subscribed to everything at headquarters, and is approved."""
-        world = World(self._folder / f"one-way-{producer}-{consumer}")
+        world = World(self._folder / f"one-way-{producer}-{consumer}-{size}")
         try:
-            hq = world.site("hq", chinook.CATALOGUE, self.templates(producer).full)
+            hq = world.site("hq", chinook.CATALOGUE, getattr(self.templates(producer), size))
             store = world.site("store", chinook.CATALOGUE, self.templates(consumer).empty)
             world.connect(Link(store, hq, chinook.DOCTYPES))
             world.stop()

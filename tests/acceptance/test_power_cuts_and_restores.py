@@ -6,13 +6,20 @@ import json
 
 import pytest
 
-from tests.acceptance.conftest import Pair
+from tests.acceptance.conftest import Kit, Pair
 from tests.support.chinook import NEW, TABLES, add_invoice, delete_invoice
 from tests.support.compare import contained_rows, same_rows
 from tests.support.site import Site
-from tests.support.world import nothing_synced_twice
+from tests.support.world import World, nothing_synced_twice
 
 EVERYTHING = dict.fromkeys(TABLES, "1")
+
+
+@pytest.fixture
+def pair(world: World, kit: Kit) -> Pair:
+    """The store has headquarters as its producer, and there is not much to read again. Both are stopped."""
+    hq, store = world.copy(kit.one_way("sqlite", "sqlite", "small"))
+    return Pair(world, hq, store)
 
 
 def resync_is_required(consumer: Site) -> bool:
