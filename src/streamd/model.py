@@ -309,6 +309,7 @@ class QueuedEvent:
     `doctype` is its type as it is called here; `event` is as the producer sent it.
     `waits_for` names the document (type, name as text) that it needs, where that is what it waits for.
     `request` is what a person asked for: "" (nothing), "retry" or "whole".
+    `tried_to` is the `parked_at` of the last event that was tried together with this one.
     """
 
     id: int
@@ -322,7 +323,7 @@ class QueuedEvent:
     waits_for: tuple[str, str] | None = None
     request: str = ""
     parked_at: int = 0
-    tried_at: int = 0
+    tried_to: int = 0
     doctype: str = ""
 
     def __post_init__(self) -> None:

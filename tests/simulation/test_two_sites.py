@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from streamd.apply.batch import Unit
 from streamd.apply.healer import REST_SECONDS
 from streamd.errors import SchemaChanged
 from streamd.model import Cursor, Event
@@ -404,6 +406,29 @@ async def uninstalled(site: Site) -> None:
     """What a person does before the tables are changed: the triggers go, everything else stays."""
     triggers = await site.database.our_triggers()
     await site.database.run_script(site.database.uninstall_script(triggers, keep_tables=True))
+
+
+@ON_SQLITE
+async def test_what_comes_while_a_parked_document_is_tried_is_tried_at_once(
+    hq: Site, store: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hq.write("CREATE UNIQUE INDEX one_name ON Customer (Name)", "INSERT INTO Customer VALUES (9, 'Ada', 'Rome', NULL)")
+    store.write(CUSTOMER)
+    await hq.pull_all(store)
+    prepare = hq.applier.prepare
+
+    async def interrupted(*arguments: Any) -> list[Unit]:
+        monkeypatch.setattr(hq.applier, "prepare", prepare)
+        store.write("DELETE FROM Customer")
+        while await hq.pull_from(store):
+            pass
+        return await prepare(*arguments)
+
+    monkeypatch.setattr(hq.applier, "prepare", interrupted)
+    assert await hq.heal(store) == 0
+    assert [state for state, _ in await hq.queue()] == ["parked", "held"]
+    assert await hq.heal(store, everything=False) == 2
+    assert await hq.queue() == []
 
 
 @ON_SQLITE

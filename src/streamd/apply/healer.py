@@ -108,7 +108,7 @@ class Healer:
             if everything or head.retry_at <= now:
                 return True
             # An event that came since the last try may be the mend; it has not been tried with the others yet.
-            if len(queue) > 1 and queue[-1].parked_at > head.tried_at:
+            if len(queue) > 1 and queue[-1].parked_at != head.tried_to:
                 return True
         if head.waits_for is None:
             return False
@@ -222,7 +222,8 @@ class Healer:
             # It waited behind another one, and has failed by itself now.
             head.state = QueueState.PARKED
         head.attempts += 1
-        head.tried_at = _now()
+        # Not the time: what came while this was being tried has not been tried.
+        head.tried_to = queue[-1].parked_at
         head.retry_at = _now() + int(parked_pause(head.attempts) * 1000)
         for each in queue:
             each.request = ""

@@ -263,13 +263,13 @@ def _queue_values(queued: QueuedEvent) -> tuple[Any, ...]:
         doctype,
         name,
         queued.request,
-        queued.tried_at,
+        queued.tried_to,
     )
 
 
 def _queued(row: Sequence[Any]) -> QueuedEvent:
     number, producer, log, event, state, error, attempts, retry_at, *rest = row
-    waits_doctype, waits_name, request, tried_at, parked_at, doctype = rest
+    waits_doctype, waits_name, request, tried_to, parked_at, doctype = rest
     waits_for = (waits_doctype, waits_name) if waits_doctype is not None else None
     return QueuedEvent(
         number,
@@ -283,7 +283,7 @@ def _queued(row: Sequence[Any]) -> QueuedEvent:
         waits_for,
         request,
         parked_at,
-        tried_at,
+        tried_to,
         doctype,
     )
 
