@@ -46,9 +46,6 @@ log = structlog.get_logger("streamd.apply")
 SMALLEST_BATCH, LARGEST_BATCH = 50, 500
 """Events in one transaction."""
 
-LOCK_SECONDS = 0.04
-"""How long a write transaction should hold the site's lock; batches grow and shrink towards it."""
-
 TRIES = 20
 """How often a batch is tried that meets changes which are not captured yet."""
 
@@ -269,9 +266,9 @@ class Applier:
             await transaction.lock_documents(self.catalogue[doctype], names[doctype])
 
     def _adapt(self, size: int, held_for: float) -> None:
-        """Move the size of batches towards what fits into `LOCK_SECONDS`; a small batch says little about it."""
+        """Move batches' size towards what fits into the site's `transaction_seconds`; a small batch says little."""
         if size * 2 >= self._batch:
-            fitting = int(size * LOCK_SECONDS / max(held_for, 0.001))
+            fitting = int(size * self._database.transaction_seconds / max(held_for, 0.001))
             self._batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, (self._batch + fitting) // 2))
 
     async def _write(

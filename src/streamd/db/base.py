@@ -195,6 +195,9 @@ class SiteDatabase(ABC):
     enforces_types = True
     """Whether it holds columns to the types that they are declared with."""
 
+    transaction_seconds = 0.15
+    """How long a transaction of ours should last at most. Users who want the same documents wait for it."""
+
     TEXT_COLUMN: Column
     """A column of text of any length, as `tables` describes it."""
 

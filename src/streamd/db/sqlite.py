@@ -51,6 +51,10 @@ class SqliteSite(SiteDatabase):
     """The site's database in a SQLite file."""
 
     enforces_types = False
+
+    # Nobody else can write meanwhile.
+    transaction_seconds = 0.04
+
     TEXT_COLUMN = Column("", "TEXT", Kind.TEXT)
     TEXT_TYPE = "TEXT"
 
