@@ -73,10 +73,9 @@ async def _is_right(site: Site, users: writers.Writers) -> None:
     assert writers.replay(log) == documents
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_a_replay_of_the_log_gives_exactly_the_final_rows(site: Site, seed: int) -> None:
+async def test_a_replay_of_the_log_gives_exactly_the_final_rows(site: Site) -> None:
     # SQLite lets them write one after the other, long transactions too.
-    users = await _capture_while_writing(site, 16 if site.access.engine == "sqlite" else 40, seed)
+    users = await _capture_while_writing(site, 16 if site.access.engine == "sqlite" else 40, 1)
     assert users.committed["long"] >= 5
     await _is_right(site, users)
 

@@ -137,7 +137,7 @@ async def play(folder: Path, steps: list) -> None:
             await site.close()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_two_sites_always_end_equal(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:

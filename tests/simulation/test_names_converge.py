@@ -139,7 +139,7 @@ async def play(folder: Path, steps: list) -> None:
             await site.close()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(STEPS)
 def test_two_sites_with_names_of_their_own_always_end_with_the_same_documents(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:

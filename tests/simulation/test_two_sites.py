@@ -29,10 +29,13 @@ PAIRS: tuple[tuple[Engine, Engine], ...] = (
     ("mariadb", "postgresql"),
     ("postgresql", "sqlite"),
 )
-"""The engines of hq and store: each engine as producer and as consumer, for each other one."""
+"""The engines of hq and store: a circle of them; of each with itself only SQLite, the others in `make soak`."""
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(
+    params=[pytest.param(pair, marks=pytest.mark.soak if pair[0] == pair[1] != "sqlite" else ()) for pair in PAIRS],
+    ids="-".join,
+)
 def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
     return request.param  # type: ignore[no-any-return]  # a pair of the above
 
