@@ -214,7 +214,7 @@ async def ask_producer(settings: ProducerSettings, key: str, secret: str, reques
 def handshake_of(
     settings: Settings, producer: ProducerSettings, site: str, version: str, now_ms: int
 ) -> HandshakeRequest:
-    """The handshake that the daemon would send, so that asking changes nothing."""
+    """The handshake that the daemon would send, as a trial: asking changes nothing."""
     return HandshakeRequest(
         protocols=[PROTOCOL],
         site=site,
@@ -222,6 +222,7 @@ def handshake_of(
         version=version,
         clock_ms=now_ms,
         doctypes=wanted_doctypes(producer, settings.mappings),
+        trial=True,
     )
 
 
@@ -283,5 +284,6 @@ def _subscription(area: str, producer: str, doctype: str, status: str, described
         area,
         f"{doctype} is {status}",
         "nothing of it arrives before it is approved, and its columns can be compared only then",
-        f"at {producer}: `streamd consumers approve NAME {doctype}`",
+        f"when a daemon here has asked for it, `streamd consumers list` at {producer} shows under which NAME: there, "
+        f"`streamd consumers approve NAME {doctype}`. Is the type called so there?",
     )

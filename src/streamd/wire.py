@@ -88,6 +88,7 @@ class HandshakeRequest(Message):
     version: str = Field("", max_length=40, pattern=PRINTABLE)
     clock_ms: int = Field(0, ge=0, le=1 << 52, description="the consumer's wall clock, milliseconds since 1970")
     doctypes: list[WantedDoctype] = Field(max_length=1000)
+    trial: bool = Field(False, description="answer as to a handshake, and change nothing")
 
 
 class ColumnDescriptor(Message):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from streamd.cli.main import cli
+from streamd.wire import PROTOCOL, HandshakeRequest, WantedDoctype
 from tests.support.ports import free_port
 from tests.support.serving import ProducerSite
 
@@ -27,6 +28,7 @@ class Store:
 
     def __init__(self, folder: Path, url: str, api_key: str, api_secret: str) -> None:
         folder.mkdir()
+        self.credential = f"{api_key}:{api_secret}"
         with sqlite3.connect(folder / "store.db") as connection:
             connection.executescript(SCHEMA)
         self.config = folder / "streamd.toml"
@@ -58,6 +60,18 @@ doctypes = ["Employee", "Customer", "Track"]
         assert done.exception is None or isinstance(done.exception, SystemExit), done.output
         return done.exit_code, done.stdout
 
+    async def ask(self, hq: ProducerSite) -> None:
+        """Ask for the types, as the daemon does when it starts."""
+        with sqlite3.connect(self.config.parent / "store.db") as connection:
+            (site,) = connection.execute("SELECT site FROM streamd_site").fetchone()
+        wanted = [WantedDoctype(doctype=doctype) for doctype in ("Employee", "Customer", "Track")]
+        asked = HandshakeRequest(protocols=[PROTOCOL], site=site, name="store", doctypes=wanted)
+        headers = {"Authorization": f"Bearer {self.credential}", "Content-Type": "application/json"}
+        async with hq.http.post(
+            f"{hq.server.url}/v1/handshake", data=asked.model_dump_json(), headers=headers
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+
     async def check(self) -> tuple[int, list[dict[str, Any]]]:
         """The exit code, and the findings that are not good ones."""
         code, printed = await self.streamd("check", "--json")
@@ -79,15 +93,23 @@ async def test_what_waits_for_approval_is_a_warning(store: Store) -> None:
     assert [(each["severity"], "Pending" in each["what"]) for each in found] == [("warning", True)] * 3
 
 
-async def test_checking_registers_what_the_daemon_would_register(store: Store, hq: ProducerSite) -> None:
+async def test_checking_changes_nothing_at_the_producer(store: Store, hq: ProducerSite) -> None:
     await store.check()
-    await store.check()
-    asked = {row.doctype: row.status for row in await hq.peers.approvals("store")}
-    assert asked == {"Employee": "Pending", "Customer": "Pending", "Track": "Pending"}
+    assert await hq.peers.consumers() == []
+    assert await hq.peers.approvals("store") == []
+    await store.ask(hq)
+    await hq.approve("Employee", "Customer", "Track")
+    before = await hq.peers.approvals("store")
+    text = store.config.read_text(encoding="utf-8")
+    asked = 'doctypes = [{ doctype = "Employee", condition = "doc.id > 5" }, "Track"]'
+    store.config.write_text(text.replace('doctypes = ["Employee", "Customer", "Track"]', asked), encoding="utf-8")
+    _, found = await store.check()
+    assert any("Employee" in each["what"] and "Pending" in each["what"] for each in found), "it would be asked anew"
+    assert await hq.peers.approvals("store") == before
 
 
 async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(store: Store, hq: ProducerSite) -> None:
-    await store.check()
+    await store.ask(hq)
     await hq.approve("Employee", "Customer", "Track")
     code, found = await store.check()
     assert code == 1
@@ -103,7 +125,7 @@ async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(st
 
 
 async def test_a_rejected_type_is_a_problem(store: Store, hq: ProducerSite) -> None:
-    await store.check()
+    await store.ask(hq)
     await hq.peers.reject("store", ["Track"])
     code, found = await store.check()
     assert code == 1

@@ -8,6 +8,7 @@ has one writer at a time, so the ids of changes are in the order of their commit
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sqlite3
 import time
@@ -43,8 +44,12 @@ LIVELY_FOR = 2.0
 FORGET_AT_ONCE = 1000
 """Tombstones removed in one transaction, at most."""
 
-FRESH_SECONDS = 0.02
-"""A file time younger than this may hide a second write within one tick of the file system's clock."""
+AGAIN_FIRST, AGAIN_FOR = 0.02, 4.0
+"""After a change of the files it is looked again, after so many seconds, after twice as many, and so on to the last.
+
+What is written shows in the file's time at once; it is committed when the disk has it, which shows in no file. And a
+second write within one tick of the file system's clock does not show either.
+"""
 
 
 class SqliteSite(SiteDatabase):
@@ -68,7 +73,7 @@ class SqliteSite(SiteDatabase):
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
         self._seen: tuple[tuple[int, int, int] | None, ...] = ()
-        self._look_again = False
+        self._again, self._again_at = AGAIN_FIRST, math.inf
         self._lively_until = 0.0
 
     async def close(self) -> None:
@@ -179,28 +184,26 @@ class SqliteSite(SiteDatabase):
 
     async def wait_for_change(self, idle_seconds: float, timeout: float) -> None:
         """Watches the times and sizes of the database's files: a look costs microseconds, and no lock."""
-        if self._look_again:
-            # What was written a moment ago may have been written again without its file time moving.
-            self._look_again = False
-            await asyncio.sleep(min(FRESH_SECONDS, timeout))
-            return
         until = time.monotonic() + timeout
         while True:
             now = time.monotonic()
             if self._changed():
                 self._lively_until = now + LIVELY_FOR
+                self._again, self._again_at = AGAIN_FIRST, now + AGAIN_FIRST
+                return
+            if now >= self._again_at:
+                self._again *= 2
+                self._again_at = now + self._again if self._again < AGAIN_FOR else math.inf
                 return
             if now >= until:
                 return
             pause = LIVELY_SECONDS if now < self._lively_until else idle_seconds
-            await asyncio.sleep(min(pause, until - now))
+            await asyncio.sleep(min(pause, until - now, self._again_at - now))
 
     def _changed(self) -> bool:
         state = tuple(_file_state(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal", "-journal"))
         if state == self._seen:
             return False
-        fresh = time.time_ns() - int(FRESH_SECONDS * 1e9)
-        self._look_again = any(part is not None and part[0] > fresh for part in state)
         self._seen = state
         return True
 

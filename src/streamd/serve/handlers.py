@@ -112,7 +112,8 @@ class Handlers:
             if each.doctype in catalogue.offers
         }
         rows = await self._services.peers.register(caller.consumer, asked, opens)
-        self._say_what_waits(caller.consumer, [row.doctype for row in rows if row.status == ApprovalStatus.PENDING])
+        if not asked.trial:
+            self._say_what_waits(caller.consumer, [row.doctype for row in rows if row.status == ApprovalStatus.PENDING])
         head = await self._services.log.head()
         said = HandshakeAnswer(
             protocol=max(common),

@@ -61,6 +61,8 @@ class Introduction(Protocol):
     def version(self) -> str: ...
     @property
     def doctypes(self) -> Sequence[Asked]: ...
+    @property
+    def trial(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,49 +156,56 @@ class Peers(Keys):
 
         `opens` maps the types that it names, as far as they are offered, to those that their approval would open.
         A type that is not offered now keeps what a person has seen that it opens, for when it is offered again.
+        Of a trial nothing stays; what is returned is what would be.
         Raises `InvalidRequest` (`duplicate_site`) if the UUID is known under another name, or the name belongs to
         another UUID.
         """
+        async with self._state.write() as connection, connection.begin_nested() as savepoint:
+            rows = await self._register(connection, name, request, opens)
+            if request.trial:
+                await savepoint.rollback()
+            return rows
+
+    async def _register(
+        self, connection: AsyncConnection, name: str, request: Introduction, opens: Mapping[str, Collection[str]]
+    ) -> list[Approval]:
         now = now_ms()
-        async with self._state.write() as connection:
-            await self._bind(connection, name, request, now)
-            known = {row.doctype: row for row in await self._approvals(connection, name)}
-            seen = {doctype: row.opens for doctype, row in known.items()}
-            wanted = {
-                asked.doctype: None
-                if asked.unsubscribe
-                else terms(opens.get(asked.doctype, seen.get(asked.doctype, ())), asked.condition, asked.lookups)
-                for asked in request.doctypes
-            }
-            new = []
-            for doctype in sorted(wanted.keys() | known.keys()):
-                asks = wanted.get(doctype)
-                row = known.get(doctype)
-                if row is None:
-                    status = _UNSUBSCRIBED if asks is None else _PENDING
-                    new.append({"doctype": doctype, "status": status, **(asks or Terms()).stored()})
-                    continue
-                values = asked_again(row, asks)
-                if values:
-                    asked = {"asked_at": now} if values.get("status") == _PENDING else {}
-                    await connection.execute(
-                        update(approvals).where(self._row(name, doctype)).values(**asked, **values)
-                    )
-            if new:
-                await connection.execute(
-                    insert(approvals),
-                    [{"site": self._site, "consumer": name, "asked_at": now, "resumed": False, **row} for row in new],
+        await self._bind(connection, name, request, now)
+        known = {row.doctype: row for row in await self._approvals(connection, name)}
+        seen = {doctype: row.opens for doctype, row in known.items()}
+        wanted = {
+            asked.doctype: None
+            if asked.unsubscribe
+            else terms(opens.get(asked.doctype, seen.get(asked.doctype, ())), asked.condition, asked.lookups)
+            for asked in request.doctypes
+        }
+        new = []
+        for doctype in sorted(wanted.keys() | known.keys()):
+            asks = wanted.get(doctype)
+            row = known.get(doctype)
+            if row is None:
+                status = _UNSUBSCRIBED if asks is None else _PENDING
+                new.append({"doctype": doctype, "status": status, **(asks or Terms()).stored()})
+                continue
+            values = asked_again(row, asks)
+            if values:
+                asked = {"asked_at": now} if values.get("status") == _PENDING else {}
+                await connection.execute(update(approvals).where(self._row(name, doctype)).values(**asked, **values))
+        if new:
+            await connection.execute(
+                insert(approvals),
+                [{"site": self._site, "consumer": name, "asked_at": now, "resumed": False, **row} for row in new],
+            )
+        if len(wanted.keys() | known.keys()) > ASKED_LIMIT:
+            await connection.execute(
+                delete(approvals).where(
+                    approvals.c.site == self._site,
+                    approvals.c.consumer == name,
+                    approvals.c.status == _UNSUBSCRIBED,
+                    approvals.c.decided_at.is_(None),
                 )
-            if len(wanted.keys() | known.keys()) > ASKED_LIMIT:
-                await connection.execute(
-                    delete(approvals).where(
-                        approvals.c.site == self._site,
-                        approvals.c.consumer == name,
-                        approvals.c.status == _UNSUBSCRIBED,
-                        approvals.c.decided_at.is_(None),
-                    )
-                )
-            return await self._approvals(connection, name)
+            )
+        return await self._approvals(connection, name)
 
     async def _bind(self, connection: AsyncConnection, name: str, request: Introduction, now: int) -> None:
         c = consumers.c

@@ -34,6 +34,7 @@ class Hello:
     site: str = CONSUMER
     name: str = "Store 1"
     version: str = "0.1.0"
+    trial: bool = False
 
 
 def hello(*doctypes: str, site: str = CONSUMER) -> Hello:
