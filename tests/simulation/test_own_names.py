@@ -167,6 +167,55 @@ async def test_a_name_that_is_free_again_is_another_document_even_in_one_batch(h
     assert sales(hq) == sales(north)
 
 
+async def test_edits_that_come_together_with_their_document_are_of_that_document(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    hq.write("INSERT INTO Customer (Name) VALUES ('of hq')")
+    sale(north)
+    north.write("INSERT INTO Customer VALUES (2, 'Eva', NULL, NULL)")
+    await north.capture.drain()
+    north.write("UPDATE Invoice SET Note = 'changed', Customer = 2 WHERE Id = 1", "DELETE FROM Line WHERE Id = 11")
+    await north.capture.drain()
+    north.write("UPDATE Customer SET City = 'Rome' WHERE Id = 2")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert sales(hq) == sales(north)
+    assert hq.rows('SELECT count(*) FROM "Invoice"') == [(1,)]
+    sale(north, 3)
+    await north.capture.drain()
+    north.write("DELETE FROM Line WHERE Invoice = 3", "DELETE FROM Invoice WHERE Id = 3")
+    north.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert hq.rows('SELECT count(*) FROM "Invoice"') == [(0,)]
+
+
+async def test_edits_that_come_with_their_document_find_it_although_it_stands_here_with_other_values(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    north, _ = tills
+    schema = SCHEMA.replace('"Note" TEXT', '"Note" TEXT, "remote_docname" TEXT')
+    hq = Site(tmp_path, "hq", schema=schema, doctypes=TYPES, renamed=RENAMED)
+    await hq.open()
+    try:
+        hq.write(
+            'CREATE TRIGGER loud AFTER INSERT ON "Invoice" BEGIN '
+            'UPDATE "Invoice" SET "Note" = upper("Note") WHERE "Id" = NEW."Id"; END'
+        )
+        sale(north)
+        sale(north, 2)
+        await north.capture.drain()
+        north.write("UPDATE Invoice SET Note = 'changed' WHERE Id = 1")
+        north.write("DELETE FROM Line WHERE Invoice = 2", "DELETE FROM Invoice WHERE Id = 2")
+        await hq.pull_all(north)
+        assert await hq.queue() == []
+        assert hq.rows('SELECT "Note", "remote_docname" FROM "Invoice"') == [("changed", "1")]
+        north.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
+        await hq.pull_all(north)
+        assert hq.rows('SELECT count(*) FROM "Invoice"') == [(0,)]
+    finally:
+        await hq.close()
+
+
 async def test_a_document_that_is_deleted_and_made_again_there_is_one_here(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)

@@ -10,9 +10,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamd.apply.decoding import decode
 from streamd.apply.mapping import MappedType, mapped_type, mapped_types
+from streamd.apply.source import Source
 from streamd.capture.happening import Happening, event_data
-from streamd.model import ChildTable, Difference, DocumentType, OldValues, Operation, Row
+from streamd.model import ChildTable, Difference, DocumentType, Event, OldValues, Operation, OwnName, Row
 from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype
 from tests.support import mapping as example
@@ -200,6 +202,22 @@ def test_child_rows_keep_their_keys_whatever_the_columns_are_called() -> None:
     }
     changed = one.difference(Difference(row_changed={"rows": [{"order": "O", "number": 2, "item": "y"}]}))
     assert changed.row_changed == {"lines": [{"doc": "O", "position": 2, "what": "y"}]}
+
+
+def test_what_the_producer_says_of_our_rows_keys_is_said_of_the_table_that_is_mapped_to_its_own() -> None:
+    here = ChildTable("lines", "line", ("id",), ("doc",), columns("id", "doc", "what"))
+    there = ChildTable("rows", "row", ("id",), ("order",), columns("id", "order", "what"))
+    local, remote = doctype("Here", (), children=(here,)), doctype("There", (), children=(there,))
+    table = {"local_fieldname": "lines", "remote_fieldname": "rows", "mapping_type": "Child Table", "mapping": "R"}
+    given = {
+        "M": MappingSettings(local_doctype="Here", remote_doctype="There", fields=[table]),
+        "R": MappingSettings(local_doctype="lines", remote_doctype="rows", fields=[]),
+    }
+    source = Source("there", "site", 1, 1, mapped={"There": mapped_type("M", given, local, describe(remote))})
+    said = OwnName("There", ("T",), ("H",), {"rows": [(("R1",), ("L1",))], "unknown": []})
+    event = Event(1, "", 1, "There", ("T",), Operation.UPDATE, "", 0, msgspec.Raw(b"{}"), own=(said,))
+    (own,) = decode(event, source, "log", example.catalogue(local)).event.own
+    assert own == OwnName("Here", ("T",), ("H",), {"lines": [(("R1",), ("L1",))]})
 
 
 def test_a_child_table_without_a_mapping_of_its_rows_is_taken_by_its_columns_names() -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from streamd.apply.incoming import Incoming
 from streamd.apply.source import Source
-from streamd.model import Catalogue, Difference, DocumentType, Event, Link, Name, Operation, Row
+from streamd.model import Catalogue, Difference, DocumentType, Event, Link, Name, Operation, OwnName, Row
 from streamd.wire import read_json
 
 _DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
@@ -65,8 +65,19 @@ def _in_our_words(event: Event, source: Source) -> Event:
     """The event, and the documents that it speaks of, under the types that these are here."""
     if not source.mapped:
         return event
-    own = tuple(msgspec.structs.replace(each, doctype=source.local(each.doctype)) for each in event.own)
+    own = tuple(
+        msgspec.structs.replace(each, doctype=source.local(each.doctype), rows=_our_tables(each, source))
+        for each in event.own
+    )
     return msgspec.structs.replace(event, doctype=source.local(event.doctype), own=own)
+
+
+def _our_tables(said: OwnName, source: Source) -> dict[str, list[tuple[Name, Name]]]:
+    """What the producer says of the keys of our child rows, by the fields that the tables have here."""
+    mapped = source.mapped.get(said.doctype)
+    if mapped is None:
+        return said.rows
+    return {mapped.children[there].local.field: rows for there, rows in said.rows.items() if there in mapped.children}
 
 
 def _fault(doctype: DocumentType, event: Event) -> str:

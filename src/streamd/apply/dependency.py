@@ -27,6 +27,28 @@ def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> l
     return [ref for ref in dict.fromkeys(found) if ref[0] in catalogue and ref != itself]
 
 
+def afterwards(incoming: Incoming, doctype: DocumentType, here: Document | None) -> Document | None:
+    """The document after the event, as far as links are read from it; None where nothing is known of it.
+
+    Rows that are removed stay in it: no later event speaks of them.
+    """
+    name, data = incoming.event.name, incoming.data
+    if incoming.event.operation == Operation.CREATE and isinstance(data, dict):
+        return Document(doctype.name, name, *split(doctype, data))
+    if incoming.event.operation != Operation.UPDATE or here is None:
+        return None
+    if not isinstance(data, Difference):
+        return here
+    children = {}
+    for child in doctype.children:
+        rows = {tuple(row.get(column) for column in child.key): row for row in here.children.get(child.field, [])}
+        for row in (*data.added.get(child.field, ()), *data.row_changed.get(child.field, ())):
+            key = tuple(row.get(column) for column in child.key)
+            rows[key] = rows.get(key, {}) | row
+        children[child.field] = list(rows.values())
+    return Document(doctype.name, name, here.fields | data.changed, children)
+
+
 def _changed_links(doctype: DocumentType, difference: Difference, here: Document | None) -> Iterator[Ref]:
     yield from _of_row(doctype.links, difference.changed, here.fields if here else {})
     for child in doctype.children:

@@ -31,15 +31,16 @@ NOT_HERE = "was not here: nothing to do"
 
 @dataclass(slots=True)
 class Localised:
-    """Units as they are written here; entries and kept events of those that are not; what to remember, by document.
+    """Units as they are written here; entries and kept events of those that are not; what to remember.
 
-    `counterparts` are by the documents' names here.
+    `counterparts` stand in the order of the events, each with the unit whose own document it is; with none, where
+    it is of a document that comes for the sake of others.
     """
 
     units: list[Unit] = field(default_factory=list)
     entries: list[SyncEntry] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
-    counterparts: dict[Ref, Counterpart] = field(default_factory=dict)
+    counterparts: list[tuple[Unit | None, Counterpart]] = field(default_factory=list)
 
 
 async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue: Catalogue) -> None:
@@ -80,16 +81,25 @@ async def localise(
         giving = GivenNames(transaction, names, catalogue)
         named = await giving.give(_new(run, names))
         rows = await giving.give_rows(incoming for unit in run for incoming in _all_of(unit))
-        renaming = Renaming(names, catalogue, named, rows, url=source.url)
+        renaming = Renaming(names, catalogue, rows, url=source.url)
+        unwritten = set(named)
         for unit in run:
             if unit.incoming.event.operation != Operation.GAP and renaming.place(unit.incoming) is None:
                 _not_here(found, unit, source)
                 continue
-            before = [renaming.of(each, unit.links) for each in unit.before]
-            taken = None if unit.whole is None else renaming.of(unit.whole, unit.links)
-            written = renaming.of(unit.incoming, unit.links)
-            found.units.append(replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming))
-        found.counterparts |= renaming.remembered
+            # To the events that follow, also within this batch, its documents are documents that are here.
+            new = {ref_of(each) for each in _all_of(unit) if each.event.operation == Operation.CREATE} & unwritten
+            unwritten -= new
+            before = [renaming.of(each, unit.links, named=new) for each in unit.before]
+            taken = None if unit.whole is None else renaming.of(unit.whole, unit.links, named=new)
+            written = renaming.of(unit.incoming, unit.links, named=new)
+            local = replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming)
+            found.units.append(local)
+            found.counterparts += [
+                (None if any(incoming is each for each in unit.before) else local, counterpart)
+                for incoming, counterpart in renaming.remembered
+            ]
+            renaming.remembered.clear()
         for ref in renaming.gone:
             names.forget(ref)
     return found
@@ -142,6 +152,9 @@ def _refs(incoming: Incoming) -> list[Ref]:
 
 
 async def remember(transaction: Transaction, found: Localised, kept: Iterable[Kept]) -> None:
-    """Write down what was written here under which name; not of events that were kept back after all."""
-    back = {ref for each in kept for ref in each.unit.refs}
-    await transaction.put_counterparts([each for ref, each in found.counterparts.items() if ref not in back])
+    """Write down what was written here under which name; not what events add that were kept back after all."""
+    back = {id(each.unit) for each in kept}
+    last = {
+        (each.doctype, each.name): each for unit, each in found.counterparts if unit is None or id(unit) not in back
+    }
+    await transaction.put_counterparts(list(last.values()))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
-from streamd.apply.dependency import needed
+from streamd.apply.dependency import afterwards, needed
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.finding import Finder
 from streamd.apply.incoming import Incoming, ref_of
@@ -49,10 +49,14 @@ class Preparation:
         }
         for unit in busy:
             event = unit.incoming.event
-            here = documents.get((event.doctype, event.renamed_from or event.name))
+            here = documents.pop((event.doctype, event.renamed_from or event.name), None)
             unit.links = needed(unit.incoming, self._catalogue, here)
             stands = None if self._catalogue[event.doctype].single else here
             unit.wants_whole = _wants_whole(unit.incoming, stands, records, made)
+            # A later event of the batch changes the document that this one leaves.
+            after = afterwards(unit.incoming, self._catalogue[event.doctype], here)
+            if after is not None:
+                documents[(event.doctype, event.name)] = after
         wants = [Want(ref, (ref_of(unit.incoming),)) for unit in busy for ref in unit.links]
         missing = await absent(self._database, names, wants)
         missing_refs = {want.ref for want in missing}

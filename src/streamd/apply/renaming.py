@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,26 +75,25 @@ def _targets(link: Link, row: Row, known: Sequence[Ref]) -> Iterable[Ref]:
 
 
 class Renaming:
-    """Rewrites events of one producer. `rows` are the keys that new child rows have got here, `named` new documents.
+    """Rewrites events of one producer. `rows` are the keys that new child rows have got here.
 
-    `remembered` has, by the names here, what is to be written down; `gone` are names that are used no more there.
+    `remembered` has what is to be written down, in the order of the events; `gone` are names that are used no more
+    there.
     """
 
     def __init__(
         self,
         names: Names,
         catalogue: Catalogue,
-        named: frozenset[Ref],
         rows: Mapping[tuple[Ref, str, str], Name],
         *,
         url: str,
     ) -> None:
         self._names = names
         self._catalogue = catalogue
-        self._named = named
         self._rows = rows
         self._url = url
-        self.remembered: dict[Ref, Counterpart] = {}
+        self.remembered: list[tuple[Incoming, Counterpart]] = []
         self.gone: list[Ref] = []
 
     def place(self, incoming: Incoming) -> Name | None:
@@ -106,8 +105,11 @@ class Renaming:
                 return old
         return self._names.local((event.doctype, event.name))
 
-    def of(self, incoming: Incoming, links: Sequence[Ref]) -> Incoming:
-        """The event under the names of this site. `links` are all documents that it links to."""
+    def of(self, incoming: Incoming, links: Sequence[Ref], *, named: Collection[Ref] = ()) -> Incoming:
+        """The event under the names of this site.
+
+        `links` are all documents that it links to, `named` those that get their names with it.
+        """
         doctype = self._catalogue.get(incoming.event.doctype)
         if doctype is None or incoming.fault:
             return incoming
@@ -120,10 +122,10 @@ class Renaming:
         moved = _Moved(doctype, here if renamed else None, keys, self._names, links)
         made = replace(
             incoming, event=self._event(event, here, renamed=renamed), data=moved.data(incoming.data),
-            arrived=incoming.remote, named_here=new in self._named,
+            arrived=incoming.remote, named_here=new in named,
         )  # fmt: skip
         if renamed:
-            self._remember(doctype, old, new, here, keys)
+            self._remember(incoming, old, new, here, keys)
             made.data = self._marked(doctype, made, event)
         return made
 
@@ -143,9 +145,9 @@ class Renaming:
         return found
 
     def _remember(
-        self, doctype: DocumentType, old: Ref, new: Ref, here: Name, keys: Mapping[str, Mapping[str, Name]]
+        self, incoming: Incoming, old: Ref, new: Ref, here: Name, keys: Mapping[str, Mapping[str, Name]]
     ) -> None:
-        self.remembered[(doctype.name, here)] = self._names.give(new, here, keys)
+        self.remembered.append((incoming, self._names.give(new, here, keys)))
         if old != new:
             self.gone.append(old)
 
