@@ -346,6 +346,29 @@ async def test_a_name_that_another_document_has_is_a_conflict_and_never_overwrit
         await hq.close()
 
 
+async def test_what_failed_under_a_name_of_ours_is_failed_until_it_is_applied_and_then_synced(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "field:Label"}}
+    hq = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
+    await hq.open()
+    try:
+        north, _ = tills
+        hq.write("INSERT INTO Item VALUES ('Tea', 'Tea', 5, 7)")
+        north.write("INSERT INTO Item VALUES ('x1', 'Tea', 2, 1)")
+        await hq.pull_all(north)
+        await hq.close()
+        await hq.open()
+        (entry,) = await hq.sync_log.list()
+        assert (entry.status, entry.docname, entry.remote_docname) == ("Failed", '["Tea"]', '["x1"]')
+        hq.write("DELETE FROM Item")
+        await hq.heal(north)
+        assert await hq.queue() == []
+        assert [each.status for each in await hq.sync_log.list()] == ["Synced"]
+    finally:
+        await hq.close()
+
+
 async def test_what_came_before_stays_whole_when_the_store_was_renamed_there(hq: Site, tills: list[Site]) -> None:
     """A source is told by its site, not by what the configuration calls it."""
     north, _ = tills

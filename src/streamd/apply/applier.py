@@ -99,7 +99,10 @@ class Applier:
                     done = checkpoint is not None and checkpoint[0] == log_id and checkpoint[1] >= sequence
             await (self._sync_log.confirm(batch) if done else self._sync_log.abandon(batch))
         async with self._database.snapshot() as reader:
-            waiting = {(each.doctype, name_text(each.event.name), each.event.sequence) for each in await reader.queue()}
+            waiting = {
+                (each.producer, each.doctype, name_text(each.event.name), each.event.sequence)
+                for each in await reader.queue()
+            }
         await self._sync_log.resolve_all_but(waiting)
 
     async def apply(

@@ -181,6 +181,7 @@ class Healer:
         first = queue[0].event
         note = "; ".join(entry.note for entry in entries if entry.note)
         await self._sync_log.resolve(
+            route.source.name,
             queue[0].doctype,
             [(each.event.sequence, each.event.name) for each in queue],
             f"applied later; {note}".rstrip("; "),

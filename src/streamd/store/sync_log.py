@@ -6,18 +6,18 @@ checkpoint confirms them: so a crash between the two databases leaves a question
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.errors import NotFound
 from streamd.model import Name, Operation, SyncEntry, SyncStatus, name_text
 from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
-from streamd.store.schema import is_named, sync_batch, sync_log
+from streamd.store.schema import is_named, producers, sync_batch, sync_log
 
 TRIM_AT_ONCE = 5_000
 """Entries removed in one transaction, at most, so that writers never wait long."""
@@ -158,26 +158,19 @@ class SyncLog:
     # Afterwards
 
     async def resolve(
-        self, doctype: str, events: Sequence[tuple[int, Name]], note: str, *, docname: str | None = None
+        self, producer: str, doctype: str, events: Sequence[tuple[int, Name]], note: str, *, docname: str | None = None
     ) -> None:
-        """These events (sequence, name), which failed or were held, have been applied after all.
+        """These events (sequence, name) of a producer, which failed or were held, have been applied after all.
 
-        Their document had the name that it has at the producer; `docname` is the one that it has got here.
+        `docname` is the name that their document has got here.
         """
-        known = {} if docname is None else {"docname": docname}
+        values = {"status": SyncStatus.SYNCED, "error": "", "note": note}
+        if docname is not None:
+            values["docname"] = docname
         async with self._state.write() as connection:
+            others = await self._others(connection, producer)
             for sequence, name in events:
-                await connection.execute(
-                    update(sync_log)
-                    .where(
-                        sync_log.c.site == self._site,
-                        sync_log.c.doctype == doctype,
-                        is_named(sync_log.c.docname, name_text(name)),
-                        sync_log.c.sequence == sequence,
-                        sync_log.c.status.in_(_WAITING),
-                    )
-                    .values(status=SyncStatus.SYNCED, error="", note=note, **known)
-                )
+                await self._settle(connection, others, doctype, name_text(name), sequence, values)
 
     async def open_gaps(self, producer: str) -> dict[str, int]:
         """The types of which the producer's log said that changes are missing: type → where it said so last."""
@@ -211,19 +204,32 @@ class SyncLog:
                 .values(status=SyncStatus.SYNCED, error="", note=note)
             )
 
-    async def resolve_all_but(self, waiting: Set[tuple[str, str, int]]) -> None:
-        """Failed or held events (doctype, name, sequence) that are not `waiting` were applied before we stopped."""
+    async def resolve_all_but(self, waiting: Set[tuple[str, str, str, int]]) -> None:
+        """Failed or held events that are not `waiting` were applied before we stopped.
+
+        `waiting` are the producers' UUIDs, and of each event the type, the name that its document has there, and the
+        sequence.
+        """
         c = sync_log.c
-        query = select(c.id, c.doctype, c.docname, c.sequence).where(
+        query = select(c.id, c.producer, c.doctype, c.remote_docname, c.sequence).where(
             c.site == self._site, c.status.in_(_WAITING), c.update_type != Operation.GAP
         )
+        kept: dict[tuple[str, str, int], set[str]] = {}
+        for site, doctype, name, sequence in waiting:
+            kept.setdefault((doctype, name, sequence), set()).add(site)
+        known = select(producers.c.name, producers.c.producer_site).where(producers.c.site == self._site)
         async with self._state.write() as connection:
-            found = (await connection.execute(query)).all()
-            gone = [row.id for row in found if (row.doctype, row.docname, row.sequence) not in waiting]
-            for id in gone:
-                await connection.execute(
-                    update(sync_log).where(c.id == id).values(status=SyncStatus.SYNCED, error="", note="applied later")
-                )
+            sites = {row.name: row.producer_site for row in await connection.execute(known)}
+            for row in (await connection.execute(query)).all():
+                of = kept.get((row.doctype, row.remote_docname, row.sequence), set())
+                # Where it is not known who a producer is, or was, it may be the one: nothing is called synced for that.
+                others = set(sites.values()) - {sites[row.producer]} if row.producer in sites else set()
+                if of <= others:
+                    await connection.execute(
+                        update(sync_log)
+                        .where(c.id == row.id)
+                        .values(status=SyncStatus.SYNCED, error="", note="applied later")
+                    )
 
     async def discard(self, entries: Sequence[SyncEntry]) -> None:
         """A person let go of the events of these entries: what stands as failed or held becomes Discarded.
@@ -233,18 +239,11 @@ class SyncLog:
         async with self._state.write() as connection:
             unknown = []
             for entry in entries:
-                found = await connection.execute(
-                    update(sync_log)
-                    .where(
-                        sync_log.c.site == self._site,
-                        sync_log.c.doctype == entry.doctype,
-                        is_named(sync_log.c.docname, entry.docname),
-                        sync_log.c.sequence == entry.sequence,
-                        sync_log.c.status.in_(_WAITING),
-                    )
-                    .values(status=SyncStatus.DISCARDED, note=entry.note)
-                )
-                if not found.rowcount:
+                others = await self._others(connection, entry.producer)
+                values = {"status": SyncStatus.DISCARDED, "note": entry.note}
+                if not await self._settle(
+                    connection, others, entry.doctype, entry.remote_docname, entry.sequence, values
+                ):
                     unknown.append(entry)
             await self._insert(connection, unknown, None)
 
@@ -274,6 +273,46 @@ class SyncLog:
             )
             gone = await connection.execute(delete(sync_log).where(sync_log.c.id.in_(doomed)))
             return gone.rowcount
+
+    async def _others(self, connection: AsyncConnection, producer: str) -> set[str]:
+        """The producers that certainly are other ones. One that is not known may have been called otherwise."""
+        query = select(producers.c.name).where(producers.c.site == self._site)
+        known = set((await connection.scalars(query)).all())
+        return known - {producer} if producer in known else set()
+
+    async def _settle(
+        self,
+        connection: AsyncConnection,
+        others: Set[str],
+        doctype: str,
+        remote: str,
+        sequence: int,
+        values: Mapping[str, str],
+    ) -> bool:
+        """Give what stands of an event as failed or held these values. Returns whether anything stood.
+
+        An event is known by its producer, which is none of the `others`, its type, the name that its document has
+        there, and its sequence: the name here may have been given after it failed, or given otherwise since.
+        """
+        c = sync_log.c
+        # Most have the same name here, or none yet, and are found by the index; the others among all that wait.
+        for way in (is_named(c.docname, remote), true()):
+            found = await connection.execute(
+                update(sync_log)
+                .where(
+                    c.site == self._site,
+                    c.doctype == doctype,
+                    way,
+                    c.remote_docname == remote,
+                    c.sequence == sequence,
+                    c.producer.not_in(others),
+                    c.status.in_(_WAITING),
+                )
+                .values(**values)
+            )
+            if found.rowcount:
+                return True
+        return False
 
     async def _insert(self, connection: AsyncConnection, entries: Sequence[SyncEntry], batch_id: str | None) -> None:
         if not entries:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from streamd.errors import NotFound
@@ -137,6 +139,48 @@ async def test_discarding_changes_what_stands_as_failed_and_says_it_where_nothin
     assert found == {1: "Synced", 2: "Discarded", 3: "Discarded", 4: "Discarded"}
 
 
+async def test_an_event_is_known_by_the_name_at_its_producer_whatever_its_document_is_called_here(state: State) -> None:
+    log = SyncLog(state)
+    failed = [replace(entry(number, "Failed"), docname=f'["here {number}"]') for number in (1, 2, 3)]
+    await log.add(failed)
+    await log.resolve_all_but({(ELSEWHERE, "Item", "[1]", number) for number in (1, 2, 3)})
+    assert {each.status for each in await log.list()} == {"Failed"}
+    await log.resolve("hq", "Item", [(1, (1,))], "later", docname='["now so"]')
+    await log.discard([entry(2, "Discarded")])
+    await log.resolve_all_but({(ELSEWHERE, "Item", "[1]", 3)})
+    found = {each.sequence: (each.status, each.docname) for each in await log.list()}
+    assert found == {1: ("Synced", '["now so"]'), 2: ("Discarded", '["here 2"]'), 3: ("Failed", '["here 3"]')}
+
+
+async def test_an_event_is_not_taken_for_that_of_another_producer(state: State) -> None:
+    producers, log = Producers(state), SyncLog(state)
+    for name in ("hq", "till", "shop"):
+        await producers.upsert(name, f"http://{name}")
+        await producers.set_identity(name, f"uuid of {name}", name, "1.0")
+        await log.add([replace(entry(1, "Failed"), producer=name)])
+    await log.resolve("hq", "Item", [(1, (1,))], "later")
+    await log.discard([replace(entry(1, "Discarded"), producer="till")])
+    assert {each.producer: each.status for each in await log.list()} == {
+        "hq": "Synced",
+        "till": "Discarded",
+        "shop": "Failed",
+    }
+    await log.resolve_all_but({("uuid of hq", "Item", "[1]", 1)})
+    assert {each.producer for each in await log.list(status="Synced")} == {"hq", "shop"}
+
+
+async def test_an_event_that_waits_stays_failed_when_its_producer_is_called_otherwise_since(state: State) -> None:
+    producers, log = Producers(state), SyncLog(state)
+    await log.add([replace(entry(number, "Failed"), producer="old name") for number in (1, 2, 3)])
+    await producers.upsert("hq", "http://hq")
+    await producers.set_identity("hq", ELSEWHERE, "hq", "1.0")
+    await log.resolve_all_but({(ELSEWHERE, "Item", "[1]", number) for number in (1, 2, 3)})
+    assert {each.status for each in await log.list()} == {"Failed"}
+    await log.resolve("hq", "Item", [(1, (1,))], "later")
+    await log.discard([entry(2, "Discarded")])
+    assert {each.sequence: each.status for each in await log.list()} == {1: "Synced", 2: "Discarded", 3: "Failed"}
+
+
 async def test_trimming_is_bounded_and_leaves_unconfirmed_batches(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +199,7 @@ async def test_a_long_name_is_found_like_any_other(state: State) -> None:
     log = SyncLog(state)
     long = [f'["{"x" * 4000}{end}"]' for end in "ab"]
     await log.add([entry(1, "Failed", name=long[0]), entry(2, "Failed", name=long[1])])
-    await log.resolve("Item", [(1, ("x" * 4000 + "a",)), (2, ("x" * 4000 + "a",))], "later")
+    await log.resolve("hq", "Item", [(1, ("x" * 4000 + "a",)), (2, ("x" * 4000 + "a",))], "later")
     assert [(each.sequence, each.status) for each in await log.list(name=long[0])] == [(1, "Synced")]
     assert [(each.sequence, each.status) for each in await log.list(name=long[1])] == [(2, "Failed")]
 
