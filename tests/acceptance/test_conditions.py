@@ -116,6 +116,9 @@ def test_only_documents_that_satisfy_the_condition_come_and_they_leave_with_it(
     hq.execute('UPDATE "Invoice" SET "total" = 3000 WHERE "id" = 1')
     pair.has(1, 2, 4, 5, 6)
     assert store.rows('SELECT "item" FROM "Line" WHERE "invoice" = 1') == [("tea",)]
+    notes = {note for (note,) in store.state_rows("SELECT note FROM sync_log WHERE doctype = 'Invoice'")}
+    assert "came to satisfy the condition: taken whole" in notes
+    assert not any("never here" in note for note in notes), "it was here before it left"
 
     assert store.rows("SELECT doctype, error FROM streamd_parked") == []
     nothing_secret_left(pair)
