@@ -45,6 +45,10 @@ WORDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("flt", "rounded", "round"), _NUMBERS),
     **dict.fromkeys(("let", "bind", "cel", "def", "class", "return", "with"), _BINDING),
     "lambda": ("functions cannot be written in an expression", "write the condition itself: doc.country == 'IN'"),
+    **{
+        word: (f"`{word}` is not known", f"write and, or and not in small letters; put texts in quotes: '{word}'")
+        for word in ("AND", "OR", "NOT", "And", "Or", "Not")
+    },
     "cint": ("the function `cint` is not known", "write the field alone, or int(…)"),
     "cstr": ("the function `cstr` is not known", "write string(…)"),
     "bool": ("the function `bool` is not known", "compare: doc.enabled == 1"),
