@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+_OTHERS = (
+    "use a field of the document itself: doc.territory; a filter (not a condition, nor naming) may follow the link, "
+    "one step: doc.customer.territory"
+)
+
 FRAPPE = {
-    "db": ("the database cannot be asked", "follow the link, one step: doc.customer.territory"),
-    "get_doc": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
-    "get_value": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
-    "get_cached_value": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
+    "db": ("the database cannot be asked", _OTHERS),
+    "get_doc": ("other documents cannot be fetched", _OTHERS),
+    "get_value": ("other documents cannot be fetched", _OTHERS),
+    "get_cached_value": ("other documents cannot be fetched", _OTHERS),
     "session": ("nobody is logged in where expressions are evaluated", "use a field, such as doc.owner"),
     "user": ("nobody is logged in where expressions are evaluated", "use a field, such as doc.owner"),
     "utils": (
