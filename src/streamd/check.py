@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from streamd import clock
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
-from streamd.pull import wanted_doctypes
+from streamd.pull import tls_hint, wanted_doctypes
 from streamd.settings import ProducerSettings, Settings
 from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, is_loopback
 
@@ -206,7 +206,8 @@ async def ask_producer(settings: ProducerSettings, key: str, secret: str, reques
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         words = str(error) or type(error).__name__
         raise PeerUnreachable(
-            f"{settings.url} cannot be reached: {words}", hint="is its daemon running, and the URL right?"
+            f"{settings.url} cannot be reached: {words}",
+            hint=tls_hint(error) or "is its daemon running, and the URL right?",
         ) from error
     return _read_answer(settings.url, status, body)
 

@@ -45,7 +45,7 @@ async def catalogue_of(settings: Settings, site: SiteDatabase) -> tuple[Catalogu
 async def catalogue_with(settings: Settings, site: SiteDatabase, tables: Mapping[str, Table]) -> Catalogue:
     """The site's document types, if its tables were these. Raises `ConfigurationError`, `SiteError`."""
     catalogue = build(settings, tables, await read_metadata(settings, tables, site.table_rows))
-    problems = naming_problems(settings, catalogue)
+    problems = [each for each in naming_problems(settings, catalogue) if each.fatal]
     if problems:
         raise ConfigurationError(*problems)
     return catalogue

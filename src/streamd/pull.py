@@ -23,7 +23,7 @@ from streamd.clock import MAX_AHEAD_MS, is_reading
 from streamd.errors import InvalidRequest, PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.faults import crash_point
 from streamd.model import Cursor, Event, Name, Operation
-from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype
+from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype, toml_key
 from streamd.wire import (
     API,
     PROTOCOL,
@@ -57,6 +57,18 @@ _DOCUMENTS = msgspec.json.Decoder(Documents)
 _KNOWN = frozenset(operation.value for operation in Operation)
 
 Answer = TypeVar("Answer", bound=BaseModel)
+
+
+def as_here(hint: str, name: str) -> str:
+    """A producer's hint, with the table as our file calls it: the producer cannot know that."""
+    return hint.replace("[producers.NAME]", f"[producers.{toml_key(name)}]")
+
+
+def tls_hint(error: Exception) -> str:
+    """What to mend where a connection with TLS cannot be made because there is none at the other end; else nothing."""
+    # Older and newer OpenSSL call it differently.
+    plain = any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"))
+    return "there is no TLS at that address: write http://, or give the site a certificate" if plain else ""
 
 
 def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSettings]) -> list[WantedDoctype]:
@@ -185,7 +197,8 @@ class Peer:
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise PeerUnreachable(
-                f"{self.name} ({self._settings.url}) does not answer: {error or type(error).__name__}"
+                f"{self.name} ({self._settings.url}) does not answer: {error or type(error).__name__}",
+                hint=tls_hint(error),
             ) from error
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -227,6 +240,7 @@ class Peer:
                 f"HTTP {response.status} without an explanation",
                 "is this the URL of a streamd site?",
             )
+        hint = as_here(hint, self.name)
         words = f"{self.name}: {message}"
         if code == "resync_required":
             return ResyncRequired(words, hint=hint, code=code)

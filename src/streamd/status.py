@@ -15,6 +15,7 @@ from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Beat, Heartbeat, Requests
 from streamd.store.peers import Approval, Consumer, Peers
 from streamd.store.producers import PAUSED, Producer, Producers, SubscribedType
+from streamd.store.sync_log import SyncLog
 from streamd.update_log import Head, UpdateLog
 
 
@@ -87,7 +88,8 @@ class Status:
     """One site at one moment (`at`, ms since 1970).
 
     `waiting_changes` counts committed changes that are not in the log yet; `pending` the types that a person
-    has to approve or reject; `requests` what commands asked of the daemon and is not done.
+    has to approve or reject; `requests` what commands asked of the daemon and is not done; `gaps` the notices that
+    changes are missing, of the types `incomplete`, which stay until these are read again.
     """
 
     at: int
@@ -102,6 +104,8 @@ class Status:
     held: int
     pending: int
     requests: int
+    gaps: int
+    incomplete: tuple[str, ...]
 
 
 async def read_status(site: SiteDatabase, state: State) -> Status:
@@ -116,6 +120,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         claim = await snapshot.last_claim()
         waiting = await snapshot.waiting_changes(claim)
     head = await UpdateLog(state).head()
+    gaps = await SyncLog(state).gaps()
     peers, known = Peers(state), Producers(state)
     approvals = await peers.approvals()
     producers = []
@@ -140,6 +145,8 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         held=queue.count(QueueState.HELD),
         pending=sum(row.status == ApprovalStatus.PENDING for row in approvals),
         requests=len(await Requests(state).pending()),
+        gaps=sum(gaps.values()),
+        incomplete=tuple(gaps),
     )
 
 

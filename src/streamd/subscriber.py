@@ -233,7 +233,9 @@ class Subscriber:
             self._applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:
-        known = {each.doctype: each.approved_at for each in await self._producers.subscriptions(self.name)}
+        before = await self._producers.subscriptions(self.name)
+        known = {each.doctype: each.approved_at for each in before}
+        waited = {each.doctype for each in before if each.status == ApprovalStatus.PENDING}
         said = [(self._ours.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
         # The gap first: if we are stopped between the two, it is said twice rather than never.
         await self._sync_log.add(
@@ -261,6 +263,9 @@ class Subscriber:
         pending = self._having(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
+        approved = [doctype for doctype in self._having(ApprovalStatus.APPROVED) if doctype in waited]
+        if approved:
+            log.info("approved", producer=self.name, doctypes=approved)
 
     def _gap(self, doctype: str) -> SyncEntry:
         """What is said when a type is approved again after a break."""

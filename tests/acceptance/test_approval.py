@@ -67,6 +67,9 @@ def test_nothing_leaves_before_approval_and_approval_begins_at_the_present(world
     add_invoice(hq, 1002)
     world.equal(hq, store, {"Invoice": "InvoiceId > 1001", "InvoiceLine": "InvoiceId > 1001"})
     assert store.rows("SELECT InvoiceId FROM Invoice") == [(1002,)]
+    for site in (hq, store):
+        said = [line["doctypes"] for line in site.log_lines() if line["event"] == "approved"]
+        assert said == [["Genre"], ["Invoice"]], f"{site.name} says each approval once"
 
 
 def test_reject_stops_delivery_of_that_type_only(pair: Pair) -> None:

@@ -57,14 +57,17 @@ class Pair(NamedTuple):
         self.world.eventually(lambda: (number, "IN") in self.invoices(), f"the marker {number} arrives")
 
 
-def make(world: World, engines: tuple[Engine, Engine], on_leave: str) -> Pair:
+def make(world: World, engines: tuple[Engine, Engine], on_leave: str, *, naming: bool = False) -> Pair:
+    """Headquarters and a store; `naming`: the store names invoices itself."""
     hq = world.site("hq", SECRETIVE, engine=engines[0])
     store = world.site("store", CATALOGUE, engine=engines[1])
     for site in (hq, store):
         for statement in SCHEMA.split(";"):
             site.execute(statement)
     hq.execute("INSERT INTO \"Customer\" VALUES (1, 'Ada', 'US', 987654)")
-    wanted = Wanted("Invoice", {"condition": CONDITION, "on_leave": on_leave})
+    wanted = Wanted(
+        "Invoice", {"condition": CONDITION, "on_leave": on_leave} | ({"use_same_name": False} if naming else {})
+    )
     world.subscribe(Link(store, hq, [wanted]))
     assert CONDITION in hq.cli("consumers", "list"), "the operator sees what is asked for"
     hq.cli("consumers", "approve", "store")
@@ -116,6 +119,9 @@ def test_only_documents_that_satisfy_the_condition_come_and_they_leave_with_it(
     hq.execute('UPDATE "Invoice" SET "total" = 3000 WHERE "id" = 1')
     pair.has(1, 2, 4, 5, 6)
     assert store.rows('SELECT "item" FROM "Line" WHERE "invoice" = 1') == [("tea",)]
+    notes = {note for (note,) in store.state_rows("SELECT note FROM sync_log WHERE doctype = 'Invoice'")}
+    assert "came to satisfy the condition: taken whole" in notes
+    assert not any("never here" in note for note in notes), "it was here before it left"
 
     assert store.rows("SELECT doctype, error FROM streamd_parked") == []
     nothing_secret_left(pair)
@@ -145,8 +151,11 @@ def another_condition_is_pending_again(pair: Pair) -> None:
         lambda: "after a break" in pair.store.cli("log", "syncs", "--status", "failed", "--json"),
         "what was missed in between is said",
     )
+    assert pair.store.json("status")["gaps"] == 1
+    assert "`streamd resync --doctype Invoice --whole`" in pair.store.cli("status")
     pair.store.cli("resync", "--doctype", "Invoice", "--whole")
     pair.world.eventually(lambda: (20, "US") in pair.invoices(), "and read again", timeout=20)
+    pair.world.eventually(lambda: pair.store.json("status")["gaps"] == 0, "nothing is missing any more")
 
 
 def test_what_leaves_may_stay_as_it_was_and_follows_again_when_it_comes_back(world: World) -> None:
@@ -164,6 +173,23 @@ def test_what_leaves_may_stay_as_it_was_and_follows_again_when_it_comes_back(wor
         lambda: pair.store.rows("SELECT item FROM Line WHERE invoice = 1") == [("unseen",)], "it is taken whole"
     )
     assert pair.store.value("SELECT total FROM Invoice WHERE id = 1") == 1500
+
+
+def test_what_left_and_comes_back_has_the_name_that_it_had_here(world: World) -> None:
+    pair = make(world, ("sqlite", "sqlite"), "delete", naming=True)
+    pair.store.execute("INSERT INTO Customer VALUES (1, 'Bo', 'US', 1)")
+    pair.store.execute("INSERT INTO Invoice VALUES (50, 1, 'US', 1, 1)")
+    bill(pair.hq, 1)
+    pair.has(50, 51)
+    bill(pair.hq, 2)
+    pair.has(50, 51, 52)
+    pair.hq.execute("UPDATE Invoice SET country = 'US' WHERE id = 1")
+    pair.has(50, 52)
+    bill(pair.hq, 3, total=3000)
+    pair.has(50, 52, 53)
+    pair.hq.execute("UPDATE Invoice SET country = 'IN', total = 4000 WHERE id = 1")
+    pair.has(50, 51, 52, 53)
+    assert pair.store.rows("SELECT total FROM Invoice WHERE id IN (51, 53) ORDER BY id") == [(4000,), (3000,)]
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,22 @@ async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(st
     assert all(each["mend"] for each in found)
 
 
+async def test_a_wrong_secret_is_mended_in_the_table_of_this_file(store: Store) -> None:
+    text = store.config.read_text(encoding="utf-8")
+    store.config.write_text(text.replace('api_secret = "', 'api_secret = "x'), encoding="utf-8")
+    code, found = await store.check()
+    assert code == 1
+    assert ["[producers.hq]" in each["mend"] for each in found] == [True]
+
+
+async def test_tls_to_a_site_without_it_is_said(store: Store) -> None:
+    text = store.config.read_text(encoding="utf-8")
+    store.config.write_text(text.replace("http://", "https://"), encoding="utf-8")
+    code, found = await store.check()
+    assert code == 1
+    assert ["write http://" in each["mend"] for each in found] == [True]
+
+
 async def test_a_rejected_type_is_a_problem(store: Store, hq: ProducerSite) -> None:
     await store.ask(hq)
     await hq.peers.reject("store", ["Track"])

@@ -46,7 +46,8 @@ doctypes = ["Customer"]
 """
 
 FAULTS = {
-    "no TOML": ("[site]", "[site", "streamd.toml", "mend that line"),
+    "no TOML": ("[site]", "[site", "streamd.toml", "mend that line: [site"),
+    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "mend that line"),
     "unknown key": ("port = 8101", "prot = 8101", "server.prot", "spelling"),
     "unknown section": ("[state]", "[stat]", "stat", "did you mean state"),
     "near key of a table": ("port = 8101", "prot = 8101", "server.prot", "did you mean port"),
@@ -80,7 +81,27 @@ FAULTS = {
         "producers.hq.doctypes.Customer",
         "[mappings",
     ),
-    "undeclared type": ('["Customer"]', '["Custmer"]', "producers.hq.doctypes.Custmer", "declare"),
+    "undeclared type": ('["Customer"]', '["Member"]', "producers.hq.doctypes.Member", "declare"),
+    "near type": ('["Customer"]', '["Custmer"]', "producers.hq.doctypes.Custmer", "did you mean Customer?"),
+    "fault of an entry": (
+        '["Customer"]',
+        '["Invoice", { doctype = "Customer", on_leave = "forget" }]',
+        "producers.hq.doctypes.Customer.on_leave",
+        "mend the value",
+    ),
+    "fault of an entry without a name": (
+        '["Customer"]',
+        '["Customer", { on_leave = "keep" }]',
+        "producers.hq.doctypes.2.doctype",
+        "add it",
+    ),
+    "fault of a mapping's field": (
+        "[producers.hq]",
+        '[mappings.M]\nlocal_doctype = "Customer"\nremote_doctype = "Client"\n'
+        'fields = [{ local_fieldname = "name", remote_feldname = "x" }]\n[producers.hq]',
+        "mappings.M.fields.name.remote_feldname",
+        "did you mean remote_fieldname?",
+    ),
     "type twice": ('["Customer"]', '["Customer", "Customer"]', "producers.hq.doctypes", "one entry"),
     "missing secret": ('api_secret = "hush-hush"\n', "", "producers.hq.api_secret", "keys create"),
     "missing secret file": (

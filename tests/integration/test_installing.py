@@ -398,8 +398,13 @@ def test_a_gap_is_shown_as_failed_until_a_person_discards_it(installed: Shop) ->
     found = installed.json("log", "syncs", "--status", "failed")
     assert [(entry["update_type"], entry["error"]) for entry in found] == [("Gap", "changes are missing")]
     assert "changes are missing" in installed.streamd("log", "show", found[0]["id"]).stdout
+    assert installed.json("status")["gaps"] == 1
+    said = installed.streamd("status").stdout
+    assert "Customer: changes are missing: `streamd resync --doctype Customer --whole`" in said
     installed.streamd("discard", found[0]["id"])
     assert installed.json("log", "syncs", "--status", "failed") == []
+    assert installed.json("status")["gaps"] == 0
+    assert "changes are missing" not in installed.streamd("status").stdout
     installed.streamd("discard", found[0]["id"], code=5)
 
 

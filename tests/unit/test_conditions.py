@@ -54,6 +54,15 @@ def test_what_cannot_be_judged_is_refused_with_the_type_and_the_fault(text: str,
     assert refused.value.hint
 
 
+def test_the_nearest_field_is_offered_and_never_an_excluded_one() -> None:
+    with pytest.raises(StreamdError) as refused:
+        condition_of("doc.county == 'IN'", INVOICE)
+    assert refused.value.hint == "did you mean country?"
+    with pytest.raises(StreamdError) as refused:
+        condition_of("doc.margins > 1", INVOICE)
+    assert "margin" not in refused.value.hint
+
+
 def test_a_type_is_judged_by_the_columns_of_which_its_condition_speaks(india: Condition) -> None:
     assert [column.name for column in india.judged.columns] == ["id", "country"]
     assert india.judged.children == ()

@@ -7,8 +7,10 @@ from datetime import date
 import pytest
 
 from streamd.apply.naming import Convention, naming_of, place_in, read_naming, row_key_naming
+from streamd.apply.naming_problems import naming_problems
 from streamd.errors import RowRefused
-from streamd.model import ChildTable, Column, DocumentType, Kind
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
+from streamd.settings import Settings
 
 DAY = date(2026, 3, 9)
 
@@ -89,6 +91,32 @@ def test_a_type_that_states_nothing_is_named_by_its_database_where_that_names_it
     assert naming_of(doctype(identity)) == read_naming("database")
     assert naming_of(doctype(plain)) is None
     assert naming_of(doctype(plain, naming="field:title")) == read_naming("field:title")
+
+
+@pytest.mark.parametrize(
+    ("naming", "mend"),
+    [
+        ("SINV-YYYY-#####", ".YYYY."),
+        ("SINV-YYYYMM-.#####", ".YYYY.MM."),
+        ("format:EX-YYYY-{####}", "{YYYY}"),
+        ("naming_series:PAY-YY-.###", ".YY."),
+        ("SINV-.YYYY.-.#####", None),
+        ("COMM-.MM.-.#####", None),
+        ("format:EX-{YYYY}-{####}", None),
+        ("uuid", None),
+    ],
+)
+def test_a_date_without_points_in_a_series_is_warned_of(naming: str, mend: str | None) -> None:
+    key = Column("code", "TEXT", Kind.TEXT, nullable=False)
+    columns = (key, Column("naming_series", "TEXT", Kind.TEXT))
+    catalogue = Catalogue({"T": DocumentType("T", "T", ("code",), columns, naming=naming)}, frozenset())
+    settings = Settings(site={"name": "store", "database": "sqlite:///:memory:"}, doctypes={"T": {"naming": naming}})
+    found = naming_problems(settings, catalogue)
+    if mend is None:
+        assert found == []
+    else:
+        assert [(each.where, each.fatal) for each in found] == [("doctypes.T.naming", False)]
+        assert f"write {mend}, if" in found[0].mend
 
 
 def child(*key: Column, parent_key: str = "parent", naming: str = "") -> ChildTable:

@@ -45,6 +45,9 @@ NAMING_SERIES = "naming_series"
 """The field of a document that says which series it is in, as the ancestor's applications have it."""
 
 _DAY = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "DD": "%d", "WW": "%V"}
+DAY_PARTS = _DAY.keys()
+"""What of a series is put in from the day's date, where it stands by itself between points."""
+
 _WORDS = {
     "database": Convention.DATABASE,
     "autoincrement": Convention.DATABASE,

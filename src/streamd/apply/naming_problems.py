@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from streamd.apply.naming import (
+    DAY_PARTS,
     NAMING_SERIES,
     ROW_CONVENTIONS,
     Convention,
@@ -17,6 +19,9 @@ from streamd.errors import ExpressionError, Problem
 from streamd.expressions import compile_expression
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings, toml_key
+
+_DATE = re.compile("YYYY|YY|MM|DD|WW")
+_DATES = re.compile(rf"(?<![A-Za-z])(?:{_DATE.pattern})+(?![A-Za-z])")
 
 
 def naming_problems(settings: Settings, catalogue: Catalogue) -> list[Problem]:
@@ -65,6 +70,27 @@ def _stated(where: str, doctype: DocumentType) -> Iterator[Problem]:
             where, f"{doctype.table}.{key.name} holds numbers, and {doctype.naming} gives text", "use database"
         )
     yield from _fields(where, rule, columns)
+    if rule.convention is Convention.SERIES and rule.rest:
+        yield from _literal_dates(where, doctype, rule.rest)
+
+
+def _literal_dates(where: str, doctype: DocumentType, series: str) -> Iterator[Problem]:
+    """What looks like a part of the day's date, and stands for itself since no points are around it."""
+    columns = {column.name for column in doctype.columns}
+    for part in series_parts(series):
+        if part in DAY_PARTS or part in columns or part.strip("{}") in columns:
+            continue
+        found = _DATES.findall(part)
+        if found:
+            written = [f".{'.'.join(_DATE.findall(run))}." for run in dict.fromkeys(found)]
+            if doctype.naming.lstrip().startswith("format:"):
+                written = ["".join(f"{{{each}}}" for each in _DATE.findall(run)) for run in dict.fromkeys(found)]
+            yield Problem(
+                where,
+                f"{part!r} stands for itself in this series: a date is not put in",
+                f"write {' and '.join(written)}, if the day's date is meant",
+                fatal=False,
+            )
 
 
 def _fields(where: str, rule: Naming, columns: set[str]) -> Iterator[Problem]:

@@ -251,7 +251,7 @@ class Segment:
         if incoming is not unit.incoming:
             event = unit.incoming.event
             return f"needed by {event.doctype} {name_label(event.name)}"
-        if unit.whole is not None:
+        if unit.whole is not None and not incoming.event.enters:
             return "was never here: fetched whole"
         return unit.note
 

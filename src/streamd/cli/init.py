@@ -50,7 +50,7 @@ def init(ctx: click.Context, database: str | None, name: str | None, force: bool
     _write(config, text)
     load(config)
     click.echo(f"wrote {config}: {len(tables)} tables of {make_url(url).render_as_string()}")
-    click.echo("Read it, then run `streamd check`, then `streamd run`.")
+    click.echo("Read it, then run `streamd install`, then `streamd check`, then `streamd run`.")
 
 
 def _new_identity(ctx: click.Context) -> None:

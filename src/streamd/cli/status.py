@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import click
@@ -93,6 +94,10 @@ def _say_what_waits(found: Status) -> None:
         lines.append(
             f"{count(found.parked, 'event')} parked, {found.held} held behind: `streamd log syncs --status failed`"
         )
+    lines += [
+        f"{doctype}: changes are missing: `streamd resync --doctype {shlex.quote(doctype)} --whole` reads it again"
+        for doctype in found.incomplete
+    ]
     if found.requests:
         lines.append(f"{count(found.requests, 'request')} of yours still to be done by the daemon")
     for row in found.producers:

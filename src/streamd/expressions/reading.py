@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from streamd.errors import ExpressionError
 from streamd.expressions import refusals
-from streamd.expressions.tokens import Kind, Token, fault, tokens
+from streamd.expressions.tokens import COMMA, Kind, Token, fault, tokens
 
 DEEPEST = 24
 """How many brackets, conditions and signs may stand inside one another."""
@@ -61,6 +63,8 @@ class Reader:
             return self._fault("something is missing", "complete it, or remove what stands at the end")
         if token.is_sign("[", "{"):
             return self._fault("a list stands behind `in` only", "write doc.country in ['IN', 'NP']")
+        if token.is_sign(",") and re.fullmatch("[0-9],[0-9]", self._text[max(token.at - 1, 0) : token.at + 2]):
+            return self._fault(*COMMA)
         if token.kind is Kind.WORD and not token.is_word(*OPERATOR_WORDS, "doc"):
             return self._unknown_word(token)
         return self._fault(

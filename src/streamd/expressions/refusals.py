@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+_OTHERS = (
+    "use a field of the document itself: doc.territory; a filter (not a condition, nor naming) may follow the link, "
+    "one step: doc.customer.territory"
+)
+
 FRAPPE = {
-    "db": ("the database cannot be asked", "follow the link, one step: doc.customer.territory"),
-    "get_doc": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
-    "get_value": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
-    "get_cached_value": ("other documents cannot be fetched", "follow the link, one step: doc.customer.territory"),
+    "db": ("the database cannot be asked", _OTHERS),
+    "get_doc": ("other documents cannot be fetched", _OTHERS),
+    "get_value": ("other documents cannot be fetched", _OTHERS),
+    "get_cached_value": ("other documents cannot be fetched", _OTHERS),
     "session": ("nobody is logged in where expressions are evaluated", "use a field, such as doc.owner"),
     "user": ("nobody is logged in where expressions are evaluated", "use a field, such as doc.owner"),
     "utils": (
@@ -45,6 +50,10 @@ WORDS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("flt", "rounded", "round"), _NUMBERS),
     **dict.fromkeys(("let", "bind", "cel", "def", "class", "return", "with"), _BINDING),
     "lambda": ("functions cannot be written in an expression", "write the condition itself: doc.country == 'IN'"),
+    **{
+        word: (f"`{word}` is not known", f"write and, or and not in small letters; put texts in quotes: '{word}'")
+        for word in ("AND", "OR", "NOT", "And", "Or", "Not")
+    },
     "cint": ("the function `cint` is not known", "write the field alone, or int(…)"),
     "cstr": ("the function `cstr` is not known", "write string(…)"),
     "bool": ("the function `bool` is not known", "compare: doc.enabled == 1"),

@@ -84,6 +84,8 @@ def _number(text: str, at: int, end: int, piece: str) -> int | float:
         value = int(piece, 16)
     elif piece.isdigit():
         if piece != "0" and piece.startswith("0"):
+            if re.search(r"[0-9],$", text[:at]):
+                raise fault(text, at - 1, *COMMA)
             raise fault(text, at, "a number begins with 0", "leave the zero out, or put a code in quotes: '007'")
         value = int(piece)
     else:
@@ -171,6 +173,8 @@ _REFUSED = {
     "|": ("`|` is not an operator", "write || or `or`"),
 }
 """Signs of other languages, longest first: what is wrong, and what to write."""
+
+COMMA = ("a comma stands in a number", "write numbers without commas: 1000, and 1000.5")
 
 _NO_PREFIX = (
     "letters before a quote mean nothing",

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streamd.catalog.naming import near
 from streamd.errors import ExpressionError, StreamdError
 from streamd.expressions import Expression, compile_expression
 from streamd.model import DocumentType, LogEntry, Operation
@@ -73,9 +74,15 @@ def condition_of(text: str, doctype: DocumentType) -> Condition:
                 "a condition sees the columns of the document itself, not its child rows",
             )
         if field not in columns:
-            # One that is excluded looks like one that there never was.
+            # One that is excluded looks like one that there never was. All names are not listed: who asks may not have
+            # been approved yet.
+            close = near(field, columns)
             raise _refused(
-                doctype.name, f"it has no field {field}", "fields are compared exactly, as the table has them"
+                doctype.name,
+                f"it has no field {field}",
+                f"did you mean {' or '.join(close)}?"
+                if close
+                else "fields are compared exactly, as the table has them",
             )
     return Condition(doctype, expression)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -113,7 +113,7 @@ class Handlers:
         }
         rows = await self._services.peers.register(caller.consumer, asked, opens)
         if not asked.trial:
-            self._say_what_waits(caller.consumer, [row.doctype for row in rows if row.status == ApprovalStatus.PENDING])
+            self._say_what_waits(caller.consumer, {row.doctype: row.status for row in rows})
         head = await self._services.log.head()
         said = HandshakeAnswer(
             protocol=max(common),
@@ -146,10 +146,15 @@ class Handlers:
             except StreamdError as error:
                 raise InvalidRequest(error.message, hint=error.hint) from error
 
-    def _say_what_waits(self, consumer: str, pending: list[str]) -> None:
-        """Log once what a person here has to decide about."""
-        if pending and self._waiting.get(consumer) != pending:
+    def _say_what_waits(self, consumer: str, statuses: Mapping[str, str]) -> None:
+        """Log once what a person here has to decide about, and what was approved of that."""
+        before = self._waiting.get(consumer, [])
+        pending = [doctype for doctype, status in statuses.items() if status == ApprovalStatus.PENDING]
+        if pending and before != pending:
             log.info("approval_wanted", consumer=consumer, doctypes=pending, mend="streamd consumers approve")
+        approved = [doctype for doctype in before if statuses.get(doctype) == ApprovalStatus.APPROVED]
+        if approved:
+            log.info("approved", consumer=consumer, doctypes=approved)
         self._waiting[consumer] = pending
 
     def _visible(self, rows: list[Approval]) -> list[str]:

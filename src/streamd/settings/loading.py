@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -40,11 +41,11 @@ def load(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(Problem(str(path), *_unreadable(error))) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(Problem(str(path), f"is no TOML: {error}", "mend that line")) from error
+        raise ConfigurationError(Problem(str(path), f"is no TOML: {error}", _that_line(path, error))) from error
     try:
         settings = Settings(**_with_folder(raw, path.resolve().parent))
     except ValidationError as error:
-        raise ConfigurationError(*_problems(error)) from None
+        raise ConfigurationError(*_problems(error, raw)) from None
     problems = [*_database_problems(settings), *_producer_problems(settings), *mapping_problems(settings)]
     if problems:
         raise ConfigurationError(*problems)
@@ -130,7 +131,8 @@ def _database_problems(settings: Settings) -> list[Problem]:
             Problem(
                 "state.database",
                 "is the site's own database",
-                "name another file: it must outlive no restore of the site",
+                "name another file, such as sqlite:///streamd-state.db: when a backup of the site is put back, "
+                "what streamd knows must not go back with it",
             )
         )
     return problems
@@ -151,13 +153,10 @@ def _producer_problems(settings: Settings) -> list[Problem]:
                 )
             declared = entry.doctype in settings.doctypes or settings.site.catalog != "tables"
             if not declared and not entry.unsubscribe:
-                problems.append(
-                    Problem(
-                        where,
-                        "is no document type of this site",
-                        f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here",
-                    )
-                )
+                near = difflib.get_close_matches(entry.doctype, settings.doctypes, n=2, cutoff=0.7)
+                declare = f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here"
+                mend = f"did you mean {' or '.join(near)}? Else {declare}" if near else declare
+                problems.append(Problem(where, "is no document type of this site", mend))
     routes: dict[str, str] = {}
     for name, producer in settings.producers.items():
         other = routes.setdefault(producer.url, name)
@@ -183,6 +182,22 @@ def _unreadable(error: OSError | UnicodeDecodeError) -> tuple[str, str]:
     mend = "mend its path, or its permissions: the user of streamd has to be able to read it"
     return f"cannot be read: {error.strerror}", mend
 
+
+def _that_line(path: Path, error: tomllib.TOMLDecodeError) -> str:
+    """The mend, with the line that is meant; not where it may hold a secret."""
+    found = _LINE.search(str(error))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if found is None or int(found[1]) > len(lines):
+        return "mend that line"
+    line = lines[int(found[1]) - 1].strip()
+    return f"mend that line: {line[:LONGEST_LINE]}" if line and not _SECRET.search(line) else "mend that line"
+
+
+LONGEST_LINE = 120
+"""Characters of a line that a message quotes."""
+
+_LINE = re.compile(r"at line (\d+)")
+_SECRET = re.compile(r"secret|password|api_key|://[^/]*@", re.IGNORECASE)
 
 _MENDS = {
     "extra_forbidden": ("is no key that streamd knows", "remove it, or mend its spelling (see config.example.toml)"),
@@ -212,10 +227,24 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for each in get_args(annotation) if (found := _model_in(each))), None)
 
 
-def _problems(error: ValidationError) -> list[Problem]:
+def _place(loc: tuple[int | str, ...], raw: object) -> str:
+    """The path of a key. An entry of a list goes by what it is about, else by its number, counted from 1."""
+    parts = []
+    for step in loc:
+        if isinstance(step, str):
+            parts.append(step)
+            raw = raw.get(step) if isinstance(raw, dict) else None
+            continue
+        raw = raw[step] if isinstance(raw, list) and step < len(raw) else None
+        names = [raw.get(key) for key in ("doctype", "local_fieldname")] if isinstance(raw, dict) else [raw]
+        parts.append(next((name for name in names if isinstance(name, str) and name), str(step + 1)))
+    return ".".join(parts)
+
+
+def _problems(error: ValidationError, raw: object) -> list[Problem]:
     problems = []
     for detail in error.errors():
-        where = ".".join(str(part) for part in detail["loc"])
+        where = _place(detail["loc"], raw)
         kind = str(detail["type"])
         if kind in _MENDS:
             what, mend = _MENDS[kind]

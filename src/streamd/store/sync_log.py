@@ -189,6 +189,18 @@ class SyncLog:
         async with self._state.read() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
+    async def gaps(self) -> dict[str, int]:
+        """What waits for the types to be read again: type → notices of missing changes that nobody has settled."""
+        c = sync_log.c
+        query = (
+            select(c.doctype, func.count())
+            .where(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED)
+            .group_by(c.doctype)
+            .order_by(c.doctype)
+        )
+        async with self._state.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
     async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
         """All documents of the type were read again from the producer: its gaps are closed."""
         async with self._state.write() as connection:
