@@ -470,3 +470,33 @@ async def test_what_a_till_sold_goes_on_to_the_other_till_and_back(hq: Site, til
         assert await site.queue() == []
         assert count(site, "Invoice") == 4
         assert sales(site) == sales(hq)
+
+
+@pytest.mark.parametrize("renamed", [RENAMED, ()], ids=["as_before", "no_more"])
+async def test_a_refused_edit_with_a_new_line_heals_although_the_till_renamed_the_invoice_between(
+    tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
+) -> None:
+    schema = SCHEMA.replace('"Note" TEXT', '"Note" TEXT CHECK ("Note" <> \'no\')')
+    hq = Site(tmp_path, "strict", schema=schema, doctypes=TYPES, renamed=RENAMED)
+    await hq.open()
+    try:
+        north, south = tills
+        for till in tills:
+            sale(till)
+            await hq.pull_all(till)
+        # A document keeps the name that it got here, whatever new ones get from now on.
+        hq.renamed = frozenset(renamed)
+        north.write("UPDATE Invoice SET Note = 'no'", "INSERT INTO Line VALUES (12, 1, 'tea', 9)")
+        await hq.pull_all(north)
+        north.write(
+            "UPDATE Invoice SET Id = 8", "UPDATE Line SET Invoice = 8", "UPDATE Line SET Quantity = 5 WHERE Id = 10"
+        )
+        await hq.pull_all(north)
+        assert await hq.queue() != []
+        north.write("UPDATE Invoice SET Note = 'mended'")
+        await hq.pull_all(north)
+        assert await hq.queue() == []
+        assert sales(hq) == sorted([*sales(north), *sales(south)])
+        assert (count(hq, "Invoice"), count(hq, "Line")) == (2, 5)
+    finally:
+        await hq.close()

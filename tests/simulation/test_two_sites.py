@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.apply.batch import Unit
-from streamd.apply.healer import REST_SECONDS
+from streamd.apply.healer import REST_SECONDS, Route
 from streamd.errors import SchemaChanged
 from streamd.model import Cursor, Event
 from streamd.status import read_status
@@ -535,3 +535,92 @@ async def test_a_column_that_does_not_exist_here_is_left_out_and_said_once(hq: S
     assert hq.rows("SELECT Code, Stock FROM Item ORDER BY Code") == [("rum", 7), ("tea", 7)]
     assert hq.rows("SELECT Id, Quantity FROM Line") == [(1, 2)]
     assert {entry.note for entry in await hq.sync_log.list()} == {""}
+
+
+TAKEN = "INSERT INTO Item VALUES ('rum', 'Taken', 1, 1)"
+"""An item of hq alone, whose label no other one can have there."""
+
+
+async def test_a_refused_edit_heals_once_it_is_mended_although_the_document_was_renamed_between(
+    hq: Site, store: Site
+) -> None:
+    store.write(CUSTOMER, ITEM, INVOICE, LINE)
+    await hq.pull_all(store)
+    hq.write(TAKEN)
+    store.write("UPDATE Item SET Label = 'Taken' WHERE Code = 'tea'")
+    await hq.pull_all(store)
+    store.write("UPDATE Item SET Code = 'chai' WHERE Code = 'tea'", "UPDATE Line SET Item = 'chai'")
+    await hq.pull_all(store)
+    assert [state for state, _ in await hq.queue()][:2] == ["parked", "held"]
+    store.write("UPDATE Item SET Label = 'Free' WHERE Code = 'chai'")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Code, Label FROM Item ORDER BY Code") == [("chai", "Free"), ("rum", "Taken")]
+    assert hq.rows("SELECT Item FROM Line") == [("chai",)]
+    store.write("UPDATE Item SET Stock = 3 WHERE Code = 'chai'")
+    await hq.pull_all(store)
+    assert hq.rows("SELECT Stock FROM Item WHERE Code = 'chai'") == [(3,)]
+
+
+async def test_a_refused_edit_of_a_document_that_was_renamed_and_deleted_leaves_no_ghost(hq: Site, store: Site) -> None:
+    store.write(ITEM)
+    await hq.pull_all(store)
+    hq.write(TAKEN)
+    store.write("UPDATE Item SET Label = 'Taken' WHERE Code = 'tea'")
+    store.write("UPDATE Item SET Code = 'chai' WHERE Code = 'tea'")
+    await hq.pull_all(store)
+    store.write("DELETE FROM Item WHERE Code = 'chai'")
+    await hq.pull_all(store)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Code FROM Item") == [("rum",)]
+
+
+async def pull_under_a_condition(hq: Site, store: Site, on_leave: str) -> None:
+    """All events from the beginning; what makes an item cost nothing makes it leave hq's view."""
+    await store.capture.drain()
+    head = await store.update_log.head()
+    assert head is not None
+    entries, end, _ = await store.update_log.read(
+        Cursor(head.log, 0, ""), {"Item": 0}, not_through=hq.site, limit=50, max_bytes=1 << 20
+    )
+    events = [
+        msgspec.structs.replace(each, operation="leave", data=msgspec.Raw(b"null")) if '"Price":0' in text else each
+        for each in map(event, entries)
+        if (text := bytes(each.data).decode().replace(" ", ""))
+    ]
+    source = replace(hq.source(store), on_leave={"Item": on_leave})
+    async with hq.database.snapshot() as reader:
+        place = await reader.checkpoint(store.site)
+    begun = 0 if place is None else place[1]
+    new = [each for each in events if each.sequence > begun]
+    await hq.applier.apply(source, new, end, frozenset({"Item"}), store.fetcher())
+    await hq.healer.run_once({store.site: Route(source, store.fetcher())}, everything=True)
+
+
+@pytest.mark.parametrize("on_leave", ["delete", "keep"])
+async def test_a_refused_document_that_leaves_is_waited_for_no_more(hq: Site, store: Site, on_leave: str) -> None:
+    hq.write(TAKEN)
+    store.write("INSERT INTO Item VALUES ('tea', 'Taken', 2.5, 10)")
+    await pull_under_a_condition(hq, store, on_leave)
+    assert [state for state, _ in await hq.queue()] == ["parked"]
+    store.write("UPDATE Item SET Price = 0 WHERE Code = 'tea'")
+    await pull_under_a_condition(hq, store, on_leave)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Code FROM Item") == [("rum",)]
+
+
+@pytest.mark.parametrize("on_leave", ["delete", "keep"])
+async def test_a_refused_edit_of_a_document_that_leaves_is_waited_for_no_more(
+    hq: Site, store: Site, on_leave: str
+) -> None:
+    store.write(ITEM)
+    await pull_under_a_condition(hq, store, on_leave)
+    hq.write(TAKEN)
+    store.write("UPDATE Item SET Label = 'Taken' WHERE Code = 'tea'")
+    await pull_under_a_condition(hq, store, on_leave)
+    assert [state for state, _ in await hq.queue()] == ["parked"]
+    store.write("UPDATE Item SET Price = 0 WHERE Code = 'tea'")
+    await pull_under_a_condition(hq, store, on_leave)
+    assert await hq.queue() == []
+    stays = [] if on_leave == "delete" else [("tea", "Tea")]
+    assert hq.rows("SELECT Code, Label FROM Item ORDER BY Code") == [("rum", "Taken"), *stays]

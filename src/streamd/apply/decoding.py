@@ -21,11 +21,16 @@ _DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
 DELETE = "delete"
 
 
+def read_difference(data: msgspec.Raw) -> Difference:
+    """The data of an update. Raises `msgspec.DecodeError`."""
+    return _DIFFERENCE.decode(bytes(data))
+
+
 def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Incoming:
     """An event with its data as values; data that cannot be read is None, and the event will be parked for it."""
     data: Any
     try:
-        data = (_DIFFERENCE.decode if event.operation == Operation.UPDATE else read_json)(bytes(event.data))
+        data = read_difference(event.data) if event.operation == Operation.UPDATE else read_json(bytes(event.data))
     except msgspec.DecodeError:
         data = None
     working = _in_our_words(event, source)

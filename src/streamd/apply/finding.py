@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from streamd.apply.columns import MappedRows
+from streamd.apply.decoding import read_difference
 from streamd.apply.fetching import Fetcher, incoming_documents
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.lookup import Lookup
@@ -18,8 +16,6 @@ from streamd.apply.source import Ref, Source
 from streamd.errors import ExpressionError, RowRefused
 from streamd.model import Catalogue, Difference, Operation, Row, Scalar, name_label
 from streamd.wire import DocumentRef, LinkDescriptor, WantedDocument, read_json
-
-_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
 
 
 class NotFoundThere(Exception):  # a signal within this module, not an error
@@ -68,7 +64,7 @@ class Finder:
         remote = incoming.remote
         places: list[_Place] = []
         if isinstance(incoming.data, Difference):
-            places = _places_in_difference(mapped, incoming.data, _DIFFERENCE.decode(bytes(remote.data)))
+            places = _places_in_difference(mapped, incoming.data, read_difference(remote.data))
         elif isinstance(incoming.data, dict) and remote.operation == Operation.CREATE:
             places = _places_in_document(mapped, incoming.data)
         if not places:
@@ -93,7 +89,8 @@ class Finder:
             row = read_json(bytes(document.data))
             if isinstance(row, dict):
                 return row
-        raise NotFoundThere(f"{remote.doctype} {name_label(remote.name)} is not at the producer any more")
+        label = f"{remote.doctype} {name_label(remote.name)}"
+        raise NotFoundThere(f"{label} is needed as it is now, and the producer does not have (or give) it any more")
 
     async def _hops(self, incoming: Incoming, place: _Place, row: Row) -> dict[str, Row | None]:
         """The documents that this row links to, as far as the filters look at them."""

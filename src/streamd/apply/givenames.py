@@ -141,9 +141,12 @@ class GivenNames:
         """Keys for the child rows that are new here, of documents under another name."""
         wanted: dict[tuple[str, str], dict[RowKey, None]] = {}
         for each in incoming:
-            ref = (each.event.doctype, each.event.name)
-            doctype = self._catalogue.get(ref[0])
-            if doctype is None or not self._names.renames(ref):
+            event = each.event
+            doctype = self._catalogue.get(event.doctype)
+            # Where it is renamed there, it is known under the name that it had.
+            names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
+            ref = next(((event.doctype, name) for name in names if self._names.renames((event.doctype, name))), None)
+            if doctype is None or ref is None:
                 continue
             known = self._names.rows(ref)
             for child in doctype.children:

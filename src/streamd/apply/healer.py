@@ -145,7 +145,7 @@ class Healer:
         if strange is not None:
             await self._failed(queue, f"{strange} is no document type of this site: is a mapping missing?")
             return 0
-        net = net_effect(events, self._catalogue) if len(events) > 1 else events[0]
+        net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
         error = ""
         if net is not None:
             try:

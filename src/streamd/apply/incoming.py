@@ -9,6 +9,9 @@ from typing import Any
 from streamd.apply.repair import NOTHING_KNOWN, Known
 from streamd.model import Event, Name
 
+NAME = ""
+"""What stands for the document's name among `field_clocks`."""
+
 
 @dataclass(slots=True)
 class Incoming:

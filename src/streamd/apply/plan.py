@@ -28,7 +28,7 @@ import msgspec
 from streamd import clock as hlc
 from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.repair import Mender, newer_here
 from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
@@ -106,7 +106,7 @@ def followed(incoming: Incoming, record: Record) -> Incoming:
     """
     event, now = incoming.event, record.renamed_to
     assert now is not None  # noqa: S101  # the caller looked
-    if event.renamed_from is not None and event.clock > record.clock:
+    if event.renamed_from is not None and incoming.clock_of(NAME) > record.clock:
         changed = msgspec.structs.replace(event, renamed_from=now)
     else:
         changed = msgspec.structs.replace(event, renamed_from=None, name=now)
@@ -237,8 +237,9 @@ def _update(
     if event.renamed_from is not None:
         decision.writes += rename_writes(doctype, event.renamed_from, event.name, catalogue)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
+        renamed_at = incoming.clock_of(NAME)
         gone = Record(
-            doctype.name, event.renamed_from, base.source, base.remote_name, event.clock, renamed_to=event.name
+            doctype.name, event.renamed_from, base.source, base.remote_name, renamed_at, renamed_to=event.name
         )
         gone.seen = dict(base.seen) | {incoming.log: event.sequence}
         decision.records.append(gone)
@@ -255,7 +256,7 @@ def _update(
 
 def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
     event = incoming.event
-    if incoming.never_here:
+    if incoming.never_here and not _same_document(incoming, record):
         return Decision(notes=["was made and deleted there before it could be put here: nothing to do"])
     if here is None:
         if record is None:
@@ -273,6 +274,10 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
 
 def _leave(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
     """The document does not satisfy our condition any more; at the producer it goes on."""
+    if incoming.never_here and not _same_document(incoming, record):
+        return Decision(
+            notes=["came to satisfy the condition and ceased to before it could be put here: nothing to do"]
+        )
     if here is None:
         return Decision(notes=["was not here: nothing to do"])
     if not incoming.delete_on_leave:
