@@ -500,3 +500,82 @@ async def test_a_refused_edit_with_a_new_line_heals_although_the_till_renamed_th
         assert (count(hq, "Invoice"), count(hq, "Line")) == (2, 5)
     finally:
         await hq.close()
+
+
+async def test_what_came_before_under_its_own_name_keeps_it_when_documents_are_to_be_named_here(
+    hq: Site, tills: list[Site]
+) -> None:
+    north, south = tills
+    hq.renamed = frozenset()
+    sale(north, 1)
+    sale(north, 2)
+    await hq.pull_all(north)
+    hq.renamed = frozenset(RENAMED)
+    north.write(
+        "UPDATE Invoice SET Note = 'edited' WHERE Id = 1",
+        "UPDATE Customer SET City = 'Turin' WHERE Id = 1",
+        "UPDATE Line SET Quantity = 70 WHERE Id = 10",
+        "DELETE FROM Line WHERE Id = 11",
+        "INSERT INTO Line VALUES (12, 1, 'tea', 80)",
+    )
+    north.write("DELETE FROM Line WHERE Invoice = 2", "DELETE FROM Invoice WHERE Id = 2")
+    north.write("INSERT INTO Invoice VALUES (3, 1, 'new')", "INSERT INTO Line VALUES (30, 3, 'tea', 3)")
+    sale(south)
+    for till in tills:
+        await hq.pull_all(till)
+    north.write("UPDATE Line SET Quantity = 81 WHERE Id = 12")
+    north.write("UPDATE Invoice SET Id = 500 WHERE Id = 1", "UPDATE Line SET Invoice = 500 WHERE Invoice = 1")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert sales(hq) == sorted(row for till in tills for row in sales(till))
+    assert hq.rows("SELECT Id FROM Invoice WHERE Note = 'edited'") == [(1,)]
+    assert count(hq, "Customer") == 3
+
+
+async def test_a_document_that_came_before_and_was_deleted_here_is_not_made_again_by_an_edit_there(
+    hq: Site, tills: list[Site]
+) -> None:
+    north, _ = tills
+    hq.renamed = frozenset()
+    north.write(
+        "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)", "INSERT INTO Customer VALUES (2, 'B', NULL, NULL)"
+    )
+    await hq.pull_all(north)
+    hq.renamed = frozenset(RENAMED)
+    hq.write("DELETE FROM Customer WHERE Id = 1", "UPDATE Customer SET Id = 9 WHERE Id = 2")
+    north.write("UPDATE Customer SET City = 'Turin'")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Id, Name, City FROM Customer") == [(9, "B", "Turin")]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "in one batch"])
+@pytest.mark.parametrize("again", [False, True], ids=["once", "made twice"])
+async def test_a_number_that_a_site_uses_again_for_the_others_document_is_that_document(
+    tills: list[Site], *, at_once: bool, again: bool
+) -> None:
+    """SQLite gives the number of a deleted last row again: here to a document that came from the other site."""
+    north, south = tills
+    south.write("INSERT INTO Customer VALUES (1, 'of the south', NULL, NULL)")
+    await both_ways(north, south)
+    south.write("DELETE FROM Customer")
+    if again:
+        south.write("INSERT INTO Customer VALUES (1, 'of the south, again', NULL, NULL)")
+        south.write("DELETE FROM Customer")
+    north.write("INSERT INTO Customer VALUES (77, 'of the north', NULL, NULL)")
+    await south.pull_all(north)
+    assert south.rows("SELECT Id, Name FROM Customer") == [(1, "of the north")]
+    if not at_once:
+        await both_ways(north, south)
+    south.write("UPDATE Customer SET City = 'Turin'")
+    await both_ways(north, south)
+    assert north.rows("SELECT Id, Name, City FROM Customer") == [(77, "of the north", "Turin")]
+    south.write("INSERT INTO Invoice VALUES (5, 1, 'linked')")
+    north.write("UPDATE Customer SET City = 'Rome'")
+    await both_ways(north, south)
+    assert await north.queue() == await south.queue() == []
+    assert north.rows("SELECT Customer FROM Invoice") == [(77,)]
+    assert south.rows("SELECT Id, City FROM Customer") == [(1, "Rome")]
+    south.write("DELETE FROM Invoice", "DELETE FROM Customer")
+    await both_ways(north, south)
+    assert (count(north, "Customer"), count(south, "Customer")) == (0, 0)

@@ -258,7 +258,7 @@ class Applier:
             for ref in unit.refs
             if unit.incoming.event.operation != Operation.GAP and not unit.refused
         ]
-        return [(doctype, name) for doctype, remote in refs if (name := names.local((doctype, remote))) is not None]
+        return [(ref[0], name) for ref in refs for name in names.each(ref)]
 
     async def _lock(self, transaction: Transaction, here: Sequence[Ref]) -> None:
         """Nobody else changes these documents until the transaction ends."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from streamd.apply.naming import row_key_naming
 from streamd.apply.source import Ref, Source
-from streamd.db.base import Reader
-from streamd.model import Catalogue, Counterpart, Name, OwnName, name_text
+from streamd.db.base import RawDocument, Reader
+from streamd.model import Catalogue, Counterpart, DocumentType, Name, OwnName, Record, name_text
+from streamd.rows import name_in
+from streamd.wire import read_json
 
 
 class Names:
     """Knows the local name of each document that it was asked about, as far as there is one.
 
     Most sites use the same names, and then nothing is looked up. What is remembered here goes before what the producer
-    says: it may not have heard yet that a document has got another name here.
+    says: it may not have heard yet that a document has got another name here. Not where that document is gone: then the
+    producer may have used its name again, for one that came from here. A document that came under its own name, before
+    such were named anew, keeps it.
     """
 
     def __init__(self, source: Source, catalogue: Catalogue) -> None:
@@ -21,11 +26,25 @@ class Names:
         self._catalogue = catalogue
         self._known: dict[Ref, Counterpart] = {}
         self._said: dict[Ref, OwnName] = {}
+        self._logs: set[str] = set()
         self._asked: set[Ref] = set()
         self._any: bool | None = None
 
-    async def load(self, reader: Reader, refs: Iterable[Ref], own: Iterable[OwnName] = ()) -> None:
-        """Look these documents up; `own` is what the producer says that they are called here."""
+    async def load(
+        self,
+        reader: Reader,
+        refs: Iterable[Ref],
+        own: Iterable[OwnName] = (),
+        *,
+        logs: Iterable[str] = (),
+        made: Collection[Ref] = (),
+    ) -> None:
+        """Look these documents up.
+
+        `own` is what the producer says that they are called here, and `logs` are the logs in which it says so. Those
+        that are `made` there by the first event that comes of them are none that went there from here.
+        """
+        self._logs |= set(logs)
         for each in own:
             if each.doctype in self._catalogue and len(each.own) == len(self._catalogue[each.doctype].key):
                 self._hear((each.doctype, each.name), each)
@@ -39,6 +58,64 @@ class Names:
         for doctype, names in wanted.items():
             found = await reader.counterparts(self._source.site, doctype, names)
             self._known |= {(doctype, name): each for name, each in found.items()}
+            if doctype in self._source.renamed:
+                new = [name for name in names if name not in found and (doctype, name) not in self._said]
+                before = await self._came_before(reader, self._catalogue[doctype], new)
+                self._known |= {(doctype, each.remote_name): each for each in before}
+        await self._believe(reader, made)
+
+    async def _came_before(self, reader: Reader, doctype: DocumentType, names: Sequence[Name]) -> list[Counterpart]:
+        """Those of these documents that came under the names that they have there, with the keys of their rows."""
+        records = await reader.records(doctype.name, names) if names else {}
+        came: dict[Name, Name] = {}
+        for name, record in records.items():
+            if record.remote_name == name and self._is_from_there(record):
+                came[await self._now(reader, record)] = name
+        if not came:
+            return []
+        documents = await reader.read_documents(doctype, came)
+        others = await reader.counterparts_here(self._source.site, doctype.name, came)
+        return [
+            Counterpart(self._source.site, doctype.name, here, name, _keys(doctype, documents.get(here)))
+            for here, name in came.items()
+            # After a deletion, what has the name is a document of this site's own.
+            if here not in others and (records[name].deleted_at is None or here not in documents)
+        ]
+
+    def _is_from_there(self, record: Record) -> bool:
+        return record.source == self._source.site or not self._logs.isdisjoint(record.seen)
+
+    async def _now(self, reader: Reader, record: Record) -> Name:
+        """The name that the document has now; it may have been renamed here."""
+        passed: set[Name] = set()
+        while record.renamed_to is not None and record.name not in passed:
+            passed.add(record.name)
+            after = (await reader.records(record.doctype, [record.renamed_to])).get(record.renamed_to)
+            if after is None:
+                return record.renamed_to
+            record = after
+        return record.name
+
+    async def _believe(self, reader: Reader, made: Collection[Ref]) -> None:
+        """Where what is remembered of a name is gone, and what the producer says of it is here, take that."""
+        by_type: dict[str, list[Ref]] = {}
+        for ref in self._said:
+            if self.says_another(ref) and ref not in made:
+                by_type.setdefault(ref[0], []).append(ref)
+        for doctype, refs in by_type.items():
+            names = [name for ref in refs for name in (self._known[ref].name, self._said[ref].own)]
+            here = await reader.existing(self._catalogue[doctype], names)
+            for ref in refs:
+                if self._known[ref].name not in here and self._said[ref].own in here:
+                    self.believe(ref)
+
+    def says_another(self, ref: Ref) -> bool:
+        """Whether the producer says another name than the one that is remembered."""
+        return ref in self._known and ref in self._said and self._known[ref].name != self._said[ref].own
+
+    def believe(self, ref: Ref) -> None:
+        """What was remembered is of a document that is gone; what comes now is of the one that the producer says."""
+        del self._known[ref]
 
     def _hear(self, ref: Ref, said: OwnName) -> None:
         """Each event says what its own rows are called."""
@@ -66,6 +143,11 @@ class Names:
         if said is not None:
             return said.own
         return None if ref[0] in self._source.renamed else ref[1]
+
+    def each(self, ref: Ref) -> list[Name]:
+        """The document's name here, and what else it may be said to be called while it is written."""
+        local, said = self.local(ref), self._said.get(ref)
+        return list(dict.fromkeys(name for name in (local, said.own if said else None) if name is not None))
 
     def rows(self, ref: Ref) -> Mapping[str, Mapping[str, Name]]:
         """By field, the child rows' keys there (as text) with those that they have here."""
@@ -107,3 +189,16 @@ class Names:
     def pairs(self, refs: Sequence[Ref]) -> dict[Ref, Ref]:
         """Each of these documents that has a name here, under that one."""
         return {ref: (ref[0], name) for ref in refs if (name := self.local(ref)) is not None}
+
+
+def _keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:
+    """By field, the keys of a document's child rows, each by itself as text."""
+    found: dict[str, dict[str, Name]] = {}
+    for child in doctype.children if document is not None else ():
+        # A key that the parent's name is part of is found by that.
+        if row_key_naming(child) is None or document is None:
+            continue
+        rows = (read_json(row.decode("utf-8", "replace")) for row in document.children[child.field])
+        keys = [key for row in rows if (key := name_in(row, child.key)) is not None]
+        found[child.field] = {name_text(key): key for key in keys}
+    return found

@@ -55,7 +55,16 @@ async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue
         refs |= dict.fromkeys(ref for ref in links_in(doctype, incoming.data) if ref[0] in catalogue)
     for unit in units:
         refs |= dict.fromkeys(unit.links)
-    await names.load(reader, refs, [said for incoming in every for said in incoming.event.own])
+    first: dict[Ref, Incoming] = {}
+    for incoming in every:
+        first.setdefault(ref_of(incoming), incoming)
+    await names.load(
+        reader,
+        refs,
+        [said for incoming in every for said in incoming.event.own],
+        logs={incoming.log for incoming in every},
+        made={ref for ref, each in first.items() if each.event.operation == Operation.CREATE and not each.fetched},
+    )
 
 
 async def localise(
@@ -77,7 +86,7 @@ async def localise(
     if names.idle:
         found.units = sound
         return found
-    for run in _runs(sound):
+    for run in _runs(sound, names):
         giving = GivenNames(transaction, names, catalogue)
         named = await giving.give(_new(run, names))
         rows = await giving.give_rows(incoming for unit in run for incoming in _all_of(unit))
@@ -105,11 +114,25 @@ async def localise(
     return found
 
 
-def _runs(units: Iterable[Unit]) -> Iterator[list[Unit]]:
-    """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it."""
+def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
+    """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it.
+
+    Each part is named before the next one is asked for: what is said of a name may be true of the later document only.
+    """
     run: list[Unit] = []
     given_up: set[Ref] = set()
+    deleted: set[Ref] = set()
     for unit in units:
+        ref, operation = ref_of(unit.incoming), unit.incoming.event.operation
+        if operation == Operation.CREATE:
+            deleted.discard(ref)
+        elif ref in deleted and names.says_another(ref):
+            # It lives, though it was not made there again: it is a document that went there from here.
+            yield run
+            run, given_up = [], set()
+            names.believe(ref)
+        if operation == Operation.DELETE:
+            deleted.add(ref)
         if any(ref_of(each) in given_up for each in _all_of(unit) if each.event.operation == Operation.CREATE):
             yield run
             run, given_up = [], set()
