@@ -96,17 +96,19 @@ async def localise(
 
 
 def _runs(units: Iterable[Unit]) -> Iterator[list[Unit]]:
-    """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it."""
+    """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it.
+
+    What comes whole after it was renamed has its name here from the part before.
+    """
     run: list[Unit] = []
-    given_up: set[Ref] = set()
+    moved: set[Ref] = set()
     for unit in units:
-        if any(ref_of(each) in given_up for each in _all_of(unit) if each.event.operation == Operation.CREATE):
+        if any(ref_of(each) in moved for each in _all_of(unit) if each.event.operation == Operation.CREATE):
             yield run
-            run, given_up = [], set()
+            run, moved = [], set()
         run.append(unit)
-        event = unit.incoming.event
-        if event.renamed_from is not None:
-            given_up.add((event.doctype, event.renamed_from))
+        if unit.incoming.event.renamed_from is not None:
+            moved |= set(unit.refs)
     yield run
 
 
