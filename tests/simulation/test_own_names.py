@@ -579,3 +579,37 @@ async def test_a_number_that_a_site_uses_again_for_the_others_document_is_that_d
     south.write("DELETE FROM Invoice", "DELETE FROM Customer")
     await both_ways(north, south)
     assert (count(north, "Customer"), count(south, "Customer")) == (0, 0)
+
+
+async def test_what_was_renamed_in_the_queue_keeps_its_name_and_its_rows_here_when_it_is_taken_whole(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    hq = Site(tmp_path, "named", doctypes=TYPES, renamed=RENAMED)
+    await hq.open()
+    try:
+        north, _ = tills
+        hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (1, 1, 'of hq')")
+        sale(north)
+        await hq.pull_all(north)
+        before = hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")
+        hq.write("CREATE TRIGGER no BEFORE UPDATE ON Invoice WHEN NEW.Note = 'no' BEGIN SELECT raise(ABORT, 'no'); END")
+        for statements in (
+            ("UPDATE Invoice SET Note = 'no'",),
+            ("UPDATE Invoice SET Id = 9", "UPDATE Line SET Invoice = 9"),
+            ("UPDATE Invoice SET Note = 'yes'",),
+        ):
+            north.write(*statements)
+            await north.capture.drain()
+        await hq.pull_from(north)
+        async with hq.database.transaction() as transaction:
+            first = (await transaction.queue())[0]
+            first.request = "whole"
+            await transaction.update_queue([first])
+        assert await hq.heal(north, everything=False) == 3
+        assert (hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")) == before
+        assert sales(hq)[-2:] == sales(north)
+        north.write("DELETE FROM Line", "DELETE FROM Invoice")
+        await hq.pull_all(north)
+        assert hq.rows("SELECT Note FROM Invoice") == [("of hq",)]
+    finally:
+        await hq.close()

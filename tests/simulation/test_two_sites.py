@@ -624,3 +624,87 @@ async def test_a_refused_edit_of_a_document_that_leaves_is_waited_for_no_more(
     assert await hq.queue() == []
     stays = [] if on_leave == "delete" else [("tea", "Tea")]
     assert hq.rows("SELECT Code, Label FROM Item ORDER BY Code") == [("rum", "Taken"), *stays]
+
+
+async def take_whole(site: Site, producer: Site) -> int:
+    """As a person asks for it, for the first of all that is queued. Returns how many events left the queue."""
+    async with site.database.transaction() as transaction:
+        first = (await transaction.queue())[0]
+        first.request = "whole"
+        await transaction.update_queue([first])
+    return await site.heal(producer, everything=False)
+
+
+async def refused_and_renamed(hq: Site, store: Site) -> None:
+    """Item tea stands at hq, has a label at the store that is taken at hq, and is called chai at the store since."""
+    store.write(ITEM)
+    await hq.pull_all(store)
+    hq.write("INSERT INTO Item VALUES ('x', 'Taken', 1, 1)")
+    for statement in (
+        "UPDATE Item SET Label = 'Taken', Stock = 4",
+        "UPDATE Item SET Code = 'chai'",
+        "UPDATE Item SET Stock = 5",
+    ):
+        store.write(statement)
+        await hq.pull_all(store)
+    assert [state for state, _ in await hq.queue()] == ["parked", "held", "held"]
+
+
+ITEMS = "SELECT Code, Label, Stock FROM Item WHERE Code <> 'x' ORDER BY Code"
+
+
+async def test_a_document_that_was_renamed_in_the_queue_stays_one_document_when_it_is_taken_whole(
+    hq: Site, store: Site
+) -> None:
+    await refused_and_renamed(hq, store)
+    hq.write("DELETE FROM Item WHERE Code = 'x'")
+    assert await take_whole(hq, store) == 3
+    assert hq.rows(ITEMS) == [("chai", "Taken", 5)]
+    assert {entry.status for entry in await hq.sync_log.list()} == {"Synced"}
+    store.write("DELETE FROM Item")
+    await hq.pull_all(store)
+    assert hq.rows(ITEMS) == []
+
+
+@ON_SQLITE
+async def test_what_links_to_a_document_that_is_taken_whole_follows_its_new_name(hq: Site, store: Site) -> None:
+    hq.write(CUSTOMER, INVOICE)
+    await refused_and_renamed(hq, store)
+    hq.write(LINE, "DELETE FROM Item WHERE Code = 'x'")
+    assert await take_whole(hq, store) == 3
+    assert hq.rows("SELECT Item FROM Line") == [("chai",)]
+
+
+@ON_SQLITE
+async def test_both_are_taken_whole_where_the_name_that_one_gave_up_is_another_ones_by_now(
+    hq: Site, store: Site
+) -> None:
+    await refused_and_renamed(hq, store)
+    store.write("INSERT INTO Item VALUES ('tea', 'New', 1, 6)")
+    await hq.pull_all(store)
+    hq.write("DELETE FROM Item WHERE Code = 'x'")
+    assert await take_whole(hq, store) == 4
+    assert hq.rows(ITEMS) == [("chai", "Taken", 5), ("tea", "New", 6)]
+    assert await hq.queue() == []
+
+
+@ON_SQLITE
+async def test_another_document_under_the_older_name_is_left_alone_when_one_is_taken_whole(
+    hq: Site, store: Site
+) -> None:
+    store.write(ITEM)
+    hq.write("INSERT INTO Item VALUES ('tea', 'Of hq', 1, 1)")
+    await hq.pull_all(store)
+    store.write("UPDATE Item SET Code = 'chai'")
+    await hq.pull_from(store)
+    assert await take_whole(hq, store) > 0
+    assert hq.rows(ITEMS) == [("chai", "Tea", 10), ("tea", "Of hq", 1)]
+
+
+@ON_SQLITE
+async def test_nothing_is_taken_whole_over_another_document_that_has_the_new_name(hq: Site, store: Site) -> None:
+    await refused_and_renamed(hq, store)
+    hq.write("UPDATE Item SET Code = 'chai', Label = 'Of hq' WHERE Code = 'x'")
+    assert await take_whole(hq, store) == 0
+    assert hq.rows(ITEMS) == [("chai", "Of hq", 1), ("tea", "Tea", 10)]
+    assert "another document has that name here" in (await hq.queue())[0][1]

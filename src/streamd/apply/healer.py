@@ -20,11 +20,14 @@ from streamd.apply.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.finding import Finder
 from streamd.apply.folding import net_effect
 from streamd.apply.incoming import Incoming
+from streamd.apply.plan import contained, is_about
+from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
+from streamd.apply.traces import Trace, taken_whole, traces
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, QueuedEvent, QueueState, name_from_text, name_label
+from streamd.model import Catalogue, Name, QueuedEvent, QueueState, name_from_text, name_label
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -149,7 +152,7 @@ class Healer:
         error = ""
         if net is not None:
             try:
-                await self._apply(queue, net, route)
+                await self._apply(queue, [net], route)
             except RowRefused as refused:
                 error = refused.message
             else:
@@ -158,7 +161,7 @@ class Healer:
         if len(queue) > 1:
             for one, incoming in zip(queue, events, strict=True):
                 try:
-                    await self._apply([one], incoming, route)
+                    await self._apply([one], [incoming], route)
                 except RowRefused as refused:
                     error = refused.message
                     break
@@ -167,12 +170,12 @@ class Healer:
             await self._failed(queue[healed:], error)
         return healed
 
-    async def _apply(self, queue: Sequence[QueuedEvent], incoming: Incoming, route: Route) -> None:
+    async def _apply(self, queue: Sequence[QueuedEvent], incoming: Sequence[Incoming], route: Route) -> None:
         try:
-            await self._commit(queue, await self._applier.prepare(route.source, [incoming], route.fetcher), route)
+            await self._commit(queue, await self._applier.prepare(route.source, incoming, route.fetcher), route)
         except Replan:
             # The second plan knows that the document is gone.
-            await self._commit(queue, await self._applier.prepare(route.source, [incoming], route.fetcher), route)
+            await self._commit(queue, await self._applier.prepare(route.source, incoming, route.fetcher), route)
 
     async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
         entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
@@ -191,9 +194,10 @@ class Healer:
 
     async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Take the document as the producer has it now, in place of all that is queued."""
-        ref: Ref = (queue[-1].doctype, queue[-1].event.name)
+        documents = traces(queue)
+        refs = [(queue[0].doctype, each.now) for each in documents]
         fetched = await fetch_missing(
-            [Want(ref, ())],
+            [Want(ref, ()) for ref in refs],
             fetcher=route.fetcher,
             database=self._database,
             catalogue=self._catalogue,
@@ -202,19 +206,55 @@ class Healer:
             coming=frozenset(),
             complete=Finder(route.source, self._catalogue, route.fetcher).complete,
         )
-        if ref not in fetched.documents:
+        if not all(ref in fetched.documents for ref in refs):
             await self._failed(
                 queue, "the producer does not have (or give) this document any more: discard this, if so"
             )
             return 0
-        whole = fetched.documents[ref]
-        whole.overwrite = True
+        incoming: list[Incoming] = []
         try:
-            await self._apply(queue, whole, route)
+            for each, ref in zip(documents, refs, strict=True):
+                moves = await self._moves(each, route)
+                incoming += taken_whole(each, fetched.documents[ref], documents, moves=moves)
+            await self._apply(queue, incoming, route)
         except RowRefused as refused:
             await self._failed(queue, refused.message)
             return 0
         return len(queue)
+
+    async def _moves(self, trace: Trace, route: Route) -> bool:
+        """Whether the document is here under an older name, that it had there before all that is queued.
+
+        Raises `RowRefused` where another one has its new name here.
+        """
+        if trace.before is None or trace.before == trace.now:
+            return False
+        first = decode(trace.first.event, route.source, trace.first.log, self._catalogue)
+        doctype = self._catalogue[first.event.doctype]
+        ref, now = (doctype.name, trace.before), (doctype.name, trace.now)
+        names = Names(route.source, self._catalogue)
+        async with self._database.snapshot() as reader:
+            await names.load(reader, [ref, now], first.event.own)
+            name = names.local(ref)
+            if name is None:
+                return False
+            record = (await reader.records(doctype.name, [name])).get(name)
+            if contained(first, record):
+                return False
+            passed: set[Name] = set()
+            while record is not None and record.renamed_to is not None and name not in passed:
+                passed.add(name)
+                name = record.renamed_to
+                record = (await reader.records(doctype.name, [name])).get(name)
+            here = (await Segment.documents(reader, doctype, [name])).get((doctype.name, name))
+            taken = name != names.local(now) and bool(await names.here(reader, [now]))
+        found = here is not None and (names.renames(ref) or is_about(first, doctype, here, record))
+        if found and taken:
+            raise RowRefused(
+                f"{doctype.name} {name_label(trace.before)} is called {name_label(trace.now)} by now, and another "
+                "document has that name here. Rename or remove the one that is wrong, here or there"
+            )
+        return found
 
     async def _failed(self, queue: Sequence[QueuedEvent], error: str) -> None:
         head = queue[0]

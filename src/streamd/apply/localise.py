@@ -118,9 +118,10 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
     """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it.
 
     Each part is named before the next one is asked for: what is said of a name may be true of the later document only.
+    What comes whole after it was renamed has its name here from the part before.
     """
     run: list[Unit] = []
-    given_up: set[Ref] = set()
+    moved: set[Ref] = set()
     deleted: set[Ref] = set()
     for unit in units:
         ref, operation = ref_of(unit.incoming), unit.incoming.event.operation
@@ -129,17 +130,16 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
         elif ref in deleted and names.says_another(ref):
             # It lives, though it was not made there again: it is a document that went there from here.
             yield run
-            run, given_up = [], set()
+            run, moved = [], set()
             names.believe(ref)
         if operation == Operation.DELETE:
             deleted.add(ref)
-        if any(ref_of(each) in given_up for each in _all_of(unit) if each.event.operation == Operation.CREATE):
+        if any(ref_of(each) in moved for each in _all_of(unit) if each.event.operation == Operation.CREATE):
             yield run
-            run, given_up = [], set()
+            run, moved = [], set()
         run.append(unit)
-        event = unit.incoming.event
-        if event.renamed_from is not None:
-            given_up.add((event.doctype, event.renamed_from))
+        if unit.incoming.event.renamed_from is not None:
+            moved |= set(unit.refs)
     yield run
 
 

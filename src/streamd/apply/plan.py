@@ -99,6 +99,16 @@ def contained(incoming: Incoming, record: Record | None) -> bool:
     return not incoming.fetched and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
 
 
+def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> bool:
+    """Whether the document here is the one that the event changes: it is known, or what the event replaced fits."""
+    if record is not None:
+        return True
+    if isinstance(incoming.data, Difference):
+        return _fits(doctype, incoming.data, here)
+    old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
+    return isinstance(old, dict) and same_row(doctype, known(doctype, old), here.fields)
+
+
 def followed(incoming: Incoming, record: Record) -> Incoming:
     """The event of a document that was renamed here, under the name that it has here now.
 
