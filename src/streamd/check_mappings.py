@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from streamd.catalog.naming import did_you_mean
 from streamd.check import Finding, Severity, problem, warning
 from streamd.check_lookups import NOT_HERE, Place, Types, judge_circles, judge_links, judge_lookup
 from streamd.check_values import judge_default
 from streamd.model import Catalogue, ChildTable, DocumentType
 from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reached
+from streamd.spelling import did_you_mean
 from streamd.wire import DoctypeDescriptor
 
 

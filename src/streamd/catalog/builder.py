@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from streamd.catalog.excluding import without_excluded
 from streamd.catalog.links import Owner, Target, links_of
-from streamd.catalog.naming import did_you_mean, key_problems, missing_columns, path
+from streamd.catalog.naming import key_problems, missing_columns, path
 from streamd.errors import ConfigurationError, Problem
 from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import ChildSettings, DoctypeSettings, Settings
+from streamd.spelling import did_you_mean
 from streamd.wire import NAME_LIMIT
 
 

@@ -10,10 +10,11 @@ from streamd.catalog.builder import build_declared, declare
 from streamd.catalog.excluding import without_excluded
 from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
 from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
-from streamd.catalog.naming import did_you_mean, path
+from streamd.catalog.naming import path
 from streamd.errors import ConfigurationError, Problem
 from streamd.model import Catalogue, ChildTable, DocumentType, Link, Table
 from streamd.settings import DoctypeSettings, Settings
+from streamd.spelling import did_you_mean
 
 
 def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | None = None) -> Catalogue:

@@ -1,34 +1,18 @@
-"""Paths of keys, near matches and columns: what the rules of the catalogue have in common."""
+"""Paths of keys, and columns: what the rules of the catalogue have in common."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from streamd.errors import Problem
 from streamd.model import Column, Kind, Table
 from streamd.settings import toml_key
+from streamd.spelling import did_you_mean
 
 
 def path(*parts: str) -> str:
     """The path of a key, as the TOML file would write it."""
     return ".".join(toml_key(part) for part in parts)
-
-
-def near(name: str, names: Iterable[str]) -> list[str]:
-    """The names that could have been meant, best first, three at most. Case does not count."""
-    by_fold = {candidate.casefold(): candidate for candidate in names}
-    return [by_fold[fold] for fold in difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.7)]
-
-
-def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
-    """The mend for a name that is not there."""
-    close = near(name, names)
-    if close:
-        return f"did you mean {' or '.join(close)}?"
-    shown = ", ".join(sorted(names)[:12]) + (", …" if len(names) > 12 else "")
-    are = "is" if len(names) == 1 else "are"
-    return f"{otherwise}: there {are} {shown}" if names else otherwise
 
 
 def same_name(name: str, names: Iterable[str]) -> str | None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from streamd.catalog.naming import did_you_mean
 from streamd.cli import installing
 from streamd.cli.installing import migrate_state
 from streamd.cli.opening import (
@@ -25,6 +24,7 @@ from streamd.installing import add_remote_columns, missing_triggers, note_migrat
 from streamd.model import Catalogue, DocumentType, Table
 from streamd.preparing import catalogue_of, catalogue_with
 from streamd.settings import shown_url
+from streamd.spelling import did_you_mean
 
 
 @click.command()

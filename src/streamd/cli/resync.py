@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import click
 
-from streamd.catalog.naming import did_you_mean
 from streamd.cli.entries import SYNC, choose, parse_id
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import count
@@ -15,6 +14,7 @@ from streamd.db.base import Transaction
 from streamd.errors import NotFound
 from streamd.model import Operation, QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
 from streamd.settings import Settings
+from streamd.spelling import did_you_mean
 from streamd.store.heartbeat import WHOLE, Requests
 from streamd.store.producers import AWAY, REFUSED, Producers
 from streamd.store.sync_log import SyncLog

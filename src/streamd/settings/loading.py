@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from streamd.errors import ConfigurationError, Problem
 from streamd.settings.database_urls import anchored, database_url, same_database, state_url
 from streamd.settings.mappings import mapping_problems
 from streamd.settings.models import ProducerSettings, Settings, StateSettings
+from streamd.spelling import near
 
 DEFAULT_FILE = "streamd.toml"
 FILE_VARIABLE = "STREAMD_CONFIG"
@@ -153,9 +153,9 @@ def _producer_problems(settings: Settings) -> list[Problem]:
                 )
             declared = entry.doctype in settings.doctypes or settings.site.catalog != "tables"
             if not declared and not entry.unsubscribe:
-                near = difflib.get_close_matches(entry.doctype, settings.doctypes, n=2, cutoff=0.7)
+                close = near(entry.doctype, settings.doctypes)
                 declare = f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here"
-                mend = f"did you mean {' or '.join(near)}? Else {declare}" if near else declare
+                mend = f"did you mean {' or '.join(close)}? Else {declare}" if close else declare
                 problems.append(Problem(where, "is no document type of this site", mend))
     routes: dict[str, str] = {}
     for name, producer in settings.producers.items():
@@ -205,7 +205,7 @@ _MENDS = {
 }
 
 
-def _near(place: tuple[int | str, ...]) -> list[str]:
+def _near_keys(place: tuple[int | str, ...]) -> list[str]:
     """The keys that could have been meant by the last part of this place, best first."""
     part: type[BaseModel] = Settings
     steps = iter(place[:-1])
@@ -217,7 +217,7 @@ def _near(place: tuple[int | str, ...]) -> list[str]:
         part = inner
         if get_origin(field.annotation) in (dict, tuple):
             next(steps, None)  # the name of the table, which the user chose
-    return difflib.get_close_matches(str(place[-1]), part.model_fields, n=2, cutoff=0.7)
+    return near(str(place[-1]), part.model_fields)
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -248,9 +248,9 @@ def _problems(error: ValidationError, raw: object) -> list[Problem]:
         kind = str(detail["type"])
         if kind in _MENDS:
             what, mend = _MENDS[kind]
-            near = _near(detail["loc"]) if kind == "extra_forbidden" else []
-            if near:
-                mend = f"did you mean {' or '.join(near)}? Mend its spelling, or remove it (see config.example.toml)"
+            close = _near_keys(detail["loc"]) if kind == "extra_forbidden" else []
+            if close:
+                mend = f"did you mean {' or '.join(close)}? Mend its spelling, or remove it (see config.example.toml)"
         elif kind == "tuple_type" and isinstance(detail["input"], str):
             what, mend = "is no list", f"write a list: [{json.dumps(detail['input'], ensure_ascii=False)}]"
         elif kind == "value_error":

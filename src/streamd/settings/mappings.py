@@ -6,11 +6,11 @@ of the document that is looked for. A Document with a default value looks for no
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
 from streamd.errors import Problem
 from streamd.settings.models import FieldMapping, MappingSettings, ProducerSettings, Settings, SubscribedDoctype
+from streamd.spelling import near
 
 CHILD_TABLE = "Child Table"
 DOCUMENT = "Document"
@@ -222,6 +222,6 @@ def _by(mapping: str | None) -> str:
 
 
 def _unknown(where: str, name: str, mappings: Iterable[str]) -> Problem:
-    near = difflib.get_close_matches(name, mappings, n=2, cutoff=0.6)
-    mend = f"did you mean {' or '.join(near)}?" if near else f'write [mappings."{name}"], or mend the name'
+    close = near(name, mappings)
+    mend = f"did you mean {' or '.join(close)}?" if close else f'write [mappings."{name}"], or mend the name'
     return Problem(where, f"there is no mapping {name}", mend)
