@@ -30,7 +30,8 @@ def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> l
 def afterwards(incoming: Incoming, doctype: DocumentType, here: Document | None) -> Document | None:
     """The document after the event, as far as links are read from it; None where nothing is known of it.
 
-    Rows that are removed stay in it: no later event speaks of them.
+    Rows that are removed stay in it: no later event speaks of them. Rows whose links change as a whole, if at all, are
+    not read, and stay as they were: a document may have a great many.
     """
     name, data = incoming.event.name, incoming.data
     if incoming.event.operation == Operation.CREATE and isinstance(data, dict):
@@ -39,8 +40,10 @@ def afterwards(incoming: Incoming, doctype: DocumentType, here: Document | None)
         return None
     if not isinstance(data, Difference):
         return here
-    children = {}
+    children = dict(here.children)
     for child in doctype.children:
+        if not any(map(_may_change_in_part, child.links)):
+            continue
         rows = {tuple(row.get(column) for column in child.key): row for row in here.children.get(child.field, [])}
         for row in (*data.added.get(child.field, ()), *data.row_changed.get(child.field, ())):
             key = tuple(row.get(column) for column in child.key)
@@ -54,12 +57,17 @@ def _changed_links(doctype: DocumentType, difference: Difference, here: Document
     for child in doctype.children:
         for row in difference.added.get(child.field, []):
             yield from _of_row(child.links, row, {})
+        in_part = here is not None and any(map(_may_change_in_part, child.links))
         rows = {
             tuple(row.get(column) for column in child.key): row
-            for row in (here.children.get(child.field, []) if here else [])
+            for row in (here.children.get(child.field, []) if here is not None and in_part else [])
         }
         for row in difference.row_changed.get(child.field, []):
             yield from _of_row(child.links, row, rows.get(tuple(row.get(column) for column in child.key), {}))
+
+
+def _may_change_in_part(link: Link) -> bool:
+    return link.type_column is not None or len(link.columns) > 1
 
 
 def _of_row(links: Iterable[Link], changed: Row, here: Mapping[str, object]) -> Iterator[Ref]:
