@@ -70,7 +70,8 @@ class Names:
         came: dict[Name, Name] = {}
         for name, record in records.items():
             if record.remote_name == name and self._is_from_there(record):
-                came[await self._now(reader, record)] = name
+                here, _ = await called_now(reader, doctype.name, name, record)
+                came[here] = name
         if not came:
             return []
         documents = await reader.read_documents(doctype, came)
@@ -84,17 +85,6 @@ class Names:
 
     def _is_from_there(self, record: Record) -> bool:
         return record.source == self._source.site or not self._logs.isdisjoint(record.seen)
-
-    async def _now(self, reader: Reader, record: Record) -> Name:
-        """The name that the document has now; it may have been renamed here."""
-        passed: set[Name] = set()
-        while record.renamed_to is not None and record.name not in passed:
-            passed.add(record.name)
-            after = (await reader.records(record.doctype, [record.renamed_to])).get(record.renamed_to)
-            if after is None:
-                return record.renamed_to
-            record = after
-        return record.name
 
     async def _believe(self, reader: Reader, made: Collection[Ref]) -> None:
         """Where what is remembered of a name is gone, and what the producer says of it is here, take that."""
@@ -189,6 +179,16 @@ class Names:
     def pairs(self, refs: Sequence[Ref]) -> dict[Ref, Ref]:
         """Each of these documents that has a name here, under that one."""
         return {ref: (ref[0], name) for ref in refs if (name := self.local(ref)) is not None}
+
+
+async def called_now(reader: Reader, doctype: str, name: Name, record: Record | None) -> tuple[Name, Record | None]:
+    """The name that a document has now, which may have been renamed here, and what is remembered of it under that."""
+    passed: set[Name] = set()
+    while record is not None and record.renamed_to is not None and name not in passed:
+        passed.add(name)
+        name = record.renamed_to
+        record = (await reader.records(doctype, [name])).get(name)
+    return name, record
 
 
 def _keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:

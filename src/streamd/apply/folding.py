@@ -176,10 +176,13 @@ def _one_difference(words: _Words, parts: Sequence[Difference]) -> Difference:
 
 
 def _under_name(words: _Words, document: Row, name: Name) -> Row:
-    """The document under another name; its child rows belong to it under that one."""
+    """The document under another name; its child rows belong to it under that one.
+
+    What a producer says of its keys is not trusted to be as long as its names are.
+    """
     result = document | dict(zip(words.key, name, strict=False))
     for child in words.children:
-        # An older producer does not say by which columns its rows name their document.
+        # An older one does not say by which columns its rows name their document.
         parent = dict(zip(child.parent_key, name, strict=False))
         result[child.field] = [row | parent for row in document.get(child.field) or []]
     return result

@@ -14,7 +14,7 @@ import structlog
 
 from streamd.apply.applier import Applier
 from streamd.apply.batch import Replan, Unit
-from streamd.apply.counterparts import Names
+from streamd.apply.counterparts import Names, called_now
 from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.finding import Finder
@@ -27,7 +27,7 @@ from streamd.apply.traces import Trace, taken_whole, traces
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Name, QueuedEvent, QueueState, name_from_text, name_label
+from streamd.model import Catalogue, QueuedEvent, QueueState, name_from_text, name_label
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -234,18 +234,14 @@ class Healer:
         ref, now = (doctype.name, trace.before), (doctype.name, trace.now)
         names = Names(route.source, self._catalogue)
         async with self._database.snapshot() as reader:
-            await names.load(reader, [ref, now], first.event.own)
+            await names.load(reader, [ref, now], first.event.own, logs=[first.log])
             name = names.local(ref)
             if name is None:
                 return False
             record = (await reader.records(doctype.name, [name])).get(name)
             if contained(first, record):
                 return False
-            passed: set[Name] = set()
-            while record is not None and record.renamed_to is not None and name not in passed:
-                passed.add(name)
-                name = record.renamed_to
-                record = (await reader.records(doctype.name, [name])).get(name)
+            name, record = await called_now(reader, doctype.name, name, record)
             here = (await Segment.documents(reader, doctype, [name])).get((doctype.name, name))
             taken = name != names.local(now) and bool(await names.here(reader, [now]))
         found = here is not None and (names.renames(ref) or is_about(first, doctype, here, record))

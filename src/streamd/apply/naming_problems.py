@@ -20,7 +20,7 @@ from streamd.expressions import compile_expression
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings, toml_key
 
-_DATE = re.compile("YYYY|YY|MM|DD|WW")
+_DATE = re.compile("|".join(DAY_PARTS))
 _DATES = re.compile(rf"(?<![A-Za-z])(?:{_DATE.pattern})+(?![A-Za-z])")
 
 

@@ -234,7 +234,7 @@ def _update(
                 tombstones[-1].deleted_at = record.deleted_at
             return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
-    if record is None and not _fits(doctype, difference, here):
+    if not is_about(incoming, doctype, here, record):
         raise RowRefused(_another(event, here, difference.changed))
     if record is None and doctype.single:
         raise NeedsWhole
