@@ -32,6 +32,7 @@ from streamd.model import (
 
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
 _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
+# What `tried_at` holds is `QueuedEvent.tried_to`: the column has the name that it was made with.
 _QUEUE = (
     "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
 )

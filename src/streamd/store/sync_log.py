@@ -168,7 +168,7 @@ class SyncLog:
         if docname is not None:
             values["docname"] = docname
         async with self._state.write() as connection:
-            others = await self._others(connection, producer)
+            others = _others(producer, await self._known_producers(connection))
             for sequence, name in events:
                 await self._settle(connection, others, doctype, name_text(name), sequence, values)
 
@@ -250,8 +250,9 @@ class SyncLog:
         """
         async with self._state.write() as connection:
             unknown = []
+            known = await self._known_producers(connection)
             for entry in entries:
-                others = await self._others(connection, entry.producer)
+                others = _others(entry.producer, known)
                 values = {"status": SyncStatus.DISCARDED, "note": entry.note}
                 if not await self._settle(
                     connection, others, entry.doctype, entry.remote_docname, entry.sequence, values
@@ -286,11 +287,9 @@ class SyncLog:
             gone = await connection.execute(delete(sync_log).where(sync_log.c.id.in_(doomed)))
             return gone.rowcount
 
-    async def _others(self, connection: AsyncConnection, producer: str) -> set[str]:
-        """The producers that certainly are other ones. One that is not known may have been called otherwise."""
+    async def _known_producers(self, connection: AsyncConnection) -> set[str]:
         query = select(producers.c.name).where(producers.c.site == self._site)
-        known = set((await connection.scalars(query)).all())
-        return known - {producer} if producer in known else set()
+        return set((await connection.scalars(query)).all())
 
     async def _settle(
         self,
@@ -364,6 +363,11 @@ class SyncLog:
 
     def _batch(self, batch_id: str) -> Any:
         return and_(sync_batch.c.site == self._site, sync_batch.c.id == batch_id)
+
+
+def _others(producer: str, known: Set[str]) -> Set[str]:
+    """The producers that certainly are other ones. One that is not known may have been called otherwise."""
+    return known - {producer} if producer in known else set()
 
 
 def _entry(row: Any) -> SyncEntry:
