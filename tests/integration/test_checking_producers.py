@@ -60,6 +60,12 @@ doctypes = ["Employee", "Customer", "Track"]
         assert done.exception is None or isinstance(done.exception, SystemExit), done.output
         return done.exit_code, done.stdout
 
+    def edit(self, old: str, new: str) -> None:
+        """Change its file."""
+        text = self.config.read_text(encoding="utf-8")
+        assert old in text
+        self.config.write_text(text.replace(old, new), encoding="utf-8")
+
     async def ask(self, hq: ProducerSite) -> None:
         """Ask for the types, as the daemon does when it starts."""
         with sqlite3.connect(self.config.parent / "store.db") as connection:
@@ -100,9 +106,7 @@ async def test_checking_changes_nothing_at_the_producer(store: Store, hq: Produc
     await store.ask(hq)
     await hq.approve("Employee", "Customer", "Track")
     before = await hq.peers.approvals("store")
-    text = store.config.read_text(encoding="utf-8")
-    asked = 'doctypes = [{ doctype = "Employee", condition = "doc.id > 5" }, "Track"]'
-    store.config.write_text(text.replace('doctypes = ["Employee", "Customer", "Track"]', asked), encoding="utf-8")
+    store.edit('["Employee", "Customer", "Track"]', '[{ doctype = "Employee", condition = "doc.id > 5" }, "Track"]')
     _, found = await store.check()
     assert any("Employee" in each["what"] and "Pending" in each["what"] for each in found), "it would be asked anew"
     assert await hq.peers.approvals("store") == before
@@ -125,16 +129,14 @@ async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(st
 
 
 async def test_a_wrong_secret_is_mended_in_the_table_of_this_file(store: Store) -> None:
-    text = store.config.read_text(encoding="utf-8")
-    store.config.write_text(text.replace('api_secret = "', 'api_secret = "x'), encoding="utf-8")
+    store.edit('api_secret = "', 'api_secret = "x')
     code, found = await store.check()
     assert code == 1
     assert ["[producers.hq]" in each["mend"] for each in found] == [True]
 
 
 async def test_tls_to_a_site_without_it_is_said(store: Store) -> None:
-    text = store.config.read_text(encoding="utf-8")
-    store.config.write_text(text.replace("http://", "https://"), encoding="utf-8")
+    store.edit("http://", "https://")
     code, found = await store.check()
     assert code == 1
     assert ["write http://" in each["mend"] for each in found] == [True]

@@ -326,47 +326,62 @@ async def test_documents_of_a_series_may_link_to_each_other_and_those_named_by_a
         await hq.close()
 
 
+@pytest.fixture
+async def labelled(tmp_path: Path) -> AsyncIterator[Site]:
+    """Headquarters that names items by their labels, and has one that is called Tea."""
+    types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "field:Label"}}
+    site = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
+    await site.open()
+    site.write("INSERT INTO Item VALUES ('Tea', 'Tea', 5, 7)")
+    yield site
+    await site.close()
+
+
 async def test_a_name_that_another_document_has_is_a_conflict_and_never_overwritten(
+    labelled: Site, tills: list[Site]
+) -> None:
+    north, _ = tills
+    north.write("INSERT INTO Item VALUES ('x1', 'Tea', 2, 1)")
+    north.write("INSERT INTO Item VALUES ('x2', 'Coffee', 3, 1)")
+    await labelled.pull_all(north)
+    assert labelled.rows("SELECT Code, Price, Stock FROM Item ORDER BY 1") == [("Coffee", 3, 1), ("Tea", 5, 7)]
+    ((state, error),) = await labelled.queue()
+    assert state == "parked"
+    assert "same name, another document" in error
+
+
+async def test_documents_that_are_named_by_prompt_keep_their_names_and_links_to_them_stay(
     tmp_path: Path, tills: list[Site]
 ) -> None:
-    types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "field:Label"}}
-    hq = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
+    types: dict[str, Any] = {**DOCTYPES, "Customer": {"naming": "prompt"}}
+    hq = Site(tmp_path, "prompted", doctypes=types, renamed=RENAMED)
     await hq.open()
     try:
         north, _ = tills
-        hq.write("INSERT INTO Item VALUES ('Tea', 'Tea', 5, 7)")
-        north.write("INSERT INTO Item VALUES ('x1', 'Tea', 2, 1)")
-        north.write("INSERT INTO Item VALUES ('x2', 'Coffee', 3, 1)")
+        hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (7, 1, 'of hq')")
+        sale(north, 7)
         await hq.pull_all(north)
-        assert hq.rows("SELECT Code, Price, Stock FROM Item ORDER BY 1") == [("Coffee", 3, 1), ("Tea", 5, 7)]
-        ((state, error),) = await hq.queue()
-        assert state == "parked"
-        assert "same name, another document" in error
+        assert await hq.queue() == []
+        assert hq.rows("SELECT Id, Name FROM Customer ORDER BY Id") == [(1, "of hq"), (7, "Ada")]
+        assert hq.rows("SELECT Id, Customer FROM Invoice WHERE Note = 'north 7'") == [(8, 7)]
     finally:
         await hq.close()
 
 
 async def test_what_failed_under_a_name_of_ours_is_failed_until_it_is_applied_and_then_synced(
-    tmp_path: Path, tills: list[Site]
+    labelled: Site, tills: list[Site]
 ) -> None:
-    types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "field:Label"}}
-    hq = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
-    await hq.open()
-    try:
-        north, _ = tills
-        hq.write("INSERT INTO Item VALUES ('Tea', 'Tea', 5, 7)")
-        north.write("INSERT INTO Item VALUES ('x1', 'Tea', 2, 1)")
-        await hq.pull_all(north)
-        await hq.close()
-        await hq.open()
-        (entry,) = await hq.sync_log.list()
-        assert (entry.status, entry.docname, entry.remote_docname) == ("Failed", '["Tea"]', '["x1"]')
-        hq.write("DELETE FROM Item")
-        await hq.heal(north)
-        assert await hq.queue() == []
-        assert [each.status for each in await hq.sync_log.list()] == ["Synced"]
-    finally:
-        await hq.close()
+    north, _ = tills
+    north.write("INSERT INTO Item VALUES ('x1', 'Tea', 2, 1)")
+    await labelled.pull_all(north)
+    await labelled.close()
+    await labelled.open()
+    (entry,) = await labelled.sync_log.list()
+    assert (entry.status, entry.docname, entry.remote_docname) == ("Failed", '["Tea"]', '["x1"]')
+    labelled.write("DELETE FROM Item")
+    await labelled.heal(north)
+    assert await labelled.queue() == []
+    assert [each.status for each in await labelled.sync_log.list()] == ["Synced"]
 
 
 async def test_what_came_before_stays_whole_when_the_store_was_renamed_there(hq: Site, tills: list[Site]) -> None:

@@ -78,6 +78,7 @@ def _streamd(arguments: list[str], folder: str, environment: dict[str, str], out
         with open(path, "ab") as file:
             os.dup2(file.fileno(), stream.fileno())
         stream.reconfigure(write_through=True)  # type: ignore[union-attr]
+    # Both do only what streamd asks of them, and refuse everything else.
     os.execve = _become  # type: ignore[assignment]
     subprocess.run = _run  # type: ignore[assignment]
     sys.argv = ["streamd", *arguments]
@@ -116,15 +117,16 @@ def _run(command: Sequence[str], *, env: Mapping[str, str], **_: object) -> subp
 
 
 def _migrate(environment: Mapping[str, str]) -> int:
-    os.environ.update(environment)
-    sys.argv = ["streamd.store.migrate"]
-    # The event loop that asked for this is the other process's.
-    asyncio._set_running_loop(None)
-
-    from streamd.store import migrate
-
+    """What the migrating fork does; returns its exit code."""
     try:
+        os.environ.update(environment)
+        sys.argv = ["streamd.store.migrate"]
+        # The event loop that asked for this is the other process's.
+        asyncio._set_running_loop(None)
+
+        from streamd.store import migrate
+
         return migrate.main()
-    except BaseException:  # noqa: BLE001  # as an interpreter ends, with the traceback
+    except BaseException:  # noqa: BLE001  # nothing may go on from here: it would go on as the process that waits for it
         traceback.print_exc()
         return 1

@@ -8,9 +8,10 @@ import pytest
 
 from streamd.apply.naming import Convention, naming_of, place_in, read_naming, row_key_naming
 from streamd.apply.naming_problems import naming_problems
+from streamd.apply.source import own_names
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
-from streamd.settings import Settings
+from streamd.settings import ProducerSettings, Settings
 
 DAY = date(2026, 3, 9)
 
@@ -135,3 +136,20 @@ def test_child_rows_get_keys_of_their_own_unless_the_keys_mean_something() -> No
     assert row_key_naming(child(text, naming="prompt")) is None
     assert row_key_naming(child(given)) is None
     assert row_key_naming(child(parent, number)) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ({"use_same_name": False, "doctypes": ["Invoice"]}, {"Invoice", "Customer"}),
+        ({"use_same_name": True, "doctypes": [{"doctype": "Invoice", "use_same_name": False}]}, {"Invoice"}),
+    ],
+    ids=["for the producer", "for the type"],
+)
+def test_what_comes_for_a_link_alone_is_named_here_where_that_is_said_for_the_producer(
+    said: dict[str, object], named: set[str]
+) -> None:
+    columns = (Column("id", "INTEGER", Kind.INTEGER, nullable=False),)
+    types = {each: DocumentType(each, each, ("id",), columns, naming="database") for each in ("Invoice", "Customer")}
+    producer = ProducerSettings.model_validate({"url": "http://there.example", **said})
+    assert own_names(producer, Catalogue(types, frozenset())) == named
