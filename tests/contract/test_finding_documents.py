@@ -74,6 +74,31 @@ async def test_text_is_compared_exactly_whatever_the_collation(site: Site) -> No
     assert await _find(site, Text="ada ") == [(4,)]
 
 
+LONG: dict[Engine, tuple[tuple[str, str], ...]] = {
+    "sqlite": (("INTEGER", "-9223372036854775808"), ("NUMERIC(38,0)", "100000000000000000000")),
+    "postgresql": (("numeric(38,20)", "123456789012345678.01234567890123456789"), ("numeric", "36893488147419103232")),
+    "mariadb": (
+        ("DECIMAL(38,20)", "123456789012345678.01234567890123456789"),
+        ("BIGINT UNSIGNED", "18446744073709551615"),
+    ),
+}
+
+
+async def test_numbers_are_found_to_their_last_digit(tmp_path: Path, engine: Engine) -> None:
+    (first, number), (second, other) = LONG[engine]
+    schema = f'CREATE TABLE "Thing" ("Id" INTEGER PRIMARY KEY, "First" {first}, "Second" {second})'
+    site = Site(tmp_path, "hq", schema=schema, engine=engine, doctypes={"Thing": {}})
+    await site.open()
+    try:
+        site.write(f'INSERT INTO "Thing" VALUES (1, {number}, {other})')
+        assert await _find(site, First=number, Second=other) == [(1,)]
+        assert await _find(site, First=read_json(number), Second=read_json(other)) == [(1,)]
+        for near in (number[:-1] + "7", read_json(number[:-1] + "7")):
+            assert await _find(site, First=near) == []
+    finally:
+        await site.close()
+
+
 async def test_all_values_have_to_be_held_and_null_is_equal_to_nothing(site: Site) -> None:
     assert await _find(site, Whole=8) == [(2,), (4,)]
     assert await _find(site, Whole=8, Text="Ada") == []

@@ -326,6 +326,29 @@ async def test_documents_of_a_series_may_link_to_each_other_and_those_named_by_a
         await hq.close()
 
 
+@pytest.mark.parametrize(("engine", "collation"), [("sqlite", "COLLATE NOCASE"), ("mariadb", "")])
+async def test_a_series_passes_over_names_that_the_table_holds_equal_to_others(
+    tmp_path: Path, tills: list[Site], engine: Engine, collation: str
+) -> None:
+    types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": ".Label.-.###"}}
+    schema = SCHEMA.replace('"Code" VARCHAR(40)', f'"Code" VARCHAR(40) {collation}').replace("UNIQUE", "")
+    hq = Site(tmp_path, "named", engine=engine, schema=schema, doctypes=types, renamed=("Item",))
+    await hq.open()
+    try:
+        north, south = tills
+        hq.write("INSERT INTO Item VALUES ('TEA-001', 'of hq', 1, 1)")
+        north.write("INSERT INTO Item VALUES ('a', 'Tea', 1, 1)", "INSERT INTO Item VALUES ('b', 'tea', 2, 2)")
+        south.write("INSERT INTO Item VALUES ('c', 'tea', 3, 3)")
+        for till in tills:
+            await hq.pull_all(till)
+        assert await hq.queue() == []
+        codes = sorted(str(code).lower() for (code,) in hq.rows("SELECT Code FROM Item"))
+        assert codes == ["tea-001", "tea-002", "tea-003", "tea-004"]
+        assert hq.rows("SELECT Label FROM Item WHERE Code = 'TEA-001'") == [("of hq",)]
+    finally:
+        await hq.close()
+
+
 @pytest.fixture
 async def labelled(tmp_path: Path) -> AsyncIterator[Site]:
     """Headquarters that names items by their labels, and has one that is called Tea."""

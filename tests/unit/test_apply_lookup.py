@@ -86,6 +86,11 @@ def test_a_number_travels_as_one() -> None:
     assert type((found or {})["price"]) is int
 
 
+def test_no_digit_of_a_number_is_lost_on_the_way() -> None:
+    exact = Decimal("123456789012345678.01234567890123456789")
+    assert lookup(price="price").values(OPPORTUNITY | {"price": exact}, {}) == {"price": str(exact)}
+
+
 @pytest.mark.parametrize("value", [{"$hex": "00ff"}, [1], {"a": 1}])
 def test_what_no_request_can_carry_is_refused_in_words(value: Any) -> None:
     with pytest.raises(RowRefused, match="party_name: no document can be looked for by price"):

@@ -125,13 +125,13 @@ class GivenNames:
                 self._names.give(ref, name, {})
 
     async def _numbered(self, doctype: str, place: Place, count: int) -> list[Name]:
-        """The next names of a series. One that a document has already, from whoever, is passed over."""
+        """The next names of a series. One that no new document can have is passed over: another has it, or its like."""
         found: list[Name] = []
         while len(found) < count:
             missing = count - len(found)
             first = await self._transaction.next_numbers(place.prefix, missing, self._book)
             names: list[Name] = [(place.name(number),) for number in range(first, first + missing)]
-            taken = await self._transaction.existing(self._catalogue[doctype], names)
+            taken = await self._transaction.taken(self._catalogue[doctype], names)
             found += [name for name in names if name not in taken]
         return found
 

@@ -149,7 +149,10 @@ def lookup_of(given: FieldMapping, inner: MappingSettings, remote_fields: Iterab
 def _plain(link: str, fieldname: str, value: Any) -> Scalar:
     """The value as a request carries it. Raises `RowRefused` for one by which nothing can be looked for."""
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        if value == value.to_integral_value():
+            return int(value)
+        # A number of more digits than a float holds goes as text: a decimal column is found by either.
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
     if isinstance(value, str | int | float):
         return value
     kind = "bytes" if isinstance(value, dict) and HEX in value else "a list or an object"

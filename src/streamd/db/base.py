@@ -7,7 +7,7 @@ in triggers and in reads, so that one row looks the same however it was obtained
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
@@ -62,9 +62,21 @@ class Reader(ABC):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
 
-    @abstractmethod
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
+        wanted = set(names)
+        return wanted & await self.alike(doctype, wanted)
+
+    async def taken(self, doctype: DocumentType, names: Collection[Name]) -> set[Name]:
+        """Which of these names no new document can have, as the table itself compares names."""
+        alike = await self.alike(doctype, names)
+        if alike <= set(names):
+            return alike
+        return {name for name in names if await self.alike(doctype, [name])}
+
+    @abstractmethod
+    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        """The names of documents that the table holds equal to one of these: perhaps in another case."""
 
     @abstractmethod
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:

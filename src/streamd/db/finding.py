@@ -13,6 +13,7 @@ from streamd.wire import HEX
 _INFINITY = float("inf")
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT)
 _INT64 = range(-(1 << 63), 1 << 63)
+_UINT64 = range(1 << 64)
 _DIGITS = 400
 """Places before or behind the point, at most: numbers beyond are in no column."""
 
@@ -41,14 +42,19 @@ def _meant(column: Column, value: Any) -> Any:
     if column.kind in _NUMBERS:
         number = _number(value)
         if column.kind == Kind.FLOAT and number is not None:
-            return _finite(float(number))
-        return number if column.kind == Kind.DECIMAL or isinstance(number, int) else None
+            return _finite(float(Decimal(number)))
+        if column.kind == Kind.DECIMAL:
+            return number
+        return number if isinstance(number, int) and number in _whole(column) else None
     if column.kind == Kind.BOOLEAN:
         return int(value) if isinstance(value, bool | int) and value in (0, 1) else None
     if column.kind == Kind.BYTES:
         return value if _is_bytes(value) else None
     if column.kind == Kind.ANY:
-        return _number(value) if isinstance(value, bool | int | float | Decimal) else _text(value)
+        if not isinstance(value, bool | int | float | Decimal):
+            return _text(value)
+        number = _number(value)
+        return None if isinstance(number, int) and number not in _INT64 else number
     if column.kind == Kind.TEXT and isinstance(value, bool | int | float | Decimal):
         value = str(int(value) if isinstance(value, bool) else value)
     text = _text(value)
@@ -62,8 +68,11 @@ def _number(value: Any) -> int | Decimal | None:
         return None
     if not number.is_finite() or abs(number.adjusted()) > _DIGITS:
         return None
-    whole = number == number.to_integral_value()
-    return (int(number) if int(number) in _INT64 else None) if whole else number
+    return int(number) if number == number.to_integral_value() else number
+
+
+def _whole(column: Column) -> range:
+    return _UINT64 if "unsigned" in column.declared.lower() else _INT64
 
 
 def _finite(number: float) -> float | None:

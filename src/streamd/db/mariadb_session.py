@@ -120,7 +120,7 @@ class MariadbReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
-    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
         if doctype.single:
             return {doctype.only_name} & set(names)
@@ -133,7 +133,7 @@ class MariadbReader(BookReader):
             rows = await self._fetch(
                 f"SELECT CAST({name_sql} AS BINARY) FROM {sql.quote(doctype.table)} AS t WHERE {where}", values
             )
-            found |= set(some) & {name_from_text(key) for (key,) in rows}
+            found |= {name_from_text(key) for (key,) in rows}
         return found
 
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:

@@ -154,12 +154,12 @@ class PostgresqlReader(BookReader):
         )
         return [row[0].encode() for row in rows]
 
-    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
             return {doctype.only_name} & set(names)
         found: set[Name] = set()
         for some in some_of(names):
-            found |= set(some) & set(await self._names(doctype, some))
+            found |= set(await self._names(doctype, some))
         return found
 
     async def _names(self, doctype: DocumentType, some: Sequence[Name]) -> list[Name]:

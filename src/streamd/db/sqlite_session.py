@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import aiosqlite
@@ -83,16 +84,15 @@ class SqliteReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
-    async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
             return {doctype.only_name} & set(names)
         keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
         found: set[Name] = set()
         for some in some_of(storable_names(names)):
             where, values = _named("t", doctype.key, some)
-            wanted = set(some)
             rows = await self._fetch(f"SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where}", values)
-            found |= wanted & {tuple(row) for row in rows}
+            found |= {tuple(row) for row in rows}
         return found
 
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
@@ -101,7 +101,7 @@ class SqliteReader(BookReader):
             return []
         # The second comparison is exact, whatever the column's collation; the first one finds its index.
         try:
-            bound = [bound for column, value in wanted for bound in [binder(column)(value)] * 2]
+            bound = [bound for column, value in wanted for bound in [_compared(column, value)] * 2]
         except RowRefused:
             return []  # a number of more digits than SQLite keeps
         names = [sql.quote(column.name) for column, _ in wanted]
@@ -198,6 +198,12 @@ def _changed(error: sqlite3.OperationalError) -> SchemaChanged:
     return SchemaChanged(
         f"the tables are not what they were: {error}", hint="the daemon reads them again; is the configuration right?"
     )
+
+
+def _compared(column: Column, value: Any) -> Any:
+    """What a column is compared with. Whole numbers beyond 64 bits are floats in SQLite. Raises `RowRefused`."""
+    far = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    return binder(column)(Decimal(value) if far else value)
 
 
 def _named(alias: str, columns: Sequence[str], names: Sequence[Name]) -> tuple[str, list[Any]]:
