@@ -8,7 +8,7 @@ resynced or discarded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,8 @@ from streamd.model import (
 _ID = re.compile(r"([up]?)([0-9]{1,18})", re.ASCII)
 UPDATE, PARKED, SYNC = "u", "p", ""
 
-EventKey = tuple[str, str, int]
-"""Type, name as text and sequence: what tells which event a sync entry is about."""
+EventKey = tuple[str, str, str, int]
+"""Producer, type, name as text and sequence: what tells which event a sync entry is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +130,16 @@ def status_of(kept: QueuedEvent) -> str:
     return SyncStatus.FAILED.value if kept.state == QueueState.PARKED else SyncStatus.HELD.value
 
 
-def kept_by_event(queue: Iterable[QueuedEvent]) -> dict[EventKey, QueuedEvent]:
-    """The queue, by what the sync log says of an event."""
-    return {(each.doctype, name_text(each.event.name), each.event.sequence): each for each in queue}
+def kept_by_event(queue: Iterable[QueuedEvent], producers: Mapping[str, str]) -> dict[EventKey, QueuedEvent]:
+    """The queue, by what the sync log says of an event. `producers` are the names of producers, by their UUIDs."""
+    return {
+        (producers.get(each.producer, ""), each.doctype, name_text(each.event.name), each.event.sequence): each
+        for each in queue
+    }
 
 
 def event_of(entry: SyncEntry) -> EventKey:
-    return (entry.doctype, entry.remote_docname, entry.sequence)
+    return (entry.producer, entry.doctype, entry.remote_docname, entry.sequence)
 
 
 def label(text: str) -> str:
@@ -147,8 +150,12 @@ def label(text: str) -> str:
         return text
 
 
-def choose(id: EntryId, queue: Iterable[QueuedEvent], entry: SyncEntry | None) -> QueuedEvent:
+def choose(
+    id: EntryId, queue: Iterable[QueuedEvent], entry: SyncEntry | None, producers: Mapping[str, str]
+) -> QueuedEvent:
     """The parked or held event that an id means. `entry` is the sync log's entry of that number, if there is one.
+
+    `producers` are the names of producers, by their UUIDs.
 
     A bare number may be a parked event's, or that of the sync log's entry about one. Raises `NotFound`, and
     `StreamdError` where it could be two different ones.
@@ -158,7 +165,7 @@ def choose(id: EntryId, queue: Iterable[QueuedEvent], entry: SyncEntry | None) -
     if id.kind == UPDATE:
         found = []
     elif id.kind == SYNC and entry is not None:
-        about = kept_by_event(events).get(event_of(entry))
+        about = kept_by_event(events, producers).get(event_of(entry))
         if about is not None and about not in found:
             found.append(about)
     if not found:

@@ -23,8 +23,7 @@ from streamd.cli.entries import (
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import as_json_option, moment, print_json, print_table, short
 from streamd.errors import NotFound
-from streamd.model import LogEntry, QueuedEvent, QueueState, SyncStatus, name_text
-from streamd.store.producers import Producers
+from streamd.model import LogEntry, QueueState, SyncStatus, name_text
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
 
@@ -161,16 +160,16 @@ def show(ctx: click.Context, id: str, as_json: bool) -> None:
 
 async def _kept(here: Opened, state: QueueState, doctype: str | None, name: str | None, limit: int) -> list[Entry]:
     names = None if name is None else possible_names(name)
-    producers = await _producer_names(here)
+    producers = await here.producer_names()
     async with here.site.snapshot() as snapshot:
         queue = await snapshot.queue(doctype)
     fitting = [each for each in queue if each.state == state and (names is None or each.event.name in names)]
-    return [kept_row(each, _name_of(each, producers)) for each in reversed(fitting[-limit:])]
+    return [kept_row(each, producers.get(each.producer, each.producer)) for each in reversed(fitting[-limit:])]
 
 
 async def _synced(here: Opened, status: str | None, doctype: str | None, name: str | None, limit: int) -> list[Entry]:
     async with here.site.snapshot() as snapshot:
-        kept = kept_by_event(await snapshot.queue(doctype))
+        kept = kept_by_event(await snapshot.queue(doctype), await here.producer_names())
     entries = []
     for text in [None] if name is None else map(name_text, possible_names(name)):
         entries += await SyncLog(here.state).list(
@@ -201,7 +200,7 @@ async def _show_update(here: Opened, id: EntryId) -> Entry:
 async def _show_sync(here: Opened, id: EntryId) -> Entry:
     entry = await SyncLog(here.state).get(id.number)
     async with here.site.snapshot() as snapshot:
-        queue = kept_by_event(await snapshot.queue(entry.doctype))
+        queue = kept_by_event(await snapshot.queue(entry.doctype), await here.producer_names())
     kept = queue.get(event_of(entry)) if entry.status in (SyncStatus.FAILED, SyncStatus.HELD) else None
     return {
         **sync_row(entry, kept),
@@ -212,25 +211,16 @@ async def _show_sync(here: Opened, id: EntryId) -> Entry:
 
 
 async def _show_kept(here: Opened, id: EntryId) -> Entry:
-    producers = await _producer_names(here)
+    producers = await here.producer_names()
     async with here.site.snapshot() as snapshot:
         found = next((each for each in await snapshot.queue() if each.id == id.number), None)
     if found is None:
         raise NotFound(f"no event {id} is parked or held here", hint="see `streamd log syncs --status failed`")
     return {
-        **kept_row(found, _name_of(found, producers)),
+        **kept_row(found, producers.get(found.producer, found.producer)),
         "renamed_from": label(name_text(found.event.renamed_from)) if found.event.renamed_from else None,
         "data": found.event.data,
     }
-
-
-async def _producer_names(here: Opened) -> dict[str, str]:
-    """UUID → the name in the configuration."""
-    return {each.producer_site: each.name for each in await Producers(here.state).all() if each.producer_site}
-
-
-def _name_of(kept: QueuedEvent, producers: dict[str, str]) -> str:
-    return producers.get(kept.producer, kept.producer)
 
 
 def _data(text: str) -> Entry:

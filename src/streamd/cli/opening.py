@@ -20,6 +20,7 @@ from streamd.status import is_running
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
+from streamd.store.producers import Producers
 
 T = TypeVar("T")
 
@@ -37,6 +38,10 @@ class Opened:
     async def daemon_runs(self) -> bool:
         """Whether the daemon of this site runs, as far as its sign of life says."""
         return is_running(await Heartbeat(self.state).current(), now_ms())
+
+    async def producer_names(self) -> dict[str, str]:
+        """A producer's UUID → its name in the configuration."""
+        return {each.producer_site: each.name for each in await Producers(self.state).all() if each.producer_site}
 
     async def when(self) -> str:
         """When the daemon does what was asked of it, in words."""

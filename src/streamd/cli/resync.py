@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import click
@@ -47,7 +47,7 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
             types = [] if ids or not whole else _subscribed(here.settings, doctype)
             entries = await _entries(here, ids)
             async with here.site.transaction() as transaction:
-                chosen = await _chosen(transaction, ids, entries, doctype)
+                chosen = await _chosen(transaction, ids, entries, doctype, await here.producer_names())
                 asked = [replace(event, request=WHOLE if whole else RETRY) for event in chosen]
                 await transaction.update_queue(asked)
             for producer, subscribed in types:
@@ -76,9 +76,9 @@ def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
             events = [text for text in ids if text not in gaps]
             if not events:
                 return []
-            producers = {each.producer_site: each.name for each in await Producers(here.state).all()}
+            producers = await here.producer_names()
             async with here.site.transaction() as transaction:
-                gone = await _chosen(transaction, events, entries, None)
+                gone = await _chosen(transaction, events, entries, None, producers)
                 await transaction.dequeue([event.id for event in gone])
                 # Before the commit: an event that is gone from the queue, and stands as failed, would count as applied.
                 await SyncLog(here.state).discard([_discarded(event, producers.get(event.producer)) for event in gone])
@@ -110,13 +110,19 @@ async def _entries(here: Opened, ids: Iterable[str]) -> dict[str, SyncEntry]:
 
 
 async def _chosen(
-    transaction: Transaction, ids: Sequence[str], entries: dict[str, SyncEntry], doctype: str | None
+    transaction: Transaction,
+    ids: Sequence[str],
+    entries: dict[str, SyncEntry],
+    doctype: str | None,
+    producers: Mapping[str, str],
 ) -> list[QueuedEvent]:
     """The events that a command is about, as they are now: the daemon may have healed some since they were listed."""
     queue = await transaction.queue(doctype)
     if not ids:
         return queue
-    chosen = {event.id: event for event in (choose(parse_id(text), queue, entries.get(text)) for text in ids)}
+    chosen = {
+        event.id: event for event in (choose(parse_id(text), queue, entries.get(text), producers) for text in ids)
+    }
     return list(chosen.values())
 
 
