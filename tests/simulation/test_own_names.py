@@ -651,3 +651,39 @@ async def test_what_was_renamed_in_the_queue_keeps_its_name_and_its_rows_here_wh
         assert hq.rows("SELECT Note FROM Invoice") == [("of hq",)]
     finally:
         await hq.close()
+
+
+@pytest.mark.parametrize("renamed", [RENAMED, ()], ids=["named_here", "same_names"])
+async def test_a_link_to_what_was_renamed_there_waits_for_the_rename_and_makes_no_second_document(
+    tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
+) -> None:
+    schema = SCHEMA.replace('"Label" VARCHAR(100) UNIQUE', '"Label" VARCHAR(100) CHECK ("Label" <> \'no\')')
+    types: dict[str, Any] = {**TYPES, "Item": {"naming": "ITEM-.####"}}
+    names = ("Item", *renamed) if renamed else ()
+    hq = Site(tmp_path, "strict", schema=schema, doctypes=types, renamed=names)
+    await hq.open()
+    try:
+        north, _ = tills
+        sale(north)
+        await hq.pull_all(north)
+        north.write(
+            "PRAGMA foreign_keys = OFF",
+            "UPDATE Item SET Code = 'green', Label = 'no' WHERE Code = 'tea'",
+            "UPDATE Line SET Item = 'green'",
+        )
+        await hq.pull_all(north)
+        north.write(
+            "UPDATE Item SET Label = 'Green tea' WHERE Code = 'green'",
+            "INSERT INTO Customer VALUES (2, 'Bob', NULL, NULL)",
+            "INSERT INTO Invoice VALUES (2, 2, 'north 2')",
+            "INSERT INTO Line VALUES (20, 2, 'green', 1)",
+        )
+        await hq.pull_from(north)
+        assert count(hq, "Item") == 1, "the document under its new name is the one that is here"
+        await hq.heal(north)
+        assert await hq.queue() == []
+        assert hq.rows("SELECT Label FROM Item") == [("Green tea",)]
+        assert sales(hq) == sales(north)
+        assert hq.rows("SELECT count(*) FROM Line l JOIN Item i ON i.Code = l.Item") == [(3,)]
+    finally:
+        await hq.close()

@@ -39,14 +39,16 @@ class Unit:
     """An event with all that has to be written together with it.
 
     `links`: the documents that it links to; `before`: those that were fetched for it; `missing`: those that nobody can
-    give; `coming`: those that earlier events of the batch make; `whole`: its document as fetched, if it was never here;
-    `refused`: why the database refused it; `planned`: the event in remote form, where `incoming` is as it is written.
+    give; `renamed`: those that are here under an older name, as their renames are still queued; `coming`: those that
+    earlier events of the batch make; `whole`: its document as fetched, if it was never here; `refused`: why the
+    database refused it; `planned`: the event in remote form, where `incoming` is as it is written.
     """
 
     incoming: Incoming
     links: list[Ref] = field(default_factory=list)
     before: list[Incoming] = field(default_factory=list)
     missing: list[Ref] = field(default_factory=list)
+    renamed: list[Ref] = field(default_factory=list)
     coming: list[Ref] = field(default_factory=list)
     wants_whole: bool = False
     whole: Incoming | None = None
@@ -153,6 +155,9 @@ async def _reason_to_wait(
         if behind is not None:
             return Kept(unit, QueueState.HELD, f"waits for {_label(behind)}, which failed", behind)
         return Kept(unit, QueueState.PARKED, unit.refused)
+    if unit.renamed:
+        first = unit.renamed[0]
+        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, whose rename has to be applied first", first)
     missing = list(unit.missing)
     for ref in unit.coming:
         if ref not in made and not await names.here(transaction, [ref]):

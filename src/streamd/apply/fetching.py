@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from streamd.apply.dependency import in_order, needed
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.repair import Known
 from streamd.apply.source import Ref, Source
-from streamd.db.base import SiteDatabase
+from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused
 from streamd.faults import crash_point
 from streamd.model import Catalogue, Event, Operation, name_label
@@ -39,10 +39,14 @@ class Fetcher(Protocol):
 
 @dataclass(slots=True)
 class Fetched:
-    """What was fetched, ready to be put here, with what each links to; and what was asked for in vain."""
+    """What was fetched, ready to be put here, with what each links to.
+
+    `renamed` are documents that it links to, and that are here under the names from before renames that are queued.
+    """
 
     documents: dict[Ref, Incoming] = field(default_factory=dict)
     links: dict[Ref, list[Ref]] = field(default_factory=dict)
+    renamed: set[Ref] = field(default_factory=set)
 
     def for_links(self, wanted: Iterable[Ref]) -> list[Incoming]:
         """The documents behind these links and all that they need in turn, in the order in which to put them."""
@@ -79,7 +83,7 @@ async def fetch_missing(
     fetched = Fetched()
     closed = source.closed(catalogue)
     asked: set[Ref] = set()
-    look = _Look(fetched, database, catalogue, names, closed, coming, complete)
+    look = _Look(fetched, database, catalogue, names, source.site, closed, coming, complete)
     frontier = [*wants, *await look.beyond(found, {})]
     depth = 0
     while frontier and depth < source.max_depth:
@@ -102,19 +106,43 @@ async def fetch_missing(
     return fetched
 
 
-async def absent(database: SiteDatabase, names: Names, wants: Sequence[Want]) -> list[Want]:
-    """Those of the wanted documents that are not here, each once."""
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Documents that are not here: those to fetch, and those that are known here by an older name.
+
+    Of the latter a rename failed, and is queued. They are not fetched: each would be here twice.
+    """
+
+    wants: list[Want] = field(default_factory=list)
+    renamed: frozenset[Ref] = frozenset()
+
+
+async def absent(database: SiteDatabase, names: Names, wants: Sequence[Want], site: str) -> Absent:
+    """Those of the documents of the producer `site` that are not here, each once."""
     if not wants:
-        return []
+        return Absent()
     refs = list(dict.fromkeys(want.ref for want in wants))
     async with database.snapshot() as reader:
         await names.load(reader, refs)
         here = await names.here(reader, refs)
-    first: dict[Ref, Want] = {}
-    for want in wants:
-        if want.ref not in here:
-            first.setdefault(want.ref, want)
-    return list(first.values())
+        first: dict[Ref, Want] = {}
+        for want in wants:
+            if want.ref not in here:
+                first.setdefault(want.ref, want)
+        renamed = await _renamed(reader, first.keys(), site)
+    return Absent([want for ref, want in first.items() if ref not in renamed], renamed)
+
+
+async def _renamed(reader: Reader, refs: Collection[Ref], site: str) -> frozenset[Ref]:
+    """Which of these got their names by events that are still queued."""
+    if not refs:
+        return frozenset()
+    found = set()
+    for doctype, name in (await reader.queued_documents(site)).intersection(refs):
+        queue = await reader.queue(doctype, name)
+        if any(each.producer == site and each.event.renamed_from is not None for each in queue):
+            found.add((doctype, name))
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +153,7 @@ class _Look:
     database: SiteDatabase
     catalogue: Catalogue
     names: Names
+    site: str
     closed: frozenset[str]
     coming: frozenset[Ref]
     complete: Callable[[Sequence[Incoming]], Awaitable[Sequence[Incoming]]]
@@ -142,11 +171,10 @@ class _Look:
             self.fetched.documents[ref] = incoming
             self.fetched.links[ref] = needed(incoming, self.catalogue, None)
             wants += [Want(target, (*paths.get(ref, ()), ref)) for target in self.fetched.links[ref]]
-        return await absent(
-            self.database,
-            self.names,
-            [want for want in wants if want.ref not in self.coming and want.ref[0] not in self.closed],
-        )
+        wants = [want for want in wants if want.ref not in self.coming and want.ref[0] not in self.closed]
+        missing = await absent(self.database, self.names, wants, self.site)
+        self.fetched.renamed |= missing.renamed
+        return missing.wants
 
 
 def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) -> list[Incoming]:

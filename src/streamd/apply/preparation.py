@@ -58,9 +58,9 @@ class Preparation:
             if after is not None:
                 documents[(event.doctype, event.name)] = after
         wants = [Want(ref, (ref_of(unit.incoming),)) for unit in busy for ref in unit.links]
-        missing = await absent(self._database, names, wants)
-        missing_refs = {want.ref for want in missing}
-        fetched = await self._fetch(busy, missing, made, names, finder)
+        missing = await absent(self._database, names, wants, self._source.site)
+        missing_refs = {want.ref for want in missing.wants}
+        fetched = await self._fetch(busy, missing.wants, made, names, finder)
         for unit in busy:
             ref = ref_of(unit.incoming)
             wanted = [each for each in unit.links if each in missing_refs]
@@ -74,6 +74,8 @@ class Preparation:
                 for each in unit.links
                 if each in missing_refs and each not in made and each not in fetched.documents
             ]
+            linked = [*unit.links, *(target for each in unit.before for target in fetched.links[ref_of(each)])]
+            unit.renamed = [each for each in linked if each in (missing.renamed | fetched.renamed) - made]
         return units
 
     async def _fetch(
