@@ -302,13 +302,20 @@ class QueueState(StrEnum):
     HELD = "held"
 
 
+class QueueRequest(StrEnum):
+    """What was asked for, of a parked or held event: to try it again, or to take its document whole."""
+
+    RETRY = "retry"
+    WHOLE = "whole"
+
+
 @dataclass(slots=True)
 class QueuedEvent:
     """A parked or held event, kept in the site's database until it is applied, or discarded by hand.
 
     `doctype` is its type as it is called here; `event` is as the producer sent it.
     `waits_for` names the document (type, name as text) that it needs, where that is what it waits for.
-    `request` is what a person asked for: "" (nothing), "retry" or "whole".
+    `request` is what was asked for (`QueueRequest`), or "".
     `tried_to` is the `parked_at` of the last event that was tried together with this one.
     """
 

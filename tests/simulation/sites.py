@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from streamd.apply import Applier, Healer, Route, Source
+from streamd.apply import Applier, Healer, Route, Source, WholeResync
 from streamd.capture import Capture
 from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired
-from streamd.model import Catalogue, Cursor, Event, LogEntry, Origin, name_from_text
+from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
-from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor
+from streamd.wire import Documents, FetchedDocument, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
 from tests.support.engines import make_site_database
 
@@ -188,6 +188,11 @@ class Site:
         await self.heal(producer)
         return total
 
+    async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
+        """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
+        whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair)
+        return await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
+
     async def heal(self, *producers: Site, everything: bool = True) -> int:
         routes = {each.site: Route(self.source(each), each.fetcher(self)) for each in producers}
         return await self.healer.run_once(routes, everything=everything)
@@ -254,3 +259,12 @@ class LocalFetcher:
             if self._consumer is not None:
                 await name_documents(reader, self._consumer.site, producer.catalogue, found)
         return Documents(found, write_cursor(head.cursor))
+
+    async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
+        await self._producer.capture.drain()
+        head = await self._producer.update_log.head()
+        assert head is not None
+        async with self._producer.database.snapshot() as reader:
+            names = await reader.list_names(self._producer.catalogue[doctype], after, limit + 1)
+        page = list(map(list, names[:limit]))
+        return NamesAnswer(names=page, more=len(names) > limit, as_of=write_cursor(head.cursor))

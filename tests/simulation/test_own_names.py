@@ -687,3 +687,41 @@ async def test_a_link_to_what_was_renamed_there_waits_for_the_rename_and_makes_n
         assert hq.rows("SELECT count(*) FROM Line l JOIN Item i ON i.Code = l.Item") == [(3,)]
     finally:
         await hq.close()
+
+
+@pytest.mark.parametrize("renamed", [RENAMED, ()], ids=["named_here", "same_names"])
+async def test_reading_a_type_whole_keeps_a_document_whose_rename_is_queued_one_document(
+    tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
+) -> None:
+    schema = SCHEMA.replace('"Label" VARCHAR(100) UNIQUE', '"Label" VARCHAR(100) CHECK ("Label" <> \'no\')')
+    types: dict[str, Any] = {**TYPES, "Item": {"naming": "ITEM-.####"}}
+    hq = Site(tmp_path, "strict", schema=schema, doctypes=types, renamed=("Item", *renamed) if renamed else ())
+    await hq.open()
+    try:
+        north, _ = tills
+        sale(north)
+        await hq.pull_all(north)
+        before = hq.rows("SELECT Code FROM Item")
+        hq.write("CREATE TABLE Shelf (Item VARCHAR(40) REFERENCES Item (Code) ON UPDATE CASCADE)")
+        hq.write("INSERT INTO Shelf SELECT Code FROM Item")
+        north.write("UPDATE Item SET Label = 'no' WHERE Code = 'tea'")
+        await hq.pull_from(north)
+        north.write(
+            "PRAGMA defer_foreign_keys = ON",
+            "UPDATE Item SET Code = 'green' WHERE Code = 'tea'",
+            "UPDATE Line SET Item = 'green'",
+        )
+        await hq.pull_from(north)
+        north.write("UPDATE Item SET Label = 'Green tea'")
+        assert len(await hq.queue()) >= 2
+        said = await hq.read_whole(north, "Item")
+        assert "0 removed" in said
+        await hq.pull_all(north)
+        assert await hq.queue() == []
+        assert hq.rows("SELECT Label FROM Item") == [("Green tea",)]
+        assert hq.rows("SELECT count(*) FROM Shelf s JOIN Item i ON i.Code = s.Item") == [(1,)]
+        if renamed:
+            assert hq.rows("SELECT Code FROM Item") == before
+        assert sales(hq) == sales(north)
+    finally:
+        await hq.close()

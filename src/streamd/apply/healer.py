@@ -27,7 +27,7 @@ from streamd.apply.traces import Trace, taken_whole, traces
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused
 from streamd.faults import crash_point
-from streamd.model import Catalogue, QueuedEvent, QueueState, name_from_text, name_label
+from streamd.model import Catalogue, QueuedEvent, QueueRequest, QueueState, name_from_text, name_label
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -133,7 +133,7 @@ class Healer:
             others = {name: why for name, why in route.source.paused.items() if name != queue[0].doctype}
             route = replace(route, source=replace(route.source, paused=others))
         try:
-            if any(event.request == "whole" for event in queue):
+            if any(event.request == QueueRequest.WHOLE for event in queue):
                 return await self._whole(queue, route)
             return await self._net_or_one_by_one(queue, route)
         except PeerError as error:

@@ -39,6 +39,20 @@ def traces(queue: Iterable[QueuedEvent]) -> list[Trace]:
     return found
 
 
+def renamed_names(queue: Iterable[QueuedEvent]) -> set[Name]:
+    """The names, old and new, of those documents of these queues that were renamed in them."""
+    found: set[Name] = set()
+    named: dict[Name, set[Name]] = {}
+    for each in queue:
+        event = each.event
+        old = event.renamed_from or event.name
+        names = named.pop(old, set()) | {old, event.name}
+        named[event.name] = names
+        if len(names) > 1:
+            found |= names
+    return found
+
+
 def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves: bool) -> list[Incoming]:
     """What makes the document what was fetched of it. Where it `moves`, the one with its older name is renamed first.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -15,9 +16,10 @@ from streamd.apply.decoding import DELETE
 from streamd.apply.fetching import Fetcher, incoming_documents
 from streamd.apply.incoming import Incoming
 from streamd.apply.source import Source
+from streamd.apply.traces import renamed_names
 from streamd.db.base import SiteDatabase
 from streamd.errors import RowRefused
-from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation
+from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest
 from streamd.wire import NamesAnswer, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
@@ -96,19 +98,31 @@ class WholeResync:
     async def _documents(self, source: Source, lister: Lister, doctype: DocumentType, names: Sequence[Name]) -> int:
         remote = source.remote(doctype.name)
         answer = await lister.fetch([WantedDocument(doctype=remote, name=list(name)) for name in names])
-        incoming = incoming_documents(answer, source, self._catalogue)
+        queue = await self._queue(source, doctype)
+        renamed = renamed_names(queue)
+        await self._leave([each for each in queue if each.event.name in renamed.intersection(names)])
+        incoming = [
+            each for each in incoming_documents(answer, source, self._catalogue) if each.event.name not in renamed
+        ]
         for each in incoming:
             each.overwrite, each.repair = not self._repair, self._repair
             # What the producer has from here is the document that is here.
             each.same_document = self._repair and each.known.source == self._site
-        async with self._database.snapshot() as reader:
-            queue = await reader.queue(doctype.name)
         waiting: dict[Name, list[int]] = {}
         for queued in queue:
-            if queued.producer == source.site:
-                waiting.setdefault(queued.event.name, []).append(queued.id)
+            waiting.setdefault(queued.event.name, []).append(queued.id)
         units = await self._applier.prepare(source, incoming, lister)
         return await self._write(source, units, waiting)
+
+    async def _queue(self, source: Source, doctype: DocumentType) -> list[QueuedEvent]:
+        async with self._database.snapshot() as reader:
+            return [each for each in await reader.queue(doctype.name) if each.producer == source.site]
+
+    async def _leave(self, queue: Sequence[QueuedEvent]) -> None:
+        """Let the healer take whole what was renamed in the queue: it knows which document here that is."""
+        if queue:
+            async with self._database.transaction() as transaction:
+                await transaction.update_queue([replace(each, request=QueueRequest.WHOLE) for each in queue])
 
     async def _write(self, source: Source, units: list[Unit], waiting: dict[Name, list[int]]) -> int:
         """Write in halves until what is refused stands alone. Returns how many were refused."""
@@ -152,7 +166,9 @@ class WholeResync:
                 and not record.deleted_at
                 and (name in known or doctype.name not in source.renamed)
             }
-            doomed = [name for name in remote.values() if name not in there]
+            # What is called otherwise there by now is renamed here as soon as its queue is applied.
+            renamed = renamed_names(await self._queue(source, doctype))
+            doomed = [name for name in remote.values() if name not in there and name not in renamed]
             incoming = [self._deletion(source, doctype, name) for name in doomed]
             units = await self._applier.prepare(source, incoming, lister)
             gone += len(units) - await self._write(source, units, {})

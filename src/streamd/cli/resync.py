@@ -12,14 +12,13 @@ from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import count
 from streamd.db.base import Transaction
 from streamd.errors import NotFound
-from streamd.model import Operation, QueuedEvent, SyncEntry, SyncStatus, name_label, name_text
+from streamd.model import Operation, QueuedEvent, QueueRequest, SyncEntry, SyncStatus, name_label, name_text
 from streamd.settings import Settings
 from streamd.spelling import did_you_mean
 from streamd.store.heartbeat import WHOLE, Requests
 from streamd.store.producers import AWAY, REFUSED, Producers
 from streamd.store.sync_log import SyncLog
 
-RETRY = "retry"
 BY_HAND = "discarded by hand"
 
 
@@ -48,8 +47,8 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
             entries = await _entries(here, ids)
             async with here.site.transaction() as transaction:
                 chosen = await _chosen(transaction, ids, entries, doctype, await here.producer_names())
-                asked = [replace(event, request=WHOLE if whole else RETRY) for event in chosen]
-                await transaction.update_queue(asked)
+                request = QueueRequest.WHOLE if whole else QueueRequest.RETRY
+                await transaction.update_queue([replace(event, request=request) for event in chosen])
             for producer, subscribed in types:
                 await Requests(here.state).add(WHOLE, producer, subscribed)
             if not chosen and not types:
