@@ -28,15 +28,15 @@ def said(site: Site, event: str) -> list[dict[str, Any]]:
     return [line for line in site.log_lines() if line.get("event") == event]
 
 
-def begun_anew(pair: Pair, site: Site, because: str, count: int = 1) -> None:
-    """Wait until the daemon has noticed, and runs again."""
+def begun_anew(pair: Pair, site: Site, because: str, count: int = 1, timeout: float = NOTICED_SECONDS) -> None:
+    """Wait until the daemon has noticed, and runs again, as it has `count` times before."""
     pair.world.eventually(
         lambda: (
             [line for line in said(site, "begins_anew") if because in str(line["because"])]
             and len(said(site, "running")) > count
         ),
         f"{site.name} notices: {because}",
-        timeout=NOTICED_SECONDS,
+        timeout,
     )
 
 
@@ -276,6 +276,47 @@ def test_a_column_that_the_consumer_retyped_is_noticed_and_documents_go_on(start
     begun_anew(started, store, "columns of Note (changed: text)")
     hq.execute("INSERT INTO Note VALUES (1, 'Customer', 1, 'hello')")
     started.world.equal(hq, store, NEW)
+
+
+RETYPE = {
+    "postgresql": "ALTER TABLE Invoice ALTER COLUMN Total TYPE NUMERIC(14, 4)",
+    "mariadb": "ALTER TABLE Invoice MODIFY Total NUMERIC(14, 4) NOT NULL",
+}
+
+
+@pytest.mark.parametrize("engines", [("postgresql", "mariadb"), ("mariadb", "postgresql")], ids="-to-".join)
+def test_columns_of_servers_are_added_dropped_renamed_and_retyped_while_the_daemons_run(started: Pair) -> None:
+    hq, store, world = started.hq, started.store, started.world
+
+    def change(statement: str, because: str, *, also: str = "") -> None:
+        """Change the table at both sites, the consumer first; `also` is written before anybody noticed."""
+        for site in (store, hq):
+            ran = len(said(site, "running"))
+            site.execute(RETYPE[site.access.engine] if statement == "RETYPE" else statement)
+            if also and site is hq:
+                hq.execute(also)
+            begun_anew(started, site, because, ran, timeout=15)
+
+    change(
+        "ALTER TABLE Invoice ADD COLUMN Remark VARCHAR(40)",
+        "added: Remark",
+        also="UPDATE Invoice SET Remark = 'in between' WHERE InvoiceId = 1001",
+    )
+    world.eventually(lambda: store.value(REMARK, 1001) == "in between", "the row in between is completed")
+
+    change("ALTER TABLE Invoice DROP COLUMN BillingState", "removed: BillingState")
+    add_invoice(hq, 1002)
+    world.equal(hq, store, NEW)
+
+    change("ALTER TABLE Invoice RENAME COLUMN BillingCity TO City", "added: City; removed: BillingCity")
+    hq.execute("UPDATE Invoice SET City = 'Ulm' WHERE InvoiceId = 1002")
+    world.equal(hq, store, NEW)
+
+    change("RETYPE", "changed: Total")
+    hq.execute("UPDATE Invoice SET Total = 1.2345 WHERE InvoiceId = 1002")
+    world.equal(hq, store, NEW)
+    assert str(store.value("SELECT Total FROM Invoice WHERE InvoiceId = 1002")) == "1.2345"
+    assert not store.rows("SELECT state, error FROM streamd_parked")
 
 
 def test_tables_that_no_longer_fit_the_configuration_are_said_and_waited_for(started: Pair) -> None:
