@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -51,6 +52,8 @@ MAX_ANSWER_BYTES = 64 << 20
 READ_BYTES = 1 << 16
 WAIT_SECONDS = 25.0
 DOCUMENTS_AT_ONCE = 400
+TOO_LARGE = "too_large"
+"""The code of a refusal that smaller requests do not meet."""
 
 _PAGE = msgspec.json.Decoder(Page)
 _DOCUMENTS = msgspec.json.Decoder(Documents)
@@ -151,9 +154,20 @@ class Peer:
         """These documents as they are now, in as many requests as it takes."""
         found: list[Any] = []
         as_of = ""
-        for start in range(0, len(wanted), DOCUMENTS_AT_ONCE):
-            request = DocumentsRequest(documents=list(wanted[start : start + DOCUMENTS_AT_ONCE]))
-            answer = self._decode(_DOCUMENTS, await self._call("documents", request))
+        waiting = deque(
+            list(wanted[start : start + DOCUMENTS_AT_ONCE]) for start in range(0, len(wanted), DOCUMENTS_AT_ONCE)
+        )
+        while waiting:
+            some = waiting.popleft()
+            try:
+                answer = self._decode(_DOCUMENTS, await self._call("documents", DocumentsRequest(documents=some)))
+            except PeerRefused as error:
+                if error.code != TOO_LARGE or len(some) == 1:
+                    raise
+                # The producer gives fewer at once, or these are large.
+                middle = len(some) // 2
+                waiting.extendleft((some[middle:], some[:middle]))
+                continue
             # The earliest of several views: what it does not contain comes again as events.
             as_of = as_of or answer.as_of
             found += answer.documents
@@ -225,7 +239,9 @@ class Peer:
             size += len(part)
             if size > MAX_ANSWER_BYTES:
                 raise PeerRefused(
-                    f"{self.name} answered with more than {MAX_ANSWER_BYTES >> 20} MiB", hint="lower page_events"
+                    f"{self.name} answered with more than {MAX_ANSWER_BYTES >> 20} MiB",
+                    hint="lower page_events",
+                    code=TOO_LARGE,
                 )
             parts.append(part)
         return b"".join(parts)

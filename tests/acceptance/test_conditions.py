@@ -192,6 +192,42 @@ def test_what_left_and_comes_back_has_the_name_that_it_had_here(world: World) ->
     assert pair.store.rows("SELECT total FROM Invoice WHERE id IN (51, 53) ORDER BY id") == [(4000,), (3000,)]
 
 
+@pytest.mark.parametrize("naming", [False, True], ids=["same_names", "named_here"])
+def test_what_came_left_and_was_renamed_while_the_store_was_away_is_there_in_the_end(
+    world: World, naming: bool
+) -> None:
+    pair = make(world, ("sqlite", "sqlite"), "delete", naming=naming)
+    pair.store.stop()
+
+    def rename(old: int, new: int) -> None:
+        with pair.hq.write(deferred=True) as connection:
+            connection.execute("UPDATE Invoice SET id = ? WHERE id = ?", (new, old))
+            connection.execute("UPDATE Line SET invoice = ? WHERE invoice = ?", (new, old))
+        captured()
+
+    def move(number: int, country: str) -> None:
+        pair.hq.execute("UPDATE Invoice SET country = ? WHERE id = ?", country, number)
+        captured()
+
+    def captured() -> None:
+        """What comes next is an event of its own."""
+        world.eventually(lambda: pair.hq.access.waiting_changes() == 0, "headquarters captures it")
+
+    for first in (10, 20):
+        bill(pair.hq, first, country="US", total=2000 + first)
+        captured()
+        move(first, "IN")
+        rename(first, first + 1)
+        rename(first + 1, first + 2)
+        move(first + 2, "US")
+    move(12, "IN")
+    pair.store.start()
+    bill(pair.hq, 30, total=5000)
+    found = "SELECT total, item FROM Invoice JOIN Line ON Line.invoice = Invoice.id ORDER BY 1"
+    world.eventually(lambda: pair.store.rows(found) == [(2010, "tea"), (5000, "tea")], "what satisfies it is there")
+    assert pair.store.rows("SELECT state, error FROM streamd_parked") == []
+
+
 @pytest.mark.parametrize(
     ("condition", "said"),
     [

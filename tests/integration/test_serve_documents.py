@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from streamd.wire import DocumentsAnswer, read_cursor
+from streamd.errors import PeerRefused
+from streamd.pull import Peer, wanted_doctypes
+from streamd.settings import ProducerSettings
+from streamd.wire import DocumentsAnswer, WantedDocument, read_cursor
 from tests.support.serving import CONSUMER, OTHER, Client, ProducerSite
 
 INVOICE = {"doctype": "Invoice", "name": [1]}
@@ -180,3 +183,30 @@ async def test_more_documents_than_allowed_are_refused_with_the_number(start: An
     assert "3" in answer.json["error"]["hint"]
     ways = [by(CUSTOMER, *({"doctype": "Invoice", "name": [n]} for n in range(start, start + 20))) for start in (0, 20)]
     assert (await client.documents(*ways)).status == 413
+
+
+async def test_a_consumer_asks_for_fewer_documents_where_so_many_are_too_many_or_too_large(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hq = await start(max_documents=3)
+    with hq.write() as connection:
+        connection.executemany("INSERT INTO Invoice (Id, Customer) VALUES (?, 1)", [(n,) for n in range(3, 11)])
+    key, secret = await hq.peers.create_key("store")
+    settings = ProducerSettings(
+        url=hq.server.url, api_key=key, api_secret=secret, use_same_name=True, doctypes=("Invoice",)
+    )
+    peer = Peer("hq", settings, (key, secret), wanted_doctypes(settings, {}))
+    try:
+        await peer.handshake(CONSUMER, "store")
+        await hq.approve("Invoice")
+        names = [WantedDocument(doctype="Invoice", name=[number]) for number in range(1, 11)]
+        found = await peer.fetch(names)
+        assert [each.name for each in found.documents] == [(number,) for number in range(1, 11)]
+        one = await peer.fetch(names[:1])
+        monkeypatch.setattr("streamd.pull.MAX_ANSWER_BYTES", len(bytes(one.documents[0].data)) + 700)
+        assert len((await peer.fetch(names)).documents) == 10
+        monkeypatch.setattr("streamd.pull.MAX_ANSWER_BYTES", 100)
+        with pytest.raises(PeerRefused, match="answered with more than"):
+            await peer.fetch(names)
+    finally:
+        await peer.close()

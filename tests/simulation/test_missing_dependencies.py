@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from tests.simulation.sites import Site
 
@@ -31,6 +34,73 @@ async def test_a_document_that_nobody_has_is_waited_for(tmp_path: Path) -> None:
         await hq.pull_all(store)
         assert await hq.queue() == []
         assert hq.rows("SELECT Customer, Note FROM Invoice WHERE Id = 1") == [(7, "still waiting")]
+    finally:
+        for site in (hq, store):
+            await site.close()
+
+
+async def test_the_bound_on_what_is_fetched_for_links_holds_for_no_document_that_an_event_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hq, store = (Site(tmp_path, name, schema=LOOSE, doctypes=TYPES) for name in ("hq", "store"))
+    for site in (hq, store):
+        await site.open()
+    try:
+        for number in range(1, 9):
+            store.write(f"INSERT INTO Customer VALUES ({number}, 'Ada')")
+            store.write(f"INSERT INTO Invoice VALUES ({number}, {number}, 'old')")
+        await store.capture.drain()
+        head = await store.update_log.head()
+        assert head is not None
+        async with hq.database.transaction() as transaction:
+            await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+        store.write("UPDATE Invoice SET Note = 'new'")
+        source = replace(hq.source(store), max_documents=3)
+        monkeypatch.setattr(hq, "source", lambda _: source)
+        await hq.pull_from(store)
+        wanted, others = hq.rows("SELECT count(*) FROM Invoice")[0][0], await hq.queue()
+        assert wanted == 0, "their customers are beyond the bound"
+        assert len(others) == 8
+        assert all("needs Customer" in error for _, error in others)
+        hq.write(*(f"INSERT INTO Customer VALUES ({number}, 'Ada')" for number in range(1, 9)))
+        await hq.heal(store)
+        assert hq.rows("SELECT count(*) FROM Invoice WHERE Note = 'new'") == [(8,)]
+    finally:
+        for site in (hq, store):
+            await site.close()
+
+
+MANAGED = """
+CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" TEXT, "Manager" INTEGER);
+CREATE TABLE "Invoice" ("Id" INTEGER PRIMARY KEY, "Customer" INTEGER, "Note" TEXT);
+"""
+
+
+async def test_a_link_to_what_nobody_has_never_leads_to_another_document_of_that_name(tmp_path: Path) -> None:
+    types = {"Customer": {"naming": "database", "links": {"Manager": "Customer"}}, "Invoice": TYPES["Invoice"]}
+    hq = Site(tmp_path, "hq", schema=MANAGED, doctypes=types, renamed=("Customer",))
+    store = Site(tmp_path, "store", schema=MANAGED, doctypes=types)
+    for site in (hq, store):
+        await site.open()
+    try:
+        hq.write("INSERT INTO Customer VALUES (9, 'of hq', NULL)")
+        store.write("INSERT INTO Customer VALUES (2, 'Ada', 9)", "INSERT INTO Invoice VALUES (1, 2, 'old')")
+        await store.capture.drain()
+        head = await store.update_log.head()
+        assert head is not None
+        async with hq.database.transaction() as transaction:
+            await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+        store.write("INSERT INTO Invoice VALUES (2, 2, 'new')", "UPDATE Invoice SET Note = 'new' WHERE Id = 1")
+        await hq.pull_all(store)
+        assert hq.rows("SELECT Id, Manager FROM Customer") == [(9, None)]
+        assert ["needs Customer 9" in error for _, error in await hq.queue()] == [True, True]
+        store.write("INSERT INTO Customer VALUES (9, 'the boss', NULL)")
+        await hq.pull_all(store)
+        assert await hq.queue() == []
+        assert hq.rows('SELECT c."Name", m."Name" FROM "Customer" c JOIN "Customer" m ON m."Id" = c."Manager"') == [
+            ("Ada", "the boss")
+        ]
+        assert hq.rows("SELECT count(*) FROM Invoice WHERE Note = 'new'") == [(2,)]
     finally:
         for site in (hq, store):
             await site.close()

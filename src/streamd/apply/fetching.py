@@ -41,11 +41,12 @@ class Fetcher(Protocol):
 class Fetched:
     """What was fetched, ready to be put here, with what each links to.
 
-    `renamed` are documents that it links to, and that are here under the names from before renames that are queued.
+    Of what it links to, `absent` was not here, and `renamed` is here under names from before renames that are queued.
     """
 
     documents: dict[Ref, Incoming] = field(default_factory=dict)
     links: dict[Ref, list[Ref]] = field(default_factory=dict)
+    absent: set[Ref] = field(default_factory=set)
     renamed: set[Ref] = field(default_factory=set)
 
     def for_links(self, wanted: Iterable[Ref]) -> list[Incoming]:
@@ -77,8 +78,8 @@ async def fetch_missing(
 
     `found` are documents that came already; `complete` sets links that are found by values, and gives what it found.
     No document of a closed type is fetched for a link of one that was fetched.
-    Stops at the source's bounds: what is beyond them stays missing, and the events that need it are parked. Raises
-    `PeerError`.
+    Stops at the source's bounds: what is beyond them stays missing, and the events that need it are parked. They bound
+    what is fetched for links, never a document that an event is of. Raises `PeerError`.
     """
     fetched = Fetched()
     closed = source.closed(catalogue)
@@ -89,7 +90,7 @@ async def fetch_missing(
     while frontier and depth < source.max_depth:
         depth += 1
         frontier = [want for want in {want.ref: want for want in frontier}.values() if want.ref not in asked]
-        frontier = frontier[: max(source.max_documents - len(asked), 0)]
+        frontier = _within(frontier, source.max_documents - len(asked))
         if not frontier:
             break
         asked |= {want.ref for want in frontier}
@@ -171,10 +172,11 @@ class _Look:
             self.fetched.documents[ref] = incoming
             self.fetched.links[ref] = needed(incoming, self.catalogue, None)
             wants += [Want(target, (*paths.get(ref, ()), ref)) for target in self.fetched.links[ref]]
-        wants = [want for want in wants if want.ref not in self.coming and want.ref[0] not in self.closed]
+        wants = [want for want in wants if want.ref not in self.coming]
         missing = await absent(self.database, self.names, wants, self.site)
         self.fetched.renamed |= missing.renamed
-        return missing.wants
+        self.fetched.absent |= {want.ref for want in missing.wants}
+        return [want for want in missing.wants if want.ref[0] not in self.closed]
 
 
 def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) -> list[Incoming]:
@@ -210,6 +212,13 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             incoming.known = Known(document.source, clocks)
             found.append(incoming)
     return found
+
+
+def _within(wants: Sequence[Want], room: int) -> list[Want]:
+    """All that stand for themselves, and of what is wanted for links as many as there is `room` for."""
+    own = [want for want in wants if not want.path]
+    linked = [want for want in wants if want.path]
+    return own + linked[: max(room - len(own), 0)]
 
 
 def _wanted(want: Want, source: Source) -> WantedDocument | None:

@@ -146,7 +146,8 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
 def _not_here(found: Localised, unit: Unit, source: Source) -> None:
     """An event of a document that never came here, and does not come with it."""
     event = unit.incoming.event
-    if event.operation in (Operation.DELETE, Operation.LEAVE) or event.enters:
+    # Under a condition, what is not given now comes with a later event, should it satisfy the condition again.
+    if event.operation in (Operation.DELETE, Operation.LEAVE) or event.enters or event.doctype in source.on_leave:
         found.entries.append(sync_entry(unit.incoming, source.name, SyncStatus.SYNCED, note=NOT_HERE))
         return
     error = f"{event.doctype} {name_label(event.name)} was never here, and the producer does not give it"

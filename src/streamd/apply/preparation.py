@@ -5,7 +5,7 @@ Everything here is in remote form; `localise` gives the names within the transac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
@@ -74,6 +74,7 @@ class Preparation:
                 for each in unit.links
                 if each in missing_refs and each not in made and each not in fetched.documents
             ]
+            unit.missing += self._missing(unit, fetched)
             linked = [*unit.links, *(target for each in unit.before for target in fetched.links[ref_of(each)])]
             unit.renamed = [each for each in linked if each in (missing.renamed | fetched.renamed) - made]
         return units
@@ -102,6 +103,18 @@ class Preparation:
             complete=finder.complete,
             found=found,
         )
+
+    def _missing(self, unit: Unit, fetched: Fetched) -> Iterator[Ref]:
+        """What the documents link to that were fetched for an event, and nobody gives.
+
+        Of one that comes for a link it counts only where documents get other names here: its link would lead to another
+        document, that has that name here.
+        """
+        lacking = fetched.absent - fetched.documents.keys()
+        for each in (*unit.before, *([] if unit.whole is None else [unit.whole])):
+            for target in fetched.links[ref_of(each)] if lacking else ():
+                if target in lacking and (each is unit.whole or target[0] in self._source.renamed):
+                    yield target
 
     async def _here(self, chunk: Sequence[Incoming], names: Names) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         """The documents that events change, as far as they are here, and what is remembered of them: in remote form."""

@@ -37,6 +37,8 @@ from streamd.wire import read_json
 
 log = structlog.get_logger("streamd.apply")
 
+NOT_SATISFYING = "does not satisfy the condition any more: nothing to do"
+
 
 class Segment:
     """Collects decisions for documents, each once, and writes them together; then begins anew.
@@ -61,6 +63,7 @@ class Segment:
         self._columns = columns
         self._producer = source.name
         self._subscriber = source.subscriber
+        self._conditional = source.on_leave.keys()
         self._entries = entries
         self._said = said
         self._items: list[tuple[Incoming, Unit]] = []
@@ -218,6 +221,9 @@ class Segment:
                 # A single is here before anything of it is: then the producer's goes over it.
                 stands = here if doctype.single else None
                 return decide(self._ours(unit.whole, doctype, stands), doctype, stands, record, self._catalogue)
+            if unit.wants_whole and doctype.name in self._conditional:
+                # What has another name there by now, or satisfies the condition again later, comes with that event.
+                return Decision(notes=[f"was never here, and {NOT_SATISFYING}"])
             if unit.wants_whole:
                 raise RowRefused(
                     f"{doctype.name} {name_label(incoming.event.name)} was never here, and the producer "
@@ -233,7 +239,7 @@ class Segment:
     ) -> Decision:
         """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
         if unit.whole is None:
-            return Decision(notes=["does not satisfy the condition any more: nothing to do"])
+            return Decision(notes=[NOT_SATISFYING])
         if record is not None and record.deleted_at is not None:
             return Decision(notes=["was deleted here; stays deleted"])
         whole = replace(unit.whole, repair=True, same_document=here is not None)

@@ -1,0 +1,102 @@
+"""A site that sees only what satisfies its condition, while daemons keep being killed. Long: run by `make soak`."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tests.acceptance.conftest import ENGINE_CIRCLE, Engines
+from tests.acceptance.test_conditions import Pair, make
+from tests.support.site import Site
+from tests.support.world import World
+
+BUSY_SECONDS = 30.0
+
+VIEW = (
+    'SELECT {id}c."name", i."country", i."total", l."item" FROM "Invoice" i JOIN "Customer" c ON c."id" = i."customer" '
+    'LEFT JOIN "Line" l ON l."invoice" = i."id" WHERE i."country" = \'IN\' AND i."total" > 1000 ORDER BY 1, 2, 3, 4'
+)
+"""What satisfies the condition, by what is the same at both sites."""
+
+
+class Clerk:
+    """Makes invoices, and changes what decides whether they satisfy the condition."""
+
+    def __init__(self, site: Site, dice: random.Random) -> None:
+        self.site = site
+        self.dice = dice
+        self.next = 100
+
+    def act(self) -> None:
+        invoices = [number for (number,) in self.site.rows('SELECT "id" FROM "Invoice"')]
+        if not invoices or self.dice.random() < 0.25:
+            self.sell()
+        else:
+            self.dice.choice((self.edit, self.edit, self.edit, self.line, self.renumber, self.cancel))(
+                self.dice.choice(invoices)
+            )
+
+    def sell(self) -> None:
+        self.next += 1
+        country, total = self.dice.choice(("IN", "IN", "US")), self.dice.choice((10, 2000, 3000 + self.next))
+        with self.site.write() as connection:
+            connection.execute('INSERT INTO "Invoice" VALUES (?, 1, ?, ?, 123456)', (self.next, country, total))
+            for index in range(self.dice.randint(0, 3)):
+                line = (self.next * 10 + index, self.next, f"item {index}")
+                connection.execute('INSERT INTO "Line" VALUES (?, ?, ?, 765432)', line)
+
+    def edit(self, number: int) -> None:
+        changed = self.dice.choice((("country", "IN"), ("country", "US"), ("total", 10), ("total", 5000 + number)))
+        self.site.execute(f'UPDATE "Invoice" SET "{changed[0]}" = ? WHERE "id" = ?', changed[1], number)
+
+    def line(self, number: int) -> None:
+        self.site.execute(
+            'UPDATE "Line" SET "item" = ? WHERE "invoice" = ?', f"changed {self.dice.randint(0, 99)}", number
+        )
+
+    def renumber(self, number: int) -> None:
+        self.next += 1
+        with self.site.write(deferred=True) as connection:
+            connection.execute('UPDATE "Invoice" SET "id" = ? WHERE "id" = ?', (self.next, number))
+            connection.execute('UPDATE "Line" SET "invoice" = ? WHERE "invoice" = ?', (self.next, number))
+
+    def cancel(self, number: int) -> None:
+        with self.site.write() as connection:
+            connection.execute('DELETE FROM "Line" WHERE "invoice" = ?', (number,))
+            connection.execute('DELETE FROM "Invoice" WHERE "id" = ?', (number,))
+
+
+def keep_killing(pair: Pair, clerk: Clerk, dice: random.Random) -> None:
+    until = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < until:
+        for _ in range(dice.randint(1, 40)):
+            clerk.act()
+        site = dice.choice((pair.hq, pair.store))
+        if site.running:
+            site.kill()
+        else:
+            site.start(wait=dice.random() < 0.5)
+    for site in (pair.hq, pair.store):
+        if not site.running:
+            site.start()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("naming", [False, True], ids=["same_names", "named_here"])
+@pytest.mark.parametrize("engines", [("sqlite", "sqlite"), *ENGINE_CIRCLE], ids="-to-".join)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_site_that_sees_only_what_satisfies_its_condition_ends_with_exactly_that(
+    world: World, engines: Engines, seed: int, naming: bool
+) -> None:
+    pair = make(world, engines, "delete", naming=naming)
+    dice = random.Random(seed)
+    keep_killing(pair, Clerk(pair.hq, dice), dice)
+    view = VIEW.format(id="" if naming else 'i."id", ')
+    world.eventually(lambda: pair.store.rows(view) == pair.hq.rows(view), "the view is exact", timeout=60)
+    all_of_it = 'SELECT count(*) FROM "Invoice"'
+    satisfying = pair.hq.value(all_of_it + ' WHERE "country" = \'IN\' AND "total" > 1000')
+    assert pair.store.value(all_of_it) == satisfying, "nothing is there that does not satisfy it"
+    assert pair.store.rows("SELECT state, error FROM streamd_parked") == []
