@@ -87,6 +87,8 @@ async def localise(
         found.units = sound
         return found
     for run in _runs(sound, names):
+        for unit in run:
+            _keep_name(unit, names)
         giving = GivenNames(transaction, names, catalogue)
         named = await giving.give(_new(run, names))
         rows = await giving.give_rows(incoming for unit in run for incoming in _all_of(unit))
@@ -143,11 +145,23 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
     yield run
 
 
+def _keep_name(unit: Unit, names: Names) -> None:
+    """What comes whole as it is renamed there has the name here that it had before it left."""
+    event = unit.incoming.event
+    if unit.whole is None or event.renamed_from is None:
+        return
+    old, new = (event.doctype, event.renamed_from), (event.doctype, event.name)
+    name = names.local(old) if names.renames(old) else None
+    if name is not None and not (names.renames(new) and names.local(new) is not None):
+        names.give(new, name, names.rows(old))
+
+
 def _not_here(found: Localised, unit: Unit, source: Source) -> None:
     """An event of a document that never came here, and does not come with it."""
     event = unit.incoming.event
     # Under a condition, what is not given now comes with a later event, should it satisfy the condition again.
-    if event.operation in (Operation.DELETE, Operation.LEAVE) or event.enters or event.doctype in source.on_leave:
+    passes = event.enters or (unit.wants_whole and event.doctype in source.on_leave)
+    if passes or event.operation in (Operation.DELETE, Operation.LEAVE):
         found.entries.append(sync_entry(unit.incoming, source.name, SyncStatus.SYNCED, note=NOT_HERE))
         return
     error = f"{event.doctype} {name_label(event.name)} was never here, and the producer does not give it"

@@ -42,17 +42,14 @@ class Preparation:
         async with self._database.snapshot() as reader:
             await look_up(reader, names, units, self._catalogue)
         documents, records = await self._here(chunk, names)
-        made = {
-            ref_of(each)
-            for each in chunk
-            if each.event.operation == Operation.CREATE or each.event.renamed_from is not None
-        }
+        created = {ref_of(each) for each in chunk if each.event.operation == Operation.CREATE}
+        made = created | {ref_of(each) for each in chunk if each.event.renamed_from is not None}
         for unit in busy:
             event = unit.incoming.event
             here = documents.pop((event.doctype, event.renamed_from or event.name), None)
             unit.links = needed(unit.incoming, self._catalogue, here)
             stands = None if self._catalogue[event.doctype].single else here
-            unit.wants_whole = _wants_whole(unit.incoming, stands, records, made)
+            unit.wants_whole = _wants_whole(unit.incoming, stands, records, created)
             # A later event of the batch changes the document that this one leaves.
             after = afterwards(unit.incoming, self._catalogue[event.doctype], here)
             if after is not None:
@@ -138,8 +135,11 @@ class Preparation:
         return documents, records
 
 
-def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], made: set[Ref]) -> bool:
-    """Whether the event changes a document that was never here; a single's was not before its first record."""
+def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, Record], created: set[Ref]) -> bool:
+    """Whether the event changes a document that was never here; a single's was not before its first record.
+
+    What the batch creates is taken for here, unlike what it renames: that is, where it was here under its old name.
+    """
     event = incoming.event
     ref = (event.doctype, event.renamed_from or event.name)
     if incoming.fault or event.operation != Operation.UPDATE:
@@ -149,4 +149,4 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     if event.renamed_from is not None and contained(incoming, records.get(ref)):
         # What stands here under the old name was read after it was free again: it is another document.
         return True
-    return here is None and (incoming.seen_gone or (ref not in records and ref not in made))
+    return here is None and (incoming.seen_gone or (ref not in records and ref not in created))
