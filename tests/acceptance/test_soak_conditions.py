@@ -10,7 +10,7 @@ import pytest
 from tests.acceptance.conftest import ENGINE_CIRCLE, Engines
 from tests.acceptance.test_conditions import Pair, make
 from tests.support.site import Site
-from tests.support.world import World
+from tests.support.world import Link, World
 
 BUSY_SECONDS = 30.0
 
@@ -109,3 +109,39 @@ def test_a_site_that_sees_only_what_satisfies_its_condition_ends_with_exactly_th
     satisfying = pair.hq.value(all_of_it + ' WHERE "country" = \'IN\' AND "total" > 1000')
     assert pair.store.value(all_of_it) == satisfying, "nothing is there that does not satisfy it"
     assert pair.store.rows("SELECT state, error FROM streamd_parked") == []
+
+
+class Seller(Clerk):
+    """Changes what came from headquarters; makes nothing new."""
+
+    def act(self) -> None:
+        invoices = [number for (number,) in self.site.rows('SELECT "id" FROM "Invoice"')]
+        if invoices:
+            self.dice.choice((self.edit, self.line, self.line, self.cancel))(self.dice.choice(invoices))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("naming", [False, True], ids=["same_names", "named_here"])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_edited_on_both_sides_of_a_condition_ends_as_one(world: World, seed: int, naming: bool) -> None:
+    pair = make(world, ("sqlite", "sqlite"), "delete", naming=naming)
+    world.connect(Link(pair.hq, pair.store, ["Invoice"]))
+    dice = random.Random(seed)
+    clerk, seller = Clerk(pair.hq, dice), Seller(pair.store, dice)
+    until = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < until:
+        for _ in range(dice.randint(1, 20)):
+            dice.choice((clerk, seller)).act()
+        site = dice.choice((pair.hq, pair.store))
+        if site.running:
+            site.kill()
+        else:
+            site.start(wait=dice.random() < 0.5)
+    for site in (pair.hq, pair.store):
+        if not site.running:
+            site.start()
+    names = not naming
+    world.eventually(lambda: view(pair.store, names=names) == view(pair.hq, names=names), "they end as one", 60)
+    for site in (pair.hq, pair.store):
+        assert site.rows("SELECT state, error FROM streamd_parked") == []
