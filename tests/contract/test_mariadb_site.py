@@ -19,6 +19,7 @@ import structlog
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase, TableWrite, WriteKind
 from streamd.db.mariadb import MariadbSite
+from streamd.db.mariadb_checks import breaks_order
 from streamd.db.mariadb_driver import split_at_values
 from streamd.errors import RowRefused, SiteBusy, SiteError
 from streamd.model import Change, Row, Table
@@ -770,6 +771,38 @@ async def _blind_spots(folder: Path, schema: str, *doctypes: str, **settings: An
 
 async def test_a_plain_site_has_no_blind_spots(installed: Installed) -> None:
     assert await installed.database.blind_spots(installed.catalogue, await installed.database.tables()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicating", "said"),
+    [
+        ({"wsrep_on": "ON"}, False, "Galera"),
+        ({}, True, "replica"),
+        ({"read_only": "ON"}, False, "read-only"),
+        ({"read_only": "1"}, False, "read-only"),
+        ({"auto_increment_increment": "2"}, False, "auto_increment_increment is not 1"),
+        ({"log_bin": "ON", "binlog_format": "STATEMENT"}, False, "binlog_format"),
+    ],
+)
+def test_a_server_that_breaks_the_order_of_changes_is_refused_with_the_mend(
+    settings: dict[str, str], replicating: bool, said: str
+) -> None:
+    (found,) = breaks_order(settings, replicating)
+    assert said in found
+    assert "(mend: " in found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"wsrep_on": "OFF", "read_only": "OFF", "auto_increment_increment": "1"},
+        {"log_bin": "OFF", "binlog_format": "STATEMENT"},
+        {"log_bin": "ON", "binlog_format": "MIXED"},
+    ],
+)
+def test_an_ordinary_server_is_not_refused(settings: dict[str, str]) -> None:
+    assert breaks_order(settings, False) == []
 
 
 @pytest.mark.parametrize("rule", ["ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE"])

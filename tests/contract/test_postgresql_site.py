@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import psycopg
@@ -96,6 +97,42 @@ async def test_what_a_users_session_has_set_does_not_change_the_captured_values(
     assert row["seen"] == "1 day 02:03:04"
     assert row["raw"] == {"$hex": "00ff"}
     assert row["size"] == 0.1
+
+
+async def test_a_schema_of_the_users_cannot_stand_before_what_our_triggers_call(installed: Installed) -> None:
+    installed.access.raw("CREATE SCHEMA evil")
+    installed.access.raw(
+        "CREATE FUNCTION evil.row_to_json(anyelement) RETURNS json LANGUAGE sql AS $$ SELECT '{\"Id\": 666}'::json $$"
+    )
+    installed.access.raw(
+        "CREATE FUNCTION evil.to_jsonb(anyelement) RETURNS jsonb LANGUAGE sql AS $$ SELECT '{\"Id\": 666}'::jsonb $$"
+    )
+    installed.access.raw("CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
+    installed.access.raw("CREATE OPERATOR evil.= (leftarg = text, rightarg = text, function = evil.same)")
+    with installed.access.connection() as connection:
+        connection.execute("SET search_path = evil, pg_catalog, public")
+        connection.execute(ADA)
+        connection.execute("UPDATE Customer SET Name = 'Eve' WHERE Id = 1")
+    created, renamed = await _waiting(installed)
+    assert [json.loads(each.after or "")["Id"] for each in (created, renamed)] == [1, 1]
+    assert json.loads(renamed.after or "")["Name"] == "Eve"
+
+
+async def test_transactions_that_overlap_are_read_one_behind_the_other_and_never_in_part(installed: Installed) -> None:
+    insert = "INSERT INTO Customer VALUES (?, 'x', NULL, NULL)"
+    claim = await installed.claim()
+    with installed.access.connection() as one, installed.access.connection() as two:
+        for connection in (one, two):
+            connection.execute("BEGIN")
+        for number in range(1, 9):
+            (one if number % 2 else two).execute(insert, (number,))
+        two.execute("COMMIT")
+        first = await installed.database.read_changes(claim, 2)
+        one.execute("COMMIT")
+    assert [json.loads(each.after or "")["Id"] for each in first.rows] == [2, 4, 6, 8], "more than the limit, but whole"
+    assert len({each.tx for each in first.rows}) == 1
+    rows = list((await installed.database.read_changes(claim, 100)).rows)
+    assert [len(list(of_one)) for _, of_one in groupby(rows, key=lambda each: each.tx)] == [4, 4]
 
 
 async def test_emptying_a_table_is_a_gap_that_consumers_see(installed: Installed) -> None:

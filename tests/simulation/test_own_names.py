@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from streamd.wire import read_json
 from tests.simulation.sites import DOCTYPES, SCHEMA, Site
 from tests.support.database_url import Engine
 
@@ -267,6 +269,23 @@ async def test_the_sync_log_says_both_names(hq: Site, tills: list[Site]) -> None
     assert len({entry.docname for entry in entries}) == 2
 
 
+async def test_the_sync_log_says_what_came_of_which_document_and_with_what_data(hq: Site, tills: list[Site]) -> None:
+    north, _ = tills
+    sale(north)
+    await hq.pull_all(north)
+    north.write("UPDATE Invoice SET Note = 'corrected' WHERE Id = 1")
+    await hq.pull_all(north)
+    north.write("DELETE FROM Line", "DELETE FROM Invoice")
+    await hq.pull_all(north)
+    entries = sorted(await hq.sync_log.list(doctype="Invoice"), key=lambda entry: entry.id)
+    said = [(entry.update_type, entry.status, entry.producer, entry.remote_docname) for entry in entries]
+    assert said == [(kind, "Synced", "north", "[1]") for kind in ("create", "update", "delete")]
+    created, updated, deleted = (read_json(entry.data) for entry in entries)
+    assert (created["Note"], [line["Quantity"] for line in created["lines"]]) == ("north 1", [1, 2])
+    assert updated["changed"] == {"Note": "corrected"}
+    assert deleted["old"]["Note"] == "corrected"
+
+
 async def test_a_series_has_no_holes_although_documents_failed_in_between(tmp_path: Path, tills: list[Site]) -> None:
     types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "ITEM-.YYYY.-.####"}}
     hq = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
@@ -345,6 +364,42 @@ async def test_a_series_passes_over_names_that_the_table_holds_equal_to_others(
         codes = sorted(str(code).lower() for (code,) in hq.rows("SELECT Code FROM Item"))
         assert codes == ["tea-001", "tea-002", "tea-003", "tea-004"]
         assert hq.rows("SELECT Label FROM Item WHERE Code = 'TEA-001'") == [("of hq",)]
+    finally:
+        await hq.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("naming", "pattern"),
+    [
+        ("uuid", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+        ("hash", "[0-9a-f]{10}"),
+        ("field:Label", "(north|south) tea"),
+        ("eval:'I/' + doc.Label", "I/(north|south) tea"),
+        ("ITEM-.###", "ITEM-00[12]"),
+    ],
+)
+async def test_every_convention_names_documents_on_every_engine_and_links_follow(
+    tmp_path: Path, tills: list[Site], engine: Engine, naming: str, pattern: str
+) -> None:
+    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY[engine]}')
+    types: dict[str, Any] = {**TYPES, "Item": {"naming": naming}}
+    hq = Site(tmp_path, "named", schema=schema, engine=engine, doctypes=types, renamed=(*RENAMED, "Item"))
+    await hq.open()
+    try:
+        for till in tills:
+            sale(till)
+            till.write(f"UPDATE Item SET Label = '{till.name} tea'")
+            await hq.pull_all(till)
+        assert await hq.queue() == []
+        items = hq.rows('SELECT "Code" FROM "Item"')
+        assert len(items) == 2
+        assert all(re.fullmatch(pattern, str(code)) for (code,) in items), items
+        sold = hq.rows(
+            'SELECT i."Note", t."Label" FROM "Line" l JOIN "Invoice" i ON i."Id" = l."Invoice" '
+            'JOIN "Item" t ON t."Code" = l."Item" ORDER BY 1'
+        )
+        assert sold == [(f"{till.name} 1", f"{till.name} tea") for till in tills for _ in range(2)]
     finally:
         await hq.close()
 

@@ -30,7 +30,7 @@ _HARMLESS = ("", "RESTRICT", "NO ACTION")
 
 async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
     """Why changes would be lost or out of order here, each with the mend; nothing may be installed before."""
-    found = _server(dict(await session.fetch(_VARIABLES)), bool(await session.fetch(_REPLICATING)))
+    found = breaks_order(dict(await session.fetch(_VARIABLES)), bool(await session.fetch(_REPLICATING)))
     engines = dict(await session.fetch(_ENGINES))
     for name, users in bound_tables(catalogue).items():
         engine = engines.get(name) or "no engine"
@@ -46,7 +46,8 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
     return found
 
 
-def _server(settings: Mapping[str, str], replicating: bool) -> list[str]:
+def breaks_order(settings: Mapping[str, str], replicating: bool) -> list[str]:
+    """Why changes would be missed, or come in no order, on a server with these settings; each with its mend."""
     found = []
     if settings.get("wsrep_on") == "ON":
         found.append(
