@@ -98,6 +98,7 @@ class Peer:
         self.name = name
         self._settings = settings
         self._wanted = list(wanted)
+        self._own_names = not all(settings.same_name(entry) for entry in settings.doctypes)
         key, secret = credentials
         self._headers = {"Authorization": f"Bearer {key}:{secret}", "Content-Type": "application/json"}
         self._session: aiohttp.ClientSession | None = None
@@ -144,6 +145,7 @@ class Peer:
             limit=self._settings.page_events,
             wait_seconds=wait,
             subscriptions=dict(known),
+            own_names=self._own_names,
         )
         page: Page = self._decode(_PAGE, await self._call("events", request, wait))
         for event in page.events:
@@ -160,7 +162,10 @@ class Peer:
         while waiting:
             some = waiting.popleft()
             try:
-                answer = self._decode(_DOCUMENTS, await self._call("documents", DocumentsRequest(documents=some)))
+                answer = self._decode(
+                    _DOCUMENTS,
+                    await self._call("documents", DocumentsRequest(documents=some, own_names=self._own_names)),
+                )
             except PeerRefused as error:
                 if error.code != TOO_LARGE or len(some) == 1:
                     raise
@@ -176,7 +181,7 @@ class Peer:
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
         """Documents of a type whose columns hold these values, two at the most."""
         try:
-            request = FindRequest(doctype=doctype, filters=dict(filters))
+            request = FindRequest(doctype=doctype, filters=dict(filters), own_names=self._own_names)
         except ValidationError as error:
             raise PeerRefused(
                 f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}"

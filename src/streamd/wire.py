@@ -143,6 +143,13 @@ class HandshakeAnswer(Message):
     doctypes: list[DoctypeDescriptor] = Field(description="the approved types, and those that they open")
 
 
+_OWN_NAMES = Field(
+    False,
+    description="whether the consumer names documents itself: then it is also said which of them came from it and kept "
+    "their names",
+)
+
+
 class EventsRequest(Message):
     """Ask for the entries of the log after a cursor. Without a cursor: from where the approvals begin."""
 
@@ -156,6 +163,7 @@ class EventsRequest(Message):
         description="what the consumer knows of its subscriptions: the status by type. Where one is another now, there "
         "is no waiting",
     )
+    own_names: bool = _OWN_NAMES
 
 
 class OriginModel(Message):
@@ -219,6 +227,7 @@ class WantedDocument(Message):
 
 class DocumentsRequest(Message):
     documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
+    own_names: bool = _OWN_NAMES
 
 
 class DocumentModel(Message):
@@ -250,6 +259,7 @@ class FindRequest(Message):
     filters: dict[Text, StrictInt | Finite | StrictBool | Annotated[StrictStr, Field(max_length=4000)]] = Field(
         min_length=1, max_length=16
     )
+    own_names: bool = _OWN_NAMES
 
 
 class NamesRequest(Message):

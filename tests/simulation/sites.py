@@ -177,7 +177,7 @@ class Site:
         )
         events = [event(entry) for entry in entries]
         async with producer.database.snapshot() as reader:
-            await name_events(reader, self.site, producer.catalogue, entries, events)
+            await name_events(reader, self.site, producer.catalogue, entries, events, every=bool(self.renamed))
         await self.applier.apply(self.source(producer), events, end, types, producer.fetcher(self))
         return len(entries)
 
@@ -257,7 +257,8 @@ class LocalFetcher:
                     data = msgspec.Raw(documents[name].whole())
                     found.append(FetchedDocument(want.doctype, name, data, claim.clock if claim else ""))
             if self._consumer is not None:
-                await name_documents(reader, self._consumer.site, producer.catalogue, found)
+                every = bool(self._consumer.renamed)
+                await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
         return Documents(found, write_cursor(head.cursor))
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:

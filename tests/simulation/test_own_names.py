@@ -780,3 +780,68 @@ async def test_reading_a_type_whole_keeps_a_document_whose_rename_is_queued_one_
         assert sales(hq) == sales(north)
     finally:
         await hq.close()
+
+
+async def test_what_kept_its_name_at_headquarters_goes_back_as_the_tills_own_document(
+    tmp_path: Path, tills: list[Site]
+) -> None:
+    """The till names what comes from headquarters itself; headquarters takes the till's names."""
+    hq = Site(tmp_path, "hq", doctypes=TYPES)
+    await hq.open()
+    try:
+        till, _ = tills
+        sale(till)
+        await both_ways(hq, till)
+        hq.write(
+            "UPDATE Invoice SET Note = 'edited at hq' WHERE Id = 1",
+            "UPDATE Line SET Quantity = 50 WHERE Id = 10",
+            "DELETE FROM Line WHERE Id = 11",
+            "INSERT INTO Line VALUES (77, 1, 'tea', 3)",
+            "INSERT INTO Customer VALUES (2, 'of hq', NULL, 1)",
+            "INSERT INTO Invoice VALUES (2, 2, 'made at hq')",
+        )
+        till.write("INSERT INTO Customer VALUES (2, 'of the till', NULL, NULL)")
+        await till.pull_all(hq)
+        assert await till.queue() == []
+        assert till.rows("SELECT Note FROM Invoice WHERE Id = 1") == [("edited at hq",)]
+        assert till.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 50), (77, 3)]
+        assert till.rows("SELECT Name FROM Customer ORDER BY Id") == [("Ada",), ("of the till",), ("of hq",)]
+        managers = (
+            "SELECT m.Name FROM Invoice i JOIN Customer c ON c.Id = i.Customer JOIN Customer m ON m.Id = c.Manager"
+        )
+        assert till.rows(managers) == [("Ada",)], "a link leads back to the till's own customer"
+        await till.read_whole(hq, "Customer", "Invoice")
+        assert (count(till, "Invoice"), count(till, "Customer")) == (2, 3)
+        till.write("UPDATE Line SET Quantity = 60 WHERE Id = 10", "INSERT INTO Line VALUES (78, 1, 'tea', 4)")
+        await hq.pull_all(till)
+        assert hq.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 60), (77, 3), (78, 4)]
+        hq.write("UPDATE Line SET Quantity = 5 WHERE Id = 78")
+        await till.pull_all(hq)
+        assert till.rows("SELECT Quantity FROM Line WHERE Id = 78") == [(5,)]
+        hq.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
+        await till.pull_all(hq)
+        assert till.rows("SELECT Note FROM Invoice") == [("made at hq",)]
+    finally:
+        await hq.close()
+
+
+async def test_missing_changes_are_said_also_where_documents_are_named_here(tmp_path: Path, hq: Site) -> None:
+    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY["postgresql"]}')
+    till = Site(tmp_path, "till", engine="postgresql", schema=schema, doctypes=TYPES)
+    await till.open()
+    try:
+        till.write(
+            "INSERT INTO Item VALUES ('tea', 'Tea', 2, 10)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)"
+        )
+        till.write("INSERT INTO Invoice VALUES (1, 1, 'first')", "INSERT INTO Line VALUES (10, 1, 'tea', 1)")
+        await hq.pull_all(till)
+        till.access.raw('TRUNCATE "Line"')
+        till.write("INSERT INTO Invoice VALUES (2, 1, 'second')")
+        await hq.pull_all(till)
+        assert count(hq, "Invoice") == 2
+        failed = [entry for entry in await hq.sync_log.list(doctype="Invoice") if entry.status == "Failed"]
+        assert ["changes are missing" in entry.error for entry in failed] == [True]
+        await hq.read_whole(till, "Invoice", repair=True)
+        assert count(hq, "Line") == 0
+    finally:
+        await till.close()

@@ -109,6 +109,8 @@ class Names:
 
     def _hear(self, ref: Ref, said: OwnName) -> None:
         """Each event says what its own rows are called."""
+        if said.own == said.name and ref[0] not in self._source.renamed:
+            return
         before = self._said.get(ref)
         rows = dict(said.rows)
         for field, pairs in (before.rows if before is not None else {}).items():

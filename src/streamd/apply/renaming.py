@@ -22,6 +22,7 @@ from streamd.model import (
     Link,
     Name,
     OldValues,
+    Operation,
     Row,
     name_label,
     name_text,
@@ -111,9 +112,9 @@ class Renaming:
         `links` are all documents that it links to, `named` those that get their names with it.
         """
         doctype = self._catalogue.get(incoming.event.doctype)
-        if doctype is None or incoming.fault:
-            return incoming
         event = incoming.event
+        if doctype is None or incoming.fault or event.operation == Operation.GAP:
+            return incoming
         old, new = (event.doctype, event.renamed_from or event.name), (event.doctype, event.name)
         renamed = self._names.renames(old) or self._names.renames(new)
         here = self.place(incoming) if renamed else event.name

@@ -65,7 +65,10 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.pass_context
 def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
-    """Let go of events that failed (ids like p12). Later events of the document go on without them."""
+    """Let go of events that failed (ids like p12). Later events of the document go on without them.
+
+    The notice that changes are missing (a gap, with an id like 15) is closed by this as well.
+    """
 
     async def work() -> list[QueuedEvent]:
         async with opened(ctx) as here:

@@ -71,7 +71,7 @@ class Desk:
             keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
             found = await self._read(view.reader, dict.fromkeys(keys))
             given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
-            answer = await self._answer(view, site, given)
+            answer = await self._answer(view, site, given, every=asked.own_names)
         crash_point("serve.documents")
         return answer
 
@@ -84,7 +84,7 @@ class Desk:
             found: dict[Key, RawDocument] = {}
             if doctype is not None and (doctype.name in allowed.starts or doctype.name in allowed.lookups):
                 found = await self._find(view.reader, doctype, asked, allowed)
-            return await self._answer(view, site, found)
+            return await self._answer(view, site, found, every=asked.own_names)
 
     async def _find(
         self, reader: Reader, doctype: DocumentType, asked: FindRequest, allowed: Allowed
@@ -105,12 +105,14 @@ class Desk:
             return [doctype.only_name] if asked.filters == {column: doctype.name} else []
         return await reader.find_documents(doctype, asked.filters, most)
 
-    async def _answer(self, view: Settled, site: str, documents: Mapping[Key, RawDocument]) -> Documents:
+    async def _answer(
+        self, view: Settled, site: str, documents: Mapping[Key, RawDocument], *, every: bool
+    ) -> Documents:
         """These documents as they are given, with what the consumer at `site` calls them."""
         records = await self._records(view.reader, documents)
         given = [_given(key, document, view.clock, records.get(key)) for key, document in documents.items()]
-        if given and await view.reader.has_counterparts(site):
-            await name_documents(view.reader, site, self._services.catalogue, given)
+        if given and (every or await view.reader.has_counterparts(site)):
+            await name_documents(view.reader, site, self._services.catalogue, given, every=every)
         return Documents(given, view.as_of)
 
     def _is_possible(self, wanted: WantedDocument) -> bool:

@@ -73,7 +73,7 @@ class Feed:
             found = await self._wait(caller, asked, found, gone)
         events = [_event(*each) for each in found.served]
         if events:
-            await self._say_own_names(found, events)
+            await self._say_own_names(found, events, every=asked.own_names)
             crash_point("serve.page")
         return Page(
             events=events,
@@ -156,12 +156,12 @@ class Feed:
             await self._services.head()  # a log that has not begun yet is no reason for a resync
             raise
 
-    async def _say_own_names(self, found: Look, events: list[Event]) -> None:
-        """Say what the consumer calls the documents of these events, where it has other names for some."""
+    async def _say_own_names(self, found: Look, events: list[Event], *, every: bool) -> None:
+        """Say what the consumer calls the documents of these events, where it has other names for some, or asks."""
         async with self._services.database.snapshot() as reader:
-            if await reader.has_counterparts(found.site):
+            if every or await reader.has_counterparts(found.site):
                 entries = [each.entry for each in found.served]
-                await name_events(reader, found.site, self._services.catalogue, entries, events)
+                await name_events(reader, found.site, self._services.catalogue, entries, events, every=every)
 
     async def _acknowledge(self, caller: Caller, asked: EventsRequest, standing: Standing) -> None:
         if asked.acknowledged is None:

@@ -2,7 +2,8 @@
 
 Where a document here has a counterpart at the consumer's site, it is said by what name the consumer knows it, and by
 what keys its child rows: for the document itself, and for each one that it links to. So an edit of a document that came
-from the consumer goes back to the consumer's own one.
+from the consumer goes back to the consumer's own one. To a consumer that names documents itself that is said of every
+document that came from it: of one that kept its name, too.
 """
 
 from __future__ import annotations
@@ -41,9 +42,18 @@ _DIFFERENCE = msgspec.json.Decoder(Difference)
 
 
 async def name_events(
-    reader: Reader, peer: str, catalogue: Catalogue, entries: Sequence[LogEntry], events: Sequence[Event]
+    reader: Reader,
+    peer: str,
+    catalogue: Catalogue,
+    entries: Sequence[LogEntry],
+    events: Sequence[Event],
+    *,
+    every: bool = False,
 ) -> None:
-    """Write into each event what the site `peer` calls its documents. `entries` are those the events were made of."""
+    """Write into each event what the site `peer` calls its documents. `entries` are those the events were made of.
+
+    With `every`, also where that is what they are called here.
+    """
     read = [
         (entry, event, catalogue[event.doctype], _data(event))
         for entry, event in zip(entries, events, strict=True)
@@ -56,12 +66,14 @@ async def name_events(
         for entry, event, doctype, data in read
     ]
     wanted = [key for event, _, links in spoken for key in (*_own(event), *links)]
-    found = await counterparts(reader, peer, wanted)
+    found = await counterparts(reader, peer, wanted, every=every)
     for event, rows, links in spoken:
         event.own = _said(found, _own(event), rows, links)
 
 
-async def name_documents(reader: Reader, peer: str, catalogue: Catalogue, documents: Sequence[FetchedDocument]) -> None:
+async def name_documents(
+    reader: Reader, peer: str, catalogue: Catalogue, documents: Sequence[FetchedDocument], *, every: bool = False
+) -> None:
     """The same for documents as they are now, with the keys of all their child rows."""
     spoken: list[tuple[FetchedDocument, Keys, list[Key]]] = []
     for document in documents:
@@ -70,17 +82,22 @@ async def name_documents(reader: Reader, peer: str, catalogue: Catalogue, docume
         rows: Keys = {child.field: _keys(child.key, children[child.field]) for child in doctype.children}
         spoken.append((document, rows, list(document_links(doctype, fields, children))))
     wanted = [key for document, _, links in spoken for key in ((document.doctype, document.name), *links)]
-    found = await counterparts(reader, peer, wanted)
+    found = await counterparts(reader, peer, wanted, every=every)
     for document, rows, links in spoken:
         document.own = _said(found, [(document.doctype, document.name)], rows, links)
 
 
-async def counterparts(reader: Reader, peer: str, wanted: Iterable[Key]) -> dict[Key, Counterpart]:
-    """What the site `peer` calls these documents. One that was renamed since is found by its new name."""
+async def counterparts(
+    reader: Reader, peer: str, wanted: Iterable[Key], *, every: bool = False
+) -> dict[Key, Counterpart | None]:
+    """What the site `peer` calls these documents. One that was renamed since is found by its new name.
+
+    None, with `every`, for one that came from there and kept its name.
+    """
     by_type: dict[str, set[Name]] = {}
     for doctype, name in wanted:
         by_type.setdefault(doctype, set()).add(name)
-    found: dict[Key, Counterpart] = {}
+    found: dict[Key, Counterpart | None] = {}
     for doctype, names in by_type.items():
         # Each name that was asked for, by the one under which it is looked for now.
         places = {name: [name] for name in names}
@@ -92,6 +109,8 @@ async def counterparts(reader: Reader, peer: str, wanted: Iterable[Key]) -> dict
             for name, record in (await reader.records(doctype, places)).items() if places else ():
                 if record.renamed_to is not None:
                     moved.setdefault(record.renamed_to, []).extend(places[name])
+                elif every and record.source == peer:
+                    found.update({(doctype, asked): None for asked in places[name]})
             if not moved:
                 break
             places = moved
@@ -105,20 +124,22 @@ def _own(event: Event) -> list[Key]:
 
 
 def _said(
-    found: Mapping[Key, Counterpart], document: Sequence[Key], rows: Keys, links: Iterable[Key]
+    found: Mapping[Key, Counterpart | None], document: Sequence[Key], rows: Keys, links: Iterable[Key]
 ) -> tuple[OwnName, ...]:
     said = {}
     for key in (*document, *links):
-        counterpart = found.get(key)
-        if counterpart is None or key in said:
+        if key not in found or key in said:
             continue
+        counterpart = found[key]
         keys = _rows(counterpart, rows) if key in document else {}
-        said[key] = OwnName(*key, counterpart.remote_name, keys)
+        said[key] = OwnName(*key, key[1] if counterpart is None else counterpart.remote_name, keys)
     return tuple(said.values())
 
 
-def _rows(counterpart: Counterpart, rows: Keys) -> dict[str, list[tuple[Name, Name]]]:
+def _rows(counterpart: Counterpart | None, rows: Keys) -> dict[str, list[tuple[Name, Name]]]:
     """The keys of these child rows, here and there."""
+    if counterpart is None:
+        return {fieldname: [(key, key) for key in dict.fromkeys(keys)] for fieldname, keys in rows.items()}
     found: dict[str, list[tuple[Name, Name]]] = {}
     for fieldname, keys in rows.items():
         there = {here: name_from_text(text) for text, here in counterpart.rows.get(fieldname, {}).items()}
