@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import ssl
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -286,5 +287,5 @@ def _subscription(area: str, producer: str, doctype: str, status: str, described
         f"{doctype} is {status}",
         "nothing of it arrives before it is approved, and its columns can be compared only then",
         f"when a daemon here has asked for it, `streamd consumers list` at {producer} shows under which NAME: there, "
-        f"`streamd consumers approve NAME {doctype}`. Is the type called so there?",
+        f"`streamd consumers approve NAME {shlex.quote(doctype)}`. Is the type called so there?",
     )

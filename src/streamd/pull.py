@@ -332,11 +332,14 @@ class Pull:
     async def close(self) -> None:
         await self._forget()
 
-    async def run_once(self) -> Pulled:
-        """Get the page behind the checkpoint, and apply it. Raises `PeerError`, and what `apply` raises."""
+    async def run_once(self, wait: float = WAIT_SECONDS) -> Pulled:
+        """Get the page behind the checkpoint, and apply it. Raises `PeerError`, and what `apply` raises.
+
+        Where there is none yet, the producer is asked to `wait` for it, in seconds.
+        """
         # Read again each time: after an error only the site's database knows what was committed.
         cursor = await self._place()
-        page = await self._page(cursor)
+        page = await self._page(cursor, wait)
         crash_point("pull.received")
         end = self._cursor(page.next)
         if page.events and end.sequence < page.head:
@@ -349,14 +352,14 @@ class Pull:
             raise
         return Pulled(len(page.events), end, page.head, page.subscriptions)
 
-    async def _page(self, cursor: Cursor | None) -> Page:
+    async def _page(self, cursor: Cursor | None, wait: float) -> Page:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             position, task = ahead
             if position == cursor:
                 return await task
             await _cancelled(task)
-        return await self._peer.events(cursor, cursor, WAIT_SECONDS, self._known())
+        return await self._peer.events(cursor, cursor, wait, self._known())
 
     def _cursor(self, text: str) -> Cursor:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from streamd.check_mappings import unmappable
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.pull import Peer, Pull, Pulled
+from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
 from streamd.store.engine import now_ms
@@ -75,6 +76,8 @@ class Subscriber:
         self._source: Source | None = None
         self._wake = asyncio.Event()
         self._said: str | None = None
+        self._said_before = True
+        """Whether what is said of the producer is of before the last answer."""
         self._away = 0
         self._progress_at = 0.0
         self._known: dict[str, str] = {}
@@ -176,13 +179,15 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            pulled = await self._pull.run_once()
+            # What is said of the producer is of before: to know better does not take a whole long poll.
+            pulled = await self._pull.run_once(0 if self._said_before else WAIT_SECONDS)
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
             self._source = None
             return
         await self._progress(pulled)
+        self._said_before = False
 
     async def _greet(self) -> None:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
@@ -271,7 +276,7 @@ class Subscriber:
         """What is said when a type is approved again after a break."""
         error = (
             f"{self.name} approved {doctype} again after a break: changes made in between were not sent. "
-            f"`streamd resync --doctype {doctype} --whole` reads all of them again"
+            f"`streamd resync --doctype {shlex.quote(doctype)} --whole` reads all of them again"
         )
         return SyncEntry(
             Operation.GAP, SyncStatus.FAILED, doctype, self.name, '[""]', '[""]', True, "null", 0, error=error
@@ -345,6 +350,7 @@ class Subscriber:
         by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
         repaired = {request.doctype for request in asked} & self._approved() - by_hand
         await self._say("catching up", None)
+        self._said_before = True
         results = []
         for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
             if doctypes:
@@ -365,6 +371,7 @@ class Subscriber:
     async def _say(self, status: str, error: PeerError | None) -> None:
         """Write down how it goes, and log it once when it changes."""
         text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
+        self._said_before = self._said_before or status not in ("in sync", "catching up")
         if status != self._said:
             if error is not None:
                 log.warning(

@@ -124,6 +124,16 @@ def test_init_says_why_a_table_is_left_out(shop: Shop) -> None:
     assert "# Log is left out" in shop.config.read_text(encoding="utf-8")
 
 
+def test_init_of_a_frappe_site_leaves_the_types_to_its_own_metadata(shop: Shop) -> None:
+    with closing(shop.connect()) as connection:
+        for table in ("tabDocType", "tabDocField", "tabSales Invoice"):
+            connection.execute(f'CREATE TABLE "{table}" (name VARCHAR(140) PRIMARY KEY)')
+    shop.streamd("init", "shop.db")
+    settings = load(shop.config)
+    assert (settings.site.catalog, settings.site.offers, settings.doctypes) == ("frappe", (), {})
+    assert "Sales Invoice" in shop.config.read_text(encoding="utf-8")
+
+
 def test_init_does_not_overwrite_a_file(shop: Shop) -> None:
     shop.config.write_text("mine", encoding="utf-8")
     assert "--force" in shop.streamd("init", "shop.db", code=1).stderr

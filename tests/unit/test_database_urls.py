@@ -100,3 +100,9 @@ def test_a_fault_in_the_file_does_not_show_the_password(tmp_path: Path) -> None:
         load(path)
     assert "hush" not in str(told.value)
     assert [problem.where for problem in told.value.problems] == ["site.database", "state.database"]
+
+
+def test_a_password_with_an_at_sign_is_said_and_not_shown() -> None:
+    with pytest.raises(ValueError, match="%40") as raised:
+        database_url("postgresql://u:secret@w@127.0.0.1/db")
+    assert "secret" not in str(raised.value)

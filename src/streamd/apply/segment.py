@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -195,7 +196,8 @@ class Segment:
         here = documents.get((event.doctype, event.renamed_from or event.name))
         if event.operation == Operation.GAP:
             reason = incoming.data.get("reason", "") if isinstance(incoming.data, dict) else ""
-            error = f"changes are missing: {reason}. `streamd resync --doctype {doctype.name} --whole` reads them again"
+            again = f"`streamd resync --doctype {shlex.quote(doctype.name)} --whole` reads them again"
+            error = f"changes are missing: {reason}. {again}"
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.FAILED, error=error))
             return None, incoming
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import click
@@ -178,7 +179,7 @@ def _refuse_what_cannot_be_judged(asked: Sequence[Approval], named: Sequence[str
             raise StreamdError(
                 error.message,
                 hint=f"{row.consumer} has to ask for another condition; or reject it: "
-                f"`streamd consumers reject {row.consumer} {row.doctype}`",
+                f"`streamd consumers reject {row.consumer} {shlex.quote(row.doctype)}`",
             ) from error
 
 

@@ -19,7 +19,20 @@ HEAD = """\
 # 2. Where the rows of a table belong to documents of another type (the lines of an invoice), make it a child
 #    table. A foreign key alone does not say that, so it is only suggested below.
 # 3. Name the sites that you subscribe to, at the end.
-# 4. `streamd check` says what is wrong; `streamd run` starts.
+# 4. `streamd install` makes what streamd needs in the database, `streamd check` says what is wrong, and
+#    `streamd run` starts.
+#
+# Relative paths are relative to this file.
+"""
+
+FRAPPE_HEAD = """\
+# streamd: the configuration of this site. Written by `streamd init`: the database is that of a Frappe site.
+#
+# What its DocTypes are is read from the site itself. Now:
+# 1. Name the DocTypes that others may have, in `offers`.
+# 2. Name the sites that you subscribe to, at the end.
+# 3. `streamd install` makes what streamd needs in the database, `streamd check` says what is wrong, and
+#    `streamd run` starts.
 #
 # Relative paths are relative to this file.
 """
@@ -35,8 +48,15 @@ TAIL = """\
 """
 
 
+FRAPPE_TABLES = {"tabDocType", "tabDocField"}
+"""Tables by which a Frappe site is told."""
+
+
 def first_file(name: str, database: str, tables: Mapping[str, Table]) -> str:
     """The text of the file. `database` is a URL, as it is to stand there."""
+    if tables.keys() >= FRAPPE_TABLES:
+        tail = TAIL.format(name=name, some='"Sales Invoice"')
+        return "\n".join([FRAPPE_HEAD, _site(name, database, frappe=True), tail])
     keys = {table.name: _key(table) for table in tables.values()}
     types = {
         table: Target(table, table, key) for table, key in keys.items() if key is not None and _may_be_a_type(table)
@@ -49,11 +69,15 @@ def first_file(name: str, database: str, tables: Mapping[str, Table]) -> str:
     return "\n".join(parts)
 
 
-def _site(name: str, database: str) -> str:
+def _site(name: str, database: str, *, frappe: bool = False) -> str:
+    offers = (
+        'catalog = "frappe"\n# The DocTypes that others may subscribe to, such as "Sales Invoice".\noffers = []\n\n'
+        if frappe
+        else "# The types that others may subscribe to. Default: all below.\n# offers = []\n\n"
+    )
     return (
         f"[site]\n# For people; what identifies the site is a UUID in its database.\nname = {_text(name)}\n"
-        f"database = {_text(database)}\n"
-        "# The types that others may subscribe to. Default: all below.\n# offers = []\n\n"
+        f"database = {_text(database)}\n{offers}"
         "[state]\n# The daemon's own logs, keys and consumers: a file of its own.\n"
         'database = "sqlite:///streamd-state.db"\n\n'
         "[server]\n# 127.0.0.1 is reachable from this machine alone.\n"

@@ -112,8 +112,8 @@ def chosen_config(ctx: click.Context) -> Path:
 def cli() -> None:
     """Keeps documents of several sites, each with its own SQL database, in sync.
 
-    Begin with `streamd init DATABASE`, then `streamd check`, then `streamd run`; or see
-    it with `streamd demo`.
+    Begin with `streamd init DATABASE`, then `streamd install`, `streamd check` and
+    `streamd run`; or see it with `streamd demo`.
     All commands work whether the daemon runs or not.
     """
 

@@ -77,6 +77,9 @@ def _known(text: str, engines: Collection[Engine]) -> URL:
         raise ValueError(
             "is no database URL: its port is no number (is a @ : or / in the password %-encoded?)"
         ) from None
+    if "@" in (url.host or ""):
+        # The host would be all that follows the first @ of the password.
+        raise ValueError("has a second @: write a @ in the password as %40")
     scheme = url.get_backend_name()
     if "+" in url.drivername:
         raise ValueError(f"names a driver: write {scheme}:// and leave the driver to streamd")
