@@ -269,7 +269,7 @@ async def test_the_sync_log_says_both_names(hq: Site, tills: list[Site]) -> None
     assert len({entry.docname for entry in entries}) == 2
 
 
-async def test_the_sync_log_says_what_came_of_which_document_and_with_what_data(hq: Site, tills: list[Site]) -> None:
+async def test_the_logs_say_what_came_of_which_document_and_with_what_data(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)
     await hq.pull_all(north)
@@ -284,6 +284,9 @@ async def test_the_sync_log_says_what_came_of_which_document_and_with_what_data(
     assert (created["Note"], [line["Quantity"] for line in created["lines"]]) == ("north 1", [1, 2])
     assert updated["changed"] == {"Note": "corrected"}
     assert deleted["old"]["Note"] == "corrected"
+    logged = [entry for entry in await north.update_log.entries() if entry.doctype == "Invoice"][::-1]
+    assert [(entry.operation, entry.name) for entry in logged] == [(kind, "[1]") for kind, *_ in said]
+    assert [read_json(entry.data) for entry in logged] == [created, updated, deleted]
 
 
 async def test_a_series_has_no_holes_although_documents_failed_in_between(tmp_path: Path, tills: list[Site]) -> None:

@@ -121,6 +121,8 @@ class Site:
         self.offers: tuple[str, ...] | None = None
         self.producers: dict[str, Producer] = {}
         self.state_url = "sqlite:///state.db"
+        self.daemons_role: DatabaseUrl | None = None
+        """Who the daemon and the commands are in the site's database, where they are not its user."""
         self.extra = ""
         """More TOML, as it is."""
         self.process: subprocess.Popen[bytes] | Forked | None = None
@@ -158,9 +160,10 @@ class Site:
 
     def write_config(self) -> None:
         """Write the TOML file anew from what this object says."""
+        database = self.access.configured if self.daemons_role is None else self.daemons_role.url
         offers = "" if self.offers is None else f"offers = {json.dumps(list(self.offers))}\n"
         parts = [
-            f'[site]\nname = "{self.name}"\ndatabase = "{self.access.configured}"\n{offers}',
+            f'[site]\nname = "{self.name}"\ndatabase = "{database}"\n{offers}',
             f'[state]\ndatabase = "{self.state_url}"\n',
             f'[server]\nhost = "127.0.0.1"\nport = {self.port}\n',
             '[log]\nformat = "json"\n',

@@ -172,7 +172,7 @@ class _Look:
             self.fetched.documents[ref] = incoming
             self.fetched.links[ref] = needed(incoming, self.catalogue, None)
             wants += [Want(target, (*paths.get(ref, ()), ref)) for target in self.fetched.links[ref]]
-        wants = [want for want in wants if want.ref not in self.coming]
+        wants = [want for want in wants if want.ref not in self.coming and want.ref not in self.fetched.documents]
         missing = await absent(self.database, self.names, wants, self.site)
         self.fetched.renamed |= missing.renamed
         self.fetched.absent |= {want.ref for want in missing.wants}

@@ -86,7 +86,9 @@ class Preparation:
             for want in missing
             if want.ref not in made and want.ref[0] not in closed and want.ref not in finder.found
         ]
-        found = [incoming for ref, incoming in finder.found.items() if any(want.ref == ref for want in missing)]
+        # What a found document leads to in turn is no link of these events.
+        lacking = await absent(self._database, names, [Want(ref, ()) for ref in finder.found], self._source.site)
+        found = [finder.found[want.ref] for want in lacking.wants]
         if not (whole or beside or found):
             return Fetched()
         return await fetch_missing(
