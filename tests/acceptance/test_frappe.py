@@ -235,10 +235,18 @@ def test_a_todo_of_a_note_arrives_with_its_note(both: Frappes) -> None:
 
 
 def test_categories_arrive_parents_first(both: Frappes) -> None:
+    both.store.access.raw("CREATE TABLE written (number INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(140))")
+    both.store.access.raw(
+        "CREATE TRIGGER note_order AFTER INSERT ON `tabRetail Category` FOR EACH ROW "
+        "INSERT INTO written (name) VALUES (NEW.name)"
+    )
     with both.hq.write() as connection:  # the leaf first: its parents are not there yet
         for name, parent in (("Oolong", "Leaf"), ("Leaf", "Hot"), ("Hot", "Drinks")):
             insert(connection, "Retail Category", name=name, category_name=name, parent_category=parent)
     both.equal(CATEGORIES)
+    written = [name for (name,) in both.store.rows("SELECT name FROM written ORDER BY number")]
+    assert written == ["Hot", "Leaf", "Oolong"]
+    both.store.access.raw("DROP TRIGGER note_order")
     with both.hq.write() as connection:
         connection.execute('UPDATE "tabRetail Category" SET parent_category = ? WHERE name = ?', ("Food", "Leaf"))
         connection.execute('UPDATE "tabRetail Category" SET parent_category = NULL WHERE name = ?', ("Oolong",))
