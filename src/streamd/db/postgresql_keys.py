@@ -96,7 +96,8 @@ async def _draw(driver: asyncpg.Connection, source: _Source, count: int) -> Keys
         value = f"CAST({value} AS {source.column.declared})"
     try:
         rows = await driver.fetch(
-            f"SELECT row_to_json(k)::text FROM (SELECT {value} AS {name} FROM generate_series(1, $1::int)) AS k", count
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {value} AS {name} FROM generate_series(1, $1::int)) AS k",
+            count,
         )
     except asyncpg.InsufficientPrivilegeError as error:
         raise SiteError(
@@ -110,7 +111,7 @@ async def _missing(driver: asyncpg.Connection, source: _Source, keys: Keys) -> K
     """Those of the keys that do not stand in the table."""
     table, name = quote(source.table), quote(source.column.name)
     rows = await driver.fetch(
-        f"SELECT row_to_json(k)::text FROM (SELECT t.{name} FROM {table} AS t "
+        f"SELECT row_to_json(k.*)::text FROM (SELECT t.{name} FROM {table} AS t "
         f"WHERE t.{name} IN (SELECT r.{name} FROM {rowset(source.table, '$1')} AS r)) AS k",
         rows_as_json((source.column,), [(key,) for key in keys]),
     )

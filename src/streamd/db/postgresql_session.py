@@ -166,7 +166,7 @@ class PostgresqlReader(BookReader):
         columns = key_columns(doctype.columns, doctype.key)
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         rows = await self._driver.fetch(
-            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
             f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
             rows_as_json(columns, list(possible_names(columns, some))),
         )
@@ -183,7 +183,7 @@ class PostgresqlReader(BookReader):
         where, bound = sql.holding(wanted)
         keys = ", ".join(f"t.{sql.quote(name)}" for name in doctype.key)
         rows = await self._driver.fetch(
-            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} "
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} "
             f"LIMIT {int(limit)}) AS k",
             *bound,
         )
@@ -199,7 +199,7 @@ class PostgresqlReader(BookReader):
             where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
             values = [rows_as_json(columns, [after])]
         rows = await self._driver.fetch(
-            f"SELECT row_to_json(k)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
             f"ORDER BY {keys} LIMIT $1) AS k",
             limit,
             *values,

@@ -201,11 +201,14 @@ def _kept(users: Sequence[User], alias: str) -> str:
 
 
 def row_of(columns: DocumentType | ChildTable) -> str:
-    """An expression: a row of the table `t` as JSON text; what is excluded is not read."""
+    """An expression: a row of the table `t` as JSON text; what is excluded is not read.
+
+    `t.*` is the row, where `t` alone would be a column of that name.
+    """
     if not columns.excluded:
-        return "row_to_json(t)::text"
+        return "row_to_json(t.*)::text"
     names = ", ".join(f"t.{quote(column.name)}" for column in columns.written_columns)
-    return f"row_to_json((SELECT k FROM (SELECT {names}) AS k))::text"
+    return f"(SELECT row_to_json(k.*) FROM (SELECT {names}) AS k)::text"
 
 
 def wanted_digest(statements: Sequence[str]) -> str:
