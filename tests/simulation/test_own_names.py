@@ -848,3 +848,42 @@ async def test_missing_changes_are_said_also_where_documents_are_named_here(tmp_
         assert count(hq, "Line") == 0
     finally:
         await till.close()
+
+
+async def test_an_edit_of_a_dynamic_link_goes_back_although_it_does_not_say_of_which_type_it_is(tmp_path: Path) -> None:
+    schema = """CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" TEXT);
+        CREATE TABLE "Note" ("Id" INTEGER PRIMARY KEY, "Text" TEXT, "kind" TEXT, "party" INTEGER);
+        CREATE TABLE "Part" ("Id" INTEGER PRIMARY KEY, "Note" INTEGER NOT NULL REFERENCES "Note" ("Id"), "kind" TEXT,
+            "party" INTEGER)"""
+    dynamic = {"dynamic_links": {"party": "kind"}}
+    parts = {"parts": {"table": "Part", "key": "Id", "parent_key": "Note", **dynamic}}
+    types: dict[str, Any] = {
+        "Customer": {"naming": "database"},
+        "Note": {"naming": "database", "children": parts, **dynamic},
+    }
+    hq, till = (Site(tmp_path, name, schema=schema, doctypes=types, renamed=tuple(types)) for name in ("hq", "till"))
+    for site in (hq, till):
+        await site.open()
+    try:
+        hq.write("INSERT INTO Customer VALUES (1, 'so that numbers differ')")
+        await both_ways(hq, till)
+        for name in ("Ada", "Bob"):
+            till.write(f"INSERT INTO Customer VALUES (1{len(till.rows('SELECT 1 FROM Customer'))}, '{name}')")
+        ada = "(SELECT Id FROM Customer WHERE Name = 'Ada')"
+        bob = "(SELECT Id FROM Customer WHERE Name = 'Bob')"
+        till.write(
+            f"INSERT INTO Note VALUES (1, 'n', 'Customer', {ada})", f"INSERT INTO Part VALUES (1, 1, 'Customer', {ada})"
+        )
+        await both_ways(hq, till)
+        hq.write(f"UPDATE Note SET party = {bob}", f"UPDATE Part SET party = {bob}")
+        await both_ways(hq, till)
+        for site in (hq, till):
+            assert await site.queue() == []
+            for table in ("Note", "Part"):
+                query = f'SELECT c."Name" FROM "{table}" n JOIN "Customer" c ON c."Id" = n."party"'
+                assert site.rows(query) == [("Bob",)]
+        notes = [entry.note for entry in await till.sync_log.list(doctype="Note") if entry.update_type == "update"]
+        assert notes == [""], "nothing was edited at the till"
+    finally:
+        for site in (hq, till):
+            await site.close()

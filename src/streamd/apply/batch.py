@@ -38,14 +38,16 @@ def paused_reason(queued: QueuedEvent) -> str:
 class Unit:
     """An event with all that has to be written together with it.
 
-    `links`: the documents that it links to; `before`: those that were fetched for it; `missing`: those that nobody can
-    give; `renamed`: those that are here under an older name, as their renames are still queued; `coming`: those that
-    earlier events of the batch make; `whole`: its document as fetched, if it was never here; `refused`: why the
-    database refused it; `planned`: the event in remote form, where `incoming` is as it is written.
+    `links`: the documents that it links to; `replaced`: those that dynamic links led to before; `before`: those that
+    were fetched for it; `missing`: those that nobody can give; `renamed`: those that are here under an older name, as
+    their renames are still queued; `coming`: those that earlier events of the batch make; `whole`: its document as
+    fetched, if it was never here; `refused`: why the database refused it; `planned`: the event in remote form, where
+    `incoming` is as it is written.
     """
 
     incoming: Incoming
     links: list[Ref] = field(default_factory=list)
+    replaced: list[Ref] = field(default_factory=list)
     before: list[Incoming] = field(default_factory=list)
     missing: list[Ref] = field(default_factory=list)
     renamed: list[Ref] = field(default_factory=list)

@@ -27,6 +27,20 @@ def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> l
     return [ref for ref in dict.fromkeys(found) if ref[0] in catalogue and ref != itself]
 
 
+def replaced(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> list[Ref]:
+    """The documents that dynamic links led to before the event, where it does not say itself of which type they are."""
+    doctype = catalogue.get(incoming.event.doctype)
+    if doctype is None or here is None or incoming.fault or not isinstance(incoming.data, Difference):
+        return []
+    before = incoming.data.old
+    found = list(_of_row(doctype.links, before.changed, here.fields))
+    for child in doctype.children:
+        rows = {tuple(row.get(column) for column in child.key): row for row in here.children.get(child.field, [])}
+        for row in before.row_changed.get(child.field, []):
+            found += _of_row(child.links, row, rows.get(tuple(row.get(column) for column in child.key), {}))
+    return [ref for ref in dict.fromkeys(found) if ref[0] in catalogue]
+
+
 def afterwards(incoming: Incoming, doctype: DocumentType, here: Document | None) -> Document | None:
     """The document after the event, as far as links are read from it; None where nothing is known of it.
 

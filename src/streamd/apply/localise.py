@@ -54,7 +54,7 @@ async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue
         refs |= dict.fromkeys(_refs(incoming))
         refs |= dict.fromkeys(ref for ref in links_in(doctype, incoming.data) if ref[0] in catalogue)
     for unit in units:
-        refs |= dict.fromkeys(unit.links)
+        refs |= dict.fromkeys((*unit.links, *unit.replaced))
     first: dict[Ref, Incoming] = {}
     for incoming in every:
         first.setdefault(ref_of(incoming), incoming)
@@ -101,9 +101,10 @@ async def localise(
             # To the events that follow, also within this batch, its documents are documents that are here.
             new = {ref_of(each) for each in _all_of(unit) if each.event.operation == Operation.CREATE} & unwritten
             unwritten -= new
-            before = [renaming.of(each, unit.links, named=new) for each in unit.before]
-            taken = None if unit.whole is None else renaming.of(unit.whole, unit.links, named=new)
-            written = renaming.of(unit.incoming, unit.links, named=new)
+            links = [*unit.links, *unit.replaced]
+            before = [renaming.of(each, links, named=new) for each in unit.before]
+            taken = None if unit.whole is None else renaming.of(unit.whole, links, named=new)
+            written = renaming.of(unit.incoming, links, named=new)
             local = replace(unit, incoming=written, before=before, whole=taken, planned=unit.incoming)
             found.units.append(local)
             found.counterparts += [

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
-from streamd.apply.dependency import afterwards, needed
+from streamd.apply.dependency import afterwards, needed, replaced
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.finding import Finder
 from streamd.apply.incoming import Incoming, ref_of
@@ -48,6 +48,7 @@ class Preparation:
             event = unit.incoming.event
             here = documents.pop((event.doctype, event.renamed_from or event.name), None)
             unit.links = needed(unit.incoming, self._catalogue, here)
+            unit.replaced = replaced(unit.incoming, self._catalogue, here)
             stands = None if self._catalogue[event.doctype].single else here
             unit.wants_whole = _wants_whole(unit.incoming, stands, records, created)
             # A later event of the batch changes the document that this one leaves.

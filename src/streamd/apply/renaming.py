@@ -109,7 +109,7 @@ class Renaming:
     def of(self, incoming: Incoming, links: Sequence[Ref], *, named: Collection[Ref] = ()) -> Incoming:
         """The event under the names of this site.
 
-        `links` are all documents that it links to, `named` those that get their names with it.
+        `links` are all documents that it links to, or linked to before, `named` those that get their names with it.
         """
         doctype = self._catalogue.get(incoming.event.doctype)
         event = incoming.event
