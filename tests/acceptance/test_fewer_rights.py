@@ -42,7 +42,8 @@ def test_daemons_without_a_right_to_change_the_schema_do_all_of_their_work(pair:
     store.execute("DELETE FROM Genre WHERE GenreId = 900")
     pair.world.eventually(lambda: store.value("SELECT Name FROM Genre WHERE GenreId = 900") == "theirs", "it heals")
     hq.access.raw('TRUNCATE "Note"')
-    pair.world.eventually(lambda: "emptied" in store.cli("log", "syncs"), "the gap is told")
+    told = "SELECT status FROM sync_log WHERE update_type = 'gap' AND doctype = 'Note'"
+    pair.world.eventually(lambda: store.state_rows(told) == [("Synced",)], "the gap is told, and repaired", timeout=20)
     for site in (hq, store):
         site.kill()
     add_invoice(hq, 1003)
