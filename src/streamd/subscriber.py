@@ -76,8 +76,8 @@ class Subscriber:
         self._source: Source | None = None
         self._wake = asyncio.Event()
         self._said: str | None = None
-        self._said_before = True
-        """Whether what is said of the producer is of before the last answer."""
+        self._stale = True
+        """Whether what was said of the producer may not be so any more: the next word does not wait for a long poll."""
         self._away = 0
         self._progress_at = 0.0
         self._known: dict[str, str] = {}
@@ -179,15 +179,14 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            # What is said of the producer is of before: to know better does not take a whole long poll.
-            pulled = await self._pull.run_once(0 if self._said_before else WAIT_SECONDS)
+            pulled = await self._pull.run_once(0 if self._stale else WAIT_SECONDS)
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
             self._source = None
             return
         await self._progress(pulled)
-        self._said_before = False
+        self._stale = False
 
     async def _greet(self) -> None:
         """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
@@ -350,7 +349,7 @@ class Subscriber:
         by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
         repaired = {request.doctype for request in asked} & self._approved() - by_hand
         await self._say("catching up", None)
-        self._said_before = True
+        self._stale = True
         results = []
         for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
             if doctypes:
@@ -371,7 +370,7 @@ class Subscriber:
     async def _say(self, status: str, error: PeerError | None) -> None:
         """Write down how it goes, and log it once when it changes."""
         text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
-        self._said_before = self._said_before or status not in ("in sync", "catching up")
+        self._stale = self._stale or status not in ("in sync", "catching up")
         if status != self._said:
             if error is not None:
                 log.warning(

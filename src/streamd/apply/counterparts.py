@@ -110,7 +110,7 @@ class Names:
     def _hear(self, ref: Ref, said: OwnName) -> None:
         """Each event says what its own rows are called."""
         if said.own == said.name and ref[0] not in self._source.renamed:
-            return
+            return  # as all of its type; its rows have the keys that they have there, also those that are not said
         before = self._said.get(ref)
         rows = dict(said.rows)
         for field, pairs in (before.rows if before is not None else {}).items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref
-from streamd.model import Catalogue, Difference, Document, DocumentType, Link, Operation, Row
+from streamd.model import Catalogue, ChildTable, Difference, Document, DocumentType, Link, Operation, Row
 from streamd.rows import document_links, linked, split
 
 
@@ -28,16 +28,17 @@ def needed(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> l
 
 
 def replaced(incoming: Incoming, catalogue: Catalogue, here: Document | None) -> list[Ref]:
-    """The documents that dynamic links led to before the event, where it does not say itself of which type they are."""
+    """The documents that dynamic links led to before the event, which may not say itself of which type they are."""
     doctype = catalogue.get(incoming.event.doctype)
     if doctype is None or here is None or incoming.fault or not isinstance(incoming.data, Difference):
         return []
     before = incoming.data.old
-    found = list(_of_row(doctype.links, before.changed, here.fields))
+    found = list(_of_row(_dynamic(doctype.links), before.changed, here.fields))
     for child in doctype.children:
-        rows = {tuple(row.get(column) for column in child.key): row for row in here.children.get(child.field, [])}
-        for row in before.row_changed.get(child.field, []):
-            found += _of_row(child.links, row, rows.get(tuple(row.get(column) for column in child.key), {}))
+        changed = before.row_changed.get(child.field, []) if _dynamic(child.links) else []
+        rows = _rows(child, here) if changed else {}
+        for row in changed:
+            found += _of_row(_dynamic(child.links), row, rows.get(_key(child, row), {}))
     return [ref for ref in dict.fromkeys(found) if ref[0] in catalogue]
 
 
@@ -58,9 +59,9 @@ def afterwards(incoming: Incoming, doctype: DocumentType, here: Document | None)
     for child in doctype.children:
         if not any(map(_may_change_in_part, child.links)):
             continue
-        rows = {tuple(row.get(column) for column in child.key): row for row in here.children.get(child.field, [])}
+        rows = _rows(child, here)
         for row in (*data.added.get(child.field, ()), *data.row_changed.get(child.field, ())):
-            key = tuple(row.get(column) for column in child.key)
+            key = _key(child, row)
             rows[key] = rows.get(key, {}) | row
         children[child.field] = list(rows.values())
     return Document(doctype.name, name, here.fields | data.changed, children)
@@ -71,13 +72,22 @@ def _changed_links(doctype: DocumentType, difference: Difference, here: Document
     for child in doctype.children:
         for row in difference.added.get(child.field, []):
             yield from _of_row(child.links, row, {})
-        in_part = here is not None and any(map(_may_change_in_part, child.links))
-        rows = {
-            tuple(row.get(column) for column in child.key): row
-            for row in (here.children.get(child.field, []) if here is not None and in_part else [])
-        }
+        in_part = any(map(_may_change_in_part, child.links))
+        rows = _rows(child, here) if here is not None and in_part else {}
         for row in difference.row_changed.get(child.field, []):
-            yield from _of_row(child.links, row, rows.get(tuple(row.get(column) for column in child.key), {}))
+            yield from _of_row(child.links, row, rows.get(_key(child, row), {}))
+
+
+def _rows(child: ChildTable, here: Document) -> dict[tuple[object, ...], Row]:
+    return {_key(child, row): row for row in here.children.get(child.field, [])}
+
+
+def _key(child: ChildTable, row: Row) -> tuple[object, ...]:
+    return tuple(row.get(column) for column in child.key)
+
+
+def _dynamic(links: Iterable[Link]) -> list[Link]:
+    return [link for link in links if link.type_column is not None]
 
 
 def _may_change_in_part(link: Link) -> bool:

@@ -149,6 +149,8 @@ class WholeResync:
         """
         if source.on_leave.get(doctype.name, DELETE) != DELETE:
             return 0
+        # What is called otherwise there by now is renamed here as soon as its queue is applied.
+        renamed = renamed_names(await self._queue(source, doctype))
         after: Name | None = None
         gone = 0
         while True:
@@ -166,8 +168,6 @@ class WholeResync:
                 and not record.deleted_at
                 and (name in known or doctype.name not in source.renamed)
             }
-            # What is called otherwise there by now is renamed here as soon as its queue is applied.
-            renamed = renamed_names(await self._queue(source, doctype))
             doomed = [name for name in remote.values() if name not in there and name not in renamed]
             incoming = [self._deletion(source, doctype, name) for name in doomed]
             units = await self._applier.prepare(source, incoming, lister)
