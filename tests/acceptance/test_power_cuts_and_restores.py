@@ -214,6 +214,38 @@ def test_a_consumers_site_restored_from_an_older_copy_catches_up(pair: Pair) -> 
     contained_rows(pair.store, pair.hq, EVERYTHING)
 
 
+def test_what_a_restored_site_had_made_and_sent_comes_back_where_it_reads_again_first(twins: Pair) -> None:
+    """As the handbook says for two sites that sync in both directions."""
+    hq, store, world = twins.hq, twins.store, twins.world
+    twins.start()
+    add_invoice(store, 5001)
+    world.equal(hq, store, NEW)
+    for consumer, producer in ((hq, store), (store, hq)):
+        world.caught_up(consumer, producer)
+    older = store.save(store.database)
+    add_invoice(store, 5002)
+    add_invoice(hq, 1001)
+    world.equal(hq, store, NEW)
+    store.stop()
+    store.restore(store.database, older)
+    store.start()
+    world.eventually(lambda: resync_is_required(hq), "headquarters shows that a resync is required")
+
+    def read_again(site: Site) -> None:
+        site.cli("resync", "--all", "--whole")
+        world.eventually(lambda: site.json("status")["requests"] == 0, f"{site.name} has read everything", timeout=60)
+        world.eventually(lambda: site.json("status")["producers"][0]["status"] == "in sync", "and is in sync")
+
+    read_again(store)
+    read_again(hq)
+    world.equal(hq, store, NEW)
+    assert [number for (number,) in hq.rows("SELECT InvoiceId FROM Invoice WHERE InvoiceId > 412 ORDER BY 1")] == [
+        1001,
+        5001,
+        5002,
+    ]
+
+
 def test_a_batch_that_is_delivered_twice_takes_effect_once(pair: Pair) -> None:
     """The consumer's state goes back in time, its site does not: the checkpoint beside the rows decides."""
     pair.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -77,11 +78,12 @@ class Clerk:
             connection.execute('DELETE FROM "Invoice" WHERE "id" = ?', (number,))
 
 
-def keep_killing(pair: Pair, clerk: Clerk, dice: random.Random) -> None:
+def keep_killing(pair: Pair, people: Sequence[Clerk], dice: random.Random, *, at_most: int) -> None:
+    """They do up to so many things between two kills or starts; in the end both daemons run."""
     until = time.monotonic() + BUSY_SECONDS
     while time.monotonic() < until:
-        for _ in range(dice.randint(1, 40)):
-            clerk.act()
+        for _ in range(dice.randint(1, at_most)):
+            dice.choice(people).act()
         site = dice.choice((pair.hq, pair.store))
         if site.running:
             site.kill()
@@ -102,7 +104,7 @@ def test_a_site_that_sees_only_what_satisfies_its_condition_ends_with_exactly_th
 ) -> None:
     pair = make(world, engines, "delete", naming=naming)
     dice = random.Random(seed)
-    keep_killing(pair, Clerk(pair.hq, dice), dice)
+    keep_killing(pair, [Clerk(pair.hq, dice)], dice, at_most=40)
     names = not naming
     world.eventually(lambda: view(pair.store, names=names) == view(pair.hq, names=names), "the view is exact", 60)
     all_of_it = 'SELECT count(*) FROM "Invoice"'
@@ -128,19 +130,7 @@ def test_what_is_edited_on_both_sides_of_a_condition_ends_as_one(world: World, s
     pair = make(world, ("sqlite", "sqlite"), "delete", naming=naming)
     world.connect(Link(pair.hq, pair.store, ["Invoice"]))
     dice = random.Random(seed)
-    clerk, seller = Clerk(pair.hq, dice), Seller(pair.store, dice)
-    until = time.monotonic() + BUSY_SECONDS
-    while time.monotonic() < until:
-        for _ in range(dice.randint(1, 20)):
-            dice.choice((clerk, seller)).act()
-        site = dice.choice((pair.hq, pair.store))
-        if site.running:
-            site.kill()
-        else:
-            site.start(wait=dice.random() < 0.5)
-    for site in (pair.hq, pair.store):
-        if not site.running:
-            site.start()
+    keep_killing(pair, [Clerk(pair.hq, dice), Seller(pair.store, dice)], dice, at_most=20)
     names = not naming
     world.eventually(lambda: view(pair.store, names=names) == view(pair.hq, names=names), "they end as one", 60)
     for site in (pair.hq, pair.store):

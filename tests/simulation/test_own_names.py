@@ -711,14 +711,18 @@ async def test_what_was_renamed_in_the_queue_keeps_its_name_and_its_rows_here_wh
         await hq.close()
 
 
+def strict(folder: Path, renamed: tuple[str, ...]) -> Site:
+    """Headquarters that takes no item with the label “no”, and names items too if it names anything."""
+    schema = SCHEMA.replace('"Label" VARCHAR(100) UNIQUE', '"Label" VARCHAR(100) CHECK ("Label" <> \'no\')')
+    types: dict[str, Any] = {**TYPES, "Item": {"naming": "ITEM-.####"}}
+    return Site(folder, "strict", schema=schema, doctypes=types, renamed=("Item", *renamed) if renamed else ())
+
+
 @pytest.mark.parametrize("renamed", [RENAMED, ()], ids=["named_here", "same_names"])
 async def test_a_link_to_what_was_renamed_there_waits_for_the_rename_and_makes_no_second_document(
     tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
 ) -> None:
-    schema = SCHEMA.replace('"Label" VARCHAR(100) UNIQUE', '"Label" VARCHAR(100) CHECK ("Label" <> \'no\')')
-    types: dict[str, Any] = {**TYPES, "Item": {"naming": "ITEM-.####"}}
-    names = ("Item", *renamed) if renamed else ()
-    hq = Site(tmp_path, "strict", schema=schema, doctypes=types, renamed=names)
+    hq = strict(tmp_path, renamed)
     await hq.open()
     try:
         north, _ = tills
@@ -751,9 +755,7 @@ async def test_a_link_to_what_was_renamed_there_waits_for_the_rename_and_makes_n
 async def test_reading_a_type_whole_keeps_a_document_whose_rename_is_queued_one_document(
     tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
 ) -> None:
-    schema = SCHEMA.replace('"Label" VARCHAR(100) UNIQUE', '"Label" VARCHAR(100) CHECK ("Label" <> \'no\')')
-    types: dict[str, Any] = {**TYPES, "Item": {"naming": "ITEM-.####"}}
-    hq = Site(tmp_path, "strict", schema=schema, doctypes=types, renamed=("Item", *renamed) if renamed else ())
+    hq = strict(tmp_path, renamed)
     await hq.open()
     try:
         north, _ = tills
