@@ -13,7 +13,7 @@ import pytest
 
 from streamd.db import open_site
 from streamd.db.postgresql import PostgresqlSite
-from streamd.db.postgresql_sql import grants
+from streamd.db.postgresql_sql import NOW_MS, grants
 from streamd.errors import SiteError
 from streamd.model import Change, Operation
 from tests.contract.conftest import Installed
@@ -133,6 +133,11 @@ async def test_transactions_that_overlap_are_read_one_behind_the_other_and_never
     assert len({each.tx for each in first.rows}) == 1
     rows = list((await installed.database.read_changes(claim, 100)).rows)
     assert [len(list(of_one)) for _, of_one in groupby(rows, key=lambda each: each.tx)] == [4, 4]
+
+
+async def test_no_change_is_noted_for_later_than_it_is(installed: Installed) -> None:
+    ahead = f"{NOW_MS} - extract(epoch FROM clock_timestamp()) * 1000"
+    assert installed.access.value(f"SELECT max({ahead}) FROM generate_series(1, 5000)") <= 0
 
 
 async def test_emptying_a_table_is_a_gap_that_consumers_see(installed: Installed) -> None:

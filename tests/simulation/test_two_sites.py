@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -161,10 +162,18 @@ async def test_a_rename_is_followed_with_its_lines_and_links(hq: Site, store: Si
     assert store.rows("SELECT Customer FROM Invoice ORDER BY Id") == [(50,), (50,)]
 
 
+def later() -> None:
+    """Return in a later millisecond: of edits in the same one, either may be the newer."""
+    began = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 <= began:
+        pass
+
+
 async def test_edits_of_one_field_at_two_sites_end_equal_and_others_merge(hq: Site, store: Site) -> None:
     store.write(ITEM)
     await hq.pull_all(store)
     store.write("UPDATE Item SET Price = 3, Stock = 1 WHERE Code = 'tea'")
+    later()
     hq.write("UPDATE Item SET Price = 4, Label = 'Green tea' WHERE Code = 'tea'")
     await store.capture.drain()
     await hq.capture.drain()
