@@ -81,6 +81,8 @@ class Subscriber:
         self._away = 0
         self._progress_at = 0.0
         self._known: dict[str, str] = {}
+        self._waiting: set[str] = set()
+        """The types that waited for approval, of which nothing else was told in the log since."""
         self._greet_at = 0.0
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
@@ -239,7 +241,7 @@ class Subscriber:
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:
         before = await self._producers.subscriptions(self.name)
         known = {each.doctype: each.approved_at for each in before}
-        waited = {each.doctype for each in before if each.status == ApprovalStatus.PENDING}
+        self._waiting |= {each.doctype for each in before if each.status == ApprovalStatus.PENDING}
         said = [(self._ours.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
         # The gap first: if we are stopped between the two, it is said twice rather than never.
         await self._sync_log.add(
@@ -267,7 +269,8 @@ class Subscriber:
         pending = self._having(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
-        approved = [doctype for doctype in self._having(ApprovalStatus.APPROVED) if doctype in waited]
+        approved = [doctype for doctype in self._having(ApprovalStatus.APPROVED) if doctype in self._waiting]
+        self._waiting = set(pending)
         if approved:
             log.info("approved", producer=self.name, doctypes=approved)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.store.heartbeat import Requests
-from streamd.store.producers import Producers
+from streamd.store.producers import Producers, SubscribedType
 from streamd.subscriber import Subscriber
 from tests.simulation.sites import Site
 from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
@@ -40,15 +41,27 @@ async def learned(store: Site, status: str) -> None:
         )
 
 
-async def test_a_decision_is_learned_soon_wherever_the_subscriber_is_woken(hq: ProducerSite, store: Site) -> None:
-    """It leaves what it is doing when it is woken: also when the answer that tells of the decision is just there."""
+class InterruptedProducers(Producers):
+    """The subscriber is woken as soon as it wrote down what an operator decided, each time that one did."""
+
+    subscriber: Subscriber
+
+    async def set_subscriptions(self, name: str, states: Iterable[SubscribedType]) -> None:
+        states = list(states)
+        news = [each.status for each in states] != [each.status for each in await self.subscriptions(name)]
+        await super().set_subscriptions(name, states)
+        if news:
+            self.subscriber.wake()
+            await asyncio.sleep(SOON_SECONDS)
+
+
+async def subscribed(store: Site, hq: ProducerSite, producers: Producers) -> Subscriber:
     key, secret = await hq.peers.create_key("store")
     settings = ProducerSettings(
         url=hq.server.url, api_key=key, api_secret=secret, use_same_name=True, doctypes=("Invoice",)
     )
-    producers = Producers(store.state)
     await producers.upsert("hq", hq.server.url)
-    subscriber = Subscriber(
+    return Subscriber(
         "hq",
         settings,
         Peer("hq", settings, (key, secret), wanted_doctypes(settings, {})),
@@ -63,6 +76,30 @@ async def test_a_decision_is_learned_soon_wherever_the_subscriber_is_woken(hq: P
         mappings={},
         applied=lambda: None,
     )
+
+
+async def test_an_approval_is_said_once_also_when_the_subscriber_is_interrupted_as_it_learns(
+    hq: ProducerSite, store: Site
+) -> None:
+    producers = InterruptedProducers(store.state)
+    producers.subscriber = await subscribed(store, hq, producers)
+    with structlog.testing.capture_logs() as said:
+        running = asyncio.create_task(producers.subscriber.run())
+        try:
+            await learned(store, "Pending")
+            await hq.approve("Invoice")
+            await hq.log.wake()
+            await until(lambda: any(line["event"] == "approved" and "producer" in line for line in said), "it is said")
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+    assert len([line for line in said if line["event"] == "approved" and "producer" in line]) == 1
+
+
+async def test_a_decision_is_learned_soon_wherever_the_subscriber_is_woken(hq: ProducerSite, store: Site) -> None:
+    """It leaves what it is doing when it is woken: also when the answer that tells of the decision is just there."""
+    subscriber = await subscribed(store, hq, Producers(store.state))
 
     running = asyncio.create_task(subscriber.run())
     try:
