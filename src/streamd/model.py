@@ -16,10 +16,12 @@ checkpoint      how far we have applied a producer's log; committed together wit
 record          what we remember of one synced document, beside it (`streamd_document`)
 parked / held   an event that failed / an event that waits behind a failed one
 counterpart     a document here and the same one at another site, where it has another name
+life            one of the documents that have had the same name one after the other (`lives.py`)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -27,7 +29,7 @@ from typing import Any
 import msgspec
 
 from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
-from streamd.names import Name, Scalar, name_from_text, name_label, name_text
+from streamd.names import Life, Name, Scalar, name_from_text, name_label, name_text
 
 __all__ = [
     "LOCAL",
@@ -46,6 +48,7 @@ __all__ = [
     "Event",
     "ForeignKey",
     "Kind",
+    "Life",
     "Link",
     "LogEntry",
     "Mark",
@@ -123,11 +126,16 @@ class Origin(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """What an applying transaction leaves on the rows it writes, so that capture knows where they came from."""
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an applying transaction leaves on the rows it writes, so that capture knows where they came from.
+
+    `life` and `old_life` are those of the event (`Event`).
+    """
 
     origin: Origin
     clock: str
+    life: str = ""
+    old_life: str = ""
 
 
 class OwnName(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,7 +158,8 @@ class Event(msgspec.Struct, omit_defaults=True):
     for an update the difference (`Difference`); for a delete null; for a gap `{"reason": …}`.
     `origin` is None for an event that was made at the site which serves it. `enters` says that the document came to
     satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `own` says which documents of the
-    event have another name at the consumer.
+    event have another name at the consumer. `life` says of which life its name is after the event, and `old_life` that
+    of the name `renamed_from`.
     """
 
     sequence: int
@@ -167,6 +176,8 @@ class Event(msgspec.Struct, omit_defaults=True):
     origin: Origin | None = None
     enters: bool = False
     own: tuple[OwnName, ...] = ()
+    life: str = ""
+    old_life: str = ""
 
 
 Row = dict[str, Any]
@@ -216,6 +227,8 @@ class LogEntry:
     renamed_from: str | None
     origin: str | None
     path: str
+    life: str = ""
+    old_life: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +275,8 @@ class Record:
     `source` is the site that it came from (or this site); `seen` maps a log's id to the last sequence of that log
     which is contained in the document; `field_clocks` holds the clock of each field that was edited
     after the document was made (`column`, or `field/row key/column` in child rows), and `clock` is that of all
-    others. `deleted_at` makes it a tombstone; `renamed_to` says where a renamed document went.
+    others. `deleted_at` makes it a tombstone; `renamed_to` says where a renamed document went. `lives` tells the
+    documents that had the name, the last one last; it is empty while there was but one.
     """
 
     doctype: str
@@ -274,6 +288,7 @@ class Record:
     seen: dict[str, int] = field(default_factory=dict)
     deleted_at: int | None = None
     renamed_to: Name | None = None
+    lives: Sequence[Life] = ()
 
     def clock_of(self, fieldname: str) -> str:
         """When this field was last written, as far as we know."""

@@ -280,6 +280,8 @@ class Peer:
             )
         if not is_reading(event.clock):
             raise PeerRefused(f"{self.name} sent an event without a clock", hint="upgrade the older site")
+        if any(life and not is_reading(life) for life in (event.life, event.old_life)):
+            raise PeerRefused(f"{self.name} sent an event with a life that is no reading of a clock")
 
     def _decode(self, decoder: Any, content: bytes) -> Any:
         try:

@@ -122,6 +122,8 @@ class UpdateLog:
                         "renamed_from": entry.renamed_from,
                         "origin": entry.origin,
                         "path": entry.path,
+                        "life": entry.life,
+                        "old_life": entry.old_life,
                     }
                 )
             if rows:

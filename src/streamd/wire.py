@@ -182,6 +182,13 @@ class OwnNameModel(Message):
     rows: dict[str, list[tuple[NameParts, NameParts]]] = Field(default={}, description="by field: key there, key here")
 
 
+_LIFE = Field(
+    "",
+    description="which of the documents that had this name one after the other: the clock of the event that gave the "
+    "name to it. Empty for the first one",
+)
+
+
 class EventModel(Message):
     """One entry of the Event Update Log."""
 
@@ -199,6 +206,8 @@ class EventModel(Message):
     origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
     enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
+    life: str = _LIFE
+    old_life: str = Field("", description="the same of the name before a rename")
 
 
 class EventsPage(Message):
@@ -240,6 +249,7 @@ class DocumentModel(Message):
         default={}, description="when its fields were edited, where that is remembered; all others under the empty name"
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
+    life: str = _LIFE
 
 
 class DocumentsAnswer(Message):
@@ -295,6 +305,7 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     source: str = ""
     clocks: dict[str, str] = {}
     own: tuple[OwnName, ...] = ()
+    life: str = ""
 
 
 class Documents(msgspec.Struct):

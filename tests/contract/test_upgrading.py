@@ -21,6 +21,7 @@ def _go_back(installed: Installed) -> None:
     for statement in (
         f"DROP TABLE {ours}streamd_counterpart",
         f"DROP TABLE {ours}streamd_series",
+        f"DROP TABLE {ours}streamd_life",
         f'UPDATE {ours}streamd_site SET "schema" = 1',
     ):
         installed.access.execute(statement)

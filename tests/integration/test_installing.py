@@ -285,7 +285,8 @@ def of_the_release_before(shop: Shop) -> None:
     """Make of an installed site what the release before left there."""
     with closing(shop.connect()) as connection:
         connection.executescript(
-            "DROP TABLE streamd_counterpart; DROP TABLE streamd_series; UPDATE streamd_site SET schema = 1"
+            "DROP TABLE streamd_counterpart; DROP TABLE streamd_series; DROP TABLE streamd_life; "
+            "UPDATE streamd_site SET schema = 1"
         )
 
 

@@ -17,6 +17,7 @@ from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired
+from streamd.lives import life_of
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
@@ -228,6 +229,8 @@ def event(entry: LogEntry) -> Event:
         entry.last_in_tx,
         None if entry.renamed_from is None else name_from_text(entry.renamed_from),
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
+        life=entry.life,
+        old_life=entry.old_life,
     )
     return msgspec.json.decode(msgspec.json.encode(made), type=Event)
 
@@ -255,7 +258,9 @@ class LocalFetcher:
                 documents = await reader.read_documents(producer.catalogue[want.doctype], [name])
                 if name in documents:
                     data = msgspec.Raw(documents[name].whole())
-                    found.append(FetchedDocument(want.doctype, name, data, claim.clock if claim else ""))
+                    record = (await reader.records(want.doctype, [name])).get(name)
+                    clock = claim.clock if claim else ""
+                    found.append(FetchedDocument(want.doctype, name, data, clock, life=life_of(record)))
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)

@@ -33,6 +33,10 @@ WRITES = st.one_of(
     st.tuples(st.just("delete invoice"), IDS, NAMES),
     st.tuples(st.just("delete customer"), IDS, NAMES),
     st.tuples(st.just("rename item"), IDS, NAMES),
+    st.tuples(st.just("item under an old name"), IDS),
+    st.tuples(st.just("delete item"), st.sampled_from("in"), IDS, NAMES),
+    st.tuples(st.just("exchange items"), IDS, IDS, NAMES),
+    st.tuples(st.just("price of a renamed one"), IDS, st.integers(0, 9), NAMES),
 )
 STEPS = st.lists(
     st.one_of(
@@ -56,7 +60,7 @@ def base(name: str) -> int:
 def sql(site: str, step: tuple) -> list[str]:
     what, *values = step
     owner = base(values[-1]) if isinstance(values[-1], str) and values[-1] in ("hq", "store") else base(site)
-    one, mine = owner + values[0], base(site)
+    one, mine = owner + next(value for value in values if isinstance(value, int)), base(site)
     statements = {
         "customer": lambda: [f"INSERT INTO Customer VALUES ({base(site) + values[0]}, 'c', NULL, NULL)"],
         "item": lambda: [
@@ -76,6 +80,21 @@ def sql(site: str, step: tuple) -> list[str]:
             f"UPDATE Item SET Code = 'n{one}' WHERE Code = 'i{one}'",
             f"UPDATE Line SET Item = 'n{one}' WHERE Item = 'i{one}'",
         ],
+        "item under an old name": lambda: [f"INSERT INTO Item VALUES ('i{base(site) + values[0]}', NULL, 2.5, 0)"],
+        "delete item": lambda: [
+            f"DELETE FROM Line WHERE Item = '{values[0]}{one}'",
+            f"DELETE FROM Item WHERE Code = '{values[0]}{one}'",
+        ],
+        "exchange items": lambda: [
+            f"UPDATE {table} SET {column} = '{after}' WHERE {column} = '{before}'"
+            for before, after in (
+                (f"i{one}", f"x{one}"),
+                (f"i{owner + values[1]}", f"i{one}"),
+                (f"x{one}", f"i{owner + values[1]}"),
+            )
+            for table, column in (("Item", "Code"), ("Line", "Item"))
+        ],
+        "price of a renamed one": lambda: [f"UPDATE Item SET Price = {values[1]} WHERE Code = 'n{one}'"],
     }
     return statements[what]()
 

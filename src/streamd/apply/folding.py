@@ -16,6 +16,7 @@ import msgspec
 from streamd.apply.decoding import read_difference
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.mapping import MappedType
+from streamd.lives import FIRST, before
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -101,12 +102,12 @@ def _ended(first: Incoming, last: Incoming) -> Incoming:
     """A document that is deleted there at last, or that left: what was changed before is of no matter."""
     if first.event.operation == Operation.CREATE:
         return replace(last, never_here=True)
-    # It is here under the name that it had before all of this.
-    name = first.event.renamed_from or first.event.name
-    if name == last.event.name:
+    # It is here under the name that it had before all of this, and in the life of that.
+    name, life = before(first.event)
+    if (name, life) == (last.event.name, last.event.life):
         return last
-    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name)
-    return replace(last, event=msgspec.structs.replace(last.event, name=name), arrived=arrived)
+    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name, life=life)
+    return replace(last, event=msgspec.structs.replace(last.event, name=name, life=life), arrived=arrived)
 
 
 def _folded(
@@ -115,17 +116,22 @@ def _folded(
     first, last = events[0], events[-1]
     operation = first.event.operation
     renames = [each.event for each in events if each.event.renamed_from is not None]
-    before = None
-    if renames and operation == Operation.UPDATE and renames[0].renamed_from != last.event.name:
-        before = renames[0].renamed_from
-        clocks = clocks | {NAME: renames[-1].clock}
+    life, old_name, old_life = last.event.life, None, FIRST
+    if operation == Operation.UPDATE:
+        name, old_life = before(first.event)
+        if renames and name != last.event.name:
+            old_name = name
+            clocks = clocks | {NAME: renames[-1].clock}
+        else:
+            life, old_life = old_life, FIRST
     own = tuple(said for each in events for said in each.event.own)
-    event = msgspec.structs.replace(last.event, operation=operation, renamed_from=before, own=own)
+    changes = {"operation": operation, "renamed_from": old_name, "life": life, "old_life": old_life}
+    event = msgspec.structs.replace(last.event, own=own, **changes)
     arrived = last.arrived
     if arrived is not None:
         # Links that are found by values are found by what all of the events say there.
         theirs = _remote_data([each.remote for each in events], mapped.get(arrived.doctype))
-        arrived = msgspec.structs.replace(arrived, operation=operation, renamed_from=before, data=theirs)
+        arrived = msgspec.structs.replace(arrived, data=theirs, **changes)
     return Incoming(
         event,
         data,

@@ -26,7 +26,8 @@ class Incoming:
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
     events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
     `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
-    of it where it ceases to satisfy our condition.
+    of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
+    remembered of names, and not by its name; `gone` where it is deleted here and its name is another one's by now.
     """
 
     event: Event
@@ -45,6 +46,8 @@ class Incoming:
     arrived: Event | None = None
     named_here: bool = False
     delete_on_leave: bool = False
+    by_counterpart: bool = False
+    gone: bool = False
 
     @property
     def remote(self) -> Event:

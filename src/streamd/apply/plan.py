@@ -21,18 +21,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import msgspec
-
-from streamd import clock as hlc
 from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.incoming import NAME, Incoming
+from streamd.apply.remembering import (
+    after_event,
+    gone_there_too,
+    is_same_document,
+    is_stale,
+    knows,
+    lives_of,
+    remembered,
+    tombstone,
+    with_clocks,
+    with_event,
+)
 from streamd.apply.repair import Mender, newer_here
 from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
+from streamd.lives import begun
 from streamd.model import (
     Catalogue,
     Difference,
@@ -74,14 +84,22 @@ class Decision:
 
 
 def decide(
-    incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None, catalogue: Catalogue
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document | None,
+    record: Record | None,
+    catalogue: Catalogue,
+    target: Record | None = None,
 ) -> Decision:
     """What the event does here.
 
-    `here` is the document under the event's name (its old name, for a rename). Raises `RowRefused` for an event that
-    must be parked, and `NeedsWhole`.
+    `here` is the document under the event's name (its old name, for a rename), and `record` what is remembered of that;
+    `target` is what is remembered of the name that a rename gives. Raises `RowRefused` for an event that must be
+    parked, and `NeedsWhole`.
     """
     operation = incoming.event.operation
+    if incoming.gone:
+        return _gone(incoming, record, target)
     if operation == Operation.DELETE:
         return _delete(incoming, doctype, here, record)
     if operation == Operation.LEAVE:
@@ -89,7 +107,7 @@ def decide(
     if operation == Operation.CREATE:
         decision = _create(incoming, doctype, here, record)
     else:
-        decision = _update(incoming, doctype, here, record, catalogue)
+        decision = _update(incoming, doctype, here, record, catalogue, target)
     decision.unknown = unknown_columns(doctype, incoming.data)
     return decision
 
@@ -101,7 +119,7 @@ def contained(incoming: Incoming, record: Record | None) -> bool:
 
 def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> bool:
     """Whether the document here is the one that the event changes: it is known, or what the event replaced fits."""
-    if record is not None:
+    if knows(record, incoming):
         return True
     if isinstance(incoming.data, Difference):
         return _fits(doctype, incoming.data, here)
@@ -109,18 +127,15 @@ def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: 
     return isinstance(old, dict) and same_row(doctype, known(doctype, old), here.fields)
 
 
-def followed(incoming: Incoming, record: Record) -> Incoming:
-    """The event of a document that was renamed here, under the name that it has here now.
-
-    Where both sites renamed it, the later rename wins at both.
-    """
-    event, now = incoming.event, record.renamed_to
-    assert now is not None  # noqa: S101  # the caller looked
-    if event.renamed_from is not None and incoming.clock_of(NAME) > record.clock:
-        changed = msgspec.structs.replace(event, renamed_from=now)
-    else:
-        changed = msgspec.structs.replace(event, renamed_from=None, name=now)
-    return replace(incoming, event=changed)
+def _gone(incoming: Incoming, record: Record | None, target: Record | None) -> Decision:
+    """An event of a document that is deleted here, and whose name is another one's by now."""
+    event = incoming.event
+    records = [] if record is None else [with_event(record, incoming)]
+    if event.renamed_from is not None and record is not None:
+        records.append(gone_there_too(incoming, record, target))
+    is_edit = event.operation == Operation.UPDATE
+    note = "was deleted here; the edit is not applied" if is_edit else "was not here: nothing to do"
+    return Decision(records=records, notes=[note])
 
 
 def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
@@ -134,10 +149,9 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
             if newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
                 return Decision(notes=["was deleted here later; stays deleted"])
             tombstone = False
-        stale = tombstone and record is not None and _came_from_there(incoming, record) and event.clock <= record.clock
-        if stale and record is not None and not incoming.fetched:
-            return Decision(records=[_seen(record, incoming)], notes=["was deleted here later; stays deleted"])
-        decision = Decision(writes=insert_writes(doctype, fields, children), records=[_record(incoming, record)])
+        if tombstone and record is not None and is_stale(incoming, record):
+            return Decision(records=[with_event(record, incoming)], notes=["was deleted here later; stays deleted"])
+        decision = Decision(writes=insert_writes(doctype, fields, children), records=[remembered(incoming, record)])
         if tombstone and incoming.fetched and not incoming.overwrite:
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
@@ -146,10 +160,10 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
     if incoming.fetched and not wanted and not doctype.single:
         return Decision()
     if _equal(doctype, here, fields, children):
-        adopted = _record(incoming, record)
+        adopted = remembered(incoming, record, stands=True)
         return Decision(records=[adopted], notes=["was here already, with the same content"])
     known_as = incoming.overwrite or incoming.same_document or doctype.single
-    if not known_as and not _same_document(incoming, record):
+    if not known_as and not is_same_document(incoming, record):
         raise RowRefused(_another(event, here, incoming.data))
     if incoming.repair:
         return _mend(incoming, doctype, here, record, fields, children)
@@ -165,12 +179,13 @@ def _mend(
     children: dict[str, list[Row]],
 ) -> Decision:
     """The producer's document over the one that is here, but for what is newer here."""
-    base = record or _record(incoming, None)
+    base = record or remembered(incoming, None)
     mended = Mender(doctype, here, base.field_clocks, incoming.known, incoming.producer_site).mend(fields, children)
-    after = Record(base.doctype, base.name, base.source, base.remote_name, base.clock, mended.clocks, dict(base.seen))
+    after = with_clocks(base, mended.clocks, dict(base.seen))
+    after.lives = lives_of(incoming, record, stands=True)
     if not mended.stays:
         # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
-        _seen(after, incoming)
+        with_event(after, incoming)
     elif record is None:
         after.seen = {}
     notes = ["read again, since changes of it were missing", *mended.stays]
@@ -186,7 +201,8 @@ def _replace(
     children: dict[str, list[Row]],
 ) -> Decision:
     """The whole document over the one that is here: only what differs is written."""
-    base = _record(incoming, record) if incoming.overwrite or record is None else record
+    base = remembered(incoming, record, stands=True) if incoming.overwrite or record is None else record
+    base.lives = lives_of(incoming, record, stands=True)
     decision = Decision()
     changed = {
         column: value for column, value in differing(doctype, fields, here.fields).items() if column in here.fields
@@ -208,7 +224,7 @@ def _replace(
                 decision.writes.append(RowWrite.insert(child.table, known(child, row)))
             elif columns_there := known(child, differing(child, row, before[text])):
                 decision.writes += RowWrite.update_child(child, here.name, _key(row, child.key), columns_there)
-    decision.records = [_after(base, incoming, [*columns])]
+    decision.records = [after_event(base, incoming, [*columns])]
     decision.notes += kept.notes
     if incoming.overwrite:
         decision.notes.append("written anew, whole, as the producer has it")
@@ -218,7 +234,12 @@ def _replace(
 
 
 def _update(
-    incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None, catalogue: Catalogue
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document | None,
+    record: Record | None,
+    catalogue: Catalogue,
+    target: Record | None,
 ) -> Decision:
     event = incoming.event
     difference = incoming.data
@@ -226,19 +247,16 @@ def _update(
         raise RowRefused("an update without a difference in it")
     if here is None:
         if record is not None and record.deleted_at is not None:
-            tombstones = [_seen(record, incoming)]
+            tombstones = [with_event(record, incoming)]
             if event.renamed_from is not None:
-                # It has another name there now, under which its later events come; it is deleted under that one too.
-                seen = dict(record.seen)
-                tombstones.append(Record(doctype.name, event.name, record.source, event.name, record.clock, {}, seen))
-                tombstones[-1].deleted_at = record.deleted_at
+                tombstones.append(gone_there_too(incoming, record, target))
             return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
     if not is_about(incoming, doctype, here, record):
         raise RowRefused(_another(event, here, difference.changed))
     if record is None and doctype.single:
         raise NeedsWhole
-    base = record or _record(incoming, None, clock="")
+    base = record or remembered(incoming, None, clock="")
     merged = merge_fields(doctype, difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
     decision = Decision(notes=merged.notes)
     columns = {column: value for column, value in merged.values.items() if column in doctype.written_names}
@@ -251,31 +269,37 @@ def _update(
         gone = Record(
             doctype.name, event.renamed_from, base.source, base.remote_name, renamed_at, renamed_to=event.name
         )
-        gone.seen = dict(base.seen) | {incoming.log: event.sequence}
+        gone.seen, gone.lives = dict(base.seen) | {incoming.log: event.sequence}, base.lives
         decision.records.append(gone)
     rows = merge_children(doctype, difference, here, event.name, base, incoming.clock_of)
     decision.writes += rows.removals
     decision.writes += update_writes(doctype, event.name, columns)
     decision.writes += rows.writes
     decision.notes += rows.notes
-    after = _after(base, incoming, [*merged.newer, *rows.newer])
+    after = after_event(base, incoming, [*merged.newer, *rows.newer])
     after.name = event.name
+    if event.renamed_from is not None:
+        after.lives = begun(target, event.name, event.life, incoming.clock_of(NAME))
     decision.records.append(after)
     return decision
 
 
 def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
     event = incoming.event
-    if incoming.never_here and not _same_document(incoming, record):
+    if incoming.never_here and not is_same_document(incoming, record):
         return Decision(notes=["was made and deleted there before it could be put here: nothing to do"])
     if here is None:
         if record is None:
             return Decision(notes=["was not here: nothing to do"])
-        return Decision(records=[_tombstone(incoming, record)], notes=["was not here: nothing to do"])
+        return Decision(records=[tombstone(incoming, record)], notes=["was not here: nothing to do"])
     old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
-    if record is None and isinstance(old, dict) and not same_row(doctype, known(doctype, old), here.fields):
+    if (
+        not knows(record, incoming)
+        and isinstance(old, dict)
+        and not same_row(doctype, known(doctype, old), here.fields)
+    ):
         raise RowRefused(_another(event, here, old))
-    decision = Decision(records=[_tombstone(incoming, record)])
+    decision = Decision(records=[tombstone(incoming, record)])
     if record is not None and any(value > event.clock for value in record.field_clocks.values()):
         decision.notes.append(f"was edited here as well; the deletion wins over: {shown(here.fields)}")
     decision.writes = delete_writes(doctype, here)
@@ -284,7 +308,7 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
 
 def _leave(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
     """The document does not satisfy our condition any more; at the producer it goes on."""
-    if incoming.never_here and not _same_document(incoming, record):
+    if incoming.never_here and not is_same_document(incoming, record):
         return Decision(
             notes=["came to satisfy the condition and ceased to before it could be put here: nothing to do"]
         )
@@ -293,11 +317,11 @@ def _leave(incoming: Incoming, doctype: DocumentType, here: Document | None, rec
     if not incoming.delete_on_leave:
         kept = Decision(notes=["does not satisfy the condition any more; it stays here, and changes no more"])
         if record is not None:
-            kept.records.append(_seen(record, incoming))
+            kept.records.append(with_event(record, incoming))
         return kept
     if record is not None and any(value > incoming.event.clock for value in record.field_clocks.values()):
         return Decision(
-            records=[_seen(record, incoming)],
+            records=[with_event(record, incoming)],
             notes=["does not satisfy the condition any more; it was edited here since, so it stays"],
         )
     # No tombstone: the document lives, and may come back.
@@ -306,45 +330,6 @@ def _leave(incoming: Incoming, doctype: DocumentType, here: Document | None, rec
         forgotten=[here.name],
         notes=["does not satisfy the condition any more: deleted here"],
     )
-
-
-def _record(incoming: Incoming, before: Record | None, clock: str | None = None) -> Record:
-    event = incoming.event
-    seen = dict(before.seen) if before else {}
-    seen[incoming.log] = event.sequence
-    name = incoming.remote.name
-    return Record(event.doctype, event.name, incoming.source, name, event.clock if clock is None else clock, {}, seen)
-
-
-def _after(record: Record, incoming: Incoming, newer: Iterable[str]) -> Record:
-    """The record after these fields were written (or found newer) by the event."""
-    clocks = dict(record.field_clocks)
-    for fieldname in newer:
-        clocks[fieldname] = hlc.latest((clocks.get(fieldname, ""), incoming.clock_of(fieldname)))
-    seen = dict(record.seen)
-    seen[incoming.log] = max(seen.get(incoming.log, 0), incoming.event.sequence)
-    return Record(record.doctype, record.name, record.source, record.remote_name, record.clock, clocks, seen)
-
-
-def _seen(record: Record, incoming: Incoming) -> Record:
-    record.seen[incoming.log] = max(record.seen.get(incoming.log, 0), incoming.event.sequence)
-    return record
-
-
-def _tombstone(incoming: Incoming, before: Record | None) -> Record:
-    gone = _record(incoming, before)
-    gone.clock = hlc.latest((gone.clock, before.clock if before else ""))
-    gone.deleted_at = incoming.event.at
-    return gone
-
-
-def _same_document(incoming: Incoming, record: Record | None) -> bool:
-    return record is not None and record.deleted_at is None and _came_from_there(incoming, record)
-
-
-def _came_from_there(incoming: Incoming, record: Record) -> bool:
-    """Whether what is remembered is of the producer's document, and not of another one with that name."""
-    return incoming.log in record.seen or record.source == incoming.source
 
 
 def _fits(doctype: DocumentType, difference: Difference, here: Document) -> bool:

@@ -12,6 +12,7 @@ from streamd.apply.counterparts import Names
 from streamd.apply.incoming import Incoming
 from streamd.apply.naming import row_key_naming
 from streamd.apply.source import Ref
+from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -123,7 +124,7 @@ class Renaming:
         moved = _Moved(doctype, here if renamed else None, keys, self._names, links)
         made = replace(
             incoming, event=self._event(event, here, renamed=renamed), data=moved.data(incoming.data),
-            arrived=incoming.remote, named_here=new in named,
+            arrived=incoming.remote, named_here=new in named, by_counterpart=renamed,
         )  # fmt: skip
         if renamed:
             self._remember(incoming, old, new, here, keys)
@@ -133,8 +134,8 @@ class Renaming:
     def _event(self, event: Event, here: Name, *, renamed: bool) -> Event:
         if not renamed:
             return event
-        # What it is called there is no matter of the document here.
-        return msgspec.structs.replace(event, name=here, renamed_from=None)
+        # What it is called there, and was called before, is no matter of the document here.
+        return msgspec.structs.replace(event, name=here, renamed_from=None, life=FIRST, old_life=FIRST)
 
     def _keys(self, doctype: DocumentType, ref: Ref, incoming: Incoming) -> dict[str, dict[str, Name]]:
         """By field, the keys of child rows: those that are known, and those that were given just now."""

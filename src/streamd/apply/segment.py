@@ -11,8 +11,9 @@ import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.incoming import Incoming
+from streamd.apply.leading import began_here, led
 from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
-from streamd.apply.plan import Decision, NeedsWhole, contained, decide, followed
+from streamd.apply.plan import Decision, NeedsWhole, contained, decide
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
 from streamd.apply.writer import Columns, freeing, table_writes
@@ -186,11 +187,8 @@ class Segment:
                 return None, incoming
             # The old name is another document's by now: the one that was renamed comes whole.
             incoming, event, record = whole, whole.event, records.get((event.doctype, event.name))
-        made_there = event.operation == Operation.CREATE and not incoming.fetched
-        passed: set[Name] = set()
-        while record is not None and record.renamed_to is not None and not made_there and record.name not in passed:
-            passed.add(record.name)
-            incoming = followed(incoming, record)
+        if not incoming.named_here:
+            incoming = led(incoming, records)
             event = incoming.event
             record = records.get((event.doctype, event.renamed_from or event.name))
         here = documents.get((event.doctype, event.renamed_from or event.name))
@@ -201,23 +199,32 @@ class Segment:
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.FAILED, error=error))
             return None, incoming
         try:
-            decision = self._with_whole(incoming, unit, doctype, here, record)
+            decision = self._with_whole(incoming, unit, doctype, here, record, records.get((event.doctype, event.name)))
         except RowRefused as error:
             self.kept.append(Kept(unit, QueueState.PARKED, error.message))
             self._stuck |= set(unit.refs)
             return None, incoming
+        if incoming.named_here:
+            for each in decision.records:
+                began_here(each, records.get((event.doctype, each.name)))
         if arrived is unit.incoming or decision.writes:
             note = "; ".join(part for part in (decision.note, self._why(arrived, unit)) if part)
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.SYNCED, note=note))
         return decision, incoming
 
     def _with_whole(
-        self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
+        self,
+        incoming: Incoming,
+        unit: Unit,
+        doctype: DocumentType,
+        here: Document | None,
+        record: Record | None,
+        target: Record | None,
     ) -> Decision:
         if incoming.event.enters:
             return self._entering(incoming, unit, doctype, here, record)
         try:
-            return decide(self._ours(incoming, doctype, here), doctype, here, record, self._catalogue)
+            return decide(self._ours(incoming, doctype, here), doctype, here, record, self._catalogue, target)
         except NeedsWhole:
             if unit.whole is not None:
                 # A single is here before anything of it is: then the producer's goes over it.
@@ -242,7 +249,7 @@ class Segment:
         """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
-        if record is not None and record.deleted_at is not None:
+        if incoming.gone or (record is not None and record.deleted_at is not None):
             return Decision(notes=["was deleted here; stays deleted"])
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
@@ -265,23 +272,26 @@ class Segment:
 
     async def _load(self, incoming: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         names: dict[str, list[Name]] = {}
+        given: dict[str, set[Name]] = {}
         for each in incoming:
             if each.event.operation != Operation.GAP:
                 names.setdefault(each.event.doctype, []).append(each.event.renamed_from or each.event.name)
+                if each.event.renamed_from is not None:
+                    given.setdefault(each.event.doctype, set()).add(each.event.name)
         documents: dict[Ref, Document] = {}
         records: dict[Ref, Record] = {}
         for doctype, some in names.items():
             documents |= await self.documents(self._transaction, self._catalogue[doctype], some)
-            for name, record in (await self._transaction.records(doctype, some)).items():
-                records[(doctype, name)] = record
+            remembered = await self._transaction.records(doctype, [*some, *given.get(doctype, set()).difference(some)])
+            records |= {(doctype, name): record for name, record in remembered.items()}
             # Documents that were renamed here are found under the names that they have now.
-            while renamed := [
-                record.renamed_to
+            while renamed := {
+                name
                 for (kind, _), record in records.items()
                 if kind == doctype
-                and record.renamed_to
-                and (doctype, record.renamed_to) not in documents.keys() | records.keys()
-            ]:
+                for name in (record.renamed_to, *(life.became for life in record.lives))
+                if name is not None and (doctype, name) not in documents.keys() | records.keys()
+            }:
                 documents |= await self.documents(self._transaction, self._catalogue[doctype], renamed)
                 found = await self._transaction.records(doctype, renamed)
                 records |= {(doctype, name): record for name, record in found.items()}
@@ -304,4 +314,4 @@ class Segment:
 def _mark(incoming: Incoming) -> Mark:
     event: Event = incoming.event
     origin = event.origin or Origin(incoming.producer_site, incoming.log, event.sequence, (incoming.producer_site,))
-    return Mark(origin, event.clock)
+    return Mark(origin, event.clock, event.life, event.old_life)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from streamd.apply.incoming import Incoming
+from streamd.lives import before
 from streamd.model import Difference, Name, Operation, QueuedEvent
 
 
@@ -63,6 +64,10 @@ def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves
     if not moves:
         return [taken]
     event = msgspec.structs.replace(
-        whole.event, operation=Operation.UPDATE, renamed_from=trace.before, sequence=trace.first.event.sequence
+        whole.event,
+        operation=Operation.UPDATE,
+        renamed_from=trace.before,
+        sequence=trace.first.event.sequence,
+        old_life=before(trace.first.event)[1],
     )
     return [replace(whole, event=event, data=Difference(), fetched=False), taken]

@@ -19,6 +19,7 @@ from streamd.apply.source import Source
 from streamd.apply.traces import renamed_names
 from streamd.db.base import SiteDatabase
 from streamd.errors import RowRefused
+from streamd.lives import life_of
 from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest
 from streamd.wire import NamesAnswer, WantedDocument, read_cursor
 
@@ -168,12 +169,17 @@ class WholeResync:
                 and not record.deleted_at
                 and (name in known or doctype.name not in source.renamed)
             }
-            doomed = [name for name in remote.values() if name not in there and name not in renamed]
-            incoming = [self._deletion(source, doctype, name) for name in doomed]
+            doomed = [
+                (name, life_of(records[here]))
+                for here, name in remote.items()
+                if name not in there and name not in renamed
+            ]
+            incoming = [self._deletion(source, doctype, *each) for each in doomed]
             units = await self._applier.prepare(source, incoming, lister)
             gone += len(units) - await self._write(source, units, {})
 
-    def _deletion(self, source: Source, doctype: DocumentType, name: Name) -> Incoming:
+    def _deletion(self, source: Source, doctype: DocumentType, name: Name, life: str) -> Incoming:
         now = time.time_ns() // 1_000_000
-        event = Event(0, "", 0, doctype.name, name, Operation.DELETE, hlc.reading(now, 0, source.site), now)
+        clock = hlc.reading(now, 0, source.site)
+        event = Event(0, "", 0, doctype.name, name, Operation.DELETE, clock, now, life=life)
         return Incoming(event, {"old": None}, source.site, "", fetched=True)

@@ -314,7 +314,7 @@ class _Former:
                 continue
             if text is None:
                 continue
-            if wanted and found.operation != Operation.CREATE:
+            if wanted:
                 edits.append(
                     Edit(name, found.name, found.operation, found.clock, found.at, tuple(fields), found.renamed_from)
                 )
@@ -326,9 +326,10 @@ class _Former:
         return Formed(entries, edits, self._clock)
 
     def _entry(self, found: Happening, data: str) -> LogEntry:
-        origin, path = None, self._site
+        origin, path, life, old_life = None, self._site, "", ""
         if found.origin:
-            first = self._mark(found.origin).origin
+            mark = self._mark(found.origin)
+            first, life, old_life = mark.origin, mark.life, mark.old_life
             sites = (*first.path, self._site)
             origin = _encode(Origin(first.site, first.log, first.sequence, sites)).decode()
             path = " ".join(sites)
@@ -348,6 +349,8 @@ class _Former:
             None if found.renamed_from is None else name_text(found.renamed_from),
             origin,
             path,
+            life,
+            old_life,
         )
 
     def _unreadable(self, found: Happening, why: str) -> LogEntry:

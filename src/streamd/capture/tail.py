@@ -16,9 +16,10 @@ import structlog
 
 from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
-from streamd.db.base import SiteDatabase, Transaction
+from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record, name_label
+from streamd.lives import FIRST, begun, life_at
+from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record, name_from_text, name_label
 from streamd.names import id_ranges
 from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
 from streamd.update_log import Head, UpdateLog
@@ -79,6 +80,8 @@ class Capture:
                 changes = await self._database.read_claimed(claim)
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock)
+                    async with self._database.snapshot() as reader:
+                        _say_lives(formed, await _records(reader, self._edited(changes)), self._remembered)
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
                     self._claim = claim
                     log.info("batch_appended_again", batch=claim.batch, changes=len(changes))
@@ -148,9 +151,7 @@ class Capture:
             limit *= 2
 
     async def _take(self, last: Claim, changes: Sequence[Change]) -> tuple[Claim, Formed]:
-        edited = {
-            (doctype, name) for doctype, name in names_touched(changes, self._bound) if doctype in self._remembered
-        }
+        edited = self._edited(changes)
         formed = None
         clock = last.clock
         if not edited:
@@ -163,6 +164,7 @@ class Capture:
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
                 formed = await self._form(changes, clock)
                 edits = _remember(records, formed.edits, self._site)
+                _say_lives(formed, records, self._remembered)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
@@ -180,6 +182,10 @@ class Capture:
             await transaction.put_claim(last, claim)
             crash_point("capture.claiming")
         return claim, formed
+
+    def _edited(self, changes: Sequence[Change]) -> set[tuple[str, Name]]:
+        """The documents that were changed, as far as what their users edit is remembered."""
+        return {(doctype, name) for doctype, name in names_touched(changes, self._bound) if doctype in self._remembered}
 
     def _can_remember(self, transaction: Transaction, record: Record) -> bool:
         """Whether a record can be put. One that cannot must not hold up the changes of all other documents."""
@@ -209,13 +215,13 @@ class Capture:
         )
 
 
-async def _records(transaction: Transaction, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
+async def _records(reader: Reader, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
     by_type: dict[str, list[Name]] = {}
     for doctype, name in documents:
         by_type.setdefault(doctype, []).append(name)
     found = {}
     for doctype, names in by_type.items():
-        for name, record in (await transaction.records(doctype, names)).items():
+        for name, record in (await reader.records(doctype, names)).items():
             found[(doctype, name)] = record
     return found
 
@@ -263,7 +269,7 @@ def _first_moved(
 
 
 def _latest(record: Record) -> str:
-    return hlc.latest((record.clock, *record.field_clocks.values()))
+    return hlc.latest((record.clock, *record.field_clocks.values(), *(each.since for each in record.lives)))
 
 
 def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], site: str) -> list[Record]:
@@ -272,18 +278,26 @@ def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], si
     for edit in edits:
         key = (edit.doctype, edit.name)
         record = records.get(key)
+        if edit.operation == Operation.CREATE:
+            if record is not None and _is_over(record):
+                records[key] = touched[key] = _again(record, edit, site)
+            continue
         if edit.renamed_from is not None:
+            lives = begun(record, edit.name, FIRST if record is None else edit.clock, edit.clock)
             old = records.get((edit.doctype, edit.renamed_from))
             gone = Record(
                 edit.doctype, edit.renamed_from, site, edit.renamed_from, clock=edit.clock, renamed_to=edit.name
             )
-            if old is not None:
+            if old is None:
+                record = Record(edit.doctype, edit.name, site, edit.name)
+            else:
                 record = Record(
                     edit.doctype, edit.name, old.source, old.remote_name, old.clock, old.field_clocks, old.seen
                 )
-                gone.source, gone.remote_name, gone.seen = old.source, old.remote_name, old.seen
+                gone.source, gone.remote_name, gone.seen, gone.lives = old.source, old.remote_name, old.seen, old.lives
+            record.lives = lives
             records[(edit.doctype, edit.renamed_from)] = touched[(edit.doctype, edit.renamed_from)] = gone
-        if record is None or (record.renamed_to is not None and edit.renamed_from is not None):
+        if record is None:
             record = Record(edit.doctype, edit.name, site, edit.name)
         if edit.operation == Operation.DELETE:
             record.clock, record.field_clocks, record.deleted_at = edit.clock, {}, edit.at
@@ -291,6 +305,26 @@ def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], si
             record.field_clocks[fieldname] = edit.clock
         records[key] = touched[key] = record
     return list(touched.values())
+
+
+def _is_over(record: Record) -> bool:
+    return record.deleted_at is not None or record.renamed_to is not None
+
+
+def _again(record: Record, edit: Edit, site: str) -> Record:
+    """What is remembered of a document that was made under the name of one that is gone."""
+    lives = begun(record, edit.name, edit.clock, edit.clock)
+    return Record(edit.doctype, edit.name, site, edit.name, edit.clock, seen=record.seen, lives=lives)
+
+
+def _say_lives(formed: Formed, records: Mapping[tuple[str, Name], Record], remembered: frozenset[str]) -> None:
+    """Write into the entries of this site's own changes of which lives their names are."""
+    for entry in formed.entries if records else ():
+        if entry.origin is not None or entry.doctype not in remembered:
+            continue
+        entry.life = life_at(records.get((entry.doctype, name_from_text(entry.name))), entry.clock)
+        if entry.renamed_from is not None:
+            entry.old_life = life_at(records.get((entry.doctype, name_from_text(entry.renamed_from))), entry.clock)
 
 
 def _digest(changes: Iterable[Change]) -> str:

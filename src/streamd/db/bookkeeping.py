@@ -22,6 +22,7 @@ from streamd.model import (
     Claim,
     Column,
     Event,
+    Life,
     Name,
     QueuedEvent,
     Record,
@@ -32,6 +33,8 @@ from streamd.model import (
 
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
 _RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
+_RECORD_WITH_LIVES = ", ".join(f"d.{column}" for column in _RECORD.split(", ")) + ", l.lives"
+_LIFE = "doctype, name, lives"
 # What `tried_at` holds is `QueuedEvent.tried_to`: the column has the name that it was made with.
 _QUEUE = (
     "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
@@ -39,6 +42,7 @@ _QUEUE = (
 _EVENT = msgspec.json.Decoder(Event)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 _NUMBERS = msgspec.json.Decoder(dict[str, int])
+_LIVES = msgspec.json.Decoder(tuple[Life, ...])
 
 
 def name_key(values: Sequence[Scalar]) -> str:
@@ -66,7 +70,8 @@ class BookReader(CounterpartReader):
         for some in some_of(names):
             marks = ", ".join("?" * len(some))
             rows = await self._fetch(
-                f"SELECT {_RECORD} FROM streamd_document WHERE doctype = ? AND name IN ({marks})",
+                f"SELECT {_RECORD_WITH_LIVES} FROM streamd_document AS d LEFT JOIN streamd_life AS l "
+                f"ON l.doctype = d.doctype AND l.name = d.name WHERE d.doctype = ? AND d.name IN ({marks})",
                 [doctype, *(name_text(name) for name in some)],
             )
             for row in rows:
@@ -182,9 +187,17 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
                     for record in records
                 ],
             )
+        lives = [
+            (record.doctype, name_text(record.name), msgspec.json.encode(record.lives).decode())
+            for record in records
+            if record.lives
+        ]
+        if lives:
+            await self._run_many(self._put("streamd_life", _LIFE, "doctype, name"), lives)
 
     async def forget_record(self, doctype: str, name: Name) -> None:
-        await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
+        for table in ("streamd_document", "streamd_life"):
+            await self._run(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
 
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         if previous is None:
@@ -290,7 +303,7 @@ def _queued(row: Sequence[Any]) -> QueuedEvent:
 
 
 def _record(row: Sequence[Any]) -> Record:
-    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to = row
+    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to, lives = row
     return Record(
         doctype,
         name_from_text(name),
@@ -301,4 +314,5 @@ def _record(row: Sequence[Any]) -> Record:
         _NUMBERS.decode(seen),
         deleted_at,
         None if renamed_to is None else name_from_text(renamed_to),
+        () if lives is None else _LIVES.decode(lives),
     )

@@ -83,7 +83,8 @@ class CounterpartTransaction(CounterpartReader, Running):
                 f"SELECT doctype, name FROM streamd_document WHERE deleted_at < ? LIMIT {int(limit)}", (before,)
             )
         ]
-        await self._run_many("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", gone)
+        for table in ("streamd_document", "streamd_life"):
+            await self._run_many(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", gone)
         await self._forget_counterparts(gone)
         return len(gone)
 

@@ -49,6 +49,9 @@ TABLES = {
         {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, source LONGTEXT NOT NULL, remote_name LONGTEXT NOT NULL,
         clock LONGTEXT NOT NULL, field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT,
         renamed_to LONGTEXT, PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_life": f"""CREATE TABLE IF NOT EXISTS streamd_life (
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, lives LONGTEXT NOT NULL,
+        PRIMARY KEY (doctype, name)) {_TABLE}""",
     "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
         tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
     # A name that is too long for any document here can be parked all the same.

@@ -11,7 +11,7 @@ import msgspec
 
 from streamd.model import Change, Column, DocumentType, Name
 
-SITE_SCHEMA = 2
+SITE_SCHEMA = 3
 """The version of our tables in the site's database."""
 
 

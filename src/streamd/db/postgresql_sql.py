@@ -68,6 +68,8 @@ TABLES = (
         name_key text NOT NULL, name text NOT NULL, "rows" text NOT NULL, PRIMARY KEY (peer, doctype, remote_key))""",
     f"CREATE INDEX IF NOT EXISTS streamd_counterpart_here ON {SCHEMA}.streamd_counterpart (doctype, name_key)",
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_life (
+        doctype text NOT NULL, name text NOT NULL, lives text NOT NULL, PRIMARY KEY (doctype, name))""",
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
     f"""DO $streamd$ DECLARE grantee text; BEGIN
         FOR grantee IN
@@ -76,7 +78,7 @@ TABLES = (
             WHERE c.oid = '{SCHEMA}.streamd_document'::regclass AND a.privilege_type = 'UPDATE' AND r.oid <> c.relowner
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
-                '{SCHEMA}.streamd_series TO %I', grantee);
+                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life TO %I', grantee);
         END LOOP;
     END $streamd$""",
 )

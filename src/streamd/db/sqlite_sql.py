@@ -51,6 +51,8 @@ TABLES = {
         ON streamd_counterpart (doctype, name_key)""",
     "streamd_series": """CREATE TABLE IF NOT EXISTS streamd_series (
         name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID""",
+    "streamd_life": """CREATE TABLE IF NOT EXISTS streamd_life (
+        doctype TEXT NOT NULL, name TEXT NOT NULL, lives TEXT NOT NULL, PRIMARY KEY (doctype, name)) WITHOUT ROWID""",
     "streamd_parked_document": """CREATE INDEX IF NOT EXISTS streamd_parked_document
         ON streamd_parked (doctype, name)""",
 }

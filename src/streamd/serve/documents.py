@@ -16,6 +16,7 @@ import msgspec
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest
 from streamd.faults import crash_point
+from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record
 from streamd.rows import document_links
 from streamd.serve.names import name_documents
@@ -193,6 +194,7 @@ def _given(key: Key, document: RawDocument, clock: str, record: Record | None) -
     if record is not None:
         given.source = record.source
         given.clocks = {"": record.clock, **record.field_clocks}
+        given.life = life_of(record)
     return given
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from streamd.db.base import RawDocument, Reader
+from streamd.lives import ended
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -35,6 +36,9 @@ RENAMES = 32
 """How often a document may have been renamed since an event was logged, for its name of then to be followed."""
 
 Key = tuple[str, Name]
+Asked = tuple[str, Name, str | None]
+"""A document that is asked for by its name, with the life that the name was in; None for now."""
+
 Keys = Mapping[str, Sequence[Name]]
 """By field, the keys of child rows."""
 
@@ -62,10 +66,10 @@ async def name_events(
     partial = [(doctype, event.name) for _, event, doctype, data in read if _has_partial_links(doctype, data)]
     now = await _child_rows(reader, partial)
     spoken = [
-        (event, _row_keys(doctype, data), list(_links(doctype, entry, data, now.get((doctype.name, event.name), {}))))
+        (event, _row_keys(doctype, data), _now(_links(doctype, entry, data, now.get((doctype.name, event.name), {}))))
         for entry, event, doctype, data in read
     ]
-    wanted = [key for event, _, links in spoken for key in (*_own(event), *links)]
+    wanted = [asked for event, _, links in spoken for asked in (*_own(event), *links)]
     found = await counterparts(reader, peer, wanted, every=every)
     for event, rows, links in spoken:
         event.own = _said(found, _own(event), rows, links)
@@ -75,63 +79,81 @@ async def name_documents(
     reader: Reader, peer: str, catalogue: Catalogue, documents: Sequence[FetchedDocument], *, every: bool = False
 ) -> None:
     """The same for documents as they are now, with the keys of all their child rows."""
-    spoken: list[tuple[FetchedDocument, Keys, list[Key]]] = []
+    spoken: list[tuple[FetchedDocument, Keys, list[Asked]]] = []
     for document in documents:
         doctype = catalogue[document.doctype]
         fields, children = split(doctype, read_json(bytes(document.data)))
         rows: Keys = {child.field: _keys(child.key, children[child.field]) for child in doctype.children}
-        spoken.append((document, rows, list(document_links(doctype, fields, children))))
-    wanted = [key for document, _, links in spoken for key in ((document.doctype, document.name), *links)]
+        spoken.append((document, rows, _now(document_links(doctype, fields, children))))
+    wanted = [asked for document, _, links in spoken for asked in ((document.doctype, document.name, None), *links)]
     found = await counterparts(reader, peer, wanted, every=every)
     for document, rows, links in spoken:
-        document.own = _said(found, [(document.doctype, document.name)], rows, links)
+        document.own = _said(found, [(document.doctype, document.name, None)], rows, links)
 
 
 async def counterparts(
-    reader: Reader, peer: str, wanted: Iterable[Key], *, every: bool = False
-) -> dict[Key, Counterpart | None]:
+    reader: Reader, peer: str, wanted: Iterable[Asked], *, every: bool = False
+) -> dict[Asked, Counterpart | None]:
     """What the site `peer` calls these documents. One that was renamed since is found by its new name.
 
     None, with `every`, for one that came from there and kept its name.
     """
-    by_type: dict[str, set[Name]] = {}
-    for doctype, name in wanted:
-        by_type.setdefault(doctype, set()).add(name)
-    found: dict[Key, Counterpart | None] = {}
-    for doctype, names in by_type.items():
-        # Each name that was asked for, by the one under which it is looked for now.
-        places = {name: [name] for name in names}
+    by_type: dict[str, set[Asked]] = {}
+    for asked in wanted:
+        by_type.setdefault(asked[0], set()).add(asked)
+    found: dict[Asked, Counterpart | None] = {}
+    for doctype, some in by_type.items():
+        places = await _places(reader, doctype, some)
         for _ in range(RENAMES):
             here = await reader.counterparts_here(peer, doctype, places)
             for name, counterpart in here.items():
-                found.update({(doctype, asked): counterpart for asked in places.pop(name)})
-            moved: dict[Name, list[Name]] = {}
+                found.update(dict.fromkeys(places.pop(name), counterpart))
+            moved: dict[Name, list[Asked]] = {}
             for name, record in (await reader.records(doctype, places)).items() if places else ():
                 if record.renamed_to is not None:
                     moved.setdefault(record.renamed_to, []).extend(places[name])
                 elif every and record.source == peer:
-                    found.update({(doctype, asked): None for asked in places[name]})
+                    found.update(dict.fromkeys(places[name], None))
             if not moved:
                 break
             places = moved
     return found
 
 
-def _own(event: Event) -> list[Key]:
+async def _places(reader: Reader, doctype: str, wanted: Iterable[Asked]) -> dict[Name, list[Asked]]:
+    """What is asked for, by the name under which to look for it: another document may have its own by now."""
+    names = {name for _, name, life in wanted if life is not None}
+    records = await reader.records(doctype, names) if names else {}
+    places: dict[Name, list[Asked]] = {}
+    for asked in wanted:
+        _, name, life = asked
+        over = ended(records[name], life) if life is not None and name in records else None
+        places.setdefault(name if over is None or over.became is None else over.became, []).append(asked)
+    return places
+
+
+def _own(event: Event) -> list[Asked]:
     """The event's document, under each name that the event has for it."""
-    names = [event.name] if event.renamed_from is None else [event.name, event.renamed_from]
-    return [(event.doctype, name) for name in names]
+    own: list[Asked] = [(event.doctype, event.name, event.life)]
+    if event.renamed_from is not None:
+        own.append((event.doctype, event.renamed_from, event.old_life))
+    return own
+
+
+def _now(links: Iterable[Key]) -> list[Asked]:
+    return [(doctype, name, None) for doctype, name in links]
 
 
 def _said(
-    found: Mapping[Key, Counterpart | None], document: Sequence[Key], rows: Keys, links: Iterable[Key]
+    found: Mapping[Asked, Counterpart | None], document: Sequence[Asked], rows: Keys, links: Iterable[Asked]
 ) -> tuple[OwnName, ...]:
-    said = {}
-    for key in (*document, *links):
-        if key not in found or key in said:
+    said: dict[Key, OwnName] = {}
+    for asked in (*document, *links):
+        key = asked[:2]
+        if asked not in found or key in said:
             continue
-        counterpart = found[key]
-        keys = _rows(counterpart, rows) if key in document else {}
+        counterpart = found[asked]
+        keys = _rows(counterpart, rows) if asked in document else {}
         said[key] = OwnName(*key, key[1] if counterpart is None else counterpart.remote_name, keys)
     return tuple(said.values())
 
