@@ -1,7 +1,8 @@
 """Which document is meant by a name that is used again. Pure.
 
-Where a document is deleted or renamed and another one takes its name, the name begins another life. A life is told by
-the clock of the event that began it; the first one, which hardly a name ever leaves, by `FIRST`. Each event says of
+Where a document is deleted or renamed and another one takes its name, the name begins another life; and so does each
+name that a document gets by a rename. A life is told by the clock of the event that began it; the first one, which
+hardly a name ever leaves, by `FIRST`. Each event says of
 which life it is. So an edit of the old document, made where nobody had heard of the new one yet, is known for what it
 is when it comes: it follows the old one to the name that it has now, or finds it deleted.
 """
@@ -47,12 +48,13 @@ def ended(record: Record, life: str) -> Life | None:
     return None if found is None or found.became == record.name else found
 
 
-def with_ended(record: Record, life: str, clock: str) -> Sequence[Life]:
-    """The lives of the name with one more that is over: a document had it elsewhere only, which is deleted here."""
+def with_ended(record: Record, life: str, clock: str, became: Name | None = None) -> Sequence[Life]:
+    """The lives of the name with one more that is over: a document had it elsewhere only, which is deleted here, or is
+    called otherwise."""
     if life == life_of(record):
         return record.lives
     lives = record.lives or (Life("", FIRST),)
-    return (*lives[:-1], Life(clock, life, clock), lives[-1])[-MOST:]
+    return (*lives[:-1], Life(clock, life, clock, became), lives[-1])[-MOST:]
 
 
 def before(event: Event) -> tuple[Name, str]:

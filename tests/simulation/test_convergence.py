@@ -18,7 +18,7 @@ from tests.simulation.sites import Site
 IDS = st.integers(1, 4)
 NAMES = st.sampled_from(["hq", "store"])
 
-# Each site makes documents under numbers of its own: two that were made under one name are another promise.
+# Each site gives documents numbers of its own: two that have one name at two sites are another promise.
 WRITES = st.one_of(
     st.tuples(st.just("customer"), IDS),
     st.tuples(st.just("item"), IDS),
@@ -35,8 +35,37 @@ WRITES = st.one_of(
     st.tuples(st.just("rename item"), IDS, NAMES),
     st.tuples(st.just("item under an old name"), IDS),
     st.tuples(st.just("delete item"), st.sampled_from("in"), IDS, NAMES),
-    st.tuples(st.just("exchange items"), IDS, IDS, NAMES),
+    st.tuples(st.just("exchange items"), IDS, IDS),
     st.tuples(st.just("price of a renamed one"), IDS, st.integers(0, 9), NAMES),
+)
+# A few names, given up and taken again and again.
+AGAIN = st.one_of(
+    *(
+        st.tuples(st.just(what), st.integers(1, 2), *rest)
+        for what, *rest in (
+            ("price", st.integers(0, 9), NAMES),
+            ("stock", st.integers(0, 9), NAMES),
+            ("rename item", NAMES),
+            ("item under an old name",),
+            ("item under an old name",),
+            ("exchange items", st.integers(1, 2)),
+            ("price of a renamed one", st.integers(0, 9), NAMES),
+        )
+    ),
+    st.tuples(st.just("delete item"), st.sampled_from("in"), st.integers(1, 2), NAMES),
+)
+BEGIN = [("hq", ("item", 1)), ("store", ("item", 1)), ("hq", ("item", 2))]
+AGAIN_STEPS = st.lists(
+    st.one_of(
+        st.tuples(NAMES, AGAIN),
+        st.tuples(NAMES, AGAIN),
+        st.tuples(NAMES, AGAIN),
+        st.tuples(NAMES, st.tuples(st.just("pull"), st.integers(1, 5))),
+        st.tuples(NAMES, st.just(("capture",))),
+        st.tuples(NAMES, st.just(("crash between claim and append",))),
+    ),
+    min_size=5,
+    max_size=25,
 )
 STEPS = st.lists(
     st.one_of(
@@ -89,8 +118,8 @@ def sql(site: str, step: tuple) -> list[str]:
             f"UPDATE {table} SET {column} = '{after}' WHERE {column} = '{before}'"
             for before, after in (
                 (f"i{one}", f"x{one}"),
-                (f"i{owner + values[1]}", f"i{one}"),
-                (f"x{one}", f"i{owner + values[1]}"),
+                (f"i{mine + values[1]}", f"i{one}"),
+                (f"x{one}", f"i{mine + values[1]}"),
             )
             for table, column in (("Item", "Code"), ("Line", "Item"))
         ],
@@ -170,3 +199,19 @@ def test_two_sites_always_end_equal(steps: list) -> None:
 def test_two_sites_always_end_equal_for_long(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder), steps))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(AGAIN_STEPS)
+def test_two_sites_that_use_names_again_always_end_equal(steps: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder), BEGIN + steps))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(AGAIN_STEPS)
+def test_two_sites_that_use_names_again_always_end_equal_for_long(steps: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder), BEGIN + steps))

@@ -186,6 +186,36 @@ async def test_two_documents_that_were_made_anew_as_equals_are_one(sites: tuple[
     await assert_equal(hq, store)
 
 
+async def test_a_document_that_takes_the_name_of_the_other_sites_new_one_is_not_overwritten(
+    sites: tuple[Site, Site],
+) -> None:
+    """The store has never heard of customer 9 at headquarters, and calls another one so."""
+    hq, store = sites
+    await begin(hq, store)
+    await write(hq, "INSERT INTO Customer VALUES (9, 'Cy', NULL, NULL)")
+    await write(store, RENAME)
+    await settle(hq, store)
+    assert customers(hq) == [(1, "Ada", "Turin"), (2, "Bo", None), (9, "Cy", None)]
+    assert customers(store) == [(2, "Bo", None), (9, "Ada", "Turin")]
+    assert {state for site in sites for state, _ in await site.queue()} == {"parked"}
+
+
+@pytest.mark.parametrize("later", [0, 1], ids=["hq-is-later", "store-is-later"])
+async def test_where_both_sites_rename_one_document_edits_under_the_name_that_is_lost_reach_it(
+    sites: tuple[Site, Site], later: int
+) -> None:
+    hq, store = sites
+    await begin(hq, store)
+    first, second = (store, hq) if later == 0 else (hq, store)
+    await write(first, RENAME)
+    await write(second, "UPDATE Customer SET Id = 8 WHERE Id = 1")
+    await write(first, "UPDATE Customer SET City = 'Oslo' WHERE Id = 9", "UPDATE Customer SET Id = 7 WHERE Id = 2")
+    await write(first, "INSERT INTO Customer VALUES (1, 'Cy', NULL, NULL)")
+    await settle(hq, store)
+    assert customers(hq) == [(1, "Cy", None), (7, "Bo", None), (8, "Ada", "Oslo")]
+    await assert_equal(hq, store)
+
+
 async def test_what_a_third_site_says_of_the_old_document_is_known_for_it(
     sites: tuple[Site, Site], tmp_path: Path
 ) -> None:

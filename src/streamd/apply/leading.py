@@ -40,6 +40,8 @@ def led(incoming: Incoming, records: Mapping[Ref, Record]) -> Incoming:
         incoming = _followed(incoming, now, clock)
         name, record = now, records.get((event.doctype, now))
         life = life_at(record, clock)
+    if event.renamed_from is not None and incoming.event.renamed_from is None and incoming.event.name != event.name:
+        incoming = replace(incoming, lost_name=event.name, lost_life=event.life)
     return _in_life(incoming, life)
 
 
@@ -49,7 +51,7 @@ def _followed(incoming: Incoming, now: Name, clock: str) -> Incoming:
     Where both sites renamed it, the later rename wins at both.
     """
     event = incoming.event
-    if event.renamed_from is not None and incoming.clock_of(NAME) > clock:
+    if event.renamed_from is not None and event.name != now and incoming.clock_of(NAME) > clock:
         changed = msgspec.structs.replace(event, renamed_from=now)
     else:
         changed = msgspec.structs.replace(event, renamed_from=None, name=now, old_life=FIRST)

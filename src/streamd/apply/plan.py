@@ -28,6 +28,7 @@ from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes,
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.remembering import (
     after_event,
+    called_there,
     gone_there_too,
     is_same_document,
     is_stale,
@@ -278,6 +279,8 @@ def _update(
     decision.notes += rows.notes
     after = after_event(base, incoming, [*merged.newer, *rows.newer])
     after.name = event.name
+    if incoming.lost_name is not None:
+        decision.records.append(called_there(incoming, after, target))
     if event.renamed_from is not None:
         after.lives = begun(target, event.name, event.life, incoming.clock_of(NAME))
     decision.records.append(after)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from streamd import clock as hlc
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import NAME, Incoming
 from streamd.lives import FIRST, before, begun, ended, is_known, life_of, with_ended
 from streamd.model import Life, Record
 
@@ -28,6 +28,20 @@ def gone_there_too(incoming: Incoming, record: Record, target: Record | None) ->
     gone.deleted_at = event.at if record.deleted_at is None else record.deleted_at
     gone.lives = begun(target, event.name, event.life, event.clock)
     return gone
+
+
+def called_there(incoming: Incoming, record: Record, target: Record | None) -> Record:
+    """What is remembered of the name that the producer gave the document by a rename which is older than the one here.
+
+    Its events come under that name until it hears of the later one.
+    """
+    event, lost = incoming.event, incoming.lost_name
+    assert lost is not None  # noqa: S101  # the caller looked
+    clock = hlc.latest((incoming.clock_of(NAME), *(each.since for each in record.lives)))
+    if target is not None and target.deleted_at is None and target.renamed_to is None:
+        return replace(target, lives=with_ended(target, incoming.lost_life, clock, event.name))
+    lives = begun(target, lost, incoming.lost_life, clock)
+    return Record(event.doctype, lost, record.source, lost, clock, {}, dict(record.seen), None, event.name, lives)
 
 
 def remembered(

@@ -199,7 +199,8 @@ class Segment:
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.FAILED, error=error))
             return None, incoming
         try:
-            decision = self._with_whole(incoming, unit, doctype, here, record, records.get((event.doctype, event.name)))
+            target = records.get((event.doctype, incoming.lost_name or event.name))
+            decision = self._with_whole(incoming, unit, doctype, here, record, target)
         except RowRefused as error:
             self.kept.append(Kept(unit, QueueState.PARKED, error.message))
             self._stuck |= set(unit.refs)
@@ -272,17 +273,16 @@ class Segment:
 
     async def _load(self, incoming: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         names: dict[str, list[Name]] = {}
-        given: dict[str, set[Name]] = {}
         for each in incoming:
             if each.event.operation != Operation.GAP:
                 names.setdefault(each.event.doctype, []).append(each.event.renamed_from or each.event.name)
                 if each.event.renamed_from is not None:
-                    given.setdefault(each.event.doctype, set()).add(each.event.name)
+                    names[each.event.doctype].append(each.event.name)
         documents: dict[Ref, Document] = {}
         records: dict[Ref, Record] = {}
         for doctype, some in names.items():
             documents |= await self.documents(self._transaction, self._catalogue[doctype], some)
-            remembered = await self._transaction.records(doctype, [*some, *given.get(doctype, set()).difference(some)])
+            remembered = await self._transaction.records(doctype, some)
             records |= {(doctype, name): record for name, record in remembered.items()}
             # Documents that were renamed here are found under the names that they have now.
             while renamed := {

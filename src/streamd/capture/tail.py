@@ -18,7 +18,7 @@ from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
-from streamd.lives import FIRST, begun, life_at
+from streamd.lives import begun, life_at
 from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record, name_from_text, name_label
 from streamd.names import id_ranges
 from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
@@ -283,7 +283,7 @@ def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], si
                 records[key] = touched[key] = _again(record, edit, site)
             continue
         if edit.renamed_from is not None:
-            lives = begun(record, edit.name, FIRST if record is None else edit.clock, edit.clock)
+            lives = begun(record, edit.name, edit.clock, edit.clock)
             old = records.get((edit.doctype, edit.renamed_from))
             gone = Record(
                 edit.doctype, edit.renamed_from, site, edit.renamed_from, clock=edit.clock, renamed_to=edit.name
