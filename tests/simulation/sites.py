@@ -189,6 +189,14 @@ class Site:
         await self.heal(producer)
         return total
 
+    async def pass_over(self, producer: Site) -> None:
+        """Go on behind all that the other site has logged so far: its documents were there before we subscribed."""
+        await producer.capture.drain()
+        head = await producer.update_log.head()
+        assert head is not None
+        async with self.database.transaction() as transaction:
+            await transaction.put_checkpoint(producer.site, head.log, head.sequence, head.nonce)
+
     async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
         """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
         whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair)

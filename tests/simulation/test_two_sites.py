@@ -84,11 +84,7 @@ async def test_what_a_document_links_to_is_fetched_and_put_first(hq: Site, store
     store.write(
         "INSERT INTO Customer VALUES (9, 'Boss', NULL, NULL)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, 9)", ITEM
     )
-    await store.capture.drain()
-    head = await store.update_log.head()
-    assert head is not None
-    async with hq.database.transaction() as transaction:
-        await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+    await hq.pass_over(store)
     store.write(INVOICE, LINE)
     await hq.pull_all(store)
     assert hq.everything() == store.everything()
@@ -224,11 +220,7 @@ async def test_a_poison_document_is_parked_the_rest_goes_on_and_its_source_mends
 
 async def test_an_update_of_a_document_that_was_never_here_fetches_it_whole(hq: Site, store: Site) -> None:
     store.write(CUSTOMER)
-    await store.capture.drain()
-    head = await store.update_log.head()
-    assert head is not None
-    async with hq.database.transaction() as transaction:
-        await transaction.put_checkpoint(store.site, head.log, head.sequence, head.nonce)
+    await hq.pass_over(store)
     store.write("UPDATE Customer SET City = 'Rome'")
     await hq.pull_all(store)
     assert hq.everything() == store.everything()

@@ -14,7 +14,7 @@ from itertools import groupby
 
 import structlog
 
-from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued, sort_out
+from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
@@ -23,6 +23,7 @@ from streamd.apply.localise import localise, look_up, remember
 from streamd.apply.preparation import Preparation
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
+from streamd.apply.waiting import sort_out
 from streamd.apply.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
@@ -291,7 +292,7 @@ class Applier:
                     await segment.add(before, unit)
                 await segment.add(unit.incoming, unit)
         await segment.flush()
-        await remember(transaction, written, segment.kept)
+        await remember(transaction, written, segment.kept, segment.refused, source.renamed)
         kept += segment.kept
         if healing and kept:
             raise RowRefused(kept[0].error)

@@ -1,4 +1,4 @@
-"""One transaction's worth of events: what is written together, which can be written now, which are kept back."""
+"""One transaction's worth of events: what is written together, and which are kept back (`waiting` says why)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamd.apply.counterparts import Names
 from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
-from streamd.model import Operation, QueuedEvent, QueueState, SyncEntry, name_label, name_text
+from streamd.model import Operation, QueuedEvent, SyncEntry, name_text
 from streamd.retry import parked_pause
 from streamd.rows import Binding, names_touched
 
@@ -40,9 +39,9 @@ class Unit:
 
     `links`: the documents that it links to; `replaced`: those that dynamic links led to before; `before`: those that
     were fetched for it; `missing`: those that nobody can give; `renamed`: those that are here under an older name, as
-    their renames are still queued; `coming`: those that earlier events of the batch make; `whole`: its document as
-    fetched, if it was never here; `refused`: why the database refused it; `planned`: the event in remote form, where
-    `incoming` is as it is written.
+    their renames are still queued; `coming`: those that other events of the batch make or rename, and that it links
+    to, or what was fetched for it; `whole`: its document as fetched, if it was never here; `refused`: why the database
+    refused it; `planned`: the event in remote form, where `incoming` is as it is written.
     """
 
     incoming: Incoming
@@ -62,6 +61,11 @@ class Unit:
     def refs(self) -> list[Ref]:
         """The document, under each name that the event gives it."""
         return refs_of(self.incoming)
+
+    @property
+    def all(self) -> list[Incoming]:
+        """What is written for the event: what it needs stands before it."""
+        return [*self.before, *([] if self.whole is None else [self.whole]), self.incoming]
 
     def waits_as_type(self, paused: Mapping[str, str]) -> bool:
         """Whether it is not tried because its type is paused. A gap is said all the same: it writes nothing."""
@@ -112,76 +116,6 @@ async def all_captured(transaction: Transaction, here: Iterable[Ref], bound: Map
     pending = await transaction.unclaimed(await transaction.last_claim())
     touched = names_touched(pending, bound) if pending else set()
     return not touched or touched.isdisjoint(here)
-
-
-async def sort_out(
-    transaction: Transaction,
-    units: Sequence[Unit],
-    waiting: set[Ref],
-    names: Names,
-    paused: Mapping[str, str],
-) -> tuple[list[Unit], list[Kept]]:
-    """Which units can be written, and which have to wait: for their own document's queue, or for another's.
-
-    `paused` are the types that wait as a whole, with the reasons.
-    """
-    todo: list[Unit] = []
-    kept: list[Kept] = []
-    made = {unit.refs[-1] for unit in units if unit.incoming.event.doctype not in paused}
-    for unit in units:
-        reason = await _reason_to_wait(transaction, unit, waiting, made, names, paused)
-        if reason is None:
-            todo.append(unit)
-            continue
-        kept.append(reason)
-        waiting |= set(unit.refs)
-        made -= set(unit.refs)
-    return todo, kept
-
-
-async def _reason_to_wait(
-    transaction: Transaction,
-    unit: Unit,
-    waiting: set[Ref],
-    made: set[Ref],
-    names: Names,
-    paused: Mapping[str, str],
-) -> Kept | None:
-    doctype = unit.incoming.event.doctype
-    if unit.waits_as_type(paused):
-        return Kept(unit, QueueState.HELD, f"{doctype}{PAUSED}{paused[doctype]}")
-    if not waiting.isdisjoint(unit.refs):
-        return Kept(unit, QueueState.HELD, BEHIND)
-    if unit.refused:
-        behind = next((ref for ref in map(_ref, unit.before) if ref in waiting), None)
-        if behind is not None:
-            return Kept(unit, QueueState.HELD, f"waits for {_label(behind)}, which failed", behind)
-        return Kept(unit, QueueState.PARKED, unit.refused)
-    if unit.renamed:
-        first = unit.renamed[0]
-        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, whose rename has to be applied first", first)
-    missing = list(unit.missing)
-    for ref in unit.coming:
-        if ref not in made and not await names.here(transaction, [ref]):
-            missing.append(ref)
-    if not missing:
-        return None
-    first = missing[0]
-    if first[0] in paused:
-        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, whose type{PAUSED}{paused[first[0]]}", first)
-    if first in waiting:
-        return Kept(unit, QueueState.HELD, f"waits for {_label(first)}, which failed", first)
-    return Kept(
-        unit, QueueState.PARKED, f"needs {_label(first)}, which is neither here nor given by the producer", first
-    )
-
-
-def _ref(incoming: Incoming) -> Ref:
-    return incoming.event.doctype, incoming.event.name
-
-
-def _label(ref: Ref) -> str:
-    return f"{ref[0]} {name_label(ref[1])}"
 
 
 def sync_entry(incoming: Incoming, producer: str, status: str, *, error: str = "", note: str = "") -> SyncEntry:

@@ -6,7 +6,7 @@ soon as all that they read is named. What is given back by a rollback is given a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.batch import Kept, Unit, sync_entry
@@ -15,7 +15,9 @@ from streamd.apply.givenames import GivenNames
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.renaming import Renaming, links_in
 from streamd.apply.source import Ref, Source
+from streamd.apply.waiting import comes_later, waits_for_failed
 from streamd.db.base import Reader, Transaction
+from streamd.errors import RowRefused
 from streamd.model import (
     Catalogue,
     Counterpart,
@@ -45,7 +47,7 @@ class Localised:
 
 async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue: Catalogue) -> None:
     """Learn the names here of all documents that these units speak of."""
-    every = [incoming for unit in units for incoming in _all_of(unit)]
+    every = [incoming for unit in units for incoming in unit.all]
     refs: dict[Ref, None] = {}
     for incoming in every:
         doctype = catalogue.get(incoming.event.doctype)
@@ -73,25 +75,20 @@ async def localise(
     """These units under the names that their documents have, or get, here.
 
     Every link of theirs leads to a document that is here or among them. Raises `RowRefused` where a document cannot be
-    named.
+    named, and where a link leads to one that is not named before it.
     """
     found = Localised()
-    sound: list[Unit] = []
-    for unit in units:
-        fault = next((each.fault for each in _all_of(unit) if each.fault), "")
-        if fault:
-            found.kept.append(Kept(unit, QueueState.PARKED, fault))
-        else:
-            sound.append(unit)
     if names.idle:
-        found.units = sound
+        found.units = list(units)
         return found
-    for run in _runs(sound, names):
-        for unit in run:
-            _keep_name(unit, names)
+    for run in _runs(units, names):
+        _keep_names(run, names)
         giving = GivenNames(transaction, names, catalogue)
         named = await giving.give(_new(run, names))
-        rows = await giving.give_rows(incoming for unit in run for incoming in _all_of(unit))
+        # What was made and renamed in this run.
+        _keep_names(run, names)
+        _all_named(run, names)
+        rows = await giving.give_rows(incoming for unit in run for incoming in unit.all)
         renaming = Renaming(names, catalogue, rows, url=source.url)
         unwritten = set(named)
         for unit in run:
@@ -99,7 +96,7 @@ async def localise(
                 _not_here(found, unit, source)
                 continue
             # To the events that follow, also within this batch, its documents are documents that are here.
-            new = {ref_of(each) for each in _all_of(unit) if each.event.operation == Operation.CREATE} & unwritten
+            new = {ref_of(each) for each in unit.all if each.event.operation == Operation.CREATE} & unwritten
             unwritten -= new
             links = [*unit.links, *unit.replaced]
             before = [renaming.of(each, links, named=new) for each in unit.before]
@@ -125,6 +122,7 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
     """
     run: list[Unit] = []
     moved: set[Ref] = set()
+    spoken: set[Ref] = set()
     deleted: set[Ref] = set()
     for unit in units:
         ref, operation = ref_of(unit.incoming), unit.incoming.event.operation
@@ -133,28 +131,40 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
         elif ref in deleted and names.says_another(ref):
             # It lives, though it was not made there again: it is a document that went there from here.
             yield run
-            run, moved = [], set()
+            run, moved, spoken = [], set(), set()
             names.believe(ref)
         if operation == Operation.DELETE:
             deleted.add(ref)
-        if any(ref_of(each) in moved for each in _all_of(unit) if each.event.operation == Operation.CREATE):
+        renamed = unit.incoming.event.renamed_from is not None
+        again = any(ref_of(each) in moved for each in unit.all if each.event.operation == Operation.CREATE)
+        if again or (renamed and ref in spoken):
             yield run
-            run, moved = [], set()
+            run, moved, spoken = [], set(), set()
         run.append(unit)
-        if unit.incoming.event.renamed_from is not None:
+        spoken |= set(unit.refs)
+        if renamed:
             moved |= set(unit.refs)
     yield run
 
 
-def _keep_name(unit: Unit, names: Names) -> None:
-    """What comes whole as it is renamed there has the name here that it had before it left."""
-    event = unit.incoming.event
-    if unit.whole is None or event.renamed_from is None:
-        return
-    old, new = (event.doctype, event.renamed_from), (event.doctype, event.name)
-    name = names.local(old) if names.renames(old) else None
-    if name is not None and not (names.renames(new) and names.local(new) is not None):
-        names.give(new, name, names.rows(old))
+def _keep_names(run: Iterable[Unit], names: Names) -> None:
+    """What is renamed there has the name here that it had before, to what links to it before that as well."""
+    for unit in run:
+        event = unit.incoming.event
+        if event.renamed_from is None:
+            continue
+        old, new = (event.doctype, event.renamed_from), (event.doctype, event.name)
+        name = names.local(old) if names.renames(old) else None
+        if name is not None and not (names.renames(new) and names.local(new) is not None):
+            names.give(new, name, names.rows(old))
+
+
+def _all_named(run: Iterable[Unit], names: Names) -> None:
+    """Raises `RowRefused` where a link leads to a document that has no name here yet: then they are written apart."""
+    for unit in run:
+        unnamed = next((ref for ref in unit.coming if names.local(ref) is None), None)
+        if unnamed is not None:
+            raise RowRefused(comes_later(unnamed))
 
 
 def _not_here(found: Localised, unit: Unit, source: Source) -> None:
@@ -173,7 +183,7 @@ def _new(units: Iterable[Unit], names: Names) -> list[Incoming]:
     """The documents that need a name, each once, what is needed first."""
     found: dict[Ref, Incoming] = {}
     for unit in units:
-        for incoming in _all_of(unit):
+        for incoming in unit.all:
             event = incoming.event
             ref = (event.doctype, event.name)
             if event.operation == Operation.CREATE and names.local(ref) is None and isinstance(incoming.data, dict):
@@ -181,19 +191,29 @@ def _new(units: Iterable[Unit], names: Names) -> list[Incoming]:
     return list(found.values())
 
 
-def _all_of(unit: Unit) -> list[Incoming]:
-    return [*unit.before, *([] if unit.whole is None else [unit.whole]), unit.incoming]
-
-
 def _refs(incoming: Incoming) -> list[Ref]:
     event = incoming.event
     return [(event.doctype, name) for name in (event.name, event.renamed_from) if name is not None]
 
 
-async def remember(transaction: Transaction, found: Localised, kept: Iterable[Kept]) -> None:
-    """Write down what was written here under which name; not what events add that were kept back after all."""
+async def remember(
+    transaction: Transaction, found: Localised, kept: Iterable[Kept], refused: Collection[Ref], renamed: Collection[str]
+) -> None:
+    """Write down what was written here under which name; not what events add that were kept back after all.
+
+    `refused` are the documents that were kept back, and `renamed` the types that get names of this site's own. Raises
+    `RowRefused` where a link leads to such a document: another one has its name here.
+    """
     back = {id(each.unit) for each in kept}
+    lost = {ref for ref in refused if ref[0] in renamed}
+    for unit in found.units if lost else ():
+        needed = (*unit.coming, *((each.event.doctype, each.remote.name) for each in unit.before))
+        first = next((ref for ref in needed if ref in lost), None)
+        if first is not None and id(unit) not in back:
+            raise RowRefused(waits_for_failed(first))
     last = {
-        (each.doctype, each.name): each for unit, each in found.counterparts if unit is None or id(unit) not in back
+        (each.doctype, each.name): each
+        for unit, each in found.counterparts
+        if (each.doctype, each.remote_name) not in refused and (unit is None or id(unit) not in back)
     }
     await transaction.put_counterparts(list(last.values()))

@@ -5,7 +5,7 @@ Everything here is in remote form; `localise` gives the names within the transac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from streamd.apply.batch import Unit
 from streamd.apply.counterparts import Names
@@ -59,6 +59,7 @@ class Preparation:
         missing = await absent(self._database, names, wants, self._source.site)
         missing_refs = {want.ref for want in missing.wants}
         fetched = await self._fetch(busy, missing.wants, made, names, finder)
+        coming = self._coming(fetched, made)
         for unit in busy:
             ref = ref_of(unit.incoming)
             wanted = [each for each in unit.links if each in missing_refs]
@@ -66,7 +67,9 @@ class Preparation:
                 unit.whole = fetched.documents[ref]
                 wanted += fetched.links[ref]
             unit.before = [each for each in fetched.for_links(wanted) if ref_of(each) != ref]
-            unit.coming = [each for each in wanted if each in made and each not in fetched.documents]
+            later = [each for each in wanted if each in made and each not in fetched.documents]
+            later += [target for each in unit.before for target in coming.get(ref_of(each), ())]
+            unit.coming = list(dict.fromkeys(each for each in later if each not in unit.refs))
             unit.missing = [
                 each
                 for each in unit.links
@@ -104,11 +107,20 @@ class Preparation:
             found=found,
         )
 
+    def _coming(self, fetched: Fetched, made: Collection[Ref]) -> dict[Ref, list[Ref]]:
+        """For each fetched document, what it links to that events of the batch make, as far as it has to wait for that.
+
+        A document that comes for a link waits only where documents get other names here: its link would lead to another
+        document, that has that name here.
+        """
+        later = {ref for ref in made if ref[0] in self._source.renamed and ref not in fetched.documents}
+        found = ((ref, [target for target in links if target in later]) for ref, links in fetched.links.items())
+        return {ref: targets for ref, targets in found if targets}
+
     def _missing(self, unit: Unit, fetched: Fetched) -> Iterator[Ref]:
         """What the documents link to that were fetched for an event, and nobody gives.
 
-        Of one that comes for a link it counts only where documents get other names here: its link would lead to another
-        document, that has that name here.
+        Of one that comes for a link it counts only where documents get other names here, as in `_coming`.
         """
         lacking = fetched.absent - fetched.documents.keys()
         for each in (*unit.before, *([] if unit.whole is None else [unit.whole])):

@@ -49,6 +49,7 @@ class Segment:
     `said` has the (type, column)s that do not exist here and were warned of.
     What one transaction of the producer changed stays in one segment, as far as each document is in it once: so its
     documents can be written in the order in which they need each other.
+    `refused` are the documents, in remote form, of which something was not written, with the events in `kept`.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Segment:
         self._refs: set[Ref] = set()
         self._stuck: set[Ref] = set()
         self.kept: list[Kept] = []
+        self.refused: set[Ref] = set()
 
     async def begin(self, units: Iterable[Unit]) -> None:
         """These units, one transaction of the producer, come next: writes what was collected if one is among it."""
@@ -177,7 +179,7 @@ class Segment:
         event = incoming.event
         doctype = self._catalogue[event.doctype]
         if incoming is unit.incoming and not self._stuck.isdisjoint(unit.refs):
-            self.kept.append(Kept(unit, QueueState.HELD, BEHIND))
+            self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
         # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
         record = None if incoming.named_here else records.get((event.doctype, event.renamed_from or event.name))
@@ -202,8 +204,9 @@ class Segment:
             target = records.get((event.doctype, incoming.lost_name or event.name))
             decision = self._with_whole(incoming, unit, doctype, here, record, target)
         except RowRefused as error:
-            self.kept.append(Kept(unit, QueueState.PARKED, error.message))
+            self._keep(unit, QueueState.PARKED, error.message)
             self._stuck |= set(unit.refs)
+            self.refused.add((doctype.name, incoming.remote.name))
             return None, incoming
         if incoming.named_here:
             for each in decision.records:
@@ -212,6 +215,11 @@ class Segment:
             note = "; ".join(part for part in (decision.note, self._why(arrived, unit)) if part)
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.SYNCED, note=note))
         return decision, incoming
+
+    def _keep(self, unit: Unit, state: str, error: str) -> None:
+        """Keep the event back: once, also where what it needs was refused before it; they come one after the other."""
+        if not self.kept or self.kept[-1].unit is not unit:
+            self.kept.append(Kept(unit, state, error))
 
     def _with_whole(
         self,
