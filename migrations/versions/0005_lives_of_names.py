@@ -11,11 +11,11 @@ depends_on = None
 
 def upgrade() -> None:
     for name, comment in (
-        ("life", "of which life its name is"),
+        ("life", "of which life its name is, where that is known"),
         ("old_life", "the same of the name before a rename"),
     ):
         text = sa.String(40).with_variant(sa.Text(), "postgresql")
-        op.add_column("update_log", sa.Column(name, text, nullable=False, server_default="", comment=comment))
+        op.add_column("update_log", sa.Column(name, text, comment=comment))
 
 
 def downgrade() -> None:

@@ -72,13 +72,14 @@ class Daemon:
         self.heartbeat = Heartbeat(state)
         self.sync_log = SyncLog(state)
         subscribed = {doctype for producer in settings.producers.values() for doctype in producer.subscribed}
+        remembered = frozenset(subscribed) & catalogue.offers
         self.capture = Capture(
             database,
             self.update_log,
             catalogue,
             site=site,
             logged=self.peers.approved_doctypes,
-            remembered=frozenset(subscribed) & catalogue.offers,
+            remembered=remembered,
             batch=settings.site.capture_batch,
         )
         self.applier = Applier(database, self.sync_log, catalogue, site=site, drain=self._drain)
@@ -91,6 +92,7 @@ class Daemon:
             log=self.update_log,
             database=database,
             drain_capture=self._drain,
+            remembered=remembered,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes

@@ -57,26 +57,27 @@ def with_ended(record: Record, life: str, clock: str, became: Name | None = None
     return (*lives[:-1], Life(clock, life, clock, became), lives[-1])[-MOST:]
 
 
-def before(event: Event) -> tuple[Name, str]:
-    """The name that the document had before the event, and of which life that is."""
+def before(event: Event) -> tuple[Name, str | None]:
+    """The name that the document had before the event, and of which life that is, as far as the event says."""
     return (event.name, event.life) if event.renamed_from is None else (event.renamed_from, event.old_life)
 
 
-def begun(before: Record | None, name: Name, life: str, since: str, *, stands: bool = False) -> Sequence[Life]:
+def begun(before: Record | None, name: Name, life: str, since: str, *, same: bool = False) -> Sequence[Life]:
     """The lives of `name` once a document has it whose life is `life`.
 
-    `before` is what was remembered of the name until then. A document that `stands` there goes on as the same one.
+    `before` is what was remembered of the name until then. With `same`, a document that has the name goes on as
+    that one.
     """
     if life == life_of(before):
         return before.lives if before is not None else ()
     now = Life(since, life)
     if before is None:
-        return (Life("", FIRST, since, name), now) if stands else (now,)
+        return (Life("", FIRST, since, name), now) if same else (now,)
     is_alive = before.deleted_at is None and before.renamed_to is None
     lives = before.lives or (Life("", FIRST),)
     over = msgspec.structs.replace(
         lives[-1],
         until=since if is_alive else before.clock,
-        became=name if is_alive else before.renamed_to,
+        became=name if is_alive and same else before.renamed_to,
     )
     return (*lives[:-1], over, now)[-MOST:]

@@ -134,8 +134,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 
     origin: Origin
     clock: str
-    life: str = ""
-    old_life: str = ""
+    life: str | None = None
+    old_life: str | None = None
 
 
 class OwnName(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -159,7 +159,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     `origin` is None for an event that was made at the site which serves it. `enters` says that the document came to
     satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `own` says which documents of the
     event have another name at the consumer. `life` says of which life its name is after the event, and `old_life` that
-    of the name `renamed_from`.
+    of the name `renamed_from`; None where the site that made the event does not know of lives.
     """
 
     sequence: int
@@ -176,8 +176,8 @@ class Event(msgspec.Struct, omit_defaults=True):
     origin: Origin | None = None
     enters: bool = False
     own: tuple[OwnName, ...] = ()
-    life: str = ""
-    old_life: str = ""
+    life: str | None = None
+    old_life: str | None = None
 
 
 Row = dict[str, Any]
@@ -227,8 +227,8 @@ class LogEntry:
     renamed_from: str | None
     origin: str | None
     path: str
-    life: str = ""
-    old_life: str = ""
+    life: str | None = None
+    old_life: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

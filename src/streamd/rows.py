@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +10,7 @@ from functools import cache
 
 import msgspec
 
-from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Name, Row, Scalar
+from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Name, Row, Scalar, name_text
 
 
 def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
@@ -184,3 +185,34 @@ def _may_match(binding: Binding, row: bytes) -> bool:
         return binding.matches(row)
     except msgspec.DecodeError:
         return True
+
+
+def has_name_in_key(child: ChildTable) -> bool:
+    """Whether the key of a child row holds its document's name."""
+    return set(child.parent_key) <= set(child.key)
+
+
+def key_under(child: ChildTable, key: Name, moves: Mapping[Name, Name]) -> Name:
+    """The key of a child row, where that holds the name of its document, once the document has its new name."""
+    if not has_name_in_key(child) or len(key) != len(child.key):
+        return key
+    parts = dict(zip(child.key, key, strict=True))
+    name = tuple(parts[column] for column in child.parent_key)
+    return tuple((parts | dict(zip(child.parent_key, moves.get(name, name), strict=True))).values())
+
+
+def clocks_under(doctype: DocumentType, clocks: Mapping[str, str], moves: Mapping[Name, Name]) -> dict[str, str]:
+    """The clocks of single fields, once the document has its new name: those of child rows are told by their keys."""
+    children = [child for child in doctype.children if has_name_in_key(child)]
+    return (
+        {_field_under(children, field, moves): clock for field, clock in clocks.items()} if children else dict(clocks)
+    )
+
+
+def _field_under(children: Iterable[ChildTable], field: str, moves: Mapping[Name, Name]) -> str:
+    for child in children:
+        if field.startswith(f"{child.field}/["):
+            text = field.removeprefix(f"{child.field}/")
+            key, end = json.JSONDecoder().raw_decode(text)
+            return f"{child.field}/{name_text(key_under(child, tuple(key), moves))}{text[end:]}"
+    return field

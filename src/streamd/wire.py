@@ -183,9 +183,9 @@ class OwnNameModel(Message):
 
 
 _LIFE = Field(
-    "",
+    None,
     description="which of the documents that had this name one after the other: the clock of the event that gave the "
-    "name to it. Empty for the first one",
+    "name to it. Empty for the first one; absent where the producer does not know",
 )
 
 
@@ -206,8 +206,8 @@ class EventModel(Message):
     origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
     enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
-    life: str = _LIFE
-    old_life: str = Field("", description="the same of the name before a rename")
+    life: str | None = _LIFE
+    old_life: str | None = Field(None, description="the same of the name before a rename")
 
 
 class EventsPage(Message):
@@ -249,7 +249,7 @@ class DocumentModel(Message):
         default={}, description="when its fields were edited, where that is remembered; all others under the empty name"
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
-    life: str = _LIFE
+    life: str | None = _LIFE
 
 
 class DocumentsAnswer(Message):
@@ -305,7 +305,7 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     source: str = ""
     clocks: dict[str, str] = {}
     own: tuple[OwnName, ...] = ()
-    life: str = ""
+    life: str | None = None
 
 
 class Documents(msgspec.Struct):

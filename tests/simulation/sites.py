@@ -17,15 +17,15 @@ from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired
-from streamd.lives import life_of
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.serve.documents import given_document
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
-from streamd.wire import Documents, FetchedDocument, NamesAnswer, WantedDocument, write_cursor
+from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
 from tests.support.engines import make_site_database
 
@@ -265,10 +265,10 @@ class LocalFetcher:
                 name = tuple(want.name)
                 documents = await reader.read_documents(producer.catalogue[want.doctype], [name])
                 if name in documents:
-                    data = msgspec.Raw(documents[name].whole())
                     record = (await reader.records(want.doctype, [name])).get(name)
                     clock = claim.clock if claim else ""
-                    found.append(FetchedDocument(want.doctype, name, data, clock, life=life_of(record)))
+                    key = (want.doctype, name)
+                    found.append(given_document(key, documents[name], clock, record, remembered=True))
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)

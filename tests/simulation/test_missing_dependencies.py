@@ -163,3 +163,36 @@ async def test_with_the_same_names_nothing_that_is_fetched_waits_for_what_comes_
     finally:
         for site in (hq, store):
             await site.close()
+
+
+async def test_what_is_fetched_leads_to_no_document_that_has_the_name_of_another_fetched_one(tmp_path: Path) -> None:
+    named = MANAGED.replace('INTEGER PRIMARY KEY, "Name"', 'VARCHAR(40) PRIMARY KEY, "Name"')
+    named = named.replace('"Manager" INTEGER', '"Manager" VARCHAR(40)').replace(
+        '"Customer" INTEGER', '"Customer" VARCHAR(40)'
+    )
+    types = {"Customer": {"naming": "field:Name", "links": {"Manager": "Customer"}}, "Invoice": TYPES["Invoice"]}
+    hq = Site(tmp_path, "hq", schema=named, doctypes=types, renamed=("Customer",))
+    store = Site(tmp_path, "store", schema=named, doctypes=types)
+    for site in (hq, store):
+        await site.open()
+    try:
+        hq.write("INSERT INTO Customer VALUES ('boss', 'boss', 'of hq')")
+        store.write(
+            "INSERT INTO Customer VALUES ('c9', 'boss', NULL)", "INSERT INTO Customer VALUES ('c2', 'Ada', 'c9')"
+        )
+        await hq.pass_over(store)
+        store.write("INSERT INTO Invoice VALUES (1, 'c2', 'first')")
+        await hq.pull_all(store)
+        assert hq.rows("SELECT Id FROM Customer") == [("boss",)]
+        ((state, error),) = await hq.queue()
+        assert (state, "same name, another document" in error) == ("parked", True)
+        hq.write("UPDATE Customer SET Id = 'our boss', Name = 'our boss'")
+        await hq.heal(store)
+        assert await hq.queue() == []
+        assert hq.rows("SELECT Id, Manager FROM Customer WHERE Id <> 'our boss' ORDER BY 1") == [
+            ("Ada", "boss"),
+            ("boss", None),
+        ]
+    finally:
+        for site in (hq, store):
+            await site.close()

@@ -187,9 +187,9 @@ def test_two_renames_are_one_and_a_rename_back_is_none() -> None:
 def test_a_folded_rename_is_as_old_as_the_rename_and_not_as_the_last_edit() -> None:
     one = net(EDITED, renamed("a", "b"), ("update", "b", change({"x": "7"}, x="1")))
     ours = Record("Doc", ("a",), THERE, ("a",), clock.reading(2, 5, THERE), renamed_to=("ours",))
-    assert led(one, {("Doc", ("a",)): ours}).event.name == ("ours",)
+    assert led(one, DOC, {("Doc", ("a",)): ours}).event.name == ("ours",)
     ours.clock = at(1)
-    assert led(one, {("Doc", ("a",)): ours}).event.name == ("b",)
+    assert led(one, DOC, {("Doc", ("a",)): ours}).event.name == ("b",)
 
 
 def test_rows_that_are_named_by_their_document_are_not_folded_across_a_rename() -> None:

@@ -26,6 +26,7 @@ class Names:
         self._catalogue = catalogue
         self._known: dict[Ref, Counterpart] = {}
         self._said: dict[Ref, OwnName] = {}
+        self._anothers: set[Ref] = set()
         self._logs: set[str] = set()
         self._asked: set[Ref] = set()
         self._any: bool | None = None
@@ -62,7 +63,15 @@ class Names:
                 new = [name for name in names if name not in found and (doctype, name) not in self._said]
                 before = await self._came_before(reader, self._catalogue[doctype], new)
                 self._known |= {(doctype, each.remote_name): each for each in before}
+            else:
+                self._anothers |= await self._of_others(reader, doctype, [name for name in names if name not in found])
         await self._believe(reader, made)
+
+    async def _of_others(self, reader: Reader, doctype: str, names: Iterable[Name]) -> set[Ref]:
+        """Those of these names that documents have here which the producer calls otherwise."""
+        plain = [name for name in names if (doctype, name) not in self._said]
+        here = await reader.counterparts_here(self._source.site, doctype, plain) if plain else {}
+        return {(doctype, name) for name, each in here.items() if each.remote_name != name}
 
     async def _came_before(self, reader: Reader, doctype: DocumentType, names: Sequence[Name]) -> list[Counterpart]:
         """Those of these documents that came under the names that they have there, with the keys of their rows."""
@@ -105,7 +114,7 @@ class Names:
 
     def believe(self, ref: Ref) -> None:
         """What was remembered is of a document that is gone; what comes now is of the one that the producer says."""
-        del self._known[ref]
+        self._known.pop(ref, None)
 
     def _hear(self, ref: Ref, said: OwnName) -> None:
         """Each event says what its own rows are called."""
@@ -120,7 +129,11 @@ class Names:
     @property
     def idle(self) -> bool:
         """Whether every document has the same name here, as far as was asked."""
-        return not (self._source.renamed or self._known or self._said)
+        return not (self._source.renamed or self._known or self._said or self._anothers)
+
+    def is_anothers(self, ref: Ref) -> bool:
+        """Whether the producer's name of the document is that of another one here, which it calls otherwise."""
+        return ref in self._anothers and not self.renames(ref)
 
     def renames(self, ref: Ref) -> bool:
         """Whether the document has, or gets, a name of its own here."""
@@ -162,15 +175,16 @@ class Names:
 
     def forget(self, ref: Ref) -> None:
         """The producer calls the document otherwise now; what has this name from here on is another one."""
+        if not self.says_another(ref):
+            self._said.pop(ref, None)
         self._known.pop(ref, None)
-        self._said.pop(ref, None)
 
     async def here(self, reader: Reader, refs: Iterable[Ref]) -> set[Ref]:
         """Those of these documents that are here. They were looked up before."""
         by_type: dict[str, dict[Name, list[Ref]]] = {}
         for ref in refs:
             name = self.local(ref)
-            if name is not None:
+            if name is not None and not self.is_anothers(ref):
                 by_type.setdefault(ref[0], {}).setdefault(name, []).append(ref)
         found: set[Ref] = set()
         for doctype, named in by_type.items():

@@ -202,7 +202,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             at=0,
             data=document.data,
             own=document.own,
-            life=document.life if hlc.is_reading(document.life) else hlc.ZERO,
+            life=document.life if not document.life or hlc.is_reading(document.life) else None,
         )
         incoming = decode(event, source, as_of.log, catalogue)
         if incoming.data is not None and incoming.event.doctype in catalogue:

@@ -16,7 +16,7 @@ import msgspec
 from streamd.apply.decoding import read_difference
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.mapping import MappedType
-from streamd.lives import FIRST, before
+from streamd.lives import before
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -116,14 +116,14 @@ def _folded(
     first, last = events[0], events[-1]
     operation = first.event.operation
     renames = [each.event for each in events if each.event.renamed_from is not None]
-    life, old_name, old_life = last.event.life, None, FIRST
+    life, old_name, old_life = last.event.life, None, None
     if operation == Operation.UPDATE:
         name, old_life = before(first.event)
         if renames and name != last.event.name:
             old_name = name
             clocks = clocks | {NAME: renames[-1].clock}
         else:
-            life, old_life = old_life, FIRST
+            life, old_life = old_life, None
     own = tuple(said for each in events for said in each.event.own)
     changes = {"operation": operation, "renamed_from": old_name, "life": life, "old_life": old_life}
     event = msgspec.structs.replace(last.event, own=own, **changes)

@@ -27,7 +27,8 @@ class Incoming:
     events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
     `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
     of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
-    remembered of names, and not by its name; `gone` where it is deleted here and its name is another one's by now.
+    remembered of names, and not by its name; `another` where that tells that its name is another
+    document's here; `gone` where it is deleted here and its name is another one's by now.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
@@ -48,6 +49,7 @@ class Incoming:
     named_here: bool = False
     delete_on_leave: bool = False
     by_counterpart: bool = False
+    another: bool = False
     gone: bool = False
     lost_name: Name | None = None
     lost_life: str = ""

@@ -6,7 +6,7 @@ soon as all that they read is named. What is given back by a rollback is given a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.batch import Kept, Unit, sync_entry
@@ -123,18 +123,18 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
     run: list[Unit] = []
     moved: set[Ref] = set()
     spoken: set[Ref] = set()
-    deleted: set[Ref] = set()
+    gone: set[Ref] = set()
     for unit in units:
         ref, operation = ref_of(unit.incoming), unit.incoming.event.operation
         if operation == Operation.CREATE:
-            deleted.discard(ref)
-        elif ref in deleted and names.says_another(ref):
-            # It lives, though it was not made there again: it is a document that went there from here.
+            gone.discard(ref)
+        elif ref in gone and names.says_another(ref):
+            # It is there, though it was not made there again: it is a document that went there from here.
             yield run
             run, moved, spoken = [], set(), set()
             names.believe(ref)
         if operation == Operation.DELETE:
-            deleted.add(ref)
+            gone.add(ref)
         renamed = unit.incoming.event.renamed_from is not None
         again = any(ref_of(each) in moved for each in unit.all if each.event.operation == Operation.CREATE)
         if again or (renamed and ref in spoken):
@@ -144,6 +144,8 @@ def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
         spoken |= set(unit.refs)
         if renamed:
             moved |= set(unit.refs)
+            gone.add(unit.refs[0])
+            gone.discard(ref)
     yield run
 
 
@@ -202,18 +204,27 @@ async def remember(
     """Write down what was written here under which name; not what events add that were kept back after all.
 
     `refused` are the documents that were kept back, and `renamed` the types that get names of this site's own. Raises
-    `RowRefused` where a link leads to such a document: another one has its name here.
+    `RowRefused` where a link was written to such a document.
     """
-    back = {id(each.unit) for each in kept}
-    lost = {ref for ref in refused if ref[0] in renamed}
-    for unit in found.units if lost else ():
-        needed = (*unit.coming, *((each.event.doctype, each.remote.name) for each in unit.before))
-        first = next((ref for ref in needed if ref in lost), None)
-        if first is not None and id(unit) not in back:
-            raise RowRefused(waits_for_failed(first))
+    why = {id(each.unit): each.error for each in kept}
+    _lead_to_no_other(found.units, {ref for ref in refused if ref[0] in renamed}, why)
     last = {
         (each.doctype, each.name): each
         for unit, each in found.counterparts
-        if (each.doctype, each.remote_name) not in refused and (unit is None or id(unit) not in back)
+        if (each.doctype, each.remote_name) not in refused and (unit is None or id(unit) not in why)
     }
     await transaction.put_counterparts(list(last.values()))
+
+
+def _lead_to_no_other(units: Iterable[Unit], lost: Collection[Ref], why: Mapping[int, str]) -> None:
+    """Raises `RowRefused` where what was written may link to a `lost` document: another one has its name here.
+
+    Then they are written apart. `why` units were kept back is known by their ids: of those, only what was fetched for
+    them may have been written.
+    """
+    for unit in units if lost else ():
+        fetched = [(each.event.doctype, each.remote.name) for each in unit.before]
+        first = next((ref for ref in (*unit.coming, *fetched) if ref in lost), None)
+        written = id(unit) not in why or any(ref not in lost for ref in fetched)
+        if first is not None and written:
+            raise RowRefused(why.get(id(unit)) or waits_for_failed(first))

@@ -21,15 +21,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.incoming import NAME, Incoming
+from streamd.apply.moving import document_under
 from streamd.apply.remembering import (
     after_event,
     called_there,
     gone_there_too,
+    is_replaced_there,
     is_same_document,
     is_stale,
     knows,
@@ -43,7 +45,7 @@ from streamd.apply.repair import Mender, newer_here
 from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
 from streamd.errors import RowRefused
-from streamd.lives import begun
+from streamd.lives import FIRST, begun, life_of
 from streamd.model import (
     Catalogue,
     Difference,
@@ -57,7 +59,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import split
+from streamd.rows import clocks_under, split
 
 
 class NeedsWhole(Exception):  # a signal to the caller, not an error
@@ -99,6 +101,8 @@ def decide(
     parked, and `NeedsWhole`.
     """
     operation = incoming.event.operation
+    if incoming.another and here is not None:
+        return _ofanother_document(incoming, here)
     if incoming.gone:
         return _gone(incoming, record, target)
     if operation == Operation.DELETE:
@@ -128,14 +132,21 @@ def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: 
     return isinstance(old, dict) and same_row(doctype, known(doctype, old), here.fields)
 
 
+def _ofanother_document(incoming: Incoming, here: Document) -> Decision:
+    """An event of a document that is not here, under the name of one that the producer calls otherwise."""
+    if incoming.event.operation in (Operation.DELETE, Operation.LEAVE):
+        return Decision(notes=["was not here: nothing to do"])
+    there = incoming.data.changed if isinstance(incoming.data, Difference) else incoming.data
+    raise RowRefused(another_document(incoming.event, here, there))
+
+
 def _gone(incoming: Incoming, record: Record | None, target: Record | None) -> Decision:
     """An event of a document that is deleted here, and whose name is another one's by now."""
     event = incoming.event
-    records = [] if record is None else [with_event(record, incoming)]
-    if event.renamed_from is not None and record is not None:
-        records.append(gone_there_too(incoming, record, target))
-    is_edit = event.operation == Operation.UPDATE
-    note = "was deleted here; the edit is not applied" if is_edit else "was not here: nothing to do"
+    records = [] if record is None else [with_event(record, incoming), *gone_there_too(incoming, record, target)]
+    note = "was not here: nothing to do"
+    if event.operation in (Operation.CREATE, Operation.UPDATE):
+        note = f"was deleted here; {'stays deleted' if incoming.fetched else 'the edit is not applied'}"
     return Decision(records=records, notes=[note])
 
 
@@ -161,11 +172,12 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
     if incoming.fetched and not wanted and not doctype.single:
         return Decision()
     if _equal(doctype, here, fields, children):
-        adopted = remembered(incoming, record, stands=True)
+        adopted = remembered(incoming, record, same=True)
         return Decision(records=[adopted], notes=["was here already, with the same content"])
     known_as = incoming.overwrite or incoming.same_document or doctype.single
+    known_as = known_as or (incoming.repair and is_replaced_there(incoming, record))
     if not known_as and not is_same_document(incoming, record):
-        raise RowRefused(_another(event, here, incoming.data))
+        raise RowRefused(another_document(event, here, incoming.data))
     if incoming.repair:
         return _mend(incoming, doctype, here, record, fields, children)
     return _replace(incoming, doctype, here, record, fields, children)
@@ -180,10 +192,12 @@ def _mend(
     children: dict[str, list[Row]],
 ) -> Decision:
     """The producer's document over the one that is here, but for what is newer here."""
-    base = record or remembered(incoming, None)
+    # What was edited here of a document that is gone there is of no matter to the one that has its name now.
+    replaced = record is not None and (incoming.event.life or FIRST) != life_of(record)
+    base = remembered(incoming, record) if record is None or replaced else record
     mended = Mender(doctype, here, base.field_clocks, incoming.known, incoming.producer_site).mend(fields, children)
     after = with_clocks(base, mended.clocks, dict(base.seen))
-    after.lives = lives_of(incoming, record, stands=True)
+    after.lives = lives_of(incoming, record, same=not replaced)
     if not mended.stays:
         # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
         with_event(after, incoming)
@@ -202,8 +216,8 @@ def _replace(
     children: dict[str, list[Row]],
 ) -> Decision:
     """The whole document over the one that is here: only what differs is written."""
-    base = remembered(incoming, record, stands=True) if incoming.overwrite or record is None else record
-    base.lives = lives_of(incoming, record, stands=True)
+    base = remembered(incoming, record) if incoming.overwrite or record is None else record
+    base.lives = lives_of(incoming, record, same=not (incoming.overwrite or incoming.same_document))
     decision = Decision()
     changed = {
         column: value for column, value in differing(doctype, fields, here.fields).items() if column in here.fields
@@ -248,13 +262,11 @@ def _update(
         raise RowRefused("an update without a difference in it")
     if here is None:
         if record is not None and record.deleted_at is not None:
-            tombstones = [with_event(record, incoming)]
-            if event.renamed_from is not None:
-                tombstones.append(gone_there_too(incoming, record, target))
+            tombstones = [with_event(record, incoming), *gone_there_too(incoming, record, target)]
             return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
     if not is_about(incoming, doctype, here, record):
-        raise RowRefused(_another(event, here, difference.changed))
+        raise RowRefused(another_document(event, here, difference.changed))
     if record is None and doctype.single:
         raise NeedsWhole
     base = record or remembered(incoming, None, clock="")
@@ -272,6 +284,9 @@ def _update(
         )
         gone.seen, gone.lives = dict(base.seen) | {incoming.log: event.sequence}, base.lives
         decision.records.append(gone)
+        moves = {event.renamed_from: event.name}
+        here = document_under(doctype, here, moves)
+        base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
     rows = merge_children(doctype, difference, here, event.name, base, incoming.clock_of)
     decision.writes += rows.removals
     decision.writes += update_writes(doctype, event.name, columns)
@@ -282,7 +297,7 @@ def _update(
     if incoming.lost_name is not None:
         decision.records.append(called_there(incoming, after, target))
     if event.renamed_from is not None:
-        after.lives = begun(target, event.name, event.life, incoming.clock_of(NAME))
+        after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
     decision.records.append(after)
     return decision
 
@@ -301,7 +316,7 @@ def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, re
         and isinstance(old, dict)
         and not same_row(doctype, known(doctype, old), here.fields)
     ):
-        raise RowRefused(_another(event, here, old))
+        raise RowRefused(another_document(event, here, old))
     decision = Decision(records=[tombstone(incoming, record)])
     if record is not None and any(value > event.clock for value in record.field_clocks.values()):
         decision.notes.append(f"was edited here as well; the deletion wins over: {shown(here.fields)}")
@@ -361,7 +376,8 @@ def _key(row: Row, columns: Iterable[str]) -> Name:
     return tuple(row.get(column, "") for column in columns)
 
 
-def _another(event: Event, here: Document, there: object) -> str:
+def another_document(event: Event, here: Document, there: object) -> str:
+    """What is said where a document stands here under the name of another one."""
     return (
         f"same name, another document: {event.doctype} {name_label(event.name)} stands here as "
         f"{shown(here.fields | dict(here.children))}, and at the producer as {shown(there)}. Rename or remove the "

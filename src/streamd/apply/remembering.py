@@ -13,21 +13,26 @@ from streamd.model import Life, Record
 
 def knows(record: Record | None, incoming: Incoming) -> bool:
     """Whether what is remembered is of the document that the event is of, as far as can be told."""
-    return record is not None and is_known(record, before(incoming.event)[1])
+    return record is not None and is_known(record, before(incoming.event)[1] or FIRST)
 
 
-def gone_there_too(incoming: Incoming, record: Record, target: Record | None) -> Record:
-    """What is remembered of the name that a deleted document got there, under which its later events come.
+def gone_there_too(incoming: Incoming, record: Record, target: Record | None) -> list[Record]:
+    """What is remembered of the name that a deleted document got there, if it got one: its later events come under it.
 
     `record` is of its old name, and `target` of the new one, which may be another document's here.
     """
     event = incoming.event
+    name, life = incoming.lost_name, incoming.lost_life
+    if event.renamed_from is not None:
+        name, life = event.name, event.life or FIRST
+    if name is None:
+        return []
     if target is not None and target.deleted_at is None and target.renamed_to is None:
-        return replace(target, lives=with_ended(target, event.life, event.clock))
-    gone = Record(event.doctype, event.name, record.source, event.name, record.clock, {}, dict(record.seen))
+        return [replace(target, lives=with_ended(target, life, event.clock))]
+    gone = Record(event.doctype, name, record.source, name, record.clock, {}, dict(record.seen))
     gone.deleted_at = event.at if record.deleted_at is None else record.deleted_at
-    gone.lives = begun(target, event.name, event.life, event.clock)
-    return gone
+    gone.lives = begun(target, name, life, event.clock)
+    return [gone]
 
 
 def called_there(incoming: Incoming, record: Record, target: Record | None) -> Record:
@@ -45,25 +50,25 @@ def called_there(incoming: Incoming, record: Record, target: Record | None) -> R
 
 
 def remembered(
-    incoming: Incoming, known_before: Record | None, clock: str | None = None, *, stands: bool = False
+    incoming: Incoming, known_before: Record | None, clock: str | None = None, *, same: bool = False
 ) -> Record:
     """A new record for the event's document, which has this event; `known_before` is what was remembered of its name.
 
-    `stands` says that a document had the name here already, and is the same one.
+    `same` says that a document had the name here already, and is that one.
     """
     event = incoming.event
     seen = dict(known_before.seen) if known_before else {}
     seen[incoming.log] = event.sequence
     made = Record(event.doctype, event.name, incoming.source, incoming.remote.name, event.clock, {}, seen)
     made.clock = made.clock if clock is None else clock
-    made.lives = lives_of(incoming, known_before, stands=stands)
+    made.lives = lives_of(incoming, known_before, same=same)
     return made
 
 
-def lives_of(incoming: Incoming, known_before: Record | None, *, stands: bool) -> Sequence[Life]:
+def lives_of(incoming: Incoming, known_before: Record | None, *, same: bool) -> Sequence[Life]:
     """The lives of the name that the event finds its document by."""
     name, life = before(incoming.event)
-    return begun(known_before, name, life, incoming.event.clock, stands=stands)
+    return begun(known_before, name, life or FIRST, incoming.event.clock, same=same)
 
 
 def after_event(record: Record, incoming: Incoming, newer: Iterable[str]) -> Record:
@@ -73,7 +78,12 @@ def after_event(record: Record, incoming: Incoming, newer: Iterable[str]) -> Rec
         clocks[fieldname] = hlc.latest((clocks.get(fieldname, ""), incoming.clock_of(fieldname)))
     seen = dict(record.seen)
     seen[incoming.log] = max(seen.get(incoming.log, 0), incoming.event.sequence)
-    return with_clocks(record, clocks, seen)
+    after = with_clocks(record, clocks, seen)
+    life = before(incoming.event)[1]
+    if life and not after.lives:
+        # Of what came before this site remembered lives.
+        after.lives = (Life("", life),)
+    return after
 
 
 def with_clocks(record: Record, clocks: dict[str, str], seen: dict[str, int]) -> Record:
@@ -98,7 +108,7 @@ def tombstone(incoming: Incoming, known_before: Record | None) -> Record:
 def is_stale(incoming: Incoming, record: Record) -> bool:
     """Whether a create is of the document that was deleted here, from before that."""
     event = incoming.event
-    is_that_one = _came_from_there(incoming, record) and event.life == life_of(record)
+    is_that_one = _came_from_there(incoming, record) and (event.life or FIRST) == life_of(record)
     return is_that_one and event.clock <= record.clock and not incoming.fetched
 
 
@@ -106,11 +116,29 @@ def is_same_document(incoming: Incoming, record: Record | None) -> bool:
     """Whether what is remembered is of the document that a create makes: it came from there, and lives."""
     if record is None or record.deleted_at is not None:
         return False
-    life = incoming.event.life
-    if life != FIRST and record.lives:
-        # No two documents have one life.
-        return any(each.life == life for each in record.lives) and ended(record, life) is None
-    return _came_from_there(incoming, record) and is_known(record, life) and ended(record, life) is None
+    life = incoming.event.life or FIRST
+    # No two documents have one life; but of the first one there may be one at each site.
+    return is_of_life(record, life) and (life != FIRST or _came_from_there(incoming, record))
+
+
+def is_of_life(record: Record, life: str) -> bool:
+    """Whether the document that has the name is the one of this life."""
+    return life == life_of(record) or (any(each.life == life for each in record.lives) and ended(record, life) is None)
+
+
+def is_replaced_there(incoming: Incoming, record: Record | None) -> bool:
+    """Whether the document that came from there is gone there, and the one that was read again has its name now."""
+    if record is None or is_of_life(record, incoming.event.life or FIRST):
+        return False
+    life = life_of(record)
+    return _came_from_there(incoming, record) and (life == FIRST or hlc.made_at(life, incoming.producer_site))
+
+
+def was_deleted_here(incoming: Incoming, record: Record | None) -> bool:
+    """Whether the document was deleted, and not by the producer, for which it lives."""
+    if record is None or record.deleted_at is None or not is_of_life(record, before(incoming.event)[1] or FIRST):
+        return False
+    return not hlc.made_at(record.clock, incoming.producer_site)
 
 
 def _came_from_there(incoming: Incoming, record: Record) -> bool:

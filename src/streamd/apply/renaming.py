@@ -12,7 +12,6 @@ from streamd.apply.counterparts import Names
 from streamd.apply.incoming import Incoming
 from streamd.apply.naming import row_key_naming
 from streamd.apply.source import Ref
-from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -125,6 +124,7 @@ class Renaming:
         made = replace(
             incoming, event=self._event(event, here, renamed=renamed), data=moved.data(incoming.data),
             arrived=incoming.remote, named_here=new in named, by_counterpart=renamed,
+            another=not renamed and (self._names.is_anothers(new) or self._names.is_anothers(old)),
         )  # fmt: skip
         if renamed:
             self._remember(incoming, old, new, here, keys)
@@ -135,7 +135,7 @@ class Renaming:
         if not renamed:
             return event
         # What it is called there, and was called before, is no matter of the document here.
-        return msgspec.structs.replace(event, name=here, renamed_from=None, life=FIRST, old_life=FIRST)
+        return msgspec.structs.replace(event, name=here, renamed_from=None, life=None, old_life=None)
 
     def _keys(self, doctype: DocumentType, ref: Ref, incoming: Incoming) -> dict[str, dict[str, Name]]:
         """By field, the keys of child rows: those that are known, and those that were given just now."""

@@ -11,14 +11,16 @@ import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.incoming import Incoming
-from streamd.apply.leading import began_here, led
+from streamd.apply.leading import began_here, in_known_life, led
 from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
-from streamd.apply.plan import Decision, NeedsWhole, contained, decide
+from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
+from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
 from streamd.apply.writer import Columns, freeing, table_writes
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
+from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
     Document,
@@ -98,6 +100,8 @@ class Segment:
             return
         wholes = [unit.whole for _, unit in items if unit.whole is not None]
         documents, records = await self._load([*(incoming for incoming, _ in items), *wholes])
+        for _, unit in items:
+            unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
         planned: list[Planned] = []
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
@@ -181,16 +185,19 @@ class Segment:
         if incoming is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
+        incoming = in_known_life(incoming, records)
+        event = incoming.event
         # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
-        record = None if incoming.named_here else records.get((event.doctype, event.renamed_from or event.name))
+        nobodys = incoming.named_here or incoming.another
+        record = None if nobodys else records.get((event.doctype, event.renamed_from or event.name))
         if contained(incoming, record):
-            whole = unit.whole if incoming is unit.incoming and event.renamed_from is not None else None
+            whole = unit.whole if arrived is unit.incoming and event.renamed_from is not None else None
             if whole is None or contained(unit.incoming, records.get((event.doctype, event.name))):
                 return None, incoming
             # The old name is another document's by now: the one that was renamed comes whole.
             incoming, event, record = whole, whole.event, records.get((event.doctype, event.name))
-        if not incoming.named_here:
-            incoming = led(incoming, records)
+        if not nobodys:
+            incoming = led(incoming, doctype, records)
             event = incoming.event
             record = records.get((event.doctype, event.renamed_from or event.name))
         here = documents.get((event.doctype, event.renamed_from or event.name))
@@ -210,7 +217,7 @@ class Segment:
             return None, incoming
         if incoming.named_here:
             for each in decision.records:
-                began_here(each, records.get((event.doctype, each.name)))
+                began_here(each, event, records.get((event.doctype, each.name)))
         if arrived is unit.incoming or decision.writes:
             note = "; ".join(part for part in (decision.note, self._why(arrived, unit)) if part)
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.SYNCED, note=note))
@@ -258,8 +265,10 @@ class Segment:
         """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
-        if incoming.gone or (record is not None and record.deleted_at is not None):
+        if incoming.gone or was_deleted_here(incoming, record):
             return Decision(notes=["was deleted here; stays deleted"])
+        if here is not None and record is not None and not is_of_life(record, incoming.event.life or FIRST):
+            raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
         decision.notes = ["came to satisfy the condition: taken whole"]

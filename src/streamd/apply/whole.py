@@ -19,8 +19,7 @@ from streamd.apply.source import Source
 from streamd.apply.traces import renamed_names
 from streamd.db.base import SiteDatabase
 from streamd.errors import RowRefused
-from streamd.lives import life_of
-from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest
+from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest, Record
 from streamd.wire import NamesAnswer, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
@@ -163,23 +162,23 @@ class WholeResync:
                 return gone
             after = names[-1]
             remote = {
-                name: known[name].remote_name if name in known else name
+                name: known[name].remote_name if name in known else _called_there(record, there)
                 for name, record in records.items()
                 if record.source == source.site
                 and not record.deleted_at
                 and (name in known or doctype.name not in source.renamed)
             }
-            doomed = [
-                (name, life_of(records[here]))
-                for here, name in remote.items()
-                if name not in there and name not in renamed
-            ]
-            incoming = [self._deletion(source, doctype, *each) for each in doomed]
+            doomed = [name for name in remote.values() if name not in there and name not in renamed]
+            incoming = [self._deletion(source, doctype, name) for name in doomed]
             units = await self._applier.prepare(source, incoming, lister)
             gone += len(units) - await self._write(source, units, {})
 
-    def _deletion(self, source: Source, doctype: DocumentType, name: Name, life: str) -> Incoming:
+    def _deletion(self, source: Source, doctype: DocumentType, name: Name) -> Incoming:
         now = time.time_ns() // 1_000_000
-        clock = hlc.reading(now, 0, source.site)
-        event = Event(0, "", 0, doctype.name, name, Operation.DELETE, clock, now, life=life)
+        event = Event(0, "", 0, doctype.name, name, Operation.DELETE, hlc.reading(now, 0, source.site), now)
         return Incoming(event, {"old": None}, source.site, "", fetched=True)
+
+
+def _called_there(record: Record, there: set[Name]) -> Name:
+    """The producer's name of a document: that under which it came, where it was renamed here and is not there yet."""
+    return record.remote_name if record.remote_name in there else record.name

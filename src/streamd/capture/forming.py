@@ -29,10 +29,14 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, read_name
+from streamd.rows import Binding, has_name_in_key, key_under, read_name
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
+
+
+APART_MS = 1000
+"""On an engine that does not tell transactions: changes of one document that are further apart are no one change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,9 @@ class _Former:
         """
         self._taken_again(doctype, name)
         found = self._open.get((doctype.name, name))
+        if found is not None and _is_apart(found, change):
+            self._close(found)
+            found = None
         if found is not None and found.origin == change.origin and found.parent_touched:
             if found.operation == Operation.DELETE:
                 found.operation = Operation.UPDATE
@@ -236,8 +243,8 @@ class _Former:
                 self._row(target, change, (fieldname, new_key), (None, after))
             return
         found = self._document(doctype, new, change, clock)
-        if old_key == new_key:
-            self._row(found, change, (fieldname, old_key), (before, after))
+        if old_key == new_key or (old != new and _goes_along(binding, old, new, old_key, new_key)):
+            self._row(found, change, (fieldname, new_key), (before, after))
         else:
             self._row(found, change, (fieldname, old_key), (before, None))
             self._row(self._document(doctype, new, change, clock), change, (fieldname, new_key), (None, after))
@@ -269,6 +276,9 @@ class _Former:
 
     def _document(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> Happening:
         found = self._open.get((doctype.name, name))
+        if found is not None and _is_apart(found, change):
+            self._close(found)
+            found = None
         if found is not None and (found.origin != change.origin or found.operation == Operation.DELETE):
             if found.operation == Operation.DELETE and found.origin == change.origin and change.op == ChangeOp.DELETE:
                 found.last_change, found.clock, found.at = change.id, clock, change.at
@@ -326,7 +336,7 @@ class _Former:
         return Formed(entries, edits, self._clock)
 
     def _entry(self, found: Happening, data: str) -> LogEntry:
-        origin, path, life, old_life = None, self._site, "", ""
+        origin, path, life, old_life = None, self._site, None, None
         if found.origin:
             mark = self._mark(found.origin)
             first, life, old_life = mark.origin, mark.life, mark.old_life
@@ -359,6 +369,22 @@ class _Former:
             0, "", found.last_change, False, found.doctype.name, '[""]', Operation.GAP, found.clock, found.at,
             _encode({"reason": reason}).decode(), None, None, None, None, self._site,
         )  # fmt: skip
+
+
+def _is_apart(found: Happening, change: Change) -> bool:
+    """Whether a change is so long after what happened to its document that it is of another transaction for certain.
+
+    Where the engine tells transactions apart there is nothing to guess.
+    """
+    return change.tx == 0 and change.at - found.at > APART_MS
+
+
+def _goes_along(binding: Binding, old: Name, new: Name, old_key: Name | None, new_key: Name | None) -> bool:
+    """Whether a row's key holds its document's name, and is the same but for that, which is `new` and was `old`."""
+    child = binding.child
+    if child is None or old_key is None or new_key is None or not has_name_in_key(child):
+        return False
+    return key_under(child, old_key, {old: new}) == new_key
 
 
 def _unreadable(change: Change, why: str) -> str:

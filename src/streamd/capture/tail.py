@@ -19,9 +19,20 @@ from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
 from streamd.lives import begun, life_at
-from streamd.model import Catalogue, Change, ChangeOp, Claim, Name, Operation, Record, name_from_text, name_label
+from streamd.model import (
+    Catalogue,
+    Change,
+    ChangeOp,
+    Claim,
+    DocumentType,
+    Name,
+    Operation,
+    Record,
+    name_from_text,
+    name_label,
+)
 from streamd.names import id_ranges
-from streamd.rows import Binding, bindings, documents_of, names_touched, read_name
+from streamd.rows import Binding, bindings, clocks_under, documents_of, names_touched, read_name
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
@@ -48,6 +59,7 @@ class Capture:
         self._update_log = update_log
         self._bound = bindings(catalogue)
         self._offers = catalogue.offers
+        self._doctypes = catalogue.doctypes
         self._site = site
         self._logged = logged
         self._remembered = remembered
@@ -163,7 +175,7 @@ class Capture:
                 # A local edit is later than everything that was applied to its document before.
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
                 formed = await self._form(changes, clock)
-                edits = _remember(records, formed.edits, self._site)
+                edits = _remember(records, formed.edits, self._site, self._doctypes)
                 _say_lives(formed, records, self._remembered)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
@@ -272,7 +284,9 @@ def _latest(record: Record) -> str:
     return hlc.latest((record.clock, *record.field_clocks.values(), *(each.since for each in record.lives)))
 
 
-def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], site: str) -> list[Record]:
+def _remember(
+    records: dict[tuple[str, Name], Record], edits: Iterable[Edit], site: str, doctypes: Mapping[str, DocumentType]
+) -> list[Record]:
     """The records that say when this site's own users edited which fields. Changes `records`."""
     touched: dict[tuple[str, Name], Record] = {}
     for edit in edits:
@@ -291,9 +305,8 @@ def _remember(records: dict[tuple[str, Name], Record], edits: Iterable[Edit], si
             if old is None:
                 record = Record(edit.doctype, edit.name, site, edit.name)
             else:
-                record = Record(
-                    edit.doctype, edit.name, old.source, old.remote_name, old.clock, old.field_clocks, old.seen
-                )
+                clocks = clocks_under(doctypes[edit.doctype], old.field_clocks, {edit.renamed_from: edit.name})
+                record = Record(edit.doctype, edit.name, old.source, old.remote_name, old.clock, clocks, old.seen)
                 gone.source, gone.remote_name, gone.seen, gone.lives = old.source, old.remote_name, old.seen, old.lives
             record.lives = lives
             records[(edit.doctype, edit.renamed_from)] = touched[(edit.doctype, edit.renamed_from)] = gone
@@ -319,7 +332,7 @@ def _again(record: Record, edit: Edit, site: str) -> Record:
 
 def _say_lives(formed: Formed, records: Mapping[tuple[str, Name], Record], remembered: frozenset[str]) -> None:
     """Write into the entries of this site's own changes of which lives their names are."""
-    for entry in formed.entries if records else ():
+    for entry in formed.entries:
         if entry.origin is not None or entry.doctype not in remembered:
             continue
         entry.life = life_at(records.get((entry.doctype, name_from_text(entry.name))), entry.clock)

@@ -42,7 +42,10 @@ def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Applicat
 
 
 class Server:
-    """The API for peers. `drain_capture` brings the log up to date with what the site's database holds."""
+    """The API for peers. `drain_capture` brings the log up to date with what the site's database holds.
+
+    `remembered` are the types of which it is remembered what this site's users edit.
+    """
 
     def __init__(
         self,
@@ -54,9 +57,10 @@ class Server:
         log: UpdateLog,
         database: SiteDatabase,
         drain_capture: Callable[[], Awaitable[None]],
+        remembered: frozenset[str] = frozenset(),
     ) -> None:
         self._settings = settings
-        self._services = Services(identity, settings, catalogue, peers, log, database, drain_capture)
+        self._services = Services(identity, settings, catalogue, peers, log, database, drain_capture, remembered)
         self._stopping: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
         self.port = settings.port

@@ -111,7 +111,11 @@ class Desk:
     ) -> Documents:
         """These documents as they are given, with what the consumer at `site` calls them."""
         records = await self._records(view.reader, documents)
-        given = [_given(key, document, view.clock, records.get(key)) for key, document in documents.items()]
+        remembered = self._services.remembered
+        given = [
+            given_document(key, document, view.clock, records.get(key), remembered=key[0] in remembered)
+            for key, document in documents.items()
+        ]
         if given and (every or await view.reader.has_counterparts(site)):
             await name_documents(view.reader, site, self._services.catalogue, given, every=every)
         return Documents(given, view.as_of)
@@ -188,13 +192,16 @@ def _links(doctype: DocumentType, document: RawDocument) -> set[Key]:
     return set(document_links(doctype, read_json(document.row), children))
 
 
-def _given(key: Key, document: RawDocument, clock: str, record: Record | None) -> FetchedDocument:
+def given_document(
+    key: Key, document: RawDocument, clock: str, record: Record | None, *, remembered: bool
+) -> FetchedDocument:
+    """A document as it is given, with what is remembered of it; `remembered` says whether its type is."""
     doctype, name = key
     given = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
+    given.life = life_of(record) if remembered else None
     if record is not None:
         given.source = record.source
         given.clocks = {"": record.clock, **record.field_clocks}
-        given.life = life_of(record)
     return given
 
 

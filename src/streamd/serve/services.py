@@ -24,7 +24,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The site whose log is served. `drain_capture` brings the log up to date with the site's database."""
+    """The site whose log is served. `drain_capture` brings the log up to date with the site's database.
+
+    `remembered` are the types of which it is remembered what this site's users edit.
+    """
 
     identity: SiteIdentity
     settings: ServerSettings
@@ -33,6 +36,7 @@ class Services:
     log: UpdateLog
     database: SiteDatabase
     drain_capture: Callable[[], Awaitable[None]]
+    remembered: frozenset[str] = frozenset()
 
     async def standing(self, caller: Caller) -> Standing:
         """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""

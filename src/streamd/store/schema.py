@@ -100,8 +100,8 @@ update_log = Table(
     Column("renamed_from", WORDS),
     Column("origin", WORDS),
     Column("path", WORDS, nullable=False, comment="the sites that it has been at, separated by spaces"),
-    Column("life", text(40), nullable=False, server_default="", comment="of which life its name is"),
-    Column("old_life", text(40), nullable=False, server_default="", comment="the same of the name before a rename"),
+    Column("life", text(40), comment="of which life its name is, where that is known"),
+    Column("old_life", text(40), comment="the same of the name before a rename"),
     PrimaryKeyConstraint("site", "sequence"),
 )
 Index("update_log_document", update_log.c.site, update_log.c.doctype, _beginning(update_log.c.name))
