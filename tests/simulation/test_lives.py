@@ -340,3 +340,27 @@ async def test_on_sqlite_an_older_edit_stays_older_where_the_document_is_changed
     hq.write("UPDATE T SET Who = 'Adah' WHERE Id = 'a'")
     await settle(hq, store)
     assert t(hq) == t(store) == [("a", "Adah", "newer")]
+
+
+async def test_a_document_that_was_renamed_there_while_all_were_read_again_is_not_lost(sites: Sites) -> None:
+    """Its row is in the way here, under the document's old name: it cannot be written under the new one at first."""
+    hq, store = await sites.make("hq", "store")
+    await write(hq, [insert("hq2", "Ada"), "INSERT INTO L VALUES ('row', 'hq2', 'x')"])
+    await settle(hq, store)
+    await write(hq, rename("hq2", "hq3"))
+    await store.read_whole(hq, "T", repair=True)
+    await settle(hq, store)
+    assert t(store) == t(hq) == [("hq3", "Ada", None)]
+    assert kids(store) == kids(hq) == [("hq3", "row", "x")]
+
+
+async def test_documents_that_exchanged_names_and_were_read_again_do_not_stop_what_follows(sites: Sites) -> None:
+    """What is read again is later than the events that made it so."""
+    hq, store = await sites.make("hq", "store")
+    await write(hq, insert("hq2", "Ada"), insert("hq3", "Bo"))
+    await write(hq, [*rename("hq3", "hq9"), *rename("hq2", "hq3"), *rename("hq9", "hq2")])
+    await store.read_whole(hq, "T", repair=True)
+    await write(hq, edit("hq2", "x"))
+    await settle(hq, store)
+    assert t(store) == t(hq) == [("hq2", "Bo", "x"), ("hq3", "Ada", None)]
+    assert [await site.queue() for site in (hq, store)] == [[], []]

@@ -38,6 +38,7 @@ from streamd.apply.remembering import (
     lives_of,
     remembered,
     tombstone,
+    was_taken_away,
     with_clocks,
     with_event,
 )
@@ -164,7 +165,7 @@ def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, re
         if tombstone and record is not None and is_stale(incoming, record):
             return Decision(records=[with_event(record, incoming)], notes=["was deleted here later; stays deleted"])
         decision = Decision(writes=insert_writes(doctype, fields, children), records=[remembered(incoming, record)])
-        if tombstone and incoming.fetched and not incoming.overwrite:
+        if tombstone and incoming.fetched and not incoming.overwrite and not was_taken_away(incoming, record):
             decision.local = True
             decision.notes.append("was deleted here, and lives again because another document needs it")
         return decision
@@ -261,7 +262,7 @@ def _update(
     if not isinstance(difference, Difference):
         raise RowRefused("an update without a difference in it")
     if here is None:
-        if record is not None and record.deleted_at is not None:
+        if record is not None and record.deleted_at is not None and not was_taken_away(incoming, record):
             tombstones = [with_event(record, incoming), *gone_there_too(incoming, record, target)]
             return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole

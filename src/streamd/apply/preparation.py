@@ -159,9 +159,9 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     ref = (event.doctype, event.renamed_from or event.name)
     if incoming.fault or event.operation != Operation.UPDATE:
         return False
-    if event.enters:
+    if event.enters or incoming.seen_gone:
         return True
     if event.renamed_from is not None and contained(incoming, records.get(ref)):
         # What stands here under the old name was read after it was free again: it is another document.
         return True
-    return here is None and (incoming.seen_gone or (ref not in records and ref not in created))
+    return here is None and ref not in records and ref not in created

@@ -10,6 +10,9 @@ from streamd.apply.incoming import NAME, Incoming
 from streamd.lives import FIRST, before, begun, ended, is_known, life_of, with_ended
 from streamd.model import Life, Record
 
+NO_LOG = ""
+"""The log of what no log says: of a document that was not there when all were read again."""
+
 
 def knows(record: Record | None, incoming: Incoming) -> bool:
     """Whether what is remembered is of the document that the event is of, as far as can be told."""
@@ -68,6 +71,7 @@ def remembered(
 def lives_of(incoming: Incoming, known_before: Record | None, *, same: bool) -> Sequence[Life]:
     """The lives of the name that the event finds its document by."""
     name, life = before(incoming.event)
+    known_before = None if known_before is None or known_before.name != name else known_before
     return begun(known_before, name, life or FIRST, incoming.event.clock, same=same)
 
 
@@ -132,6 +136,14 @@ def is_replaced_there(incoming: Incoming, record: Record | None) -> bool:
         return False
     life = life_of(record)
     return _came_from_there(incoming, record) and (life == FIRST or hlc.made_at(life, incoming.producer_site))
+
+
+def was_taken_away(incoming: Incoming, record: Record | None) -> bool:
+    """Whether the document was deleted here because its producer had none of that name when all were read again.
+
+    It may have had another one by then.
+    """
+    return record is not None and NO_LOG in record.seen and hlc.made_at(record.clock, incoming.producer_site)
 
 
 def was_deleted_here(incoming: Incoming, record: Record | None) -> bool:

@@ -190,6 +190,10 @@ class Segment:
         # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
         nobodys = incoming.named_here or incoming.another
         record = None if nobodys else records.get((event.doctype, event.renamed_from or event.name))
+        if record is None and event.renamed_from is not None and not nobodys:
+            # What was read later than this under its new name has it already.
+            record = records.get((event.doctype, event.name))
+            record = record if contained(incoming, record) else None
         if contained(incoming, record):
             whole = unit.whole if arrived is unit.incoming and event.renamed_from is not None else None
             if whole is None or contained(unit.incoming, records.get((event.doctype, event.name))):

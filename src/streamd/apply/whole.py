@@ -15,6 +15,7 @@ from streamd.apply.batch import PAUSED, Unit
 from streamd.apply.decoding import DELETE
 from streamd.apply.fetching import Fetcher, incoming_documents
 from streamd.apply.incoming import Incoming
+from streamd.apply.remembering import NO_LOG
 from streamd.apply.source import Source
 from streamd.apply.traces import renamed_names
 from streamd.db.base import SiteDatabase
@@ -176,7 +177,7 @@ class WholeResync:
     def _deletion(self, source: Source, doctype: DocumentType, name: Name) -> Incoming:
         now = time.time_ns() // 1_000_000
         event = Event(0, "", 0, doctype.name, name, Operation.DELETE, hlc.reading(now, 0, source.site), now)
-        return Incoming(event, {"old": None}, source.site, "", fetched=True)
+        return Incoming(event, {"old": None}, source.site, NO_LOG, fetched=True)
 
 
 def _called_there(record: Record, there: set[Name]) -> Name:
