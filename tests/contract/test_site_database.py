@@ -11,7 +11,7 @@ import pytest
 
 from streamd.db.base import TableWrite, WriteKind
 from streamd.errors import Fenced, RowRefused, SiteBusy
-from streamd.model import Change, Claim, Event, Kind, Name, Operation, QueuedEvent, Record
+from streamd.model import Change, Claim, Event, Kind, Life, Name, Operation, QueuedEvent, Record
 from streamd.names import id_ranges
 from tests.contract.conftest import Installed
 from tests.support import servers
@@ -456,11 +456,12 @@ async def test_a_cancelled_transaction_leaves_the_site_usable(installed: Install
 
 async def test_records_are_remembered_replaced_and_forgotten(installed: Installed) -> None:
     name: Name = ("Tür \"x\" \\ 'y' 😀", 7)
-    record = Record("Item", name, "site", ("remote",), "c1", {"a": "c2"}, {"log": 3}, 5, ("new", 1))
+    lives = (Life("", "", "c2", ("new", 1)), Life("c3", "c3", "c4"), Life("c5", "c5"))
+    record = Record("Item", name, "site", ("remote",), "c1", {"a": "c2"}, {"log": 3}, 5, ("new", 1), lives)
     database = installed.database
     async with database.transaction() as transaction:
         await transaction.put_records([record, Record("Item", ("b",), "site", ("b",))])
-        record.clock, record.deleted_at = "c9", None
+        record.clock, record.deleted_at, record.lives = "c9", None, lives[1:]
         await transaction.put_records([record])
     async with database.snapshot() as reader:
         found = await reader.records("Item", [name, ("b",), ("TÜR",)])
@@ -469,6 +470,8 @@ async def test_records_are_remembered_replaced_and_forgotten(installed: Installe
     async with database.transaction() as transaction:
         await transaction.forget_record("Item", name)
         assert set(await transaction.records("Item", [name, ("b",)])) == {("b",)}
+        await transaction.put_records([Record("Item", name, "site", name)])
+        assert (await transaction.records("Item", [name]))[name].lives == (), "they are forgotten with it"
 
 
 async def test_old_tombstones_are_forgotten(installed: Installed) -> None:
@@ -476,9 +479,13 @@ async def test_old_tombstones_are_forgotten(installed: Installed) -> None:
         await transaction.put_records(
             [Record("Item", (str(n),), "s", (str(n),), deleted_at=n if n < 8 else None) for n in range(10)]
         )
+        await transaction.put_records([Record("Item", ("3",), "s", ("3",), deleted_at=3, lives=(Life("c", "c"),))])
     assert await installed.database.forget_deleted(5) == 5
     async with installed.database.snapshot() as reader:
         assert len(await reader.records("Item", [(str(n),) for n in range(10)])) == 5
+    async with installed.database.transaction() as transaction:
+        await transaction.put_records([Record("Item", ("3",), "s", ("3",))])
+        assert (await transaction.records("Item", [("3",)]))[("3",)].lives == ()
 
 
 async def test_names_that_differ_in_case_alone_are_remembered_apart(installed: Installed) -> None:
