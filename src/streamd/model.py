@@ -142,13 +142,14 @@ class OwnName(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the consumer itself calls a document of the producer's, and its child rows.
 
     `name` is the producer's name, `own` the consumer's; `rows` holds by field pairs of row keys: the producer's, the
-    consumer's.
+    consumer's. `alike` says that all rows have the same keys at both, also those that the producer adds.
     """
 
     doctype: str
     name: Name
     own: Name
     rows: dict[str, list[tuple[Name, Name]]] = {}
+    alike: bool = False
 
 
 class Event(msgspec.Struct, omit_defaults=True):
@@ -300,7 +301,7 @@ class Counterpart:
     """A document here and the same one at another site (`peer`, a UUID), where it has another name.
 
     `doctype` and the fields of `rows` are called as they are here. `rows` maps, by field, the key that a child row has
-    there (as text) to the key that it has here.
+    there (as text) to the key that it has here; an empty one, if the row was removed there.
     """
 
     peer: str

@@ -180,6 +180,7 @@ class OwnNameModel(Message):
     name: NameParts = Field(description="at the producer")
     own: NameParts = Field(description="at the consumer")
     rows: dict[str, list[tuple[NameParts, NameParts]]] = Field(default={}, description="by field: key there, key here")
+    alike: bool = Field(False, description="all child rows have the same keys at both, also those that are added")
 
 
 _LIFE = Field(

@@ -47,6 +47,8 @@ WRITES = st.one_of(
     st.tuples(st.just("manager"), LABELS, LABELS),
     st.tuples(st.just("sold to"), LABELS, LABELS),
     st.tuples(st.just("unline"), LABELS),
+    st.tuples(st.just("line again"), NEW, LABELS),
+    st.tuples(st.just("other line"), NEW, LABELS, LABELS),
     st.tuples(st.just("delete invoice"), LABELS),
     st.tuples(st.just("rename invoice"), LABELS, st.integers(50, 53)),
     st.tuples(st.just("rename customer"), LABELS, st.integers(50, 53)),
@@ -64,6 +66,7 @@ STEPS = st.lists(
     min_size=1,
     max_size=25,
 )
+KINDS = {"customer": "customer", "invoice": "invoice", "line": "line", "line again": "line", "other line": "line"}
 ELSEWHERE = ("pull", "restart", "crash between claim and append", "capture")
 
 EVERYTHING = (
@@ -108,6 +111,62 @@ def sql(site: str, step: tuple) -> list[str]:
     }[what]()  # fmt: skip
 
 
+class Lines:
+    """Who made and removed which lines, and under which numbers."""
+
+    def __init__(self, sites: dict[str, Site]) -> None:
+        self._sites = sites
+        self._made: dict[str, tuple[str, str, list[str]]] = {}
+        self._gone: set[tuple[str, str]] = set()
+        self._had: dict[str, list[tuple[object, str]]] = {name: [] for name in sites}
+
+    def sql(self, name: str, step: tuple) -> list[str]:
+        """A new line under the number of another one: of the last that was removed, or of one that goes with it."""
+        what, first, *rest = step
+        before = self._had[name][-1:] if what == "line again" else self._numbers(name, rest[0])
+        if not before:
+            return []
+        ((number, _),) = before
+        values = f"{number}, {one('Invoice', rest[-1])}, '{name}{first}', 1"
+        insert = f"INSERT INTO Line (Id, Invoice, Label, Quantity) VALUES ({values})"
+        return [insert] if what == "line again" else [*sql(name, ("unline", rest[0])), insert]
+
+    def write(self, name: str, step: tuple) -> None:
+        """Do what a step says, unless the database refuses it, and note it."""
+        again = step[0] in ("line again", "other line")
+        removed = (
+            self._numbers(name, step[1 if step[0] == "unline" else 2]) if step[0] in ("unline", "other line") else []
+        )
+        statements = self.sql(name, step) if again else sql(name, step)
+        with suppress(sqlite3.IntegrityError):
+            self._sites[name].write(*statements)
+            self._had[name] += removed
+            self._gone |= {(name, label) for _, label in removed}
+            if step[0] == "delete invoice":
+                self._gone.add((name, step[1]))
+            elif KINDS.get(step[0]) == "line" and statements:
+                before = self._had[name][-1][1] if again else ""
+                shared = [before, *self._made[before][2]] if before else []
+                self._made[f"{name}{step[1]}"] = (name, step[-1], shared)
+
+    def stay(self) -> set[str]:
+        """The lines that nobody removed, nor their invoices.
+
+        Not one under the number of a line that the other site removed, too: what happened at one site until it was
+        captured may have been one row that changed.
+        """
+        gone = {label for _, label in self._gone}
+        return {
+            line
+            for line, (site, invoice, shared) in self._made.items()
+            if gone.isdisjoint((line, invoice))
+            and not any(label in shared and other != site for other, label in self._gone)
+        }
+
+    def _numbers(self, name: str, label: str) -> list[tuple[object, str]]:
+        return [(number, label) for (number,) in self._sites[name].rows(f"SELECT Id FROM Line WHERE Label = '{label}'")]
+
+
 async def play(folder: Path, steps: list) -> None:
     sites = {
         name: Site(folder, name, schema=SCHEMA, doctypes=DOCTYPES, renamed=tuple(DOCTYPES)) for name in ("hq", "store")
@@ -115,23 +174,25 @@ async def play(folder: Path, steps: list) -> None:
     for site in sites.values():
         await site.open()
     made: set[tuple[str, str, int]] = set()
+    lines = Lines(sites)
     try:
         for name, step in steps:
             if step[0] in ELSEWHERE:
                 await act_elsewhere(sites, name, step)
                 continue
-            if step[0] in ("customer", "invoice", "line"):
+            if step[0] in KINDS:
                 # A label is used once: it says which document is meant.
-                if (name, step[0], step[1]) in made:
+                label = (name, KINDS[step[0]], step[1])
+                if label in made:
                     continue
-                made.add((name, step[0], step[1]))
-            with suppress(sqlite3.IntegrityError):
-                sites[name].write(*sql(name, step))
+                made.add(label)
+            lines.write(name, step)
         await settle(sites)
         hq, store = sites["hq"], sites["store"]
         assert {name: await site.queue() for name, site in sites.items()} == {"hq": [], "store": []}
         for query in EVERYTHING:
             assert hq.rows(query) == store.rows(query)
+        assert lines.stay() <= {label for (label,) in hq.rows("SELECT Label FROM Line")}
         for site in sites.values():
             assert site.rows("PRAGMA foreign_key_check") == []
     finally:

@@ -280,7 +280,7 @@ class Applier:
     ) -> tuple[list[SyncEntry], list[Kept]]:
         waiting = set() if healing else await transaction.queued_documents(source.site)
         todo, kept = await sort_out(transaction, units, waiting, names, source.paused)
-        written = await localise(transaction, todo, names, source, self.catalogue)
+        written = await localise(transaction, todo, names, source, self.catalogue, site=self._site)
         kept += written.kept
         entries = written.entries
         segment = Segment(transaction, self.catalogue, self._columns, source, entries, self._said)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from streamd.apply.naming import row_key_naming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import RawDocument, Reader
-from streamd.model import Catalogue, Counterpart, DocumentType, Name, OwnName, Record, name_text
+from streamd.model import Catalogue, Counterpart, DocumentType, Event, Name, OwnName, Record, name_text
 from streamd.rows import name_in
 from streamd.wire import read_json
 
@@ -27,6 +27,7 @@ class Names:
         self._known: dict[Ref, Counterpart] = {}
         self._said: dict[Ref, OwnName] = {}
         self._anothers: set[Ref] = set()
+        self._said_rows: dict[Ref, dict[str, dict[str, Name]]] = {}
         self._logs: set[str] = set()
         self._asked: set[Ref] = set()
         self._any: bool | None = None
@@ -86,7 +87,7 @@ class Names:
         documents = await reader.read_documents(doctype, came)
         others = await reader.counterparts_here(self._source.site, doctype.name, came)
         return [
-            Counterpart(self._source.site, doctype.name, here, name, _keys(doctype, documents.get(here)))
+            Counterpart(self._source.site, doctype.name, here, name, row_keys(doctype, documents.get(here)))
             for here, name in came.items()
             # After a deletion, what has the name is a document of this site's own.
             if here not in others and (records[name].deleted_at is None or here not in documents)
@@ -120,11 +121,10 @@ class Names:
         """Each event says what its own rows are called."""
         if said.own == said.name and ref[0] not in self._source.renamed:
             return  # as all of its type; its rows have the keys that they have there, also those that are not said
-        before = self._said.get(ref)
-        rows = dict(said.rows)
-        for field, pairs in (before.rows if before is not None else {}).items():
-            rows[field] = [*pairs, *rows.get(field, ())]
-        self._said[ref] = OwnName(said.doctype, said.name, said.own, rows)
+        self._said[ref] = said
+        for field, pairs in said.rows.items():
+            rows = self._said_rows.setdefault(ref, {}).setdefault(field, {})
+            rows |= {name_text(there): here for there, here in pairs}
 
     @property
     def idle(self) -> bool:
@@ -154,15 +154,32 @@ class Names:
         local, said = self.local(ref), self._said.get(ref)
         return list(dict.fromkeys(name for name in (local, said.own if said else None) if name is not None))
 
+    def known_as(self, event: Event) -> Ref | None:
+        """The event's document as it is known here: by the name that it had, where it is renamed there.
+
+        None where it has the same name here.
+        """
+        names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
+        return next(((event.doctype, name) for name in names if self.renames((event.doctype, name))), None)
+
+    def known_rows(self, ref: Ref) -> Mapping[str, Mapping[str, Name]]:
+        """By field, the child rows' keys there (as text) with those that they have here, as far as is remembered."""
+        known = self._known.get(ref)
+        return {} if known is None else known.rows
+
+    def said_rows(self, ref: Ref) -> Mapping[str, Mapping[str, Name]]:
+        """The same, as the producer says it."""
+        return self._said_rows.get(ref, {})
+
     def rows(self, ref: Ref) -> Mapping[str, Mapping[str, Name]]:
-        """By field, the child rows' keys there (as text) with those that they have here."""
-        known, said = self._known.get(ref), self._said.get(ref)
-        found: dict[str, dict[str, Name]] = {}
-        if said is not None:
-            found = {field: {name_text(there): here for there, here in pairs} for field, pairs in said.rows.items()}
-        for field, keys in (known.rows if known is not None else {}).items():
-            found[field] = found.get(field, {}) | keys
-        return found
+        """Both: what is remembered goes before what is said."""
+        known, said = self.known_rows(ref), self.said_rows(ref)
+        return {field: {**said.get(field, {}), **known.get(field, {})} for field in dict.fromkeys([*said, *known])}
+
+    def are_alike(self, ref: Ref) -> bool:
+        """Whether the producer has for all rows of a document, those to come as well, the keys that they have here."""
+        said = self._said.get(ref)
+        return said is not None and said.alike
 
     def give(self, ref: Ref, name: Name, rows: Mapping[str, Mapping[str, Name]]) -> Counterpart:
         """The document is called so here from now on. Returns what is to be remembered."""
@@ -177,6 +194,7 @@ class Names:
         """The producer calls the document otherwise now; what has this name from here on is another one."""
         if not self.says_another(ref):
             self._said.pop(ref, None)
+            self._said_rows.pop(ref, None)
         self._known.pop(ref, None)
 
     async def here(self, reader: Reader, refs: Iterable[Ref]) -> set[Ref]:
@@ -207,7 +225,7 @@ async def called_now(reader: Reader, doctype: str, name: Name, record: Record | 
     return name, record
 
 
-def _keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:
+def row_keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:
     """By field, the keys of a document's child rows, each by itself as text."""
     found: dict[str, dict[str, Name]] = {}
     for child in doctype.children if document is not None else ():

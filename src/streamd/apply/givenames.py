@@ -19,6 +19,7 @@ from streamd.apply.naming import (
     row_key_naming,
 )
 from streamd.apply.renaming import with_local_links
+from streamd.apply.rowkeys import RowKey, RowKeys, keys_added
 from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
 from streamd.errors import ExpressionError, RowRefused
@@ -27,21 +28,16 @@ from streamd.model import (
     Catalogue,
     ChildTable,
     Column,
-    Difference,
     DocumentType,
     Name,
     Row,
     Scalar,
     name_label,
-    name_text,
 )
 from streamd.rows import linked, split
 
 HASH_BYTES = 5
 """As the ancestor's applications name documents that nothing else names."""
-
-RowKey = tuple[Ref, str, str]
-"""A child row: its document, the field, and its key at the producer as text."""
 
 
 class GivenNames:
@@ -137,32 +133,41 @@ class GivenNames:
 
     # Child rows
 
-    async def give_rows(self, incoming: Iterable[Incoming]) -> dict[RowKey, Name]:
+    async def give_rows(self, run: Iterable[Incoming], keys: RowKeys) -> dict[RowKey, Name]:
         """Keys for the child rows that are new here, of documents under another name."""
         wanted: dict[tuple[str, str], dict[RowKey, None]] = {}
-        for each in incoming:
-            event = each.event
-            doctype = self._catalogue.get(event.doctype)
-            # Where it is renamed there, it is known under the name that it had.
-            names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
-            ref = next(((event.doctype, name) for name in names if self._names.renames((event.doctype, name))), None)
+        for incoming in run:
+            ref = self._names.known_as(incoming.event)
+            doctype = self._catalogue.get(incoming.event.doctype)
             if doctype is None or ref is None:
                 continue
-            known = self._names.rows(ref)
             for child in doctype.children:
                 if row_key_naming(child) is None:
                     continue
-                for row in _new_rows(each, child):
-                    text = key_text(child, row)
-                    if text not in known.get(child.field, {}):
+                for text in keys_added(incoming, child):
+                    if keys.is_new(incoming, ref, child.field, text):
                         wanted.setdefault((ref[0], child.field), {})[(ref, child.field, text)] = None
         given: dict[RowKey, Name] = {}
         for (name, fieldname), rows in wanted.items():
             table = self._catalogue[name].child(fieldname)
-            rule = None if table is None else row_key_naming(table)
-            assert table is not None and rule is not None  # noqa: S101, PT018  # they were asked for above
-            keys = await self._keys(table.table, _key_column(table), rule, len(rows))
-            given |= {row: (key,) for row, key in zip(rows, keys, strict=True)}
+            assert table is not None  # noqa: S101  # it was asked for above
+            given |= await self._row_keys(table, list(rows), keys)
+        for (ref, fieldname, _), key in given.items():
+            keys.give(ref, fieldname, key)
+        return given
+
+    async def _row_keys(self, table: ChildTable, rows: Sequence[RowKey], keys: RowKeys) -> dict[RowKey, Name]:
+        """A key for each of these rows. One that another row of the same document had before is passed over."""
+        rule = row_key_naming(table)
+        assert rule is not None  # noqa: S101  # the caller looked
+        given: dict[RowKey, Name] = {}
+        waiting, asked = list(reversed(rows)), len(rows)
+        while waiting:
+            for part in await self._keys(table.table, _key_column(table), rule, asked):
+                if waiting and not keys.was_used(waiting[-1][0], table.field, (part,)):
+                    given[waiting.pop()] = (part,)
+            # There may be many of them: then more and more are looked at together.
+            asked *= 2
         return given
 
 
@@ -172,20 +177,6 @@ _RANDOM: Mapping[Convention, Callable[[], str]] = {
     Convention.UUID: lambda: str(uuid.uuid4()),
     Convention.HASH: lambda: secrets.token_hex(HASH_BYTES),
 }
-
-
-def key_text(child: ChildTable, row: Row) -> str:
-    """A child row's key as text."""
-    return name_text(tuple(row.get(column, "") for column in child.key))
-
-
-def _new_rows(incoming: Incoming, child: ChildTable) -> Iterable[Row]:
-    if isinstance(incoming.data, Difference):
-        return incoming.data.added.get(child.field, ())
-    if isinstance(incoming.data, dict):
-        rows: Iterable[Row] = incoming.data.get(child.field) or ()
-        return rows
-    return ()
 
 
 def _key_column(table: DocumentType | ChildTable) -> Column:

@@ -6,7 +6,7 @@ soon as all that they read is named. What is given back by a rollback is given a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.batch import Kept, Unit, sync_entry
@@ -14,12 +14,14 @@ from streamd.apply.counterparts import Names
 from streamd.apply.givenames import GivenNames
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.renaming import Renaming, links_in
+from streamd.apply.rowkeys import RowKey, RowKeys, keys_added, keys_removed
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import comes_later, waits_for_failed
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.model import (
     Catalogue,
+    ChildTable,
     Counterpart,
     Operation,
     QueueState,
@@ -70,9 +72,9 @@ async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue
 
 
 async def localise(
-    transaction: Transaction, units: Sequence[Unit], names: Names, source: Source, catalogue: Catalogue
+    transaction: Transaction, units: Sequence[Unit], names: Names, source: Source, catalogue: Catalogue, *, site: str
 ) -> Localised:
-    """These units under the names that their documents have, or get, here.
+    """These units under the names that their documents have, or get, here. `site` is who we are.
 
     Every link of theirs leads to a document that is here or among them. Raises `RowRefused` where a document cannot be
     named, and where a link leads to one that is not named before it.
@@ -81,15 +83,18 @@ async def localise(
     if names.idle:
         found.units = list(units)
         return found
-    for run in _runs(units, names):
+    keys = RowKeys(names, catalogue, site)
+    for run in _runs(units, names, catalogue):
         _keep_names(run, names)
         giving = GivenNames(transaction, names, catalogue)
         named = await giving.give(_new(run, names))
         # What was made and renamed in this run.
         _keep_names(run, names)
         _all_named(run, names)
-        rows = await giving.give_rows(incoming for unit in run for incoming in unit.all)
-        renaming = Renaming(names, catalogue, rows, url=source.url)
+        every = [incoming for unit in run for incoming in unit.all]
+        await keys.look_up(transaction, every)
+        rows = await giving.give_rows(every, keys)
+        renaming = Renaming(names, catalogue, rows, keys, url=source.url)
         unwritten = set(named)
         for unit in run:
             if unit.incoming.event.operation != Operation.GAP and renaming.place(unit.incoming) is None:
@@ -114,39 +119,52 @@ async def localise(
     return found
 
 
-def _runs(units: Iterable[Unit], names: Names) -> Iterator[list[Unit]]:
+def _runs(units: Iterable[Unit], names: Names, catalogue: Catalogue) -> Iterator[list[Unit]]:
     """The units in parts, so that within one no name means two documents: one that gave it up, and one that got it.
 
-    Each part is named before the next one is asked for: what is said of a name may be true of the later document only.
-    What comes whole after it was renamed has its name here from the part before.
+    Nor does a key mean two rows: one that was removed, and one that was added. Each part is named before the next one
+    is asked for: what is said of a name may be true of the later document only. What comes whole after it was renamed
+    has its name here from the part before.
     """
     run: list[Unit] = []
     moved: set[Ref] = set()
     spoken: set[Ref] = set()
     gone: set[Ref] = set()
+    removed: set[RowKey] = set()
     for unit in units:
         ref, operation = ref_of(unit.incoming), unit.incoming.event.operation
+        renamed = unit.incoming.event.renamed_from is not None
+        stands = operation != Operation.CREATE and ref in gone and names.says_another(ref)
+        again = any(ref_of(each) in moved for each in unit.all if each.event.operation == Operation.CREATE)
+        added = removed and not removed.isdisjoint(_row_keys(unit, catalogue, keys_added))
+        if stands or again or added or (renamed and ref in spoken):
+            yield run
+            run, moved, spoken, removed = [], set(), set(), set()
+        if stands:
+            # Though it was not made there again: it is a document that went there from here.
+            names.believe(ref)
         if operation == Operation.CREATE:
             gone.discard(ref)
-        elif ref in gone and names.says_another(ref):
-            # It is there, though it was not made there again: it is a document that went there from here.
-            yield run
-            run, moved, spoken = [], set(), set()
-            names.believe(ref)
-        if operation == Operation.DELETE:
+        elif operation == Operation.DELETE:
             gone.add(ref)
-        renamed = unit.incoming.event.renamed_from is not None
-        again = any(ref_of(each) in moved for each in unit.all if each.event.operation == Operation.CREATE)
-        if again or (renamed and ref in spoken):
-            yield run
-            run, moved, spoken = [], set(), set()
         run.append(unit)
         spoken |= set(unit.refs)
+        removed.update(_row_keys(unit, catalogue, keys_removed))
         if renamed:
             moved |= set(unit.refs)
             gone.add(unit.refs[0])
             gone.discard(ref)
     yield run
+
+
+def _row_keys(
+    unit: Unit, catalogue: Catalogue, keys: Callable[[Incoming, ChildTable], Iterable[str]]
+) -> Iterator[RowKey]:
+    """The child rows of a unit's own document whose `keys` its event adds, or removes."""
+    doctype = catalogue.get(unit.incoming.event.doctype)
+    for child in () if doctype is None else doctype.children:
+        for text in keys(unit.incoming, child):
+            yield ref_of(unit.incoming), child.field, text
 
 
 def _keep_names(run: Iterable[Unit], names: Names) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from streamd.apply.counterparts import Names
 from streamd.apply.incoming import Incoming
 from streamd.apply.naming import row_key_naming
+from streamd.apply.rowkeys import RowKey, RowKeys
 from streamd.apply.source import Ref
 from streamd.model import (
     Catalogue,
@@ -76,7 +77,7 @@ def _targets(link: Link, row: Row, known: Sequence[Ref]) -> Iterable[Ref]:
 
 
 class Renaming:
-    """Rewrites events of one producer. `rows` are the keys that new child rows have got here.
+    """Rewrites events of one producer. `rows` are the keys that new child rows have got here, `keys` knows all others.
 
     `remembered` has what is to be written down, in the order of the events; `gone` are names that are used no more
     there.
@@ -86,13 +87,15 @@ class Renaming:
         self,
         names: Names,
         catalogue: Catalogue,
-        rows: Mapping[tuple[Ref, str, str], Name],
+        rows: Mapping[RowKey, Name],
+        keys: RowKeys,
         *,
         url: str,
     ) -> None:
         self._names = names
         self._catalogue = catalogue
         self._rows = rows
+        self._row_keys = keys
         self._url = url
         self.remembered: list[tuple[Incoming, Counterpart]] = []
         self.gone: list[Ref] = []
@@ -119,15 +122,16 @@ class Renaming:
         renamed = self._names.renames(old) or self._names.renames(new)
         here = self.place(incoming) if renamed else event.name
         assert here is not None  # noqa: S101  # the caller looked
-        keys = self._keys(doctype, old if self._names.renames(old) else new, incoming) if renamed else {}
+        known_as = self._names.known_as(event) if renamed else None
+        keys = {} if known_as is None else self._keys(doctype, known_as, incoming)
         moved = _Moved(doctype, here if renamed else None, keys, self._names, links)
         made = replace(
             incoming, event=self._event(event, here, renamed=renamed), data=moved.data(incoming.data),
             arrived=incoming.remote, named_here=new in named, by_counterpart=renamed,
             another=not renamed and (self._names.is_anothers(new) or self._names.is_anothers(old)),
         )  # fmt: skip
-        if renamed:
-            self._remember(incoming, old, new, here, keys)
+        if known_as is not None:
+            self._remember(incoming, old, new, here, self._row_keys.after(incoming, known_as, keys))
             made.data = self._marked(doctype, made, event)
         return made
 
@@ -139,7 +143,7 @@ class Renaming:
 
     def _keys(self, doctype: DocumentType, ref: Ref, incoming: Incoming) -> dict[str, dict[str, Name]]:
         """By field, the keys of child rows: those that are known, and those that were given just now."""
-        known = self._names.rows(ref)
+        known = self._row_keys.of(incoming, ref)
         found = {child.field: dict(known.get(child.field, {})) for child in doctype.children}
         for (owner, fieldname, text), key in self._rows.items():
             if owner in (ref, (incoming.event.doctype, incoming.event.name)):

@@ -154,7 +154,8 @@ def _said(
             continue
         counterpart = found[asked]
         keys = _rows(counterpart, rows) if asked in document else {}
-        said[key] = OwnName(*key, key[1] if counterpart is None else counterpart.remote_name, keys)
+        alike = counterpart is None and asked in document
+        said[key] = OwnName(*key, key[1] if counterpart is None else counterpart.remote_name, keys, alike)
     return tuple(said.values())
 
 
