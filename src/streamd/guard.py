@@ -6,6 +6,7 @@ a new column; so it has to be noticed soon, and everything has to be read again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -24,7 +25,10 @@ READ_SECONDS = 5.0
 """How often it is read, where only reading tells."""
 
 SHARE = 20
-"""Reading takes at most this part of the time: a database with a thousand tables is read less often."""
+"""Reading takes about this part of the time at most: a database with a thousand tables is read less often."""
+
+LONGEST_SECONDS = 10.0
+"""But so often at least: whoever changed the schema waits for it to be noticed."""
 
 
 class Guard:
@@ -35,6 +39,7 @@ class Guard:
         self._catalogue = catalogue
         self._tables = tables
         self._stamp: object = None
+        self._took = math.inf
         self.pause = LOOK_SECONDS
         """Seconds until the next look."""
 
@@ -55,8 +60,10 @@ class Guard:
             missing = missing_triggers(await self._database.our_triggers(), wanted)
             if missing:
                 different = f"triggers are missing, or not as they ought to be: {', '.join(missing)}"
-        took = time.monotonic() - began
-        self.pause = LOOK_SECONDS if stamp is not None else max(READ_SECONDS, took * SHARE)
+        # The quickest reading tells how large the database is; another one may have met a busy moment.
+        self._took = min(self._took, time.monotonic() - began)
+        seldom = min(max(READ_SECONDS, self._took * SHARE), LONGEST_SECONDS)
+        self.pause = LOOK_SECONDS if stamp is not None else seldom
         if not different:
             self._stamp = stamp
         return different
