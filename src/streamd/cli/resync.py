@@ -49,8 +49,8 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
                 chosen = await _chosen(transaction, ids, entries, doctype, await here.producer_names())
                 request = QueueRequest.WHOLE if whole else QueueRequest.RETRY
                 await transaction.update_queue([replace(event, request=request) for event in chosen])
-            for producer, subscribed in types:
-                await Requests(here.state).add(WHOLE, producer, subscribed)
+            # Together: where all types are read at once, pulling goes on from there.
+            await Requests(here.state).add_all(WHOLE, types)
             if not chosen and not types:
                 _require_known(here.settings, doctype)
                 return ["nothing is parked or held"]

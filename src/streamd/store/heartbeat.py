@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd import __version__
 from streamd.errors import StateBusy
@@ -108,31 +110,31 @@ class Requests:
 
     async def add(self, kind: str, producer: str, doctype: str) -> int:
         """Ask; returns the request's id. The same request that still waits is not added again."""
+        (added,) = await self.add_all(kind, [(producer, doctype)])
+        return added
+
+    async def add_all(self, kind: str, wanted: Iterable[tuple[str, str]]) -> list[int]:
+        """Ask the same of several (producer, type)s, so that the daemon sees all of them or none; returns the ids."""
         async with self._state.write() as connection:
-            same = await connection.scalar(
-                select(requests.c.id).where(
-                    requests.c.site == self._state.site,
-                    requests.c.kind == kind,
-                    requests.c.producer == producer,
-                    requests.c.doctype == doctype,
-                    requests.c.finished_at.is_(None),
-                )
+            return [await self._add(connection, kind, producer, doctype) for producer, doctype in wanted]
+
+    async def _add(self, connection: AsyncConnection, kind: str, producer: str, doctype: str) -> int:
+        same = await connection.scalar(
+            select(requests.c.id).where(
+                requests.c.site == self._state.site,
+                requests.c.kind == kind,
+                requests.c.producer == producer,
+                requests.c.doctype == doctype,
+                requests.c.finished_at.is_(None),
             )
-            if same is not None:
-                return int(same)
-            made = await connection.scalar(
-                insert(requests)
-                .values(
-                    site=self._state.site,
-                    kind=kind,
-                    producer=producer,
-                    doctype=doctype,
-                    requested_at=now_ms(),
-                    result="",
-                )
-                .returning(requests.c.id)
-            )
-            return int(made or 0)
+        )
+        if same is not None:
+            return int(same)
+        values = {"kind": kind, "producer": producer, "doctype": doctype, "requested_at": now_ms(), "result": ""}
+        made = await connection.scalar(
+            insert(requests).values(site=self._state.site, **values).returning(requests.c.id)
+        )
+        return int(made or 0)
 
     async def pending(self) -> list[Request]:
         """What the daemon still has to do, oldest first."""

@@ -239,6 +239,7 @@ async def test_a_request_waits_once_until_it_is_finished(state: State) -> None:
     requests = Requests(state)
     first = await requests.add("whole", "hq", "Item")
     assert await requests.add("whole", "hq", "Item") == first
+    assert await requests.add_all("whole", [("hq", "Item")]) == [first]
     second = await requests.add("whole", "hq", "Note")
     assert [each.id for each in await requests.pending()] == [first, second]
     await requests.finish(first, "done")
