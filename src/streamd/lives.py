@@ -2,9 +2,9 @@
 
 Where a document is deleted or renamed and another one takes its name, the name begins another life; and so does each
 name that a document gets by a rename. A life is told by the clock of the event that began it; the first one, which
-hardly a name ever leaves, by `FIRST`. Each event says of
-which life it is. So an edit of the old document, made where nobody had heard of the new one yet, is known for what it
-is when it comes: it follows the old one to the name that it has now, or finds it deleted.
+hardly a name ever leaves, by `FIRST`. Each event says of which life it is. So an edit of the old document, made where
+nobody had heard of the new one yet, is known for what it is when it comes: it follows the old one to the name that it
+has now, or finds it deleted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ FIRST = ""
 
 MOST = 16
 """How many lives of one name are remembered: the last ones."""
+
+
+def is_over(record: Record) -> bool:
+    """Whether the document that had the name last has it no more: it was deleted, or renamed."""
+    return record.deleted_at is not None or record.renamed_to is not None
 
 
 def life_of(record: Record | None) -> str:
@@ -73,7 +78,7 @@ def begun(before: Record | None, name: Name, life: str, since: str, *, same: boo
     now = Life(since, life)
     if before is None:
         return (Life("", FIRST, since, name), now) if same else (now,)
-    is_alive = before.deleted_at is None and before.renamed_to is None
+    is_alive = not is_over(before)
     lives = before.lives or (Life("", FIRST),)
     over = msgspec.structs.replace(
         lives[-1],

@@ -10,7 +10,7 @@ import msgspec
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.moving import moved
 from streamd.apply.source import Ref
-from streamd.lives import FIRST, before, begun, ended, life_at, life_of
+from streamd.lives import FIRST, before, begun, ended, is_over, life_at, life_of
 from streamd.model import DocumentType, Event, Life, Name, Operation, Record
 
 
@@ -59,8 +59,7 @@ def in_known_life(incoming: Incoming, records: Mapping[Ref, Record]) -> Incoming
         life = event.clock if (event.doctype, event.name) in records else FIRST
     elif life is None:
         record = records.get((event.doctype, event.name))
-        is_over = record is not None and (record.deleted_at is not None or record.renamed_to is not None)
-        begins = is_over and _makes_another(incoming, record, life_of(record))
+        begins = record is not None and is_over(record) and _makes_another(incoming, record, life_of(record))
         life = event.clock if begins else life_of(record)
     if (life, old_life) == (event.life, event.old_life):
         return incoming

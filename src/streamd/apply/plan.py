@@ -296,7 +296,7 @@ def _update(
     after = after_event(base, incoming, [*merged.newer, *rows.newer])
     after.name = event.name
     if incoming.lost_name is not None:
-        decision.records.append(called_there(incoming, after, target))
+        decision.records.append(called_there(incoming, incoming.lost_name, after, target))
     if event.renamed_from is not None:
         after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
     decision.records.append(after)

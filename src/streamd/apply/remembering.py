@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from streamd import clock as hlc
 from streamd.apply.incoming import NAME, Incoming
-from streamd.lives import FIRST, before, begun, ended, is_known, life_of, with_ended
-from streamd.model import Life, Record
+from streamd.lives import FIRST, before, begun, ended, is_known, is_over, life_of, with_ended
+from streamd.model import Life, Name, Record
 
 NO_LOG = ""
 """The log of what no log says: of a document that was not there when all were read again."""
@@ -30,7 +30,7 @@ def gone_there_too(incoming: Incoming, record: Record, target: Record | None) ->
         name, life = event.name, event.life or FIRST
     if name is None:
         return []
-    if target is not None and target.deleted_at is None and target.renamed_to is None:
+    if target is not None and not is_over(target):
         return [replace(target, lives=with_ended(target, life, event.clock))]
     gone = Record(event.doctype, name, record.source, name, record.clock, {}, dict(record.seen))
     gone.deleted_at = event.at if record.deleted_at is None else record.deleted_at
@@ -38,15 +38,14 @@ def gone_there_too(incoming: Incoming, record: Record, target: Record | None) ->
     return [gone]
 
 
-def called_there(incoming: Incoming, record: Record, target: Record | None) -> Record:
-    """What is remembered of the name that the producer gave the document by a rename which is older than the one here.
+def called_there(incoming: Incoming, lost: Name, record: Record, target: Record | None) -> Record:
+    """What is remembered of the name `lost`, given by the producer in a rename which is older than the one here.
 
     Its events come under that name until it hears of the later one.
     """
-    event, lost = incoming.event, incoming.lost_name
-    assert lost is not None  # noqa: S101  # the caller looked
+    event = incoming.event
     clock = hlc.latest((incoming.clock_of(NAME), *(each.since for each in record.lives)))
-    if target is not None and target.deleted_at is None and target.renamed_to is None:
+    if target is not None and not is_over(target):
         return replace(target, lives=with_ended(target, incoming.lost_life, clock, event.name))
     lives = begun(target, lost, incoming.lost_life, clock)
     return Record(event.doctype, lost, record.source, lost, clock, {}, dict(record.seen), None, event.name, lives)

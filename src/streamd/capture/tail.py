@@ -18,7 +18,7 @@ from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
-from streamd.lives import begun, life_at
+from streamd.lives import begun, is_over, life_at
 from streamd.model import (
     Catalogue,
     Change,
@@ -293,7 +293,7 @@ def _remember(
         key = (edit.doctype, edit.name)
         record = records.get(key)
         if edit.operation == Operation.CREATE:
-            if record is not None and _is_over(record):
+            if record is not None and is_over(record):
                 records[key] = touched[key] = _again(record, edit, site)
             continue
         if edit.renamed_from is not None:
@@ -318,10 +318,6 @@ def _remember(
             record.field_clocks[fieldname] = edit.clock
         records[key] = touched[key] = record
     return list(touched.values())
-
-
-def _is_over(record: Record) -> bool:
-    return record.deleted_at is not None or record.renamed_to is not None
 
 
 def _again(record: Record, edit: Edit, site: str) -> Record:
