@@ -48,7 +48,7 @@ class Conditional:
         )
 
     def parked(self) -> int:
-        return int(self.store.value("SELECT count(*) FROM streamd_parked"))  # type: ignore[call-overload]
+        return int(self.store.value("SELECT count(*) FROM streamd_parked"))  # type: ignore[call-overload]  # a count
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class InterruptedProducers(Producers):
         await super().set_subscriptions(name, states)
         if news:
             self.subscriber.wake()
-            await asyncio.sleep(SOON_SECONDS)
+            await asyncio.sleep(SOON_SECONDS)  # is cancelled: being woken ends what it does
 
 
 async def subscribed(store: Site, hq: ProducerSite, producers: Producers) -> Subscriber:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -16,7 +17,7 @@ from streamd.capture import Capture
 from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
-from streamd.errors import ResyncRequired
+from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
 from streamd.serve.documents import given_document
 from streamd.serve.names import name_documents, name_events
@@ -139,6 +140,19 @@ class Site:
     async def close(self) -> None:
         await self.database.close()
         await self.state.close()
+
+    async def crash_between_claim_and_append(self) -> None:
+        """The daemon takes a batch, and is gone before the batch is in the log; then it begins again."""
+
+        class Crashing(UpdateLog):
+            async def append(self, *_: object, **__: object) -> NoReturn:
+                raise StateBusy("crashed here")
+
+        self.capture._update_log = Crashing(self.state)
+        with suppress(StateBusy):
+            await self.capture.run_once()
+        await self.close()
+        await self.open()
 
     def write(self, *statements: str) -> None:
         """What the site's own users do: each call is one transaction."""

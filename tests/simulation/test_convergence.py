@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamd.errors import StateBusy
 from tests.simulation.sites import Site
 
 IDS = st.integers(1, 4)
@@ -139,17 +138,7 @@ async def act(sites: dict[str, Site], name: str, step: tuple) -> None:
     elif step[0] == "capture":
         await site.capture.drain()
     elif step[0] == "crash between claim and append":
-        append = site.update_log.append
-
-        async def crash(*_: object, **__: object) -> None:
-            raise StateBusy("crashed here")
-
-        site.update_log.append = crash  # type: ignore[method-assign, assignment]
-        with suppress(StateBusy):
-            await site.capture.run_once()
-        site.update_log.append = append  # type: ignore[method-assign]
-        await site.close()
-        await site.open()
+        await site.crash_between_claim_and_append()
     else:
         # Where the site's own database says no, nothing happened.
         with suppress(sqlite3.IntegrityError):

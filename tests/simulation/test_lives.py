@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from streamd.capture.forming import APART_MS
 from tests.simulation.sites import Site
+
+APART_SECONDS = APART_MS / 1000
 
 SCHEMA = """CREATE TABLE "T" ("Id" TEXT PRIMARY KEY NOT NULL, "Who" TEXT NOT NULL, "Val" TEXT);
 CREATE TABLE "L" ("Idx" TEXT PRIMARY KEY NOT NULL, "T" TEXT NOT NULL REFERENCES "T" ("Id"), "V" TEXT)"""
@@ -314,12 +317,12 @@ async def test_a_producer_that_gets_the_type_from_nobody_may_use_a_name_again(si
 
 
 async def test_on_sqlite_a_name_that_is_used_again_a_second_later_is_of_another_document(sites: Sites) -> None:
-    """docs/naming.md: only what happens within one transaction, or within the same few milliseconds."""
+    """docs/naming.md: only what happens within one transaction, or within a second, is one change."""
     hq, store = await sites.make("hq", "store")
     await write(hq, insert("a", "Ada"))
     await settle(hq, store)
     hq.write(delete("a"))
-    await asyncio.sleep(1.2)
+    await asyncio.sleep(1.2 * APART_SECONDS)
     hq.write(insert("a", "Bo"))
     await write(store, edit("a", "for Ada"))
     await settle(hq, store)
@@ -329,14 +332,14 @@ async def test_on_sqlite_a_name_that_is_used_again_a_second_later_is_of_another_
 async def test_on_sqlite_an_older_edit_stays_older_where_the_document_is_changed_again_before_it_is_captured(
     sites: Sites,
 ) -> None:
-    """README: of one field the newest wins."""
+    """README: of one field the newest wins. The other site's edit is made in the time between."""
     hq, store = await sites.make("hq", "store")
     await write(hq, insert("a", "Ada"))
     await settle(hq, store)
     hq.write(edit("a", "older"))
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.8 * APART_SECONDS)
     await write(store, edit("a", "newer"))
-    await asyncio.sleep(0.8)
+    await asyncio.sleep(0.8 * APART_SECONDS)
     hq.write("UPDATE T SET Who = 'Adah' WHERE Id = 'a'")
     await settle(hq, store)
     assert t(hq) == t(store) == [("a", "Adah", "newer")]

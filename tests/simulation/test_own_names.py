@@ -518,12 +518,12 @@ async def test_a_row_that_was_added_by_the_other_site_is_one_row_ever_after(hq: 
 def line(site: Site, quantity: int) -> int:
     """The number of the line of which so many were sold."""
     ((number,),) = site.rows(f'SELECT "Id" FROM "Line" WHERE "Quantity" = {quantity}')
-    return int(number)  # type: ignore[call-overload]
+    return int(number)  # type: ignore[call-overload]  # a key
 
 
 def invoice(site: Site, note: str) -> int:
     ((number,),) = site.rows(f'SELECT "Id" FROM "Invoice" WHERE "Note" = \'{note}\'')
-    return int(number)  # type: ignore[call-overload]
+    return int(number)  # type: ignore[call-overload]  # a key
 
 
 def removed(number: int) -> str:
@@ -538,7 +538,7 @@ async def equal(hq: Site, till: Site, *quantities: int) -> None:
     """Both come to rest with these lines, and an edit of each line at one site is an edit of it at the other."""
     await both_ways(hq, till)
     assert await hq.queue() == await till.queue() == []
-    assert sorted(row[-1] for row in sales(hq)) == sorted(quantities)  # type: ignore[type-var]
+    assert sorted(row[-1] for row in sales(hq)) == sorted(quantities)  # type: ignore[type-var]  # numbers
     assert sales(hq) == sales(till)
     for site in (hq, till):
         site.write('UPDATE "Line" SET "Quantity" = "Quantity" + 1000')

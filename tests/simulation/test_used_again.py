@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from streamd.errors import StateBusy
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
 
@@ -265,21 +263,11 @@ async def test_what_is_appended_again_after_a_crash_says_the_same_lives(sites: t
     hq, store = sites
     await begin(hq, store)
     await write(hq, DELETE)
-    append = hq.update_log.append
-
-    async def crash(*_: object, **__: object) -> None:
-        raise StateBusy("crashed here")
-
     hq.write(AGAIN)
     hq.write("UPDATE Customer SET City = 'Rome' WHERE Id = 1")
     hq.write("UPDATE Customer SET Id = 5 WHERE Id = 1")
     hq.write("INSERT INTO Customer VALUES (1, 'Di', NULL, NULL)")
-    hq.update_log.append = crash  # type: ignore[method-assign, assignment]
-    with suppress(StateBusy):
-        await hq.capture.run_once()
-    hq.update_log.append = append  # type: ignore[method-assign]
-    await hq.close()
-    await hq.open()
+    await hq.crash_between_claim_and_append()
     await write(store, EDIT)
     await settle(hq, store)
     assert customers(hq) == [(1, "Di", None), (2, "Bo", None), (5, "Cy", "Rome")]
