@@ -14,7 +14,7 @@ def main() -> int:
     import asyncio
     from pathlib import Path
 
-    from streamd import supervisor
+    from streamd.lifecycle import supervisor
 
     return asyncio.run(supervisor.main(Path(sys.argv[-1])))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamd.catalog import build
-from streamd.guard import Guard, columns_added
-from streamd.installing import install_site
+from streamd.lifecycle.guard import Guard, columns_added
+from streamd.lifecycle.installing import install_site
 from streamd.model import Catalogue, Change
 from streamd.settings import Settings
 from streamd.wire import read_json

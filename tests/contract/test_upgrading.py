@@ -8,7 +8,7 @@ from streamd.db import open_site
 from streamd.db.base import SITE_SCHEMA
 from streamd.db.postgresql_sql import grants
 from streamd.errors import NotInstalled
-from streamd.installing import install_site, require_tables
+from streamd.lifecycle.installing import install_site, require_tables
 from streamd.model import Counterpart
 from tests.contract.conftest import Installed
 from tests.contract.test_site_database import ADA, _waiting

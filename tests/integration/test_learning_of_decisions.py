@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import structlog
 
+from streamd.lifecycle.subscriber import Subscriber
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
-from streamd.subscriber import Subscriber
 from tests.simulation.sites import Site
 from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
 

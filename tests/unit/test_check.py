@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamd.check import (
+from streamd.check.columns import judge_descriptors
+from streamd.check.judging import (
     Finding,
     Severity,
     judge_addresses,
@@ -14,7 +15,6 @@ from streamd.check import (
     judge_triggers,
     same_site_twice,
 )
-from streamd.check_columns import judge_descriptors
 from streamd.clock import MAX_AHEAD_MS
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings

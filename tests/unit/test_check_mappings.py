@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streamd.apply.mapping import mapped_types
-from streamd.check import Finding, Severity
-from streamd.check_columns import judge_descriptors, unfit
-from streamd.check_mappings import judge_mappings, unmappable
+from streamd.check.columns import judge_descriptors, unfit
+from streamd.check.judging import Finding, Severity
+from streamd.check.mappings import judge_mappings, unmappable
 from streamd.model import Catalogue, Column, DocumentType, Kind, Link
 from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamd.check import Severity
-from streamd.check_columns import judge_descriptors, unfit
-from streamd.check_sizes import declared
+from streamd.check.columns import judge_descriptors, unfit
+from streamd.check.judging import Severity
+from streamd.check.sizes import declared
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.wire import ColumnDescriptor, DoctypeDescriptor
 

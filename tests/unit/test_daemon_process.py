@@ -9,7 +9,7 @@ import sys
 PROGRAM = """
 import json, sys
 import streamd.process
-import streamd.daemon
+import streamd.lifecycle.daemon
 print(json.dumps([name for name in ("click", "rich", "alembic") if sys.modules.get(name) is not None]))
 """
 

@@ -24,7 +24,7 @@ from streamd.apply.preparation import Preparation
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out
-from streamd.apply.writer import columns_of
+from streamd.apply.write.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy
 from streamd.faults import crash_point

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamd.apply.rowwrite import RowWrite, known
 from streamd.apply.values import Fields, identical, same, same_row, shown
+from streamd.apply.write.rowwrite import RowWrite, known
 from streamd.model import ChildTable, Difference, Document, DocumentType, Name, Record, Row, name_text
 
 ClockOf = Callable[[str], str]

@@ -32,7 +32,7 @@ class MappedType:
 
     Made once from the settings, this site's type, and what the producer says of its own. `mapping` is the mapping's
     name. `children` are by the field there. A fault in the mapping is none here: what cannot be written is left out,
-    and `check_mappings` says so.
+    and `check.mappings` says so.
     """
 
     mapping: str

@@ -24,7 +24,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.conflict import Merge, merge_children, merge_fields
-from streamd.apply.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.moving import document_under
 from streamd.apply.remembering import (
@@ -43,8 +42,9 @@ from streamd.apply.remembering import (
     with_event,
 )
 from streamd.apply.repair import Mender, newer_here
-from streamd.apply.rowwrite import RowWrite, known, unknown_columns
 from streamd.apply.values import differing, same, same_row, shown
+from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
+from streamd.apply.write.rowwrite import RowWrite, known, unknown_columns
 from streamd.errors import RowRefused
 from streamd.lives import FIRST, begun, life_of
 from streamd.model import (

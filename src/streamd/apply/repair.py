@@ -13,9 +13,9 @@ from typing import Any
 
 from streamd import clock as hlc
 from streamd.apply.conflict import child_field
-from streamd.apply.docwrites import update_writes
-from streamd.apply.rowwrite import DELETE, RowWrite, known
 from streamd.apply.values import differing, shown
+from streamd.apply.write.docwrites import update_writes
+from streamd.apply.write.rowwrite import DELETE, RowWrite, known
 from streamd.model import ChildTable, Document, DocumentType, Row, name_text
 
 

@@ -12,12 +12,12 @@ import structlog
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.incoming import Incoming
 from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.ordering import Planned, in_dependency_order, in_log_order
 from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
-from streamd.apply.writer import Columns, freeing, table_writes
+from streamd.apply.write.ordering import Planned, in_dependency_order, in_log_order
+from streamd.apply.write.writer import Columns, freeing, table_writes
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.lives import FIRST

@@ -9,7 +9,8 @@ import click
 
 from streamd import __version__, catalog
 from streamd.apply import mapped_types, naming_problems, own_names
-from streamd.check import (
+from streamd.check.columns import judge_descriptors
+from streamd.check.judging import (
     Finding,
     Severity,
     ask_producer,
@@ -24,16 +25,15 @@ from streamd.check import (
     same_site_twice,
     warning,
 )
-from streamd.check_columns import judge_descriptors
-from streamd.check_mappings import judge_mappings
+from streamd.check.mappings import judge_mappings
 from streamd.cli.main import chosen_config
 from streamd.cli.opening import finish, opened_site, state_revision
 from streamd.cli.output import as_json_option, count, print_json
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateError, StreamdError
-from streamd.installing import require_tables
+from streamd.lifecycle.installing import require_tables
+from streamd.lifecycle.preparing import require_usable
 from streamd.model import Catalogue
-from streamd.preparing import require_usable
 from streamd.pull import as_here
 from streamd.settings import Settings, load, remote_doctype, secret_of
 from streamd.store.engine import now_ms

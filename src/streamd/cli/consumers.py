@@ -10,8 +10,8 @@ import click
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import ago, as_json_option, moment, print_json, print_table
 from streamd.errors import NotInstalled, StreamdError
+from streamd.lifecycle.preparing import catalogue_of
 from streamd.model import ApprovalStatus, Catalogue
-from streamd.preparing import catalogue_of
 from streamd.store.engine import now_ms
 from streamd.store.peers import Approval, Peers
 

@@ -20,9 +20,9 @@ from streamd.cli.opening import (
 from streamd.cli.output import count
 from streamd.db.base import REMOTE_COLUMNS, SITE_SCHEMA, SiteDatabase
 from streamd.errors import Fenced, NotFound
-from streamd.installing import add_remote_columns, missing_triggers, note_migration
+from streamd.lifecycle.installing import add_remote_columns, missing_triggers, note_migration
+from streamd.lifecycle.preparing import catalogue_of, catalogue_with
 from streamd.model import Catalogue, DocumentType, Table
-from streamd.preparing import catalogue_of, catalogue_with
 from streamd.settings import shown_url
 from streamd.spelling import did_you_mean
 

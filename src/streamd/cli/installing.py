@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from streamd.cli.opening import opened_state, state_is_current
 from streamd.db.base import SiteDatabase
 from streamd.errors import StateError
-from streamd.installing import install_site
+from streamd.lifecycle.installing import install_site
 from streamd.model import Catalogue, Table
 from streamd.settings import Settings, shown_url
 from streamd.store.migrate import URL_VARIABLE

@@ -1,16 +1,16 @@
 """Judges Document Type Mappings against the types of both sites. Pure.
 
 What the file alone says wrong is told when it is read (`settings/mappings.py`); whether the values fit, with all other
-columns, is judged by `check_columns`. A *problem* says that documents cannot become what the mapping says.
+columns, is judged by `check.columns`. A *problem* says that documents cannot become what the mapping says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from streamd.check import Finding, Severity, problem, warning
-from streamd.check_lookups import NOT_HERE, Place, Types, judge_circles, judge_links, judge_lookup
-from streamd.check_values import judge_default
+from streamd.check.judging import Finding, Severity, problem, warning
+from streamd.check.lookups import NOT_HERE, Place, Types, judge_circles, judge_links, judge_lookup
+from streamd.check.values import judge_default
 from streamd.model import Catalogue, ChildTable, DocumentType
 from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reached
 from streamd.spelling import did_you_mean

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 
-from streamd.check import Finding, problem, warning
-from streamd.check_sizes import Declared, declared
+from streamd.check.judging import Finding, problem, warning
+from streamd.check.sizes import Declared, declared
 from streamd.model import Column, Kind
 from streamd.wire import ColumnDescriptor
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from streamd.apply.graph import depth_first, in_one_cycle
-from streamd.apply.rowwrite import DELETE, INSERT, UPDATE, RowWrite
 from streamd.apply.source import Ref
+from streamd.apply.write.graph import depth_first, in_one_cycle
+from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
 from streamd.model import ChildTable, Document, DocumentType, Link, Name, Row
 from streamd.rows import linked
 

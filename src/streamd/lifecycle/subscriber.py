@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mapped_types, own_names
-from streamd.check_columns import unfit
-from streamd.check_mappings import unmappable
+from streamd.check.columns import unfit
+from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus

@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 from streamd.apply.columns import MappedColumns
 from streamd.apply.mapping import MappedType
-from streamd.check import Finding, Severity, ok, problem, warning
-from streamd.check_sizes import declared
-from streamd.check_values import judge_values, kind_of
+from streamd.check.judging import Finding, Severity, ok, problem, warning
+from streamd.check.sizes import declared
+from streamd.check.values import judge_values, kind_of
 from streamd.model import Catalogue, ChildTable, DocumentType, Kind
 from streamd.wire import ChildDescriptor, DoctypeDescriptor
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from streamd.apply.rowwrite import RowWrite, known
+from streamd.apply.write.rowwrite import RowWrite, known
 from streamd.model import Catalogue, Document, DocumentType, Name, Row
 
 

@@ -18,7 +18,8 @@ from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteError, StreamdError
-from streamd.guard import Guard
+from streamd.lifecycle.guard import Guard
+from streamd.lifecycle.subscriber import Subscriber
 from streamd.model import Catalogue, Table
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
@@ -30,7 +31,6 @@ from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
-from streamd.subscriber import Subscriber
 from streamd.update_log import UpdateLog
 
 log = structlog.get_logger("streamd.daemon")

@@ -17,14 +17,21 @@ from pathlib import Path
 import structlog
 
 from streamd import logs
-from streamd.daemon import Daemon, first_of
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
-from streamd.guard import columns_added
-from streamd.installing import columns_changed, install_site, missing_triggers, note_gaps, require_tables, write_gaps
+from streamd.lifecycle.daemon import Daemon, first_of
+from streamd.lifecycle.guard import columns_added
+from streamd.lifecycle.installing import (
+    columns_changed,
+    install_site,
+    missing_triggers,
+    note_gaps,
+    require_tables,
+    write_gaps,
+)
+from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.model import Catalogue, Table
-from streamd.preparing import catalogue_of, require_usable
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, Heartbeat

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from streamd.apply.ordering import Order, Planned
-from streamd.apply.rowwrite import DELETE, UPDATE, RowWrite
+from streamd.apply.write.ordering import Order, Planned
+from streamd.apply.write.rowwrite import DELETE, UPDATE, RowWrite
 from streamd.db.base import TableWrite, WriteKind
 from streamd.model import Catalogue, Column, Kind, Operation
 from streamd.wire import HEX

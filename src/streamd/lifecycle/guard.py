@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import structlog
 
 from streamd.db.base import SiteDatabase
-from streamd.installing import missing_triggers
+from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
 
 log = structlog.get_logger("streamd.daemon")

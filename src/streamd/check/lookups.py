@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from streamd.apply.lookup import Filter, lookup_of
-from streamd.check import Finding, problem, warning
+from streamd.check.judging import Finding, problem, warning
 from streamd.model import Catalogue, ChildTable, DocumentType, Link
 from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, looked_for, looks_for
 from streamd.spelling import did_you_mean, near

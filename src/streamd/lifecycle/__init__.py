@@ -1,0 +1,1 @@
+"""The daemon's life: installing and preparing, the loops, one producer's subscriber, and watching the schema."""
