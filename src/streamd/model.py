@@ -28,7 +28,7 @@ from typing import Any
 
 import msgspec
 
-from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
+from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Reference, Table
 from streamd.names import Life, Name, Scalar, name_from_text, name_label, name_text
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "QueueState",
     "QueuedEvent",
     "Record",
+    "Reference",
     "Row",
     "Scalar",
     "Subscription",

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.effects import Effects
 from streamd.apply.incoming import Incoming
 from streamd.apply.leading import began_here, in_known_life, led
 from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
@@ -119,14 +120,20 @@ class Segment:
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
-            if doctype.name in self._catalogue.offers and not decision.local:
+            if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
                 marks |= {
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
             await self._transaction.mark(marks)
+            effects = Effects(self._transaction, self._catalogue, planned)
+            notes = await effects.foresee()
             await self._write(planned)
+            notes += await effects.seen()
+            if notes:
+                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
+                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)

@@ -27,6 +27,7 @@ from streamd.errors import SiteError
 from streamd.model import (
     Catalogue,
     Change,
+    ChildTable,
     Claim,
     Column,
     Counterpart,
@@ -103,6 +104,14 @@ class Reader(ABC):
         """Names of documents whose columns hold exactly these values, `limit` at most."""
 
     @abstractmethod
+    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+        """Those of these rows whose `columns` hold one of the values, as JSON; compared as the columns compare."""
+
+    @abstractmethod
+    async def last_change(self) -> int:
+        """The highest id among the changes that this view can see; 0 if there are none."""
+
+    @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
         """The local changes (without an origin mark) that `claim` and those before it did not take."""
 
@@ -143,6 +152,13 @@ class Transaction(Reader):
         """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
 
         Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
+
+    @abstractmethod
+    async def unmarked(self, after: int) -> list[Change]:
+        """The changes that this transaction itself made without an origin mark, of ids above `after`, in order.
+
+        `after` is what `last_change` gave within this transaction.
         """
 
     @abstractmethod

@@ -254,7 +254,7 @@ class MariadbSite(SiteDatabase):
                 await transaction.clear_marks()
 
     def _transaction(self, session: Session, taken: TakenKeys) -> MariadbTransaction:
-        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken)
+        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken, self._fetch)
 
     # Connections
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -120,6 +120,19 @@ class MariadbReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
+    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+        found: list[bytes] = []
+        known = {column.name: column for column in rows.columns}
+        narrower, further = conditions(rows.where, known)
+        for some in some_of(values):
+            where, bound = named([known[name] for name in columns], some)
+            query = (
+                f"SELECT CAST({sql.row_as_json(rows.columns, 't')} AS BINARY) FROM {sql.quote(rows.table)} AS t "
+                f"WHERE ({where}){narrower}"
+            )
+            found += [text for (text,) in await self._fetch(query, [*bound, *further])] if bound else []
+        return found
+
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
         if doctype.single:
@@ -181,9 +194,19 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes, taken: TakenKeys) -> None:
+    def __init__(
+        self,
+        session: Session,
+        where: str,
+        floor: int,
+        indexes: Indexes,
+        taken: TakenKeys,
+        elsewhere: Callable[[str], Awaitable[Sequence[Sequence[Any]]]],
+    ) -> None:
+        """`elsewhere` runs a query outside of this transaction: it sees what is committed."""
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self, taken)
+        self._elsewhere = elsewhere
         self._indexes = indexes
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
@@ -214,6 +237,15 @@ class MariadbTransaction(MariadbReader, BookTransaction):
     async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
         with plain_errors(self._where):
             return await next_keys(self._session, self._taken, table, column, count)
+
+    async def unmarked(self, after: int) -> list[Change]:
+        found = await super().unmarked(after)
+        if not found:
+            return []
+        # What others can see as well was committed by somebody else in the meantime.
+        ids = ", ".join(str(change.id) for change in found)
+        theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
+        return [change for change in found if change.id not in theirs]
 
     async def _remove_taken(self, claim: Claim) -> None:
         # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that

@@ -75,6 +75,8 @@ class PostgresqlReader(BookReader):
 
     CHANGE = CHANGE
 
+    CHANGE = CHANGE
+
     def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
         self._driver = driver
         self._floor = floor
@@ -86,11 +88,7 @@ class PostgresqlReader(BookReader):
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
 
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
-        where, values = self._not_taken(claim)
-        rows = await self._fetch(
-            f"SELECT {CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
-        )
+    async def _changes(self, rows: Sequence[Any]) -> list[Change]:
         return await changes_of(self._driver, rows)
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
@@ -153,6 +151,13 @@ class PostgresqlReader(BookReader):
             rows_as_json(keys, names),
         )
         return [row[0].encode() for row in rows]
+
+    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+        read = reader(rows.columns)
+        found: list[bytes] = []
+        for some in some_of(values):
+            found += map(read, await self._rows(rows.table, columns, rows, some, rows.where))
+        return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -218,6 +223,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
+
+    OURS = " AND tx = pg_current_xact_id()"
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))

@@ -84,6 +84,19 @@ class SqliteReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
+    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+        found: list[bytes] = []
+        narrower = "".join(f" AND t.{sql.quote(column)} IS ?" for column, _ in rows.where)
+        further = [value for _, value in rows.where]
+        for some in some_of(storable_names(values)):
+            where, bound = _named("t", columns, some)
+            query = (
+                f"SELECT CAST({sql.row_as_json(rows.columns, 't')} AS BLOB) FROM {sql.quote(rows.table)} AS t "
+                f"WHERE ({where}){narrower}"
+            )
+            found += [text for (text,) in await self._fetch(query, [*bound, *further])]
+        return found
+
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
             return {doctype.only_name} & set(names)
