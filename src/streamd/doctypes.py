@@ -50,7 +50,7 @@ class ForeignKey:
     """A foreign key, as the database describes it.
 
     `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
-    words (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    words (`CASCADE`, `SET NULL`, …); empty where nobody asked. `silent`: no trigger fires for what it does.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +58,7 @@ class ForeignKey:
     referred: tuple[str, ...]
     on_delete: str = ""
     on_update: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,13 @@ def trigger(site: Site, texts: dict[str, str]) -> None:
         site.write(text)
 
 
+def checked(site: Site, *statements: str) -> None:
+    """One transaction with foreign keys, as long as it does not say otherwise."""
+    with site.access.write() as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
 def everything(site: Site) -> dict[str, list[tuple[object, ...]]]:
     return {table: site.rows(f"SELECT * FROM {table} ORDER BY id") for table in ("customer", "invoice", "line")}
 
@@ -258,3 +265,50 @@ async def test_a_refused_event_holds_up_no_other_of_its_batch(make: Make, engine
     await both_ways(hq, store)
     assert len(await store.queue()) == 1
     assert store.rows("SELECT id, name FROM customer ORDER BY id") == [(1, "Ada"), (2, "Bobby"), (3, "Cy")]
+
+
+REPLACED = (
+    ["REPLACE INTO invoice VALUES (1, 1, 'replaced', NULL)"],
+    ["REPLACE INTO invoice VALUES (1, 1, 'good', NULL)"],
+    ["DELETE FROM invoice", "INSERT INTO invoice VALUES (1, 1, 'again', NULL)", "INSERT INTO line VALUES (2, 1, 20)"],
+    ["REPLACE INTO invoice VALUES (1, 1, 'a', NULL)", "INSERT INTO line VALUES (1, 1, 30), (2, 1, 20)"],
+    ["REPLACE INTO invoice VALUES (1, 1, 'a', NULL)", "UPDATE invoice SET id = 5, note = 'b'"],
+    ["REPLACE INTO invoice VALUES (1, 1, 'a', NULL)", "DELETE FROM invoice"],
+    [
+        "SET @@foreign_key_checks = 0",
+        "REPLACE INTO invoice VALUES (1, 1, 'its rows stay', NULL)",
+        "SET @@foreign_key_checks = 1",
+    ],
+)
+
+
+@pytest.mark.parametrize("statements", REPLACED, ids=range(len(REPLACED)))
+@pytest.mark.parametrize("pages", [1, 20])
+async def test_child_rows_that_a_cascade_of_mariadb_removed_unseen_are_gone_at_the_consumer(
+    make: Make, statements: list[str], pages: int
+) -> None:
+    hq, relay, store = await make("hq", "mariadb"), await make("relay", "postgresql"), await make("store")
+    sale(hq)
+    for one, other in ((relay, hq), (store, relay)):
+        await one.pull_all(other)
+    assert everything(store) == everything(hq)
+    checked(hq, *statements)
+    hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
+    for one, other in ((relay, hq), (store, relay)):
+        while await one.pull_from(other, limit=pages):
+            pass
+        await one.pull_all(other)
+    assert await relay.queue() == await store.queue() == []
+    assert everything(relay) == everything(store) == everything(hq)
+
+
+async def test_a_row_that_was_added_here_meanwhile_stays_where_the_parent_was_replaced_there(make: Make) -> None:
+    hq, store = await make("hq", "mariadb"), await make("store")
+    sale(hq)
+    await both_ways(hq, store)
+    checked(hq, "REPLACE INTO invoice VALUES (1, 1, 'replaced', NULL)")
+    store.write("INSERT INTO line VALUES (7, 1, 70)")
+    await both_ways(hq, store)
+    await both_ways(hq, store)
+    assert everything(store) == everything(hq)
+    assert hq.rows("SELECT id FROM line") == [(7,)]

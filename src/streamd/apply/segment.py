@@ -24,6 +24,7 @@ from streamd.errors import RowRefused
 from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
+    Difference,
     Document,
     DocumentType,
     Event,
@@ -274,6 +275,11 @@ class Segment:
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
         """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
+        unseen = isinstance(incoming.data, Difference) and incoming.data.whole
+        if unit.whole is None and unseen:
+            raise RowRefused(
+                "the producer does not give this document now, and its child rows are not known without it"
+            )
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
@@ -282,7 +288,8 @@ class Segment:
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
-        decision.notes = ["came to satisfy the condition: taken whole"]
+        why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
+        decision.notes = [f"{why}: taken whole"]
         return decision
 
     def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from streamd.catalog.naming import same_name
-from streamd.model import ChildTable, DocumentType, ForeignKey, Reference, Table
+from streamd.doctypes import ChildTable, DocumentType, ForeignKey, Reference, Table
 
 ACTING = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
@@ -40,7 +40,7 @@ def _acting(table: Table, holding: Mapping[str, Table]) -> Iterator[ForeignKey]:
         columns = _written(key.columns, table)
         theirs = _written(key.referred, holding[referred])
         if columns and len(columns) == len(theirs):
-            yield ForeignKey(columns, referred, theirs, key.on_delete.upper(), key.on_update.upper())
+            yield ForeignKey(columns, referred, theirs, key.on_delete.upper(), key.on_update.upper(), key.silent)
 
 
 def _written(columns: Collection[str], table: Table) -> tuple[str, ...]:

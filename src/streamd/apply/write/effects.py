@@ -16,7 +16,8 @@ from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
-from streamd.model import Change, Name, Reference, Row, name_label
+from streamd.doctypes import Reference
+from streamd.model import Change, Name, Row, name_label
 from streamd.rows import Binding, name_in, read_name
 from streamd.wire import read_json
 
