@@ -62,6 +62,15 @@ class Reader(ABC):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
 
+    @abstractmethod
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+
+        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
+        """
+
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
         wanted = set(names)

@@ -120,6 +120,17 @@ class MariadbReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        found: list[bytes] = []
+        for some in some_of(keys):
+            where, values = named(key, some)
+            row = sql.row_as_json(columns, "t")
+            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
+            found += [text for (text,) in rows]
+        return found
+
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
         if doctype.single:

@@ -154,6 +154,21 @@ class PostgresqlReader(BookReader):
         )
         return [row[0].encode() for row in rows]
 
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        read = reader(tuple(columns))
+        quoted = ", ".join(sql.quote(column.name) for column in key)
+        query = (
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
+            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+        )
+        found: list[bytes] = []
+        for some in some_of(keys):
+            found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
+        return found
+
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
             return {doctype.only_name} & set(names)

@@ -84,6 +84,21 @@ class SqliteReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        binders = [binder(column) for column in key]
+        found: list[bytes] = []
+        for some in some_of(keys):
+            names = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], names)
+            rows = await self._fetch(
+                f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
+                values,
+            )
+            found += [text for (text,) in rows]
+        return found
+
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
             return {doctype.only_name} & set(names)

@@ -138,6 +138,8 @@ class DoctypeSettings(Part):
     """How documents are named here that come from a site which does not use the same names."""
     exclude: tuple[str, ...] = ()
     """Columns that are never captured and never served."""
+    accept_changes: bool = False
+    """Whether triggers of this database have the last word on values that arrive; else what they change is refused."""
 
 
 class SubscribedDoctype(Part):
