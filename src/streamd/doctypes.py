@@ -145,6 +145,7 @@ class DocumentType:
     nothing creates, renames or deletes it.
     `naming` says how documents are named here that come under another name; empty where nothing says so. `excluded`
     columns are not among `columns`: they are never captured and never served.
+    `accept_changes`: this database's triggers have the last word on the values of its rows.
     """
 
     name: str
@@ -156,6 +157,7 @@ class DocumentType:
     single: bool = False
     naming: str = ""
     excluded: tuple[str, ...] = ()
+    accept_changes: bool = False
 
     @property
     def only_name(self) -> Name:

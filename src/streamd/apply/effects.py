@@ -51,8 +51,11 @@ class Effects:
 
     async def _look(self, reach: Reach, accounted: Accounted) -> list[str]:
         reference = reach.reference
+        rows = reference.rows
+        known = {column.name: column for column in rows.columns}
+        key = [known[name] for name in reference.key.columns]
         notes = []
-        for text in await self._transaction.rows_holding(reference.rows, reference.key.columns, reach.causes):
+        for text in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
             row = read_json(text)
             cause = caused(reach, row)
             if cause is None or accounted.has(reference, row):

@@ -18,6 +18,7 @@ from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
 from streamd.apply.write.ordering import Planned, in_dependency_order, in_log_order
+from streamd.apply.write.verify import verify
 from streamd.apply.write.writer import Columns, freeing, table_writes
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
@@ -105,6 +106,7 @@ class Segment:
         for _, unit in items:
             unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
         planned: list[Planned] = []
+        said: dict[Ref, SyncEntry] = {}
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
         forgotten: list[Ref] = []
@@ -118,6 +120,7 @@ class Segment:
                 name, before = incoming.event.name, incoming.event.renamed_from
                 here = documents.get((doctype.name, before or name))
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
+                said[(doctype.name, name)] = self._entries[-1]
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
@@ -131,6 +134,8 @@ class Segment:
             effects = Effects(self._transaction, self._catalogue, planned)
             notes = await effects.foresee()
             await self._write(planned)
+            for ref, note in (await verify(self._transaction, planned, self._columns)).items():
+                said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
             notes += await effects.seen()
             if notes:
                 entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)

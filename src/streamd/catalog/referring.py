@@ -57,5 +57,4 @@ def _narrowed(rows: ChildTable, key: ForeignKey, table: Table) -> ChildTable:
     """The rows with the columns that are looked at: those of the foreign key may be excluded from the documents."""
     wanted = {*rows.key, *rows.parent_key, *key.columns, *(column for column, _ in rows.where)}
     columns = tuple(column for column in table.columns if column.name in wanted)
-    others = tuple(column.name for column in table.columns if column.name not in wanted)
-    return replace(rows, columns=columns, excluded=others, links=(), order_by=None)
+    return replace(rows, columns=columns, links=(), order_by=None)

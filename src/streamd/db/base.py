@@ -27,7 +27,6 @@ from streamd.errors import SiteError
 from streamd.model import (
     Catalogue,
     Change,
-    ChildTable,
     Claim,
     Column,
     Counterpart,
@@ -62,6 +61,15 @@ class Reader(ABC):
     @abstractmethod
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
+
+    @abstractmethod
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+
+        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
+        """
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
@@ -102,10 +110,6 @@ class Reader(ABC):
     @abstractmethod
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
         """Names of documents whose columns hold exactly these values, `limit` at most."""
-
-    @abstractmethod
-    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
-        """Those of these rows whose `columns` hold one of the values, as JSON; compared as the columns compare."""
 
     @abstractmethod
     async def last_change(self) -> int:

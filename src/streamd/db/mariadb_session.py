@@ -120,17 +120,15 @@ class MariadbReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
-    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
         found: list[bytes] = []
-        known = {column.name: column for column in rows.columns}
-        narrower, further = conditions(rows.where, known)
-        for some in some_of(values):
-            where, bound = named([known[name] for name in columns], some)
-            query = (
-                f"SELECT CAST({sql.row_as_json(rows.columns, 't')} AS BINARY) FROM {sql.quote(rows.table)} AS t "
-                f"WHERE ({where}){narrower}"
-            )
-            found += [text for (text,) in await self._fetch(query, [*bound, *further])] if bound else []
+        for some in some_of(keys):
+            where, values = named(key, some)
+            row = sql.row_as_json(columns, "t")
+            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
+            found += [text for (text,) in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:

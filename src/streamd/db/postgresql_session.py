@@ -152,11 +152,19 @@ class PostgresqlReader(BookReader):
         )
         return [row[0].encode() for row in rows]
 
-    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
-        read = reader(rows.columns)
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        read = reader(tuple(columns))
+        quoted = ", ".join(sql.quote(column.name) for column in key)
+        query = (
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
+            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+        )
         found: list[bytes] = []
-        for some in some_of(values):
-            found += map(read, await self._rows(rows.table, columns, rows, some, rows.where))
+        for some in some_of(keys):
+            found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:

@@ -7,7 +7,7 @@ whatever a migration does to a table, its users' writes go on, and are captured 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -210,8 +210,12 @@ def row_of(columns: DocumentType | ChildTable) -> str:
     """
     if not columns.excluded:
         return "row_to_json(t.*)::text"
-    names = ", ".join(f"t.{quote(column.name)}" for column in columns.written_columns)
-    return f"(SELECT row_to_json(k.*) FROM (SELECT {names}) AS k)::text"
+    return f"(SELECT row_to_json(k.*) FROM (SELECT {selected(columns.written_columns)}) AS k)::text"
+
+
+def selected(columns: Iterable[Column]) -> str:
+    """These columns of the table `t`, as a list to select."""
+    return ", ".join(f"t.{quote(column.name)}" for column in columns)
 
 
 def wanted_digest(statements: Sequence[str]) -> str:

@@ -84,17 +84,19 @@ class SqliteReader(BookReader):
             if document is not None:
                 document.children[child.field].append(text)
 
-    async def rows_holding(self, rows: ChildTable, columns: Sequence[str], values: Iterable[Name]) -> list[bytes]:
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        binders = [binder(column) for column in key]
         found: list[bytes] = []
-        narrower = "".join(f" AND t.{sql.quote(column)} IS ?" for column, _ in rows.where)
-        further = [value for _, value in rows.where]
-        for some in some_of(storable_names(values)):
-            where, bound = _named("t", columns, some)
-            query = (
-                f"SELECT CAST({sql.row_as_json(rows.columns, 't')} AS BLOB) FROM {sql.quote(rows.table)} AS t "
-                f"WHERE ({where}){narrower}"
+        for some in some_of(keys):
+            names = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], names)
+            rows = await self._fetch(
+                f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
+                values,
             )
-            found += [text for (text,) in await self._fetch(query, [*bound, *further])]
+            found += [text for (text,) in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:

@@ -141,6 +141,8 @@ class DoctypeSettings(Part):
     side_effects: Literal["refuse", "local"] = "refuse"
     """What becomes of changes that this database makes to these documents by itself (a trigger, a cascade) while events
     of other documents are applied: such an event is refused, or the change is an edit of this site."""
+    accept_changes: bool = False
+    """Whether triggers of this database have the last word on values that arrive; else what they change is refused."""
 
 
 class SubscribedDoctype(Part):

@@ -136,7 +136,8 @@ class Accounted:
 def caused(reach: Reach, row: Row) -> Planned | None:
     """The document of the group that a row refers to; some databases find it in another case as well."""
     value = name_in(row, reach.reference.key.columns)
-    if value is None:
+    # A table may hold rows of several types.
+    if value is None or any(row.get(column) != meant for column, meant in reach.reference.rows.where):
         return None
     return reach.causes.get(value) or next(iter(reach.causes.values()))
 
