@@ -13,6 +13,7 @@
     │   └── StateBusy               locked by another writer; try again            (retryable)
     ├── PeerError                   another site
     │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
+    │   │   └── TransferBroken      an answer was cut off; TransferStalled: it ceased to come
     │   ├── PeerRefused             credentials, protocol, approval: a person has to act
     │   └── ResyncRequired          the cursor does not fit the producer's log any more
     ├── InvalidRequest              a peer sent what cannot be understood
@@ -131,6 +132,18 @@ class PeerUnreachable(PeerError):
     """No connection, no complete answer, or an answer that says that the peer itself is in trouble."""
 
     retryable = True
+
+
+class TransferBroken(PeerUnreachable):
+    """The answer began to come, and was cut off: less may pass. `received`: how many bytes of it had come."""
+
+    def __init__(self, message: str, *, received: int) -> None:
+        super().__init__(message, hint="less is asked for at once; if that goes on, look at the line between the sites")
+        self.received = received
+
+
+class TransferStalled(TransferBroken):
+    """The answer began to come, and ceased to, or comes too slowly."""
 
 
 class PeerRefused(PeerError):

@@ -194,7 +194,7 @@ class PostgresqlSite(SiteDatabase):
                 going_on = {tx for (tx,) in rows}
             ids, cut = whole_transactions(window, going_on, limit)
             changes = await self._changes(driver, ids)
-        return Changes(changes, cut)
+        return Changes(changes, cut, everything=len(ids) == len(window) < size)
 
     async def _raise_floor(self, driver: asyncpg.Connection, claim: Claim) -> None:
         if self._floor.wants_look(claim.last_change):

@@ -212,7 +212,8 @@ class SqliteSite(SiteDatabase):
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? ORDER BY id LIMIT ?",
             (claim.last_change, limit),
         )
-        return Changes([Change(*row) for row in rows], cut=len(rows) >= limit)
+        cut = len(rows) >= limit
+        return Changes([Change(*row) for row in rows], cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         rows = await self._fetch(

@@ -20,7 +20,7 @@ from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteError, StreamdError
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.subscriber import Subscriber
-from streamd.model import Catalogue, Table
+from streamd.model import Catalogue, Cursor, Table
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
 from streamd.retry import transient
@@ -93,6 +93,7 @@ class Daemon:
             database=database,
             drain_capture=self._drain,
             remembered=remembered,
+            covered_by=self._covered_by,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -190,6 +191,10 @@ class Daemon:
             producers=sorted(self.settings.producers),
         )
 
+    def _covered_by(self, place: Cursor) -> int | None:
+        """The moment up to which everything is at or before this place of the log: captured, and seen by triggers."""
+        return _earlier(self.capture.through.covered_by(place), self._guard.looked_at)
+
     # Loops
 
     async def _capturing(self) -> None:
@@ -236,8 +241,15 @@ class Daemon:
 
     async def _beating(self) -> None:
         while True:
-            await self._patiently(lambda: self.heartbeat.beat(captured=self.capture.captured, problem=self._problem))
+            await self._patiently(self._beat)
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _beat(self) -> None:
+        await self.heartbeat.beat(
+            captured=self.capture.captured,
+            problem=self._problem,
+            captured_to=_earlier(self.capture.through.latest, self._guard.looked_at),
+        )
 
     async def _watching(self) -> None:
         """Notice what commands, in processes of their own, wrote into the state database."""
@@ -293,6 +305,10 @@ class Daemon:
                     raise
                 self._problem = error.message
                 log.warning("still_busy", error=error.message)
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else min(one, other)
 
 
 def first_of(error: BaseException) -> BaseException:

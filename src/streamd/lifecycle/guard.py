@@ -15,6 +15,7 @@ import structlog
 from streamd.db.base import SiteDatabase
 from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
+from streamd.store.engine import now_ms
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -42,9 +43,18 @@ class Guard:
         self._took = math.inf
         self.pause = LOOK_SECONDS
         """Seconds until the next look."""
+        self.looked_at: int | None = None
+        """When the last look began that found all as it was (ms since 1970): until then triggers saw everything."""
 
     async def look(self) -> str:
         """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        began_at = now_ms()
+        different = await self._look()
+        if not different:
+            self.looked_at = began_at
+        return different
+
+    async def _look(self) -> str:
         for happened in await self._database.note_unseen(self._catalogue):
             log.warning(
                 "not_seen_by_triggers", happened=happened, mend="nothing: consumers are told, and read it again"
