@@ -18,6 +18,10 @@ PARKED_LONGEST = 300.0
 AWAY_FIRST = 0.5
 """The first pause after a producer did not answer; the longest is the producer's `retry_seconds`."""
 
+LOOP_FIRST = 0.25
+LOOP_LONGEST = 10.0
+"""A loop of the daemon that failed begins again after a moment, and later every ten seconds."""
+
 
 def transient() -> AsyncRetrying:
     """Try again what is retryable (a busy database), for a bounded time; then raise the error itself."""
@@ -38,6 +42,12 @@ def away_pause(failures: int, longest: float) -> float:
     """How long to wait for a producer after so many failures in a row."""
     policy = wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST)
     return min(_pause(policy, failures), longest)
+
+
+def loop_pause(failures: int) -> float:
+    """How long a loop of the daemon rests after so many failed turns in a row."""
+    policy = wait_exponential(multiplier=LOOP_FIRST, max=LOOP_LONGEST) + wait_random(0, LOOP_FIRST)
+    return _pause(policy, failures)
 
 
 def _pause(policy: Any, attempt: int) -> float:

@@ -45,7 +45,7 @@ def _say_site(found: Status) -> None:
         last = f" (last seen {ago(daemon.beat_at, found.at)})" if daemon.beat_at else ""
         click.echo(f"Daemon     not running{last}: start it with `streamd run`")
     if daemon.problem:
-        click.echo(f"           capture is held up: {daemon.problem}")
+        click.echo(f"           not all goes well: {daemon.problem}")
     log = found.log
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""
     click.echo(f"Log        {f'entry {log.sequence} is the last one{kept}' if log else 'not begun yet'}")

@@ -15,7 +15,7 @@ from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mappe
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
-from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
+from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
@@ -92,6 +92,7 @@ class Subscriber:
         self._greet_at = 0.0
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
+        self._unsettled = False
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -102,24 +103,15 @@ class Subscriber:
         """Something was asked of us by hand (pause, resume, resync): look now."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Go on for ever. Raises only what a person has to mend in the code or the configuration."""
-        failures, unsettled = 0, False
-        while True:
-            try:
-                if unsettled:
-                    # What was under way may be committed in one database, and not in the other.
-                    await self._applier.recover()
-                    unsettled = False
-                await self._go_on()
-                failures = 0
-            except StreamdError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                unsettled = True
-                log.warning("try_again", producer=self.name, error=error.message)
-                await self._rest(away_pause(failures, 5.0))
+    async def turn(self) -> None:
+        """One round, and what follows from it. Raises what concerns neither a document nor the producer."""
+        if self._unsettled:
+            # What was under way may be committed in one database, and not in the other.
+            await self._applier.recover()
+            self._stale = True
+        self._unsettled = True
+        await self._go_on()
+        self._unsettled = False
 
     async def _go_on(self) -> None:
         """One round, and what follows from the producer's answer. Raises `SiteBusy`, `StateBusy`."""
