@@ -195,9 +195,10 @@ class Peer:
                 content = await self._line.call(what, ask(size), wait)
             except TransferBroken as error:
                 arrived = error.received if portion is self._page_bytes else 0
+                if portion.is_whole:
+                    log.info("asks_for_less_at_once", producer=self.name, what=what, because=error.message)
                 if not portion.broke(size, arrived) or isinstance(error, TransferStalled):
                     raise
-                log.info("asks_for_less", producer=self.name, what=what, at_most=portion.size, because=error.message)
                 continue
             self._came_whole(portion)
             return content
