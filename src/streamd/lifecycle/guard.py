@@ -15,6 +15,7 @@ import structlog
 from streamd.db.base import SiteDatabase
 from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
+from streamd.rows import tables_of
 from streamd.store.engine import now_ms
 
 log = structlog.get_logger("streamd.daemon")
@@ -111,11 +112,6 @@ def columns_added(
                 if new:
                     found.setdefault(doctype.name, []).extend(new)
     return found
-
-
-def tables_of(doctype: DocumentType) -> list[str]:
-    """The tables that a document's rows are in."""
-    return [doctype.table, *(child.table for child in doctype.children)]
 
 
 def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:
