@@ -45,6 +45,11 @@ def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[s
             yield doctype, name, link
 
 
+def tables_of(doctype: DocumentType) -> list[str]:
+    """The tables that a document's rows are in."""
+    return [doctype.table, *(child.table for child in doctype.children)]
+
+
 def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
     """A whole document as it travels, as (columns, child rows by field)."""
     fields = dict(data)

@@ -218,7 +218,8 @@ class MariadbSite(SiteDatabase):
         self._claim = claim
         if changes:
             self._lively_until = time.monotonic() + LIVELY_FOR
-        return Changes(changes, cut=len(changes) >= limit)
+        cut = len(changes) >= limit
+        return Changes(changes, cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         ranges = ranges_of(claim.ids)

@@ -19,7 +19,7 @@ from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_unchecked
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -61,7 +61,7 @@ class MariadbReader(BookReader):
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.fetch(statement, values)
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -211,11 +211,11 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.run(statement, values)
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             await self._session.run_many(statement, rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
@@ -233,7 +233,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         )
 
     async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
 
     async def unmarked(self, after: int) -> list[Change]:
@@ -272,7 +272,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                 yield
         except BaseException as error:
             # After a deadlock, or without a connection, the savepoint is gone with all the rest.
-            if not has_rolled_back(error):
+            if self._session.is_open and not has_rolled_back(error):
                 await self._run("ROLLBACK TO streamd_event")
                 await self._run("RELEASE SAVEPOINT streamd_event")
             raise
@@ -297,7 +297,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         where: Sequence[tuple[str, Scalar]],
     ) -> None:
         known = {column.name: column for column in columns}
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             further = conditions(where, known)
             await lock_rows(self._session, table, [known[name] for name in key], names, further, self._indexes)
 
@@ -306,24 +306,21 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         for write in writes:
             binders = [binder(column) for column in (*write.columns, *write.where)]
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            try:
-                with plain_errors(self._where, writing=True):
-                    moving = await self._moving(write, rows)
-                    moves += moving
-                    if write.kind == WriteKind.INSERT:
-                        await make_ours(self._inserts, self._taken, write, rows)
-                        found = await self._inserts.run(write.table, sql.write_sql(write), rows)
-                    elif moving:
-                        found = await run_unchecked(self._session, sql.write_sql(write), rows)
-                    else:
-                        found = await self._session.run_many(sql.write_sql(write), rows)
-            except UnicodeEncodeError as error:
-                raise RowRefused(f"a value is no valid text: {error.reason}") from error
+            with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=write.table):
+                moving = await self._moving(write, rows)
+                moves += moving
+                if write.kind == WriteKind.INSERT:
+                    await make_ours(self._inserts, self._taken, write, rows)
+                    found = await self._inserts.run(write.table, sql.write_sql(write), rows)
+                elif moving:
+                    found = await run_unchecked(self._session, sql.write_sql(write), rows)
+                else:
+                    found = await self._session.run_many(sql.write_sql(write), rows)
             if write.exactly and found != len(rows):
                 raise RowRefused(
                     f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
                 )
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             for move in moves:
                 await verify(self._session, move)
 

@@ -19,7 +19,7 @@ from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of
 from streamd.db.postgresql_values import reader, rows_as_json
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
 from streamd.names import ranges_of
@@ -278,7 +278,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        with plain_errors():
+        with refused_if_unforeseen(), plain_errors(of_documents=True):
             left: list[tuple[TableWrite, str]] = []
             mode = sql.PLAN_EACH_TIME
             for write in writes:
@@ -287,7 +287,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 if wanted != mode:
                     await self._driver.execute(wanted)
                     mode = wanted
-                found = await self._write(write, left)
+                with plain_errors(of_documents=True, table=write.table):
+                    found = await self._write(write, left)
                 if write.exactly and found != len(write.rows):
                     raise RowRefused(
                         f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"

@@ -15,6 +15,8 @@ import structlog
 from streamd.db.base import SiteDatabase
 from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
+from streamd.rows import tables_of
+from streamd.store.engine import now_ms
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -42,9 +44,18 @@ class Guard:
         self._took = math.inf
         self.pause = LOOK_SECONDS
         """Seconds until the next look."""
+        self.looked_at: int | None = None
+        """When the last look began that found all as it was (ms since 1970): until then triggers saw everything."""
 
     async def look(self) -> str:
         """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        began_at = now_ms()
+        different = await self._look()
+        if not different:
+            self.looked_at = began_at
+        return different
+
+    async def _look(self) -> str:
         for happened in await self._database.note_unseen(self._catalogue):
             log.warning(
                 "not_seen_by_triggers", happened=happened, mend="nothing: consumers are told, and read it again"
@@ -101,11 +112,6 @@ def columns_added(
                 if new:
                     found.setdefault(doctype.name, []).extend(new)
     return found
-
-
-def tables_of(doctype: DocumentType) -> list[str]:
-    """The tables that a document's rows are in."""
-    return [doctype.table, *(child.table for child in doctype.children)]
 
 
 def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:
