@@ -12,7 +12,7 @@ from asyncmy.errors import Error, InterfaceError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError, StreamdError
+from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError, StreamdError, ValueTaken
 
 WAITED_TOO_LONG = 1205
 DEADLOCK = 1213
@@ -53,17 +53,17 @@ _BROKEN = frozenset({1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927,
 _ROLLED_BACK = frozenset({DEADLOCK, 1020, *_BROKEN})
 """After these the transaction is gone with its savepoints."""
 
+_TAKEN = frozenset({1022, 1062, 1169, 1557, 1586, 1761, 1762, 1859})
+"""Duplicate keys, as the server words them in several places."""
+
 _REFUSED = frozenset(
     {
-        1022,  # duplicate key
         1048,  # NULL
         1054,  # unknown column
-        1062,  # duplicate key
         1138,
         1142,  # a privilege on the table
         1143,
         1146,  # no such table of the user's
-        1169,
         1216,
         1217,  # foreign keys
         1227,
@@ -85,12 +85,8 @@ _REFUSED = frozenset(
         1451,
         1452,  # foreign keys
         1526,  # no partition
-        1557,
-        1586,
         1644,  # SIGNAL in a trigger of the user's
         1690,  # out of range
-        1761,
-        1762,
         1834,
         1838,
         1906,  # a generated column
@@ -173,6 +169,8 @@ def _plain(where: str, error: BaseException, writing: bool) -> StreamdError:
         return NotInstalled(f"{where} has none of streamd's tables", hint="run `streamd install`")
     if number in _SERVER:
         return SiteError(text, hint=_SERVER[number])
+    if number in _TAKEN:
+        return ValueTaken(words)
     if writing:
         return RowRefused(words)
     if number in _ACCESS:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
+from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError, ValueTaken
 
 _REFUSED = ("22", "23", "44", "P0", "54")
 """SQLSTATE classes: data, integrity, WITH CHECK OPTION, raised by a function of the user's, limits of the engine."""
@@ -18,6 +18,8 @@ _PASSING = ("40", "53", "57", "08", "55", "58")
 
 _UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _UNDEFINED_COLUMN = "42P01", "3F000", "42703"
 _NO_RIGHT = "42501"
+_TAKEN = ("23505", "23P01")
+"""A unique constraint or index, and an exclusion constraint."""
 
 
 @contextmanager
@@ -53,6 +55,8 @@ def _translated(error: asyncpg.PostgresError) -> SiteError:
             f"the site's database: {words}",
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",
         )
+    if state in _TAKEN:
+        return ValueTaken(words)
     if state[:2] in _REFUSED:
         return RowRefused(words)
     if state[:2] in _PASSING:
