@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from streamd.db.sqlite_keys import gives_another_each_time
 from streamd.db.sqlite_sql import PREFIX
 from streamd.model import Column, ForeignKey, Kind, Table
-
-log = structlog.get_logger("streamd.db")
 
 _WORDS = (
     ("BOOL", Kind.BOOLEAN),
@@ -82,7 +79,7 @@ def foreign_keys_of(rows: Iterable[Sequence[Any]], keys: Iterable[Sequence[Any]]
 
 
 def reflect(connection: Connection) -> dict[str, Table]:
-    """Every table of the user's that can be read. One whose module is not there (a virtual table) is left out."""
+    """Every table of the user's. Of one that cannot be read (a virtual table without its module) only that is told."""
     triggers: dict[str, list[str]] = {}
     for name, table in connection.execute(text("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")):
         if not name.startswith(PREFIX):
@@ -97,7 +94,7 @@ def reflect(connection: Connection) -> dict[str, Table]:
             except OperationalError as error:
                 if "locked" in str(error.orig) or "busy" in str(error.orig):
                     raise
-                log.info("table_left_out", table=name, error=str(error.orig))
+                found[name] = Table(name, (), unreadable=str(error.orig))
     return found
 
 
