@@ -63,7 +63,10 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours."""
+    """A table, as the database describes it. `triggers` are those that are not ours.
+
+    `unreadable` says why nothing is known of it, where that is so.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -71,6 +74,7 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    unreadable: str = ""
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

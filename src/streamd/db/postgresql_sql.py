@@ -12,6 +12,7 @@ from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, excluded_columns
+from streamd.db.moves import Movement, in_one_statement
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
 from streamd.wire import HEX
 
@@ -323,25 +324,60 @@ def rekey_sql(write: TableWrite) -> str:
     )
 
 
-def copy_sql(write: TableWrite, columns: Sequence[Column]) -> str:
-    """The statement that copies the row which `rekey_sql` would change, under its new key."""
-    table, changed = quote(write.table), {column.name for column in write.columns}
-    names = [column.name for column in columns if not column.generated]
+def count_sql(write: TableWrite) -> str:
+    """How many rows `rekey_sql` and `move_sql` would change; the old row is the one parameter."""
+    table = quote(write.table)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    values = ", ".join(f"{'n' if name in changed else 't'}.{quote(name)}" for name in names)
+    return f"SELECT count(*) FROM {table} AS t, {_row_of_one(write.table, '$1')} AS o WHERE {where}"
+
+
+def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
+    """The statement that does what `rekey_sql` does, with all that follows it; new and old row are its parameters."""
+    size = len(write.columns)
+
+    def value(place: int) -> str:
+        return f"n.{quote(write.columns[place].name)}" if place < size else f"o.{quote(write.where[place - size].name)}"
+
     return (
-        f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {values} FROM {table} AS t, "
-        f"{_row_of_one(write.table, '$1')} AS n, {_row_of_one(write.table, '$2')} AS o "
-        f"WHERE {where}"
+        f"WITH n AS (SELECT * FROM {_row_of_one(write.table, '$1')}), "
+        f"o AS (SELECT * FROM {_row_of_one(write.table, '$2')}){in_one_statement(moved, value)}"
     )
 
 
-def left_behind_sql(write: TableWrite) -> str:
-    """The statement that removes the row which `copy_sql` has copied."""
-    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    table = quote(write.table)
-    return f"DELETE FROM {table} AS t USING {_row_of_one(write.table, '$1')} AS o WHERE {where}"
+def among(write: TableWrite, parameter: str) -> str:
+    """The condition that a row (`t`) is among those that a parameter names by the columns of `where`."""
+    names = [quote(column.name) for column in write.where]
+    return (
+        f"({', '.join(f't.{name}' for name in names)}) IN "
+        f"(SELECT {', '.join(names)} FROM {rowset(write.table, parameter)})"
+    )
+
+
+def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
+    """The statement that does an update by removing the rows and inserting them again; the rows are its parameter.
+
+    All are removed before the first one is inserted, since they are sorted in between; and foreign keys are checked at
+    its end, when they are all back.
+    """
+    table, changed = quote(write.table), {column.name for column in write.columns}
+    names = [column.name for column in columns if not column.generated]
+    values = ", ".join(f"{'r' if name in changed else 'g'}.{quote(name)}" for name in names)
+    removed = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    same = " AND ".join(f"g.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    order = ", ".join(f"g.{quote(column.name)}" for column in write.where)
+    return (
+        f"WITH r AS (SELECT * FROM {rowset(write.table, '$1')}), "
+        f"g AS (DELETE FROM {table} AS t USING r WHERE {removed} RETURNING t.*) "
+        f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {values} FROM g JOIN r ON {same} ORDER BY {order}"
+    )
+
+
+DEFERRABLE = """
+SELECT conname::text FROM pg_constraint
+WHERE condeferrable AND NOT condeferred AND connamespace = current_schema()::regnamespace
+"""
+"""Constraints that can wait until a transaction's end, and do not by themselves."""
 
 
 def grants(role: str) -> list[str]:
