@@ -17,7 +17,7 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteError, StreamdError
+from streamd.errors import Fenced, SchemaChanged, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.model import Catalogue, Table
@@ -100,7 +100,7 @@ class Daemon:
         self._heal = asyncio.Event()
         self._heal_everything = False
         self._problem = ""
-        self._guard = Guard(database, catalogue, tables)
+        self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
         self._anew = asyncio.Event()
         self._why = ""
 
@@ -140,18 +140,26 @@ class Daemon:
                 for task in [*tasks, *ends]:
                     task.cancel()
         except BaseExceptionGroup as group:
-            error = first_of(group)
-            # Where a statement failed because the tables are others now, they tell.
-            different = await self._guard.look() if isinstance(error, SiteError) and not error.retryable else ""
-            if isinstance(error, SchemaChanged):
-                different = different or error.message
-            if not different:
+            self._why = await self._what_changed(first_of(group))
+            if not self._why:
                 raise
-            self._why = different
         if stop.is_set():
             return ""
         await self._log_what_was_changed()
         return self._why
+
+    async def _what_changed(self, error: BaseException) -> str:
+        """Why this error ends the daemon, and the next one may do better; nothing where it would not."""
+        if isinstance(error, StateReplaced):
+            return error.message
+        if not isinstance(error, SiteError) or error.retryable or isinstance(error, Fenced):
+            return ""
+        try:
+            # Where a statement failed because the tables are others now, they tell.
+            different = await self._guard.look()
+        except StreamdError as now:
+            return now.message  # the database itself is gone, or another one
+        return different or (error.message if isinstance(error, SchemaChanged) else "")
 
     def begin_anew(self, why: str) -> None:
         """Let `run` return, so that configuration and tables are read again."""
@@ -164,7 +172,10 @@ class Daemon:
         for subscriber in self.subscribers:
             await subscriber.close()
         if stopped:
-            await self.heartbeat.stopped()
+            try:
+                await self.heartbeat.stopped()
+            except StateReplaced as error:
+                log.warning("not_said_that_it_stopped", error=error.message)
         await self.database.close()
         await self.state.close()
 

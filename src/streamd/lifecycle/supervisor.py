@@ -19,7 +19,7 @@ import structlog
 from streamd import logs
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
-from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
+from streamd.errors import ConfigurationError, Fenced, NotInstalled, StateError, StreamdError
 from streamd.lifecycle.daemon import Daemon, first_of
 from streamd.lifecycle.guard import columns_added
 from streamd.lifecycle.installing import (
@@ -35,6 +35,7 @@ from streamd.model import Catalogue, Table
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, Heartbeat
+from streamd.store.migrate import HEAD
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -109,28 +110,25 @@ class Supervisor:
     async def _next(self, last: Daemon) -> Daemon | None:
         """The next daemon, as soon as one can be made; None if `stop` is set before."""
         said = ""
-        state = State(last.settings.state.database, last.site)
-        try:
-            while not self.stop.is_set():
-                try:
-                    return await make(self._settings(last), last)
-                except Fenced:
-                    raise
-                except StreamdError as error:
-                    if error.message != said:
-                        log.error(
-                            "cannot_go_on",
-                            error=error.message,
-                            mend=error.hint or "mend the tables, or the configuration",
-                            looks_again_every_seconds=AGAIN_SECONDS,
-                        )
-                        said = error.message
-                await self._show(state, f"the site's database no longer fits: {said}")
-                await self._rest()
-            await Heartbeat(state).stopped()
-            return None
-        finally:
-            await state.close()
+        while not self.stop.is_set():
+            try:
+                return await make(self._settings(last), last)
+            except Fenced:
+                raise
+            except StreamdError as error:
+                if error.message != said:
+                    log.error(
+                        "cannot_go_on",
+                        error=error.message,
+                        mend=error.hint or "mend the tables, or the configuration",
+                        looks_again_every_seconds=AGAIN_SECONDS,
+                    )
+                    said = error.message
+                what = "" if isinstance(error, StateError) else "the site's database no longer fits: "
+            await self._show(last, f"{what}{said}")
+            await self._rest()
+        await self._show(last, None)
+        return None
 
     def _settings(self, last: Daemon) -> Settings:
         """The configuration as it is now; where it cannot be read, the last one that could."""
@@ -144,12 +142,20 @@ class Supervisor:
             return last.settings
         return settings
 
-    async def _show(self, state: State, problem: str) -> None:
-        """Let `streamd status` say what is wrong."""
+    async def _show(self, last: Daemon, problem: str | None) -> None:
+        """Let `streamd status` say what is wrong; None: that nothing runs any more.
+
+        The state is opened each time: its own file may be what is gone, or may be put back at any moment.
+        """
+        state = State(last.settings.state.database, last.site)
         try:
-            await Heartbeat(state).beat(captured=0, problem=problem)
+            if await state.revision() == HEAD:
+                heartbeat = Heartbeat(state)
+                await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
         except StreamdError as error:
             log.warning("no_sign_of_life", error=error.message)
+        finally:
+            await state.close()
 
     async def _rest(self) -> None:
         """Wait a little, or until somebody asks for something."""
