@@ -62,7 +62,11 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours."""
+    """A table, as the database describes it. `triggers` are those that are not ours.
+
+    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
+    and have their schemas.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -70,6 +74,8 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    heirs: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

@@ -151,6 +151,10 @@ def _always(_row: bytes) -> bool:
     return True
 
 
+UNSEEN = "$unseen"
+"""In the `after` of a `TRUNCATE`: what happened instead, where rows of the table came or went in another way."""
+
+
 def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
     """What `Binding.name_of` or `row_key_of` reads; None where the row is missing or cannot be read."""
     try:

@@ -29,9 +29,10 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, has_name_in_key, key_under, read_name
+from streamd.rows import UNSEEN, Binding, has_name_in_key, key_under, read_name
 
 _MARK = msgspec.json.Decoder(Mark)
+_UNSEEN = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -131,7 +132,7 @@ class _Former:
         for binding in self._bound.get(change.table, ()):
             try:
                 if change.op == ChangeOp.TRUNCATE:
-                    self._gap(change, binding, clock, f"{change.table} was emptied (TRUNCATE)")
+                    self._gap(change, binding, clock, _unseen(change))
                 elif binding.child is None:
                     self._parent(change, binding, clock)
                 else:
@@ -385,6 +386,12 @@ def _goes_along(binding: Binding, old: Name, new: Name, old_key: Name | None, ne
     if child is None or old_key is None or new_key is None or not has_name_in_key(child):
         return False
     return key_under(child, old_key, {old: new}) == new_key
+
+
+def _unseen(change: Change) -> str:
+    if change.after is None:
+        return f"{change.table} was emptied (TRUNCATE)"
+    return f"{change.table}: {_UNSEEN.decode(change.after)[UNSEEN]}"
 
 
 def _unreadable(change: Change, why: str) -> str:
