@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.test_mariadb_site import _as_another
 from tests.simulation.sites import Site
+from tests.support.polling import eventually
 
 PARTITIONED = """
 CREATE TABLE part (id int, yr int, v text, PRIMARY KEY (id, yr)) PARTITION BY RANGE (yr);
@@ -25,8 +27,16 @@ CREATE TABLE inh_grandchild (more text, PRIMARY KEY (id)) INHERITS (inh_child)
 async def opened(tmp_path: Path, schema: str, doctype: str, engine: str) -> Site:
     site = Site(tmp_path, "hq", engine=engine, schema=schema, doctypes={doctype: {}})  # type: ignore[arg-type]
     await site.open()
-    assert await site.database.note_unseen(site.catalogue) == [], "what was there from the start is no news"
+    assert await look(site) == [], "what was there from the start is no news"
     return site
+
+
+async def look(site: Site) -> list[str]:
+    """Look once; on MariaDB as a user who may see how InnoDB makes its tables."""
+    if site.access.engine != "mariadb":
+        return await site.database.note_unseen(site.catalogue)
+    async with _as_another(site, "PROCESS") as database:
+        return await database.note_unseen(site.catalogue)
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ async def inherited(tmp_path: Path) -> AsyncIterator[Site]:
 
 async def reasons(site: Site) -> list[str]:
     """Look, capture, and return the reasons of the gaps that are in the log, oldest first."""
-    await site.database.note_unseen(site.catalogue)
+    await look(site)
     await site.capture.drain()
     return [entry.data for entry in reversed(await site.update_log.entries(operation="gap"))]
 
@@ -158,3 +168,66 @@ async def test_a_new_child_by_inheritance_is_a_gap_and_has_triggers_after_instal
     assert [each.name for each in await inherited.update_log.entries(operation="update")] == ["[7]"]
     inherited.write("ALTER TABLE late NO INHERIT inh")
     assert await inherited.database.our_triggers() == {}, "one that is no child any more is none of the type's"
+
+
+MARIADB_PARTITIONED = """
+CREATE TABLE part (id int, yr int, v varchar(10), PRIMARY KEY (id, yr)) PARTITION BY RANGE (yr)
+    (PARTITION p23 VALUES LESS THAN (2024), PARTITION "P 24" VALUES LESS THAN (2025));
+CREATE TABLE other (id int, yr int, v varchar(10), PRIMARY KEY (id, yr));
+INSERT INTO part VALUES (1, 2023, 'x'), (2, 2024, 'y');
+INSERT INTO other VALUES (9, 2024, 'exchanged')
+"""
+SUBPARTITIONED = """
+CREATE TABLE part (id int, d date, PRIMARY KEY (id, d)) PARTITION BY RANGE (YEAR(d))
+    SUBPARTITION BY HASH (id) SUBPARTITIONS 2
+    (PARTITION p0 VALUES LESS THAN (2000), PARTITION p1 VALUES LESS THAN MAXVALUE);
+INSERT INTO part VALUES (1, '1990-01-01'), (2, '2020-01-01')
+"""
+
+
+@pytest.fixture
+async def mariadb(tmp_path: Path) -> AsyncIterator[Site]:
+    site = await opened(tmp_path, MARIADB_PARTITIONED, "part", "mariadb")
+    yield site
+    await site.close()
+
+
+ADDED = "ALTER TABLE part ADD PARTITION (PARTITION p25 VALUES LESS THAN (2026))"
+EXCHANGED = "ALTER TABLE part EXCHANGE PARTITION {} WITH TABLE other"
+
+
+@pytest.mark.parametrize(
+    ("statements", "said"),
+    [
+        (["ALTER TABLE part TRUNCATE PARTITION p23"], "the partition p23 is another"),
+        ([EXCHANGED.format('"P 24"')], "the partition P 24 is another"),
+        (["ALTER TABLE part DROP PARTITION p23"], "the partition p23 is gone"),
+        (["TRUNCATE TABLE part"], "TRUNCATE"),
+        ([ADDED, "UPDATE other SET yr = 2025", EXCHANGED.format("p25")], "the partition p25 is new"),
+        (["ALTER TABLE part TRUNCATE PARTITION p23", ADDED], "the partition p23 is another"),
+    ],
+    ids=["truncate", "exchange", "drop", "truncate-all", "add-and-exchange", "truncate-and-add"],
+)
+async def test_what_happens_to_a_partition_on_mariadb_is_a_gap(mariadb: Site, statements: list[str], said: str) -> None:
+    mariadb.write(*statements)
+    found = await reasons(mariadb)
+    assert len(found) == 1
+    assert said in found[0]
+    assert await reasons(mariadb) == found, "it is said once"
+
+
+async def test_partitions_that_are_added_or_made_anew_with_their_rows_are_no_gap(mariadb: Site) -> None:
+    mariadb.write(ADDED)
+    assert await reasons(mariadb) == []
+    now = mariadb.access.value("SELECT MAX(made_at) FROM streamd_partition")
+    eventually(lambda: mariadb.access.value("SELECT UNIX_TIMESTAMP()") > now, "the clock's second is over")
+    mariadb.write("INSERT INTO part VALUES (9, 2025, 'z')", "ALTER TABLE part FORCE")
+    assert await reasons(mariadb) == []
+    assert [entry.name for entry in await mariadb.update_log.entries()] == ["[9,2025]"]
+
+
+async def test_a_subpartition_that_is_truncated_is_a_gap(tmp_path: Path) -> None:
+    site = await opened(tmp_path, SUBPARTITIONED, "part", "mariadb")
+    site.write("ALTER TABLE part TRUNCATE PARTITION p1")
+    assert "p1sp0" in (await reasons(site))[0]
+    await site.close()
