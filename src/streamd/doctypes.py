@@ -50,7 +50,7 @@ class ForeignKey:
     """A foreign key, as the database describes it.
 
     `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
-    words (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    words (`CASCADE`, `SET NULL`, …); empty where nobody asked. `silent`: no trigger fires for what it does.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +58,7 @@ class ForeignKey:
     referred: tuple[str, ...]
     on_delete: str = ""
     on_update: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,19 @@ class ChildTable:
         return frozenset(column.name for column in self.written_columns)
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
+
+    `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
+    field is empty where they are the documents' own rows. `key` says what happens to them.
+    """
+
+    doctype: str
+    rows: ChildTable
+    key: ForeignKey
+
+
 @dataclass(frozen=True)
 class DocumentType:
     """Which tables make a document, which columns name it, and which link it to others.
@@ -137,6 +151,7 @@ class DocumentType:
     nothing creates, renames or deletes it.
     `naming` says how documents are named here that come under another name; empty where nothing says so. `excluded`
     columns are not among `columns`: they are never captured and never served.
+    `accept_changes`: this database's triggers have the last word on the values of its rows.
     """
 
     name: str
@@ -148,6 +163,7 @@ class DocumentType:
     single: bool = False
     naming: str = ""
     excluded: tuple[str, ...] = ()
+    accept_changes: bool = False
 
     @property
     def only_name(self) -> Name:
@@ -185,7 +201,9 @@ class Catalogue:
     `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
     the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
     a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
-    series, with the columns of their names and of their last numbers; None where it has none.
+    series, with the columns of their names and of their last numbers; None where it has none. `references` are the
+    foreign keys by which the database itself changes documents; what applied events make the database do to documents
+    of the types in `open_to_effects` is an edit of this site, and to others it is refused.
     """
 
     doctypes: dict[str, DocumentType]
@@ -193,6 +211,8 @@ class Catalogue:
     guarded: frozenset[str] = frozenset()
     dynamic: frozenset[str] | None = None
     series: tuple[str, str, str] | None = None
+    references: tuple[Reference, ...] = ()
+    open_to_effects: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]

@@ -156,6 +156,9 @@ class EventsRequest(Message):
     cursor: CursorText | None = None
     acknowledged: CursorText | None = Field(None, description="everything up to here is durable at the consumer")
     limit: int = Field(1000, ge=1, le=20_000)
+    max_bytes: int | None = Field(
+        None, ge=1, description="how large the answer may be, about; one event is given in any case"
+    )
     wait_seconds: float = Field(0, ge=0, le=120, description="how long to wait if there is nothing yet")
     subscriptions: dict[str, str] | None = Field(
         None,
@@ -216,6 +219,12 @@ class EventsPage(Message):
     next: str = Field(description="the cursor to ask with next")
     head: int = Field(description="the sequence of the log's last entry")
     subscriptions: dict[str, str] = Field(description="each type's status, as it is now")
+    complete_to: int | None = Field(
+        None,
+        description="everything that was committed at this site before this moment (its clock, ms since 1970) is in "
+        "the log up to `next`; null where that is not known",
+    )
+    clock_ms: int = Field(0, description="this site's wall clock, ms since 1970")
 
 
 class DocumentRef(Message):
@@ -294,6 +303,8 @@ class Page(msgspec.Struct):
     next: str
     head: int
     subscriptions: dict[str, str] = {}
+    complete_to: int | None = None
+    clock_ms: int = 0
 
 
 class FetchedDocument(msgspec.Struct, omit_defaults=True):

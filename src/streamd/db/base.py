@@ -62,6 +62,15 @@ class Reader(ABC):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
 
+    @abstractmethod
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+
+        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
+        """
+
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
         wanted = set(names)
@@ -101,6 +110,10 @@ class Reader(ABC):
     @abstractmethod
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
         """Names of documents whose columns hold exactly these values, `limit` at most."""
+
+    @abstractmethod
+    async def last_change(self) -> int:
+        """The highest id among the changes that this view can see; 0 if there are none."""
 
     @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
@@ -143,6 +156,13 @@ class Transaction(Reader):
         """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
 
         Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
+
+    @abstractmethod
+    async def unmarked(self, after: int) -> list[Change]:
+        """The changes that this transaction itself made without an origin mark, of ids above `after`, in order.
+
+        `after` is what `last_change` gave within this transaction.
         """
 
     @abstractmethod

@@ -87,16 +87,20 @@ class BookReader(CounterpartReader):
                 found[record.name] = record
         return found
 
-    def _change(self, row: Sequence[Any]) -> Change:
-        """A change of what `CHANGE` gave."""
-        return Change(*row)
+    async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        """Changes of what `CHANGE` gave."""
+        return [Change(*row) for row in rows]
 
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
         where, values = self._not_taken(claim)
         rows = await self._fetch(
             f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
         )
-        return [self._change(row) for row in rows]
+        return await self._changes(rows)
+
+    async def last_change(self) -> int:
+        rows = await self._fetch("SELECT coalesce(max(id), 0) FROM streamd_change")
+        return int(rows[0][0])
 
     async def waiting_changes(self, claim: Claim | None) -> int:
         where, values = self._not_taken(claim)
@@ -132,6 +136,15 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
     def __init__(self, taken: TakenKeys) -> None:
         self._marked = False
         self._taken = taken
+
+    OURS = ""
+    """A further condition for changes that this transaction made, where others may write at the same time."""
+
+    async def unmarked(self, after: int) -> list[Change]:
+        rows = await self._fetch(
+            f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ? AND origin IS NULL{self.OURS} ORDER BY id", [after]
+        )
+        return await self._changes(rows)
 
     @abstractmethod
     async def _remove_taken(self, claim: Claim) -> None:

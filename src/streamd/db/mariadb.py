@@ -229,7 +229,8 @@ class MariadbSite(SiteDatabase):
         self._claim = claim
         if changes:
             self._lively_until = time.monotonic() + LIVELY_FOR
-        return Changes(changes, cut=len(changes) >= limit)
+        cut = len(changes) >= limit
+        return Changes(changes, cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         ranges = ranges_of(claim.ids)
@@ -265,7 +266,7 @@ class MariadbSite(SiteDatabase):
                 await transaction.clear_marks()
 
     def _transaction(self, session: Session, taken: TakenKeys) -> MariadbTransaction:
-        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken)
+        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken, self._fetch)
 
     # Connections
 

@@ -162,6 +162,7 @@ async def foreign_keys(session: Session) -> dict[str, list[ForeignKey]]:
                 tuple(referred for _, _, referred in columns),
                 on_delete=on_delete,
                 on_update=on_update,
+                silent=True,
             )
         )
     return found

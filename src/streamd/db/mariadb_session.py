@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_unchecked
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -61,7 +61,7 @@ class MariadbReader(BookReader):
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.fetch(statement, values)
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -119,6 +119,17 @@ class MariadbReader(BookReader):
             document = found.get(name_from_text(key))
             if document is not None:
                 document.children[child.field].append(text)
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        found: list[bytes] = []
+        for some in some_of(keys):
+            where, values = named(key, some)
+            row = sql.row_as_json(columns, "t")
+            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
+            found += [text for (text,) in rows]
+        return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
@@ -181,20 +192,30 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes, taken: TakenKeys) -> None:
+    def __init__(
+        self,
+        session: Session,
+        where: str,
+        floor: int,
+        indexes: Indexes,
+        taken: TakenKeys,
+        elsewhere: Callable[[str], Awaitable[Sequence[Sequence[Any]]]],
+    ) -> None:
+        """`elsewhere` runs a query outside of this transaction: it sees what is committed."""
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self, taken)
+        self._elsewhere = elsewhere
         self._indexes = indexes
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.run(statement, values)
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             await self._session.run_many(statement, rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
@@ -212,8 +233,17 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         )
 
     async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
+
+    async def unmarked(self, after: int) -> list[Change]:
+        found = await super().unmarked(after)
+        if not found:
+            return []
+        # What others can see as well was committed by somebody else in the meantime.
+        ids = ", ".join(str(change.id) for change in found)
+        theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
+        return [change for change in found if change.id not in theirs]
 
     async def _remove_taken(self, claim: Claim) -> None:
         # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that
@@ -242,7 +272,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                 yield
         except BaseException as error:
             # After a deadlock, or without a connection, the savepoint is gone with all the rest.
-            if not has_rolled_back(error):
+            if self._session.is_open and not has_rolled_back(error):
                 await self._run("ROLLBACK TO streamd_event")
                 await self._run("RELEASE SAVEPOINT streamd_event")
             raise
@@ -267,7 +297,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         where: Sequence[tuple[str, Scalar]],
     ) -> None:
         known = {column.name: column for column in columns}
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             further = conditions(where, known)
             await lock_rows(self._session, table, [known[name] for name in key], names, further, self._indexes)
 
@@ -276,24 +306,21 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         for write in writes:
             binders = [binder(column) for column in (*write.columns, *write.where)]
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            try:
-                with plain_errors(self._where, writing=True):
-                    moving = await self._moving(write, rows)
-                    moves += moving
-                    if write.kind == WriteKind.INSERT:
-                        await make_ours(self._inserts, self._taken, write, rows)
-                        found = await self._inserts.run(write.table, sql.write_sql(write), rows)
-                    elif moving:
-                        found = await run_unchecked(self._session, sql.write_sql(write), rows)
-                    else:
-                        found = await self._session.run_many(sql.write_sql(write), rows)
-            except UnicodeEncodeError as error:
-                raise RowRefused(f"a value is no valid text: {error.reason}") from error
+            with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=write.table):
+                moving = await self._moving(write, rows)
+                moves += moving
+                if write.kind == WriteKind.INSERT:
+                    await make_ours(self._inserts, self._taken, write, rows)
+                    found = await self._inserts.run(write.table, sql.write_sql(write), rows)
+                elif moving:
+                    found = await run_unchecked(self._session, sql.write_sql(write), rows)
+                else:
+                    found = await self._session.run_many(sql.write_sql(write), rows)
             if write.exactly and found != len(rows):
                 raise RowRefused(
                     f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
                 )
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             for move in moves:
                 await verify(self._session, move)
 

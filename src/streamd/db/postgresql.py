@@ -200,7 +200,7 @@ class PostgresqlSite(SiteDatabase):
                 going_on = {tx for (tx,) in rows}
             ids, cut = whole_transactions(window, going_on, limit)
             changes = await self._changes(driver, ids)
-        return Changes(changes, cut)
+        return Changes(changes, cut, everything=len(ids) == len(window) < size)
 
     async def _raise_floor(self, driver: asyncpg.Connection, claim: Claim) -> None:
         if self._floor.wants_look(claim.last_change):
@@ -229,7 +229,7 @@ class PostgresqlSite(SiteDatabase):
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
-        async with self._connection() as driver:
+        async with self._connection(of_documents=True) as driver:
             await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield PostgresqlReader(driver, self._floor.id)
@@ -241,7 +241,7 @@ class PostgresqlSite(SiteDatabase):
     async def transaction(self) -> AsyncIterator[Transaction]:
         taken = TakenKeys(self._pool)
         with taken.undone_on_error():
-            async with self._writing() as driver:
+            async with self._writing(of_documents=True) as driver:
                 await driver.execute("SET CONSTRAINTS ALL DEFERRED")
                 transaction = PostgresqlTransaction(driver, self._floor.id, taken)
                 yield transaction
@@ -250,10 +250,10 @@ class PostgresqlSite(SiteDatabase):
     # Connections
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[asyncpg.Connection]:
+    async def _writing(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
         """The writing connection, in a transaction of its own that commits at the end."""
         async with self._write_lock:
-            with plain_errors():
+            with plain_errors(of_documents=of_documents):
                 driver = await self._writing_driver()
                 await driver.execute("BEGIN")
                 try:
@@ -293,8 +293,8 @@ class PostgresqlSite(SiteDatabase):
             await writer.close()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        with plain_errors():
+    async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
+        with plain_errors(of_documents=of_documents):
             async with self._engine.connect() as connection:
                 driver = await _driver(connection)
                 try:

@@ -31,6 +31,8 @@ _KINDS = {
     "jsonb": Kind.JSON,
 }
 
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
+
 _ARRAYS_AND_ROWS = ("A", "C")
 """Type categories whose values PostgreSQL writes as JSON arrays and objects."""
 
@@ -104,8 +106,9 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
         if len(names) == size and not partial:
             uniques.setdefault(table, []).append(tuple(names))
     foreign: dict[str, list[ForeignKey]] = {}
-    for table, referred, names, theirs, _, _ in await driver.fetch(_FOREIGN_KEYS):
-        foreign.setdefault(table, []).append(ForeignKey(tuple(names), referred, tuple(theirs)))
+    for table, referred, names, theirs, deleted, updated in await driver.fetch(_FOREIGN_KEYS):
+        key = ForeignKey(tuple(names), referred, tuple(theirs), _ACTIONS[deleted], _ACTIONS[updated])
+        foreign.setdefault(table, []).append(key)
     triggers: dict[str, list[str]] = {}
     for table, trigger in await driver.fetch(_TRIGGERS):
         triggers.setdefault(table, []).append(trigger)

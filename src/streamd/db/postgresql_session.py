@@ -19,7 +19,7 @@ from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of
 from streamd.db.postgresql_values import reader, rows_as_json
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
 from streamd.names import ranges_of
@@ -75,6 +75,8 @@ class PostgresqlReader(BookReader):
 
     CHANGE = CHANGE
 
+    CHANGE = CHANGE
+
     def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
         self._driver = driver
         self._floor = floor
@@ -86,11 +88,7 @@ class PostgresqlReader(BookReader):
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
 
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
-        where, values = self._not_taken(claim)
-        rows = await self._fetch(
-            f"SELECT {CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
-        )
+    async def _changes(self, rows: Sequence[Any]) -> list[Change]:
         return await changes_of(self._driver, rows)
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
@@ -153,6 +151,21 @@ class PostgresqlReader(BookReader):
             rows_as_json(keys, names),
         )
         return [row[0].encode() for row in rows]
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        read = reader(tuple(columns))
+        quoted = ", ".join(sql.quote(column.name) for column in key)
+        query = (
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
+            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+        )
+        found: list[bytes] = []
+        for some in some_of(keys):
+            found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
+        return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -219,6 +232,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
 
+    OURS = " AND tx = pg_current_xact_id()"
+
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
 
@@ -263,7 +278,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        with plain_errors():
+        with refused_if_unforeseen(), plain_errors(of_documents=True):
             left: list[tuple[TableWrite, str]] = []
             mode = sql.PLAN_EACH_TIME
             for write in writes:
@@ -272,7 +287,8 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 if wanted != mode:
                     await self._driver.execute(wanted)
                     mode = wanted
-                found = await self._write(write, left)
+                with plain_errors(of_documents=True, table=write.table):
+                    found = await self._write(write, left)
                 if write.exactly and found != len(write.rows):
                     raise RowRefused(
                         f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"

@@ -7,7 +7,7 @@ whatever a migration does to a table, its users' writes go on, and are captured 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -227,8 +227,12 @@ def row_of(columns: DocumentType | ChildTable) -> str:
     """
     if not columns.excluded:
         return "row_to_json(t.*)::text"
-    names = ", ".join(f"t.{quote(column.name)}" for column in columns.written_columns)
-    return f"(SELECT row_to_json(k.*) FROM (SELECT {names}) AS k)::text"
+    return f"(SELECT row_to_json(k.*) FROM (SELECT {selected(columns.written_columns)}) AS k)::text"
+
+
+def selected(columns: Iterable[Column]) -> str:
+    """These columns of the table `t`, as a list to select."""
+    return ", ".join(f"t.{quote(column.name)}" for column in columns)
 
 
 def wanted_digest(statements: Sequence[str]) -> str:
@@ -289,7 +293,26 @@ def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
 
 def rowset(table: str, parameter: str) -> str:
     """The rows that a parameter holds as a JSON list, as rows of the table."""
-    return f"json_populate_recordset(NULL::{quote(table)}, {parameter}::json)"
+    return f"json_populate_recordset({_no_row(table)}, {parameter}::json)"
+
+
+_TYPE_WORDS = (
+    "any bit bool box bytea char cid cidr circle date float4 float8 inet int2 int4 int8 interval json jsonb jsonpath "
+    "line lseg macaddr macaddr8 money name numeric oid path point polygon record refcursor text tid time timestamp "
+    "timestamptz timetz trigger tsquery tsvector unknown uuid varbit varchar void xid xid8 xml"
+)
+_TYPES = frozenset(_TYPE_WORDS.split())
+
+
+def _no_row(table: str) -> str:
+    """An expression: no row, of the table's type. A type of PostgreSQL's own may have the table's name (`line`)."""
+    if table not in _TYPES:
+        return f"NULL::{quote(table)}"
+    return f'(SELECT "!streamd" FROM {quote(table)} AS "!streamd" WHERE false)'
+
+
+def _row_of_one(table: str, parameter: str) -> str:
+    return f"json_populate_record({_no_row(table)}, {parameter}::json)"
 
 
 def write_sql(write: TableWrite) -> str:
@@ -312,8 +335,8 @@ def rekey_sql(write: TableWrite) -> str:
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     return (
-        f"UPDATE {table} AS t SET {changes} FROM json_populate_record(NULL::{table}, $1::json) AS n, "
-        f"json_populate_record(NULL::{table}, $2::json) AS o WHERE {where}"
+        f"UPDATE {table} AS t SET {changes} FROM {_row_of_one(write.table, '$1')} AS n, "
+        f"{_row_of_one(write.table, '$2')} AS o WHERE {where}"
     )
 
 
@@ -326,7 +349,7 @@ def copy_sql(write: TableWrite, columns: Sequence[Column]) -> str:
     return (
         f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
         f"SELECT {values} FROM {table} AS t, "
-        f"json_populate_record(NULL::{table}, $1::json) AS n, json_populate_record(NULL::{table}, $2::json) AS o "
+        f"{_row_of_one(write.table, '$1')} AS n, {_row_of_one(write.table, '$2')} AS o "
         f"WHERE {where}"
     )
 
@@ -335,7 +358,7 @@ def left_behind_sql(write: TableWrite) -> str:
     """The statement that removes the row which `copy_sql` has copied."""
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     table = quote(write.table)
-    return f"DELETE FROM {table} AS t USING json_populate_record(NULL::{table}, $1::json) AS o WHERE {where}"
+    return f"DELETE FROM {table} AS t USING {_row_of_one(write.table, '$1')} AS o WHERE {where}"
 
 
 def grants(role: str) -> list[str]:

@@ -77,13 +77,28 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
             )
         )
     primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
-    foreign_keys = []
+    foreign_keys = _foreign_keys(connection, inspector, name)
+    return Table(name, tuple(columns), primary_key, tuple(uniques), foreign_keys, triggers)
+
+
+def _foreign_keys(connection: Connection, inspector: Any, name: str) -> tuple[ForeignKey, ...]:
+    actions = {}
+    quoted = '"' + name.replace('"', '""') + '"'
+    columns: dict[int, list[str]] = {}
+    for number, _, table, column, _, on_update, on_delete, _ in connection.exec_driver_sql(
+        f"PRAGMA foreign_key_list({quoted})"
+    ):
+        columns.setdefault(number, []).append(column)
+        actions[number] = (table, on_delete, on_update)
+    rules = {(tuple(columns[number]), table): rule for number, (table, *rule) in actions.items()}
+    found = []
     for key in inspector.get_foreign_keys(name):
         referred = tuple(key["referred_columns"] or ())
         if not referred:
             referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
-        foreign_keys.append(ForeignKey(tuple(key["constrained_columns"]), key["referred_table"], referred))
-    return Table(name, tuple(columns), primary_key, tuple(uniques), tuple(foreign_keys), triggers)
+        own, table = tuple(key["constrained_columns"]), key["referred_table"]
+        found.append(ForeignKey(own, table, referred, *rules.get((own, table), ("", ""))))
+    return tuple(found)
 
 
 def _rowid(connection: Connection, quoted: str) -> str | None:

@@ -16,10 +16,11 @@ from streamd.db.bookkeeping import BookReader, BookTransaction
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
+from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_values import binder
 from streamd.db.statements import some_of
-from streamd.errors import RowRefused, SchemaChanged
+from streamd.errors import RowRefused, SchemaChanged, TypeRefused
 from streamd.model import ChildTable, Claim, Column, DocumentType, Name
 
 
@@ -37,9 +38,25 @@ class SqliteReader(BookReader):
         try:
             return list(await self._driver.execute_fetchall(statement, values))
         except sqlite3.OperationalError as error:
-            if _GONE.search(str(error)) and "streamd_" not in statement:
+            if "streamd_" in statement or not is_documents(error):
+                raise
+            if _GONE.search(str(error)):
                 raise _changed(error) from error
-            raise
+            raise await self._refusal(statement, error) from error
+
+    async def _refusal(self, statement: str, error: sqlite3.Error, table: str = "") -> RowRefused:
+        """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
+
+        So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
+        collation, a function, the module of a virtual table.
+        """
+        try:
+            await self._driver.execute_fetchall(f"EXPLAIN {statement}")
+        except sqlite3.OperationalError:
+            return TypeRefused(str(error), table=table)
+        except sqlite3.ProgrammingError:
+            pass  # it was prepared, and lacks its values only
+        return RowRefused(str(error))
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
@@ -83,6 +100,21 @@ class SqliteReader(BookReader):
             document = found.get(tuple(key))
             if document is not None:
                 document.children[child.field].append(text)
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        binders = [binder(column) for column in key]
+        found: list[bytes] = []
+        for some in some_of(keys):
+            names = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], names)
+            rows = await self._fetch(
+                f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
+                values,
+            )
+            found += [text for (text,) in rows]
+        return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -169,16 +201,20 @@ class SqliteTransaction(SqliteReader, BookTransaction):
                     cursor = await self._driver.execute(statement, rows[0])
                 else:
                     cursor = await self._driver.executemany(statement, rows)
-            except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
-                raise RowRefused(str(error)) from error
-            except sqlite3.OperationalError as error:
-                if "locked" in str(error) or "busy" in str(error):
-                    raise
-                if _is_gone(error, write):
-                    raise _changed(error) from error
-                raise RowRefused(str(error)) from error
+            except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+                raise await self._refused(write, statement, error) from error
             if write.exactly and cursor.rowcount != len(rows):
                 raise RowRefused(f"{cursor.rowcount} rows were found where {len(rows)} should be: {statement}")
+
+    async def _refused(self, write: TableWrite, statement: str, error: Exception) -> Exception:
+        """What an error means that a statement of documents raised."""
+        if not isinstance(error, sqlite3.Error):
+            return RowRefused(str(error))
+        if not is_documents(error):
+            return error  # said in plain words where the transaction ends
+        if not isinstance(error, sqlite3.OperationalError):
+            return RowRefused(str(error))
+        return _changed(error) if _is_gone(error, write) else await self._refusal(statement, error, write.table)
 
 
 _GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, create_engine, event, pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from streamd.db.sqlite_errors import passes
 from streamd.db.state import BUSY_SECONDS, DOCUMENTED, StateDatabase
 from streamd.errors import StateBusy, StateError, StateReplaced
 from streamd.sqlite_driver import OpenFile, connect, set_pragmas, what_to_look_at
@@ -84,10 +85,11 @@ class SqliteState(StateDatabase):
         return "no such table" in str(error.orig)
 
     def in_plain_words(self, error: BaseException) -> StateError:
-        words = str(error.orig if isinstance(error, DBAPIError) else error)
+        original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        words = str(original)
         said = f"the state database {self.where}: {words}"
-        if "locked" in words or "busy" in words:
-            return StateBusy(said, hint="another program holds it; it is tried again")
+        if passes(original):
+            return StateBusy(said, hint=passes(original))
         return StateError(said, hint=what_to_look_at(words, "state.database") or DOCUMENTED)
 
 

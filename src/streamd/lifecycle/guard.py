@@ -16,6 +16,8 @@ from streamd.db.base import SiteDatabase
 from streamd.db.bookkeeping import RESTORED, went_back
 from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Claim, Column, DocumentType, Table
+from streamd.rows import tables_of
+from streamd.store.engine import now_ms
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -54,9 +56,18 @@ class Guard:
         self._took = math.inf
         self.pause = LOOK_SECONDS
         """Seconds until the next look."""
+        self.looked_at: int | None = None
+        """When the last look began that found all as it was (ms since 1970): until then triggers saw everything."""
 
     async def look(self) -> str:
         """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        began_at = now_ms()
+        different = await self._look()
+        if not different:
+            self.looked_at = began_at
+        return different
+
+    async def _look(self) -> str:
         replaced = await self._replaced()
         if replaced:
             return replaced
@@ -129,11 +140,6 @@ def columns_added(
                 if new:
                     found.setdefault(doctype.name, []).extend(new)
     return found
-
-
-def tables_of(doctype: DocumentType) -> list[str]:
-    """The tables that a document's rows are in."""
-    return [doctype.table, *(child.table for child in doctype.children)]
 
 
 def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:

@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
-from streamd.model import Catalogue
+from streamd.model import Catalogue, Cursor
 from streamd.serve.answers import plain_errors, set_headers
 from streamd.serve.events import Feed
 from streamd.serve.handlers import Handlers
@@ -44,7 +44,8 @@ def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Applicat
 class Server:
     """The API for peers. `drain_capture` brings the log up to date with what the site's database holds.
 
-    `remembered` are the types of which it is remembered what this site's users edit.
+    `remembered` are the types of which it is remembered what this site's users edit. `covered_by` gives the moment (ms
+    since 1970) up to which everything that was committed here is at or before a place of the log.
     """
 
     def __init__(
@@ -58,9 +59,12 @@ class Server:
         database: SiteDatabase,
         drain_capture: Callable[[], Awaitable[None]],
         remembered: frozenset[str] = frozenset(),
+        covered_by: Callable[[Cursor], int | None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._services = Services(identity, settings, catalogue, peers, log, database, drain_capture, remembered)
+        self._services = Services(
+            identity, settings, catalogue, peers, log, database, drain_capture, remembered, covered_by
+        )
         self._stopping: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
         self.port = settings.port
