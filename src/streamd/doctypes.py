@@ -66,6 +66,8 @@ class Table:
     """A table, as the database describes it. `triggers` are those that are not ours.
 
     `unreadable` says why nothing is known of it, where that is so.
+    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
+    and have their schemas.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
     unreadable: str = ""
+    heirs: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

@@ -163,6 +163,20 @@ def _always(_row: bytes) -> bool:
     return True
 
 
+UNSEEN = "$unseen"
+"""In the `after` of a `TRUNCATE`: what happened instead, where rows of the table came or went in another way."""
+
+
+_UNSEEN = msgspec.json.Decoder(dict[str, str])
+
+
+def unseen(change: Change) -> str:
+    """What happened to a table that no trigger saw row by row, in words: to a change of the kind `TRUNCATE`."""
+    if change.after is None:
+        return f"{change.table} was emptied (TRUNCATE)"
+    return f"{change.table}: {_UNSEEN.decode(change.after)[UNSEEN]}"
+
+
 def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
     """What `Binding.name_of` or `row_key_of` reads; None where the row is missing or cannot be read."""
     try:

@@ -222,7 +222,8 @@ class Transaction(Reader):
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
-        Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
+        Raises `Fenced` if the last claim is not `previous`, and `SiteReplaced` if it is an older one;
+        `put_claim(None, …)` begins anew, whatever was there.
         """
 
     @abstractmethod

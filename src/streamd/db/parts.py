@@ -11,7 +11,7 @@ import msgspec
 
 from streamd.model import Change, Column, DocumentType, Name
 
-SITE_SCHEMA = 3
+SITE_SCHEMA = 4
 """The version of our tables in the site's database."""
 
 

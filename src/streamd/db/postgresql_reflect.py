@@ -8,6 +8,7 @@ from dataclasses import replace
 import asyncpg
 
 from streamd.db.postgresql_keys import AUTOMATIC
+from streamd.db.postgresql_parts import heirs_and_partitions, parts
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _KINDS = {
@@ -122,6 +123,7 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     triggers: dict[str, list[str]] = {}
     for table, trigger in await driver.fetch(_TRIGGERS):
         triggers.setdefault(table, []).append(trigger)
+    heirs, partitions = heirs_and_partitions(await parts(driver))
     return {
         table: Table(
             table,
@@ -130,6 +132,8 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
             tuple(dict.fromkeys(uniques.get(table, ()))),
             tuple(foreign.get(table, ())),
             tuple(triggers.get(table, ())),
+            heirs.get(table, ()),
+            partitions.get(table, ()),
         )
         for table, found in columns.items()
     }

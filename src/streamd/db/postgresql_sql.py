@@ -13,12 +13,12 @@ from typing import Any
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, excluded_columns
 from streamd.db.moves import Movement, in_one_statement
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 from streamd.wire import HEX
 
 SCHEMA = "streamd"
 
-TRIGGER = "!streamd"
+TRIGGER, TRUNCATES = "!streamd", "!streamd truncate"
 """Triggers fire in the order of their names: ours before those of users, whose own writes come after."""
 
 PLAN_EACH_TIME = "SET LOCAL plan_cache_mode = force_custom_plan"
@@ -71,6 +71,7 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
     f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_life (
         doctype text NOT NULL, name text NOT NULL, lives text NOT NULL, PRIMARY KEY (doctype, name))""",
+    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_table (tbl text PRIMARY KEY, parts text NOT NULL)",
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
     f"""DO $streamd$ DECLARE grantee text; BEGIN
         FOR grantee IN
@@ -79,7 +80,7 @@ TABLES = (
             WHERE c.oid = '{SCHEMA}.streamd_document'::regclass AND a.privilege_type = 'UPDATE' AND r.oid <> c.relowner
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
-                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life TO %I', grantee);
+                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life, {SCHEMA}.streamd_table TO %I', grantee);
         END LOOP;
     END $streamd$""",
 )
@@ -118,16 +119,24 @@ def _name_part(column: Column, reference: str) -> str:
     return f"'t' || {reference}::text"
 
 
-def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
-    """For each table of the offered document types: its trigger function's name → the statements that make it."""
-    return {function_name(table): _trigger(table, users) for table, users in bound_tables(catalogue).items()}
+def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, list[str]]:
+    """For each table of the offered document types: its trigger function's name → the statements that make it.
+
+    The second statement is the one that says what the function does.
+    """
+    return {
+        function_name(name): _trigger(tables.get(name, Table(name, ())), users)
+        for name, users in bound_tables(catalogue).items()
+    }
 
 
-def _trigger(table: str, users: Sequence[User]) -> list[str]:
+def _trigger(whole: Table, users: Sequence[User]) -> list[str]:
+    table = whole.name
     function = f"{SCHEMA}.{quote(function_name(table))}"
     old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
     variables = prepared = ""
-    if excluded_columns(users):
+    # A child by inheritance has columns of its own, which are none of the type's.
+    if whole.heirs or excluded_columns(users):
         old, new, differ = "old_row", "new_row", "old_row <> new_row"
         variables = "    old_row text;\n    new_row text;\n"
         prepared = f"""    IF TG_OP <> 'INSERT' THEN
@@ -172,19 +181,27 @@ END
         "SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 "
         f"AS $streamd${body}$streamd$"
     )
-    on = f"ON {quote(table)}"
-    rows, all_of_it = quote(TRIGGER), quote(f"{TRIGGER} truncate")
-    return [
+    statements = [
+        # With all triggers that call it: some may be on tables that are none of this one's any more.
+        f"DROP FUNCTION IF EXISTS {function}() CASCADE",
         make,
         f"COMMENT ON FUNCTION {function}() IS 'streamd {_digest(make)}'",
         f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
-        f"DROP TRIGGER IF EXISTS {rows} {on}",
-        f"CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE {on} FOR EACH ROW EXECUTE FUNCTION {function}()",
+    ]
+    # The server itself copies row triggers to partitions, also to new ones.
+    for on in (quote(table), *whole.heirs):
+        statements += _called(TRIGGER, "INSERT OR UPDATE OR DELETE", on, f"ROW EXECUTE FUNCTION {function}()")
+    for on in (quote(table), *whole.heirs, *whole.partitions):
+        statements += _called(TRUNCATES, "TRUNCATE", on, f"STATEMENT EXECUTE FUNCTION {function}()")
+    return statements
+
+
+def _called(name: str, event: str, on: str, how: str) -> list[str]:
+    """The statements of one trigger."""
+    return [
+        f"CREATE TRIGGER {quote(name)} AFTER {event} ON {on} FOR EACH {how}",
         # Also where a session plays a replica, and other triggers rest.
-        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {rows}",
-        f"DROP TRIGGER IF EXISTS {all_of_it} {on}",
-        f"CREATE TRIGGER {all_of_it} AFTER TRUNCATE {on} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
-        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {all_of_it}",
+        f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {quote(name)}",
     ]
 
 
@@ -221,7 +238,7 @@ def selected(columns: Iterable[Column]) -> str:
 
 def wanted_digest(statements: Sequence[str]) -> str:
     """What `our_triggers` finds where these statements were run."""
-    return f"streamd {_digest(statements[0])}"
+    return f"streamd {_digest(statements[1])}"
 
 
 def _marks(users: Sequence[User], alias: str) -> str:

@@ -16,7 +16,7 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteError, StreamdError
+from streamd.errors import SchemaChanged, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.subscriber import Subscriber
@@ -103,7 +103,7 @@ class Daemon:
         self._heal_in: float | None = 0.0
         self._seen: object = None
         self._asked_before: object = None
-        self._guard = Guard(database, catalogue, tables)
+        self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
         self._anew = asyncio.Event()
         self._why = ""
         self.loops = [
@@ -166,10 +166,15 @@ class Daemon:
         return Loop(name, turn, look=self._look_at_tables)
 
     async def _look_at_tables(self, error: Exception) -> None:
-        """Begin anew where a statement failed because the tables are others now."""
+        """Begin anew where a statement failed because the tables are others now, or a database is another one."""
+        if isinstance(error, StateReplaced):
+            self.begin_anew(error.message)
         if not isinstance(error, SiteError) or error.retryable:
             return
-        different = await self._guard.look()
+        try:
+            different = await self._guard.look()
+        except SchemaChanged as now:
+            different = now.message
         if isinstance(error, SchemaChanged):
             different = different or error.message
         if different:
