@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, kept_columns
 from streamd.db.mariadb_driver import TRIGGER_MODE
+from streamd.db.numbers import scale_of
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 
 PREFIX = "streamd_"
@@ -193,12 +194,6 @@ def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) 
     return f"CAST(CONVERT({joined} USING utf8mb4) AS BINARY)"
 
 
-def scale_of(column: Column) -> int:
-    """The digits behind the point of a DECIMAL column."""
-    found = re.match(r"decimal\(\d+,(\d+)\)", column.declared)
-    return int(found[1]) if found else 0
-
-
 def fingerprint(table: Table) -> str:
     """A short digest of a table's columns: a row captured under another one was another table."""
     text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
@@ -323,5 +318,6 @@ def write_sql(write: TableWrite) -> str:
     if write.kind == WriteKind.INSERT:
         return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     if write.kind == WriteKind.UPDATE:
-        return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
+        kept = [f"{name} = {name}" for name in (quote(column.name) for column in write.kept)]
+        return f"UPDATE {table} SET {', '.join([*(f'{column} = ?' for column in columns), *kept])} WHERE {where}"
     return f"DELETE FROM {table} WHERE {where}"

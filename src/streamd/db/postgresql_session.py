@@ -18,7 +18,7 @@ from streamd.db.keys import possible_names
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of
-from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
@@ -301,8 +301,11 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         changed = {column.name for column in write.columns}
         if write.kind == WriteKind.UPDATE and any(column.name in changed for column in write.where):
             return sum([await self._change_key(write, row, left) for row in write.rows])
-        rows = rows_as_json((*write.columns, *write.where), write.rows)
-        return found_rows(await self._driver.execute(sql.write_sql(write), rows))
+        found = 0
+        for nulls, some in by_json_nulls(write.columns, write.rows):
+            rows = rows_as_json((*write.columns, *write.where), some)
+            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+        return found
 
     async def _change_key(self, write: TableWrite, row: Sequence[Any], left: list[tuple[TableWrite, str]]) -> int:
         """Give a row another key. What refers to it follows in later writes.

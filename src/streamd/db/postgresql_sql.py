@@ -7,7 +7,7 @@ whatever a migration does to a table, its users' writes go on, and are captured 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -126,14 +126,15 @@ def _trigger(table: str, users: Sequence[User]) -> list[str]:
     function = f"{SCHEMA}.{quote(function_name(table))}"
     old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
     variables = prepared = ""
-    if excluded_columns(users):
+    texts = _columns_as_text(users)
+    if texts or excluded_columns(users):
         old, new, differ = "old_row", "new_row", "old_row <> new_row"
-        variables = "    old_row text;\n    new_row text;\n"
+        variables = "    old_row text;\n    new_row text;\n    one text;\n    texts jsonb := '{}';\n"
         prepared = f"""    IF TG_OP <> 'INSERT' THEN
-        old_row := {_kept(users, "OLD")};
+{_texts(texts, "OLD")}        old_row := {_kept(users, "OLD")};
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        new_row := {_kept(users, "NEW")};
+{_texts(texts, "NEW")}        new_row := {_kept(users, "NEW")};
     END IF;
 """
     body = f"""
@@ -187,19 +188,37 @@ END
     ]
 
 
+def _columns_as_text(users: Sequence[User]) -> list[str]:
+    doctype, child = users[0]
+    return [column.name for column in (child or doctype).written_columns if column.as_text]
+
+
+def _texts(columns: Sequence[str], alias: str) -> str:
+    """Statements: the texts of columns that JSON makes unreadable, as far as the table has them still, in `texts`."""
+    return "".join(
+        f"""        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = {literal(name)}) THEN
+            EXECUTE {literal(f"SELECT ($1).{quote(name)}::text")} INTO one USING {alias};
+            texts := texts || jsonb_build_object({literal(name)}, one);
+        END IF;
+"""
+        for name in columns
+    )
+
+
 def _kept(users: Sequence[User], alias: str) -> str:
-    """An expression: a row as JSON, with these columns only.
+    """An expression: a row as JSON, without what is excluded, and with what is in `texts` in the place of its values.
 
     They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
     they are those that are kept: an excluded column that is renamed stays outside.
     """
     doctype, child = users[0]
     names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
+    only = f" WHERE e.key = ANY (ARRAY[{names}]::text[])" if excluded_columns(users) else ""
     # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
     return (
-        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || e.value::text, ',' ORDER BY e.n), '') "
-        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n) "
-        f"WHERE e.key = ANY (ARRAY[{names}]::text[]))"
+        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || "
+        "coalesce((texts -> e.key)::text, e.value::text), ',' ORDER BY e.n), '') "
+        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n){only})"
     )
 
 
@@ -208,14 +227,15 @@ def row_of(columns: DocumentType | ChildTable) -> str:
 
     `t.*` is the row, where `t` alone would be a column of that name.
     """
-    if not columns.excluded:
+    if not columns.excluded and not any(column.as_text for column in columns.columns):
         return "row_to_json(t.*)::text"
     return f"(SELECT row_to_json(k.*) FROM (SELECT {selected(columns.written_columns)}) AS k)::text"
 
 
 def selected(columns: Iterable[Column]) -> str:
     """These columns of the table `t`, as a list to select."""
-    return ", ".join(f"t.{quote(column.name)}" for column in columns)
+    names = ((quote(column.name), column.as_text) for column in columns)
+    return ", ".join(f"t.{name}::text AS {name}" if as_text else f"t.{name}" for name, as_text in names)
 
 
 def wanted_digest(statements: Sequence[str]) -> str:
@@ -279,16 +299,22 @@ def rowset(table: str, parameter: str) -> str:
     return f"json_populate_recordset(NULL::{quote(table)}, {parameter}::json)"
 
 
-def write_sql(write: TableWrite) -> str:
-    """The statement of a write of many rows, which are its one parameter."""
+def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
+    """The statement of a write of many rows, which are its one parameter.
+
+    The columns of `nulls` get the `null` of JSON, which is not SQL's: no row that is read from JSON can have it.
+    """
     table, columns = quote(write.table), [quote(column.name) for column in write.columns]
+    values = [
+        f"'null'::{column.declared}" if column.name in nulls else f"r.{quote(column.name)}" for column in write.columns
+    ]
     where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
     rows = f"{rowset(write.table, '$1')} AS r"
     if write.kind == WriteKind.INSERT:
-        values = ", ".join(f"r.{column}" for column in columns)
-        return f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows}"
+        names, given = ", ".join(columns), ", ".join(values)
+        return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
     if write.kind == WriteKind.UPDATE:
-        changes = ", ".join(f"{column} = r.{column}" for column in columns)
+        changes = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
     return f"DELETE FROM {table} AS t USING {rows} WHERE {where}"
 

@@ -27,7 +27,7 @@ from streamd.db import sqlite_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite_reflect import reflect
-from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
+from streamd.db.sqlite_session import SqliteReader, SqliteTransaction, change_of
 from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.sqlite_driver import connect, set_pragmas, to_its_end, what_to_look_at
@@ -212,14 +212,14 @@ class SqliteSite(SiteDatabase):
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? ORDER BY id LIMIT ?",
             (claim.last_change, limit),
         )
-        return Changes([Change(*row) for row in rows], cut=len(rows) >= limit)
+        return Changes([change_of(row) for row in rows], cut=len(rows) >= limit)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         rows = await self._fetch(
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? AND id <= ? ORDER BY id",
             (claim.previous_change, claim.last_change),
         )
-        return [Change(*row) for row in rows]
+        return [change_of(row) for row in rows]
 
     # Reading and applying
 

@@ -17,10 +17,10 @@ from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
 from streamd.db.sqlite_keys import next_keys
-from streamd.db.sqlite_values import binder
+from streamd.db.sqlite_values import binder, short_numbers
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged
-from streamd.model import ChildTable, Claim, Column, DocumentType, Name
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name
 
 
 class SqliteReader(BookReader):
@@ -32,6 +32,9 @@ class SqliteReader(BookReader):
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
+
+    def _change(self, row: Sequence[Any]) -> Change:
+        return change_of(row)
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -63,7 +66,8 @@ class SqliteReader(BookReader):
                 name = tuple(key)
                 # A collation may find another name than the one that was asked for.
                 if name in wanted:
-                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
+                    children: dict[str, list[bytes]] = {child.field: [] for child in doctype.children}
+                    found[name] = RawDocument(name, short_numbers(text), children)
             if found:
                 for child in doctype.children:
                     await self._read_children(child, some, found)
@@ -82,7 +86,7 @@ class SqliteReader(BookReader):
         for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
             document = found.get(tuple(key))
             if document is not None:
-                document.children[child.field].append(text)
+                document.children[child.field].append(short_numbers(text))
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
@@ -96,7 +100,7 @@ class SqliteReader(BookReader):
                 f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
                 values,
             )
-            found += [text for (text,) in rows]
+            found += [short_numbers(text) for (text,) in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -148,6 +152,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     def __init__(self, driver: aiosqlite.Connection, taken: TakenKeys) -> None:
         SqliteReader.__init__(self, driver)
         BookTransaction.__init__(self, taken)
+        self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return (await self._driver.execute(statement, values)).rowcount
@@ -176,7 +181,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            statement = sql.write_sql(write)
+            statement = sql.write_sql(write, await self._conflict_clause(write.table))
             binders = [binder(column) for column in (*write.columns, *write.where)]
             rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
             try:
@@ -194,6 +199,23 @@ class SqliteTransaction(SqliteReader, BookTransaction):
                 raise RowRefused(str(error)) from error
             if write.exactly and cursor.rowcount != len(rows):
                 raise RowRefused(f"{cursor.rowcount} rows were found where {len(rows)} should be: {statement}")
+
+    async def _conflict_clause(self, table: str) -> str:
+        """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.
+
+        Only where there may be one: a statement's own clause overrides those of the user's triggers as well.
+        """
+        if table not in self._otherwise:
+            ((clauses,),) = await self._fetch(sql.HAS_CONFLICT_CLAUSE, (table,))
+            self._otherwise[table] = "OR ABORT" if clauses else ""
+        return self._otherwise[table]
+
+
+def change_of(row: Sequence[Any]) -> Change:
+    """A change of what `SqliteReader.CHANGE` gave."""
+    number, table, op, before, after, *rest = row
+    old, new = (None if text is None else short_numbers(text) for text in (before, after))
+    return Change(number, table, op, old, new, *rest)
 
 
 _GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")
