@@ -118,7 +118,7 @@ def plain_value(column: Column, reference: str) -> str:
     if column.kind == Kind.DATETIME_ZONED:
         # Its seconds since 1970 are what is stored; all else goes through the session's time zone.
         moment = f"'1970-01-01' + INTERVAL UNIX_TIMESTAMP({reference}) SECOND"
-        zero = f"IF(UNIX_TIMESTAMP({reference}) = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
+        zero = f"IF({reference} = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
         return f"CONCAT({zero}, '+00:00')"
     if column.kind in (Kind.DATETIME, Kind.TIME):
         return _trimmed(declared, reference)
@@ -252,7 +252,8 @@ def _body(table: Table, event: str, users: Sequence[User]) -> str:
 def _same(column: Column) -> str:
     old, new = f"OLD.{quote(column.name)}", f"NEW.{quote(column.name)}"
     if column.kind == Kind.DATETIME_ZONED:
-        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new})"
+        # Of a zero it is NULL in a trigger.
+        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new}) AND ({old} = 0) <=> ({new} = 0)"
     if column.kind in (Kind.TEXT, Kind.JSON, Kind.ANY):
         return f"BINARY {old} <=> BINARY {new}"
     return f"{old} <=> {new}"

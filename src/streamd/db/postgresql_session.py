@@ -148,7 +148,7 @@ class PostgresqlReader(BookReader):
         quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
             f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
             f"{conditions}{ordering}{lock}",
             rows_as_json(keys, names),
         )
@@ -162,7 +162,7 @@ class PostgresqlReader(BookReader):
         query = (
             f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
             f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
-            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
         )
         found: list[bytes] = []
         for some in some_of(keys):
@@ -182,7 +182,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
-            f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
+            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
             rows_as_json(columns, list(possible_names(columns, some))),
         )
         return self._as_names(doctype, columns, rows)
@@ -211,7 +211,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         where, values = "", []
         if after is not None:
-            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
             values = [rows_as_json(columns, [after])]
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "

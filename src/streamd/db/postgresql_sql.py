@@ -294,9 +294,22 @@ def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def rowset(table: str, parameter: str) -> str:
-    """The rows that a parameter holds as a JSON list, as rows of the table."""
-    return f"json_populate_recordset(NULL::{quote(table)}, {parameter}::json)"
+def rowset(columns: Iterable[Column], parameter: str) -> str:
+    """The rows that a parameter holds as a JSON list, as rows `r` of these columns.
+
+    Not as rows of the table: a domain would refuse that the table's other columns are NULL there.
+    """
+    return f"json_to_recordset({parameter}::json) AS r ({_defined(columns)})"
+
+
+def _record(columns: Iterable[Column], parameter: str, alias: str) -> str:
+    return f"json_to_record({parameter}::json) AS {alias} ({_defined(columns)})"
+
+
+def _defined(columns: Iterable[Column]) -> str:
+    return ", ".join(
+        f"{name} {declared}" for name, declared in {quote(each.name): each.declared for each in columns}.items()
+    )
 
 
 def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
@@ -309,7 +322,7 @@ def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
         f"'null'::{column.declared}" if column.name in nulls else f"r.{quote(column.name)}" for column in write.columns
     ]
     where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
-    rows = f"{rowset(write.table, '$1')} AS r"
+    rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
         names, given = ", ".join(columns), ", ".join(values)
         return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
@@ -325,8 +338,8 @@ def rekey_sql(write: TableWrite) -> str:
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     return (
-        f"UPDATE {table} AS t SET {changes} FROM json_populate_record(NULL::{table}, $1::json) AS n, "
-        f"json_populate_record(NULL::{table}, $2::json) AS o WHERE {where}"
+        f"UPDATE {table} AS t SET {changes} FROM {_record(write.columns, '$1', 'n')}, "
+        f"{_record(write.where, '$2', 'o')} WHERE {where}"
     )
 
 
@@ -339,8 +352,7 @@ def copy_sql(write: TableWrite, columns: Sequence[Column]) -> str:
     return (
         f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
         f"SELECT {values} FROM {table} AS t, "
-        f"json_populate_record(NULL::{table}, $1::json) AS n, json_populate_record(NULL::{table}, $2::json) AS o "
-        f"WHERE {where}"
+        f"{_record(write.columns, '$1', 'n')}, {_record(write.where, '$2', 'o')} WHERE {where}"
     )
 
 
@@ -348,7 +360,7 @@ def left_behind_sql(write: TableWrite) -> str:
     """The statement that removes the row which `copy_sql` has copied."""
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     table = quote(write.table)
-    return f"DELETE FROM {table} AS t USING json_populate_record(NULL::{table}, $1::json) AS o WHERE {where}"
+    return f"DELETE FROM {table} AS t USING {_record(write.where, '$1', 'o')} WHERE {where}"
 
 
 def grants(role: str) -> list[str]:

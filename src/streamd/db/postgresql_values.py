@@ -1,7 +1,7 @@
 """How values travel from and to PostgreSQL.
 
 PostgreSQL writes a row as JSON by itself (`row_to_json`), and reads rows from JSON by itself
-(`json_populate_recordset`): quick, exact, and blind to columns that come and go. What it writes differently from how
+(`json_to_recordset`): quick, and exact. What it writes differently from how
 values travel (`wire`) is changed here, in the rows of tables that have such columns.
 """
 
@@ -122,7 +122,7 @@ def _change(column: Column) -> Callable[[bytes], bytes] | None:
 
 
 def rows_as_json(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows for `json_populate_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
+    """Rows for `json_to_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
     binders = [(column.name, _binder(column.kind)) for column in columns]
     made = [{name: bind(value) for (name, bind), value in zip(binders, row, strict=True)} for row in rows]
     try:

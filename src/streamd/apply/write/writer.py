@@ -100,7 +100,7 @@ def table_write(
     *,
     exactly: bool,
 ) -> TableWrite:
-    """A write of rows that are alike, of a table with these `known` columns. An update keeps those that renew themselves."""
+    """A write of rows that are alike, of a table with these columns. An update keeps those that renew themselves."""
     written = tuple(known[name] for name in columns)
     kept: tuple[Column, ...] = ()
     if kind == UPDATE:
