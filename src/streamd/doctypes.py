@@ -32,7 +32,8 @@ class Column:
     """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
 
     `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
-    or an expression such as a new UUID).
+    or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
+    `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Column:
     has_default: bool = False
     unique: bool = False
     automatic: bool = False
+    renews: bool = False
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from streamd.db.moves import changes_keys, movements
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of, foreign_keys
-from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
@@ -149,7 +149,7 @@ class PostgresqlReader(BookReader):
         quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
             f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
             f"{conditions}{ordering}{lock}",
             rows_as_json(keys, names),
         )
@@ -163,7 +163,7 @@ class PostgresqlReader(BookReader):
         query = (
             f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
             f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
-            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
         )
         found: list[bytes] = []
         for some in some_of(keys):
@@ -183,7 +183,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
-            f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
+            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
             rows_as_json(columns, list(possible_names(columns, some))),
         )
         return self._as_names(doctype, columns, rows)
@@ -212,7 +212,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         where, values = "", []
         if after is not None:
-            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
             values = [rows_as_json(columns, [after])]
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
@@ -298,8 +298,11 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     async def _write(self, write: TableWrite) -> int:
         if changes_keys(write):
             return sum([await self._change_key(write, row) for row in write.rows])
-        rows = rows_as_json((*write.columns, *write.where), write.rows)
-        return found_rows(await self._driver.execute(sql.write_sql(write), rows))
+        found = 0
+        for nulls, some in by_json_nulls(write.columns, write.rows):
+            rows = rows_as_json((*write.columns, *write.where), some)
+            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+        return found
 
     async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
         """Give a row another key. What refers to it follows in the same statement, if it does not by itself."""

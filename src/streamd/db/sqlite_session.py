@@ -22,10 +22,10 @@ from streamd.db.putting_again import touching
 from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
-from streamd.db.sqlite_values import binder
+from streamd.db.sqlite_values import binder, short_numbers
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
-from streamd.model import ChildTable, Claim, Column, DocumentType, ForeignKey, Name
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name
 
 
 class SqliteReader(BookReader):
@@ -37,6 +37,9 @@ class SqliteReader(BookReader):
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
+
+    def _change(self, row: Sequence[Any]) -> Change:
+        return change_of(row)
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -84,7 +87,8 @@ class SqliteReader(BookReader):
                 name = tuple(key)
                 # A collation may find another name than the one that was asked for.
                 if name in wanted:
-                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
+                    children: dict[str, list[bytes]] = {child.field: [] for child in doctype.children}
+                    found[name] = RawDocument(name, short_numbers(text), children)
             if found:
                 for child in doctype.children:
                     await self._read_children(child, some, found)
@@ -103,7 +107,7 @@ class SqliteReader(BookReader):
         for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
             document = found.get(tuple(key))
             if document is not None:
-                document.children[child.field].append(text)
+                document.children[child.field].append(short_numbers(text))
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
@@ -117,7 +121,7 @@ class SqliteReader(BookReader):
                 f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
                 values,
             )
-            found += [text for (text,) in rows]
+            found += [short_numbers(text) for (text,) in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -170,6 +174,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
         SqliteReader.__init__(self, driver)
         BookTransaction.__init__(self, taken)
         self._foreign_keys: Mapping[str, Sequence[ForeignKey]] | None = None
+        self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return (await self._driver.execute(statement, values)).rowcount
@@ -198,7 +203,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            rows, statement = _bound(write), sql.write_sql(write)
+            rows, statement = _bound(write), sql.write_sql(write, await self._conflict_clause(write.table))
             async with self._refusals(write, statement):
                 if changes_keys(write):
                     found = await self._change_keys(write, rows)
@@ -271,6 +276,23 @@ class SqliteTransaction(SqliteReader, BookTransaction):
             raise await self._refusal(statement, error, write.table) from error
         except (OverflowError, UnicodeEncodeError) as error:
             raise RowRefused(str(error)) from error
+
+    async def _conflict_clause(self, table: str) -> str:
+        """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.
+
+        Only where there may be one: a statement's own clause overrides those of the user's triggers as well.
+        """
+        if table not in self._otherwise:
+            ((clauses,),) = await self._fetch(sql.HAS_CONFLICT_CLAUSE, (table,))
+            self._otherwise[table] = "OR ABORT" if clauses else ""
+        return self._otherwise[table]
+
+
+def change_of(row: Sequence[Any]) -> Change:
+    """A change of what `SqliteReader.CHANGE` gave."""
+    number, table, op, before, after, *rest = row
+    old, new = (None if text is None else short_numbers(text) for text in (before, after))
+    return Change(number, table, op, old, new, *rest)
 
 
 def _bound(write: TableWrite) -> list[list[Any]]:
