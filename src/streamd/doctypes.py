@@ -208,7 +208,8 @@ class Catalogue:
     a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
     series, with the columns of their names and of their last numbers; None where it has none. `references` are the
     foreign keys by which the database itself changes documents; what applied events make the database do to documents
-    of the types in `open_to_effects` is an edit of this site, and to others it is refused.
+    of the types in `open_to_effects` is an edit of this site, and to others it is refused. `triggered` are the tables
+    that have triggers of the user's.
     """
 
     doctypes: dict[str, DocumentType]
@@ -218,6 +219,7 @@ class Catalogue:
     series: tuple[str, str, str] | None = None
     references: tuple[Reference, ...] = ()
     open_to_effects: frozenset[str] = frozenset()
+    triggered: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]

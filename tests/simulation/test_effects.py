@@ -47,6 +47,14 @@ ROWS = {
     "postgresql": "UPDATE line SET qty = qty - 1;",
 }
 
+TOUCHES = {
+    "sqlite": "CREATE TRIGGER clean AFTER INSERT ON line "
+    "BEGIN UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id; END",
+    "mariadb": "CREATE TRIGGER clean AFTER INSERT ON line FOR EACH ROW "
+    "UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id",
+    "postgresql": "UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id;",
+}
+
 Make = Callable[..., Coroutine[Any, Any, Site]]
 
 
@@ -72,13 +80,13 @@ def _keys(key: str, code: str) -> str:
     return found + (f", FOREIGN KEY (customer_code) REFERENCES customer (code) {code}" if code else "")
 
 
-def trigger(site: Site, texts: dict[str, str]) -> None:
+def trigger(site: Site, texts: dict[str, str], on: str = "UPDATE ON customer") -> None:
     engine = site.database.__class__.__name__.lower()
     text = next(text for name, text in texts.items() if engine.startswith(name[:5]))
     if engine.startswith("postg"):
         site.write(
             f"CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {text} RETURN NULL; END $$",
-            "CREATE TRIGGER clean AFTER UPDATE ON customer FOR EACH ROW EXECUTE FUNCTION clean()",
+            f"CREATE TRIGGER clean AFTER {on} FOR EACH ROW EXECUTE FUNCTION clean()",
         )
     else:
         site.write(text)
@@ -252,6 +260,25 @@ async def test_where_a_type_is_open_to_effects_they_are_edits_of_this_site(make:
     assert everything(store) == everything(hq)
     notes = [entry.note for entry in await store.sync_log.list() if entry.doctype == "customer"]
     assert any("an edit of this site" in note and "invoice 1" in note for note in notes)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_row_of_the_document_that_the_producer_left_alone_is_not_changed_here(
+    make: Make, engine: Engine
+) -> None:
+    hq, store = await make("hq"), await make("store", engine)
+    sale(hq)
+    await both_ways(hq, store)
+    trigger(store, TOUCHES, "INSERT ON line")
+    await store.close()
+    await store.open()
+    hq.write("INSERT INTO line VALUES (2, 1, 20)")
+    await assert_refused(hq, store, "writing invoice 1 changed invoice 1", '"good", now "touched"')
+    # Where the producer did the same, the document arrives as it is there.
+    hq.write("INSERT INTO line VALUES (3, 1, 30)", "UPDATE invoice SET note = 'touched'")
+    await both_ways(hq, store)
+    assert await store.queue() == []
+    assert everything(store) == everything(hq)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

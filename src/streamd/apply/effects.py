@@ -69,14 +69,19 @@ class Effects:
 
     async def seen(self) -> list[str]:
         """What the database did that is allowed, in words. Raises `RowRefused` for what is not."""
-        changes = await self._transaction.unmarked(self._after) if self._catalogue.offers else []
+        if not self._catalogue.offers:
+            return []
+        triggers = any(write.table in self._catalogue.triggered for each in self._planned for write in each.writes)
+        changes = await self._transaction.own_changes(self._after, marked=triggers)
         if not changes:
             return []
         effects = unmeant(changes, bindings(self._catalogue), self._planned, self._catalogue.references)
-        strange = [each for each in effects if not self._is_open(each)]
-        if strange:
-            raise RowRefused(happened(strange, self._planned))
+        refused = [each for each in effects if not self._is_allowed(each)]
+        if refused:
+            raise RowRefused(happened(refused, self._planned))
         return [allowed(effects)] if effects else []
 
-    def _is_open(self, effect: Effect) -> bool:
+    def _is_allowed(self, effect: Effect) -> bool:
+        if effect.marked:
+            return self._catalogue[effect.ref[0]].accept_changes
         return effect.ref[0] in self._catalogue.open_to_effects

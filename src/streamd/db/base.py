@@ -178,10 +178,9 @@ class Transaction(Reader):
         """
 
     @abstractmethod
-    async def unmarked(self, after: int) -> list[Change]:
-        """The changes that this transaction itself made without an origin mark, of ids above `after`, in order.
-
-        `after` is what `last_change` gave within this transaction.
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        """The changes that this transaction itself made, of ids above `after`, in order; with `marked` also those that
+        carry an origin mark. `after` is what `last_change` gave within this transaction.
         """
 
     @abstractmethod

@@ -238,12 +238,12 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
 
-    async def unmarked(self, after: int) -> list[Change]:
-        found = await super().unmarked(after)
-        if not found:
-            return []
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        found = await super().own_changes(after, marked=marked)
         # What others can see as well was committed by somebody else in the meantime.
-        ids = ", ".join(str(change.id) for change in found)
+        ids = ", ".join(str(change.id) for change in found if not change.origin)
+        if not ids:
+            return found
         theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
         return [change for change in found if change.id not in theirs]
 

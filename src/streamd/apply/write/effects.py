@@ -167,15 +167,17 @@ def refused(reach: Reach, row: Row, cause: Planned) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What the database did to one row of a document that was not of the group: the row before and after, as JSON.
+    """What the database did to one row that the group does not write: the row before and after, as JSON.
 
-    `table` is that of a child row; it is empty for the document's own row.
+    `table` is that of a child row; it is empty for the document's own row. `marked`: the document is of the group, so
+    that other sites take the change for the producer's.
     """
 
     ref: Ref
     table: str
     before: bytes | None
     after: bytes | None
+    marked: bool = False
 
     @property
     def text(self) -> str:
@@ -196,20 +198,67 @@ def unmeant(
     planned: Sequence[Planned],
     references: Iterable[Reference],
 ) -> list[Effect]:
-    """What changes without a mark did to documents that are not of the group, row by row; nothing where it cancels out.
+    """What changes did to rows that the group does not write, row by row; nothing where it cancels out.
 
-    That links follow a document which is renamed is meant.
+    That links follow a document which is renamed is meant, and so is whatever becomes of a renamed document's rows.
     """
-    group = {(each.doctype.name, name) for each in planned for name in (each.name, each.renamed_from) if name}
     moves = _moves(planned, references)
+    written = _Written(planned)
     found: dict[tuple[Ref, str, Name | None], Effect] = {}
     for change in changes:
         if not _is_move(change, moves):
             for each, key in _sides(change, bound):
-                if each.ref not in group:
-                    place = (each.ref, change.table, key)
-                    found[place] = replace(each, before=found[place].before) if place in found else each
-    return [each for each in found.values() if each.before != each.after]
+                place = (each.ref, each.table, key)
+                found[place] = replace(each, before=found[place].before) if place in found else each
+    return [
+        replace(each, marked=each.ref in written.group)
+        for (_, _, key), each in found.items()
+        if each.before != each.after and not written.has(each, key)
+    ]
+
+
+class _Written:
+    """The rows that a group writes."""
+
+    def __init__(self, planned: Iterable[Planned]) -> None:
+        self.group: set[Ref] = set()
+        self._renamed: set[Ref] = set()
+        self._parents: set[Ref] = set()
+        self._rows: set[tuple[Ref, str, Name]] = set()
+        self._added: dict[tuple[Ref, str], int] = {}
+        for each in planned:
+            refs = [(each.doctype.name, name) for name in (each.name, each.renamed_from) if name is not None]
+            self.group.update(refs)
+            if each.renamed_from is not None:
+                self._renamed.update(refs)
+            for write in each.writes:
+                self._add(refs[0], each, write)
+
+    def _add(self, ref: Ref, planned: Planned, write: RowWrite) -> None:
+        if write.table == planned.doctype.table:
+            self._parents.add(ref)
+        elif write.kind == INSERT:
+            self._added[ref, write.table] = self._added.get((ref, write.table), 0) + 1
+        else:
+            where = dict(zip(write.where, write.values[len(write.columns) :], strict=True))
+            for child in planned.doctype.children:
+                if child.table == write.table:
+                    self._rows.add((ref, write.table, tuple(where.get(column, "") for column in child.key)))
+
+    def has(self, effect: Effect, key: Name | None) -> bool:
+        """Whether the group writes this row itself. New rows are counted: a column may keep a key in its own way."""
+        ref, table = effect.ref, effect.table
+        if ref not in self.group:
+            return False
+        if ref in self._renamed:
+            return True
+        if not table:
+            return ref in self._parents
+        if effect.before is not None:
+            return key is not None and (ref, table, key) in self._rows
+        left = self._added.get((ref, table), 0)
+        self._added[ref, table] = left - 1
+        return left > 0
 
 
 def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[tuple[Effect, Name | None]]:
