@@ -93,6 +93,7 @@ class Daemon:
             database=database,
             drain_capture=self._drain,
             remembered=remembered,
+            problem=lambda: self.problem,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -114,6 +115,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]

@@ -37,6 +37,8 @@ class Services:
     database: SiteDatabase
     drain_capture: Callable[[], Awaitable[None]]
     remembered: frozenset[str] = frozenset()
+    problem: Callable[[], str] = lambda: ""
+    """What is wrong with the daemon at the moment; nothing where all goes well."""
 
     async def standing(self, caller: Caller) -> Standing:
         """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""
