@@ -94,6 +94,7 @@ class Daemon:
             drain_capture=self._drain,
             remembered=remembered,
             covered_by=self._covered_by,
+            problem=lambda: self.problem,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -115,6 +116,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
