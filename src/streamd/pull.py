@@ -152,8 +152,11 @@ class Peer:
             self._check(event)
         return page
 
-    async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
-        """These documents as they are now, in as many requests as it takes."""
+    async def fetch(self, wanted: Sequence[WantedDocument], follow: int = 0) -> Documents:
+        """These documents as they are now, in as many requests as it takes.
+
+        `follow` of those that they link to, in turn, may come along with each request.
+        """
         found: list[Any] = []
         as_of = ""
         waiting = deque(
@@ -164,7 +167,9 @@ class Peer:
             try:
                 answer = self._decode(
                     _DOCUMENTS,
-                    await self._call("documents", DocumentsRequest(documents=some, own_names=self._own_names)),
+                    await self._call(
+                        "documents", DocumentsRequest(documents=some, own_names=self._own_names, follow=follow)
+                    ),
                 )
             except PeerRefused as error:
                 if error.code != TOO_LARGE or len(some) == 1:

@@ -273,7 +273,17 @@ def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
 
 def rowset(table: str, parameter: str) -> str:
     """The rows that a parameter holds as a JSON list, as rows of the table."""
-    return f"json_populate_recordset(NULL::{quote(table)}, {parameter}::json)"
+    return f"json_populate_recordset({_no_row(table)}, {parameter}::json)"
+
+
+def _row(table: str, parameter: str) -> str:
+    """The row that a parameter holds as a JSON object."""
+    return f"json_populate_record({_no_row(table)}, {parameter}::json)"
+
+
+def _no_row(table: str) -> str:
+    """NULL as a row of the table. Its type's own name may be that of a type of the server's (`line`, `path`)."""
+    return f"(SELECT streamd_row FROM {quote(table)} AS streamd_row LIMIT 0)"
 
 
 def write_sql(write: TableWrite) -> str:
@@ -296,8 +306,8 @@ def rekey_sql(write: TableWrite) -> str:
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     return (
-        f"UPDATE {table} AS t SET {changes} FROM json_populate_record(NULL::{table}, $1::json) AS n, "
-        f"json_populate_record(NULL::{table}, $2::json) AS o WHERE {where}"
+        f"UPDATE {table} AS t SET {changes} FROM {_row(write.table, '$1')} AS n, {_row(write.table, '$2')} AS o "
+        f"WHERE {where}"
     )
 
 
@@ -305,19 +315,19 @@ def count_sql(write: TableWrite) -> str:
     """How many rows `rekey_sql` and `move_sql` would change; the old row is the one parameter."""
     table = quote(write.table)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    return f"SELECT count(*) FROM {table} AS t, json_populate_record(NULL::{table}, $1::json) AS o WHERE {where}"
+    return f"SELECT count(*) FROM {table} AS t, {_row(write.table, '$1')} AS o WHERE {where}"
 
 
 def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
     """The statement that does what `rekey_sql` does, with all that follows it; new and old row are its parameters."""
-    table, size = quote(write.table), len(write.columns)
+    size = len(write.columns)
 
     def value(place: int) -> str:
         return f"n.{quote(write.columns[place].name)}" if place < size else f"o.{quote(write.where[place - size].name)}"
 
     return (
-        f"WITH n AS (SELECT * FROM json_populate_record(NULL::{table}, $1::json)), "
-        f"o AS (SELECT * FROM json_populate_record(NULL::{table}, $2::json)){in_one_statement(moved, value)}"
+        f"WITH n AS (SELECT * FROM {_row(write.table, '$1')}), o AS (SELECT * FROM {_row(write.table, '$2')})"
+        f"{in_one_statement(moved, value)}"
     )
 
 
