@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import NoneType
 from typing import Any
+
+import msgspec
 
 from streamd.apply.moving import document_under
 from streamd.apply.source import Ref
@@ -27,10 +30,10 @@ UNREADABLE = "$unreadable"
 """The one key of a row that is too large to be read."""
 
 _NUMBERS = (int, float, Decimal)
+_HASHABLE = (str, int, float, Decimal, NoneType)
 
 
-@dataclass(slots=True)
-class Meant:
+class Meant(msgspec.Struct, gc=False):
     """One row as it must be: these columns hold these values. `values` is None for a row that must be gone.
 
     `owner` is the document that it belongs to; `where` are the columns that say which row it is, with their values.
@@ -75,7 +78,10 @@ class Read:
     @property
     def keys(self) -> list[Name]:
         """What the rows are found by, each once."""
-        return list(dict.fromkeys(tuple(each.where[column] for column in self.key) for each in self.rows))
+        if len(self.key) == 1:
+            (only,) = self.key
+            return [(value,) for value in dict.fromkeys(each.where[only] for each in self.rows)]
+        return list(dict.fromkeys(tuple([each.where[column] for column in self.key]) for each in self.rows))
 
 
 def rows_meant(planned: Iterable[Planned]) -> list[Meant]:
@@ -93,11 +99,8 @@ def reads(meant: Iterable[Meant]) -> list[Read]:
         rows.setdefault((each.table, each.key), []).append(each)
     found = []
     for (table, key), those in rows.items():
-        columns = dict.fromkeys(key)
-        for each in those:
-            columns |= dict.fromkeys(each.where)
-            columns |= dict.fromkeys(each.values or ())
-        found.append(Read(table, key, tuple(columns), those))
+        columns = set(key).union(*{tuple(each.where) for each in those}, *{tuple(each.values or ()) for each in those})
+        found.append(Read(table, key, tuple(sorted(columns)), those))
     return found
 
 
@@ -112,14 +115,15 @@ def differences(
     known = _Rows(read, found, columns)
     result: list[Difference] = []
     for meant in read.rows:
+        if known.holds(meant):
+            continue
         rows = known.of(meant.where)
         if meant.values is None:
             if rows:
                 result.append(Difference(meant, "a trigger or rule of this database kept or restored it"))
         elif not rows:
             if not known.unreadable:
-                cause = "a trigger, a rule or a conflict clause of this database swallowed it"
-                result.append(Difference(meant, cause))
+                result.append(Difference(meant, "a trigger, a rule or a conflict clause of this database swallowed it"))
         else:
             result += _closest(meant, meant.values, rows, columns, renames)
     return result
@@ -212,14 +216,19 @@ class _Rows:
         wanted = {self._key_of(each.where) for each in read.rows}
         self._otherwise = [row for key, rows in self._rows.items() if key not in wanted for row in rows]
 
+    def holds(self, meant: Meant) -> bool:
+        """Whether the row is there, and holds exactly what was meant in all columns that were read: nearly each does."""
+        found = self._rows.get(self._key_of(meant.where))
+        return found is not None and len(found) == 1 and found[0] == meant.values
+
     def of(self, where: Row) -> list[Row]:
         """The rows that are meant by these values."""
         found = self._rows.get(self._key_of(where), self._otherwise)
         return [row for row in found if all(self._same(column, value, row) for column, value in where.items())]
 
     def _key_of(self, row: Row) -> tuple[Any, ...]:
-        values = (row.get(column) for column in self._key)
-        return tuple(value if isinstance(value, Scalar) else shown(value) for value in values)
+        values = [row.get(column) for column in self._key]
+        return tuple([value if isinstance(value, _HASHABLE) else shown(value) for value in values])
 
     def _same(self, column: str, value: Any, row: Row) -> bool:
         there = row.get(column)
