@@ -16,7 +16,9 @@ from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
-from streamd.doctypes import Reference
+from streamd.apply.write.writer import Columns
+from streamd.db.base import TableWrite, WriteKind
+from streamd.doctypes import ChildTable, DocumentType, Reference
 from streamd.model import Change, Name, Row, name_label
 from streamd.rows import Binding, name_in, read_name
 from streamd.wire import read_json
@@ -169,12 +171,13 @@ def refused(reach: Reach, row: Row, cause: Planned) -> str:
 class Effect:
     """What the database did to one row that the group does not write: the row before and after, as JSON.
 
-    `table` is that of a child row; it is empty for the document's own row. `marked`: the document is of the group, so
-    that other sites take the change for the producer's.
+    `child` says which of its rows it is; None for the document's own. `marked`: the document is of the group, so that
+    other sites take the change for the producer's.
     """
 
     ref: Ref
-    table: str
+    doctype: DocumentType
+    child: ChildTable | None
     before: bytes | None
     after: bytes | None
     marked: bool = False
@@ -184,12 +187,24 @@ class Effect:
         """In words."""
         label = f"{self.ref[0]} {name_label(self.ref[1])}"
         if self.before is None or self.after is None:
-            what = f"a row of {self.table} of {label}" if self.table else label
+            what = label if self.child is None else f"a row of {self.child.table} of {label}"
             return f"{'made' if self.before is None else 'deleted'} {what}"
         before, after = _row(self.before), _row(self.after)
-        changed = [column for column in after if before.get(column) != after[column]]
-        parts = [f"{column}: {shown(before.get(column))}, now {shown(after[column])}" for column in changed]
+        parts = [f"{column}: {shown(before.get(column))}, now {shown(after[column])}" for column in self._changed()]
         return f"changed {label} ({'; '.join(parts)})"
+
+    def _changed(self) -> list[str]:
+        before, after = _row(self.before or b"{}"), _row(self.after or b"{}")
+        return [column for column in after if before.get(column) != after[column]]
+
+    def undone(self, columns: Columns) -> TableWrite:
+        """The write that gives a changed row the values back that it had."""
+        before, after, owner = _row(self.before or b"{}"), _row(self.after or b"{}"), self.child or self.doctype
+        parent = () if self.child is None else self.child.parent_key
+        where, changed, known = dict.fromkeys((*owner.key, *parent)), self._changed(), columns[owner.table]
+        values = [*(before.get(column) for column in changed), *(after.get(column) for column in where)]
+        written, place = tuple(known[name] for name in changed), tuple(known[name] for name in where)
+        return TableWrite(WriteKind.UPDATE, owner.table, written, place, [values])
 
 
 def unmeant(
@@ -208,7 +223,7 @@ def unmeant(
     for change in changes:
         if not _is_move(change, moves):
             for each, key in _sides(change, bound):
-                place = (each.ref, each.table, key)
+                place = (each.ref, change.table, key)
                 found[place] = replace(each, before=found[place].before) if place in found else each
     return [
         replace(each, marked=each.ref in written.group)
@@ -247,7 +262,7 @@ class _Written:
 
     def has(self, effect: Effect, key: Name | None) -> bool:
         """Whether the group writes this row itself. New rows are counted: a column may keep a key in its own way."""
-        ref, table = effect.ref, effect.table
+        ref, table = effect.ref, "" if effect.child is None else effect.child.table
         if ref not in self.group:
             return False
         if ref in self._renamed:
@@ -267,9 +282,8 @@ def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[t
         for binding in bound.get(change.table, ()) if row is not None else ():
             name = read_name(binding.name_of, row)
             if row is not None and name is not None and binding.matches(row):
-                table = "" if binding.child is None else change.table
-                effect = Effect((binding.doctype.name, name), table, None if is_new else row, row if is_new else None)
-                yield effect, read_name(binding.row_key_of, row)
+                ref, old, new = (binding.doctype.name, name), None if is_new else row, row if is_new else None
+                yield Effect(ref, binding.doctype, binding.child, old, new), read_name(binding.row_key_of, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +340,16 @@ def happened(effects: Sequence[Effect], planned: Sequence[Planned]) -> str:
     )
 
 
-def allowed(effects: Sequence[Effect]) -> str:
-    """What is said in the sync log of effects that a type's `side_effects` allow."""
-    return f"this database {_listed(effects)} by itself: an edit of this site"
+def allowed(effects: Sequence[Effect]) -> list[str]:
+    """What is said in the sync log of effects that a type's settings allow."""
+    ours, accepted = [each for each in effects if not each.marked], [each for each in effects if each.marked]
+    said = [f"this database {_listed(ours)} by itself: an edit of this site"] if ours else []
+    return said + ([f"this database {_listed(accepted)}, which is accepted (accept_changes)"] if accepted else [])
+
+
+def put_back(effects: Sequence[Effect]) -> str:
+    """What is said of effects that were undone."""
+    return f"this database {_listed(effects)} by itself; put back, since the producer says what stands there"
 
 
 def _listed(effects: Sequence[Effect]) -> str:
