@@ -32,7 +32,8 @@ class Column:
     """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
 
     `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
-    or an expression such as a new UUID).
+    or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
+    `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Column:
     has_default: bool = False
     unique: bool = False
     automatic: bool = False
+    renews: bool = False
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,12 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours."""
+    """A table, as the database describes it. `triggers` are those that are not ours.
+
+    `unreadable` says why nothing is known of it, where that is so.
+    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
+    and have their schemas.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -71,6 +79,9 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    unreadable: str = ""
+    heirs: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

@@ -45,6 +45,11 @@ def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[s
             yield doctype, name, link
 
 
+def tables_of(doctype: DocumentType) -> list[str]:
+    """The tables that a document's rows are in."""
+    return [doctype.table, *(child.table for child in doctype.children)]
+
+
 def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
     """A whole document as it travels, as (columns, child rows by field)."""
     fields = dict(data)
@@ -156,6 +161,20 @@ def _condition(where: Sequence[tuple[str, Scalar]]) -> Callable[[bytes], bool]:
 
 def _always(_row: bytes) -> bool:
     return True
+
+
+UNSEEN = "$unseen"
+"""In the `after` of a `TRUNCATE`: what happened instead, where rows of the table came or went in another way."""
+
+
+_UNSEEN = msgspec.json.Decoder(dict[str, str])
+
+
+def unseen(change: Change) -> str:
+    """What happened to a table that no trigger saw row by row, in words: to a change of the kind `TRUNCATE`."""
+    if change.after is None:
+        return f"{change.table} was emptied (TRUNCATE)"
+    return f"{change.table}: {_UNSEEN.decode(change.after)[UNSEEN]}"
 
 
 def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:

@@ -98,7 +98,8 @@ class Healer:
 
     def _paused(self, producer: str) -> Mapping[str, str]:
         route = self._routes.get(producer)
-        return {} if route is None else route.source.paused
+        theirs = {} if route is None else route.source.paused
+        return {**theirs, **self._applier.refused_types.paused()}
 
     async def _is_due(self, reader: Reader, queue: Sequence[QueuedEvent], *, everything: bool) -> bool:
         head = queue[0]

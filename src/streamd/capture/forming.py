@@ -29,7 +29,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, has_name_in_key, key_under, read_name
+from streamd.rows import Binding, has_name_in_key, key_under, read_name, unseen
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
@@ -131,7 +131,7 @@ class _Former:
         for binding in self._bound.get(change.table, ()):
             try:
                 if change.op == ChangeOp.TRUNCATE:
-                    self._gap(change, binding, clock, f"{change.table} was emptied (TRUNCATE)")
+                    self._gap(change, binding, clock, unseen(change))
                 elif binding.child is None:
                     self._parent(change, binding, clock)
                 else:

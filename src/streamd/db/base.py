@@ -7,8 +7,8 @@ in triggers and in reads, so that one row looks the same however it was obtained
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -149,7 +149,26 @@ class Transaction(Reader):
 
     @abstractmethod
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        """Do these in order. Raises `RowRefused` with the database's own words."""
+        """Do these in order. Raises `RowRefused` with the database's own words, `ValueTaken` for a unique value.
+
+        A write that changes keys takes along what refers to them by foreign keys, of whatever table.
+        """
+
+    @abstractmethod
+    async def put_again(self, write: TableWrite) -> None:
+        """Do an update by removing its rows and inserting them again, all other columns as they were.
+
+        So its rows can exchange unique values. Raises `RowRefused` where others refer to them in a way that does not
+        outlast that. To be undone by a savepoint then.
+        """
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        """Deferrable constraints are checked when this scope ends. Gives whether there are any.
+
+        Raises `RowRefused` at the end.
+        """
+        yield False
 
     @abstractmethod
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
@@ -202,7 +221,8 @@ class Transaction(Reader):
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
-        Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
+        Raises `Fenced` if the last claim is not `previous`, and `SiteReplaced` if it is an older one;
+        `put_claim(None, …)` begins anew, whatever was there.
         """
 
     @abstractmethod

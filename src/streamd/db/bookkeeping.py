@@ -16,7 +16,7 @@ from streamd.db.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.series import SeriesTransaction
 from streamd.db.statements import some_of
-from streamd.errors import Fenced, SiteError
+from streamd.errors import Fenced, SiteError, SiteReplaced
 from streamd.model import (
     Change,
     Claim,
@@ -50,6 +50,14 @@ def name_key(values: Sequence[Scalar]) -> str:
     return "\x1f".join(
         ("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values
     )
+
+
+RESTORED = "the site's database was restored from an older copy, or replaced by it, while the daemon ran"
+
+
+def went_back(known: Claim, found: Claim | None) -> bool:
+    """Whether the database holds an older claim than the one that is known: no daemon takes one back."""
+    return found is None or (found.log == known.log and found.batch < known.batch)
 
 
 class BookReader(CounterpartReader):
@@ -222,6 +230,8 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
                 (previous.log, previous.batch, previous.digest),
             )
             if found != 1:
+                if went_back(previous, await self.last_claim()):
+                    raise SiteReplaced(RESTORED)
                 raise Fenced(
                     "another daemon has claimed changes of this site",
                     hint="stop one of the two; only one daemon may stand beside a database",

@@ -10,7 +10,9 @@ from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
-from streamd.db.base import TableWrite, Transaction, WriteKind
+from streamd.apply.write.rowwrite import UPDATE
+from streamd.apply.write.writer import table_write
+from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
 from streamd.model import Row
 from streamd.wire import read_json
@@ -78,9 +80,8 @@ def _again(found: Iterable[Difference], columns: Columns) -> Iterable[TableWrite
     for meant in {id(each.meant): each.meant for each in found}.values():
         known = columns[meant.table]
         values = {name: value for name, value in (meant.values or {}).items() if name not in meant.where}
-        written, where = tuple(known[name] for name in values), tuple(known[name] for name in meant.where)
         row = (*values.values(), *meant.where.values())
-        yield TableWrite(WriteKind.UPDATE, meant.table, written, where, [row])
+        yield table_write(UPDATE, meant.table, known, list(values), list(meant.where), [row], exactly=False)
 
 
 def _noted(found: Iterable[Difference], text: str) -> dict[Ref, str]:
