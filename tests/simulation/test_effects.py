@@ -209,9 +209,13 @@ async def test_a_code_that_changes_takes_nobody_along_whom_the_producer_did_not(
     assert everything(store) == everything(hq)
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])
+@pytest.mark.parametrize("links", [{"customer_id": "customer"}, {}], ids=["linked", "not linked"])
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_a_rename_takes_along_what_refers_to_the_document(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, "ON UPDATE CASCADE")
+async def test_a_rename_takes_along_what_refers_to_the_document(
+    make: Make, engine: Engine, links: dict[str, str], action: str
+) -> None:
+    hq, store = await make("hq"), await make("store", engine, f"ON UPDATE {action}", invoice={"links": links})
     sale(hq)
     await both_ways(hq, store)
     hq.write("UPDATE customer SET id = 3 WHERE id = 1", "UPDATE invoice SET customer_id = 3")

@@ -102,7 +102,7 @@ class Effects:
         changes = await self._transaction.own_changes(self._after, marked=triggers)
         if not changes:
             return []
-        return unmeant(changes, bindings(self._catalogue), self._planned, self._catalogue.references)
+        return unmeant(changes, bindings(self._catalogue), self._planned)
 
     async def _not_the_producers(self, effects: Sequence[Effect]) -> list[Effect]:
         """Those that made or removed a row, or changed a document of which the producer never said anything."""

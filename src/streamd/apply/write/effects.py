@@ -6,8 +6,9 @@ the producer did the same. What triggers did is seen among the changes of the tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from streamd.wire import read_json
 
 CASCADE = "CASCADE"
 ACTIONS = (CASCADE, "SET NULL", "SET DEFAULT")
+_SCALARS = (str, int, float, Decimal)
 
 
 # What foreign keys will do
@@ -71,7 +73,7 @@ def _action(reference: Reference, planned: Planned, write: RowWrite) -> tuple[st
         return "DELETE", "" if _leads_home(reference, planned) else key.on_delete
     if write.kind == INSERT or not set(key.referred) & set(write.columns) or _follows(write):
         return "UPDATE", ""
-    if key.on_update == CASCADE and planned.renamed_from is not None and set(key.referred) <= {*planned.doctype.key}:
+    if planned.renamed_from is not None and set(key.referred) <= {*planned.doctype.key}:
         # A rename takes along what refers to the document.
         return "UPDATE", ""
     return "UPDATE", key.on_update
@@ -208,27 +210,24 @@ class Effect:
 
 
 def unmeant(
-    changes: Iterable[Change],
-    bound: Mapping[str, Sequence[Binding]],
-    planned: Sequence[Planned],
-    references: Iterable[Reference],
+    changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]], planned: Sequence[Planned]
 ) -> list[Effect]:
     """What changes did to rows that the group does not write, row by row; nothing where it cancels out.
 
-    That links follow a document which is renamed is meant, and so is whatever becomes of a renamed document's rows.
+    That whatever names a document follows it when it is renamed is meant, and so is all that becomes of its own rows.
     """
-    moves = _moves(planned, references)
+    moves = _moves(planned)
     written = _Written(planned)
     found: dict[tuple[Ref, str, Name | None], Effect] = {}
     for change in changes:
-        if not _is_move(change, moves):
+        if not _is_move(change.before, change.after, moves):
             for each, key in _sides(change, bound):
                 place = (each.ref, change.table, key)
                 found[place] = replace(each, before=found[place].before) if place in found else each
     return [
         replace(each, marked=each.ref in written.group)
         for (_, _, key), each in found.items()
-        if each.before != each.after and not written.has(each, key)
+        if each.before != each.after and not written.has(each, key) and not _is_move(each.before, each.after, moves)
     ]
 
 
@@ -286,47 +285,19 @@ def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[t
                 yield Effect(ref, binding.doctype, binding.child, old, new), read_name(binding.row_key_of, row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """Rows of a table that follow a renamed document: what these columns held, and hold now."""
-
-    table: str
-    columns: tuple[str, ...]
-    old: tuple[Any, ...]
-    new: tuple[Any, ...]
+def _moves(planned: Iterable[Planned]) -> set[tuple[Any, Any]]:
+    """What parts of names were, and are now."""
+    renames = ((each.renamed_from, each.name) for each in planned if each.renamed_from is not None)
+    return {pair for old, new in renames for pair in zip(old, new, strict=True) if pair[0] != pair[1]}
 
 
-def _moves(planned: Iterable[Planned], references: Iterable[Reference]) -> list[_Move]:
-    found = []
-    for each in planned:
-        if each.renamed_from is None:
-            continue
-        for write in each.writes:
-            if _follows(write):
-                size = len(write.columns)
-                found.append(_Move(write.table, write.columns, write.values[size : size * 2], write.values[:size]))
-        old = dict(zip(each.doctype.key, each.renamed_from, strict=True))
-        new = dict(zip(each.doctype.key, each.name, strict=True))
-        for reference in references:
-            key = reference.key
-            if key.table == each.doctype.table and key.on_update == CASCADE and set(key.referred) <= old.keys():
-                before, after = (tuple(values[column] for column in key.referred) for values in (old, new))
-                found.append(_Move(reference.rows.table, key.columns, before, after))
-    return found
-
-
-def _is_move(change: Change, moves: Sequence[_Move]) -> bool:
-    if not moves or change.before is None or change.after is None:
+def _is_move(old: bytes | None, new: bytes | None, moves: Set[tuple[Any, Any]]) -> bool:
+    """Whether nothing but parts of a name that was changed differ in a row."""
+    if not moves or old is None or new is None:
         return False
-    before, after = _row(change.before), _row(change.after)
-    changed = {column for column in after if before.get(column) != after[column]}
-    return any(
-        move.table == change.table
-        and changed <= set(move.columns)
-        and tuple(before.get(column) for column in move.columns) == move.old
-        and tuple(after.get(column) for column in move.columns) == move.new
-        for move in moves
-    )
+    before, after = _row(old), _row(new)
+    changed = [(before.get(column), after[column]) for column in after if before.get(column) != after[column]]
+    return all(isinstance(value, _SCALARS) for pair in changed for value in pair) and moves >= {*changed}
 
 
 def happened(effects: Sequence[Effect], planned: Sequence[Planned]) -> str:
