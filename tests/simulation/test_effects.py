@@ -287,6 +287,22 @@ async def test_what_a_trigger_here_changes_is_put_back_where_the_producer_has_th
     assert "put back" in note
 
 
+async def test_what_a_trigger_does_at_the_end_of_the_transaction_is_seen_as_well(make: Make) -> None:
+    hq, store = await make("hq"), await make("store", "postgresql")
+    sale(hq)
+    await both_ways(hq, store)
+    store.write(
+        "CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {DELETES['postgresql']} RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER clean AFTER UPDATE ON customer DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION clean()",
+    )
+    await store.close()
+    await store.open()
+    hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
+    await assert_refused(hq, store, "writing customer 1", "deleted invoice 1")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_document_of_this_site_alone_is_not_changed_by_what_arrives(make: Make, engine: Engine) -> None:
     hq, store = await make("hq"), await make("store", engine)

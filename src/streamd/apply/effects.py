@@ -102,7 +102,13 @@ class Effects:
         changes = await self._transaction.own_changes(self._after, marked=triggers)
         if not changes:
             return []
-        return unmeant(changes, bindings(self._catalogue), self._planned)
+        tables = {change.table for change in changes}
+        some = {
+            name: doctype
+            for name, doctype in self._catalogue.doctypes.items()
+            if not tables.isdisjoint((doctype.table, *(child.table for child in doctype.children)))
+        }
+        return unmeant(changes, bindings(Catalogue(some, frozenset())), self._planned)
 
     async def _not_the_producers(self, effects: Sequence[Effect]) -> list[Effect]:
         """Those that made or removed a row, or changed a document of which the producer never said anything."""
