@@ -10,7 +10,9 @@
     │   ├── RowRefused              the database refused a row (constraint, type, trigger)
     │   │   └── TypeRefused         … and would refuse every row of that table
     │   └── SchemaChanged           a table or column that we know is not there any more
+    │       └── SiteReplaced        the database is another one than the daemon opened
     ├── StateError                  the daemon's state database
+    │   ├── StateReplaced           the file is another one than the daemon opened
     │   └── StateBusy               locked by another writer; try again            (retryable)
     ├── PeerError                   another site
     │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
@@ -119,6 +121,10 @@ class TypeRefused(RowRefused):
         self.table = table
 
 
+class ValueTaken(RowRefused):
+    """A value that must be unique (or not overlap) is another row's at this moment; that row may be about to change."""
+
+
 class SchemaChanged(SiteError):
     """A table or column of a document type is not there any more: what we know of the tables is old.
 
@@ -126,8 +132,19 @@ class SchemaChanged(SiteError):
     """
 
 
+class SiteReplaced(SchemaChanged):
+    """The site's database is another one than the daemon opened: a copy was put in its place, or it was restored.
+
+    Nothing that is known of it holds any longer; it has to be opened again.
+    """
+
+
 class StateError(StreamdError):
     """Something is wrong with the daemon's state database."""
+
+
+class StateReplaced(StateError):
+    """The state database's file was removed or replaced while it was open; it has to be opened again."""
 
 
 class StateBusy(StateError):

@@ -64,7 +64,7 @@ class ErrorAnswer(Message):
 
 
 class HealthAnswer(Message):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "troubled"] = Field("ok", description="whether all that the daemon does goes well")
 
 
 class WantedDoctype(Message):

@@ -73,6 +73,11 @@ class Capture:
         self.captured = 0
         self._not_remembered: set[str] = set()
 
+    @property
+    def claimed(self) -> Claim | None:
+        """The last claim that is known to be committed; None while that is not known."""
+        return self._claim
+
     async def recover(self) -> str:
         """Bring site and log together after whatever happened. Returns why the log began anew, or nothing."""
         async with self._busy:

@@ -30,8 +30,10 @@ from streamd.progress import came_further
 
 T = TypeVar("T")
 
-SQL_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-"""The mode of our sessions."""
+SQL_MODE = (
+    "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
+)
+"""The mode of our sessions: a row keeps the number 0 that it comes with."""
 
 TRIGGER_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION"
 """The mode of our triggers, in the order in which the server names its parts.

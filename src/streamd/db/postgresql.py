@@ -24,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from streamd.db import postgresql_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_parts import differs, our_triggers, unseen
 from streamd.db.postgresql_reflect import reflect
 from streamd.db.postgresql_session import (
     CHANGE,
@@ -122,7 +124,7 @@ class PostgresqlSite(SiteDatabase):
             f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
         )
         version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
-        made = [statement for statements in sql.triggers(catalogue).values() for statement in statements]
+        made = [statement for statements in sql.triggers(catalogue, tables).values() for statement in statements]
         return [*sql.TABLES, site, version, *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
@@ -138,16 +140,20 @@ class PostgresqlSite(SiteDatabase):
                 await driver.execute(statement)
 
     async def our_triggers(self) -> dict[str, str]:
-        rows = await self._fetch(
-            "SELECT p.proname::text, obj_description(p.oid, 'pg_proc') FROM pg_trigger t "
-            "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace "
-            "WHERE n.nspname = ? AND t.tgname = ? AND t.tgenabled = 'A'",
-            [sql.SCHEMA, sql.TRIGGER],
-        )
-        return {name: description or "" for name, description in rows}
+        async with self._connection() as driver:
+            return await our_triggers(driver)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        return {name: sql.wanted_digest(statements) for name, statements in sql.triggers(catalogue).items()}
+        return {name: sql.wanted_digest(statements) for name, statements in sql.triggers(catalogue, tables).items()}
+
+    async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        tables = bound_tables(catalogue).keys()
+        async with self._connection() as driver:
+            if not await differs(driver, tables):
+                return []
+        async with self._writing() as driver:
+            happened = await unseen(driver, tables)
+        return [f"{table}: {'; '.join(words)}" for table, words in happened.items()]
 
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         found = []

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused
+from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused, ValueTaken
 
 _PASSING = (
     "08",  # the connection broke
@@ -40,6 +40,9 @@ _GONE = ("42P01", "3F000", "42703")
 """A table, a schema, a column."""
 
 _NO_RIGHT = "42501"
+_TAKEN = ("23505", "23P01")
+"""A unique constraint or index, and an exclusion constraint."""
+
 _ROW_SECURITY = "ExecWithCheckOptions"
 """The server's function that refuses one row for a policy; it has the same SQLSTATE as a right that is missing."""
 
@@ -96,6 +99,8 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
             said,
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",
         )
+    if state in _TAKEN:
+        return ValueTaken(words)
     return RowRefused(words) if of_documents or state.startswith(_DATA) else SiteError(said)
 
 

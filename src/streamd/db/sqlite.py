@@ -29,10 +29,10 @@ from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite_checks import unusable
 from streamd.db.sqlite_errors import PlainErrors
 from streamd.db.sqlite_reflect import reflect
-from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
-from streamd.errors import NotInstalled, SiteError
+from streamd.db.sqlite_session import SqliteReader, SqliteTransaction, change_of
+from streamd.errors import NotInstalled, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
-from streamd.sqlite_driver import connect, set_pragmas, to_its_end
+from streamd.sqlite_driver import OpenFile, connect, set_pragmas, to_its_end
 
 BUSY_SECONDS = 5.0
 """How long we wait for another writer before we say that the site is busy."""
@@ -70,7 +70,8 @@ class SqliteSite(SiteDatabase):
         if not database:
             raise SiteError("the site's database URL names no file", hint="write sqlite:///file.db")
         self.path = Path(database)
-        self._engine = _engine(self.path)
+        self._file = OpenFile(self.path)
+        self._engine = _engine(self.path, self._file)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
@@ -191,6 +192,7 @@ class SqliteSite(SiteDatabase):
         while True:
             now = time.monotonic()
             if self._changed():
+                self._require_file()
                 self._lively_until = now + LIVELY_FOR
                 self._again, self._again_at = AGAIN_FIRST, now + AGAIN_FIRST
                 return
@@ -216,14 +218,14 @@ class SqliteSite(SiteDatabase):
             (claim.last_change, limit),
         )
         cut = len(rows) >= limit
-        return Changes([Change(*row) for row in rows], cut, everything=not cut)
+        return Changes([change_of(row) for row in rows], cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         rows = await self._fetch(
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? AND id <= ? ORDER BY id",
             (claim.previous_change, claim.last_change),
         )
-        return [Change(*row) for row in rows]
+        return [change_of(row) for row in rows]
 
     # Reading and applying
 
@@ -251,14 +253,16 @@ class SqliteSite(SiteDatabase):
     async def _writing(self, *, of_documents: bool = False) -> AsyncIterator[aiosqlite.Connection]:
         """The writing connection, in a transaction of its own that commits at the end."""
         async with self._write_lock:
+            self._require_file()
             with PlainErrors(self.path, of_documents=of_documents):
                 if self._writer is None:
-                    self._require_file()
                     self._writer = await self._engine.connect()
                 driver = await _driver(self._writer)
                 try:
                     await driver.execute("BEGIN IMMEDIATE")
+                    self._file.reading()
                     yield driver
+                    self._require_file()
                     await to_its_end(driver.execute("COMMIT"))
                 except BaseException:
                     # Also when cancelled, while a statement is under way in the driver's thread: this waits behind it,
@@ -279,6 +283,10 @@ class SqliteSite(SiteDatabase):
             return list(await driver.execute_fetchall(statement, values))
 
     def _require_file(self) -> None:
+        """Raises `SiteReplaced` where the path no longer names what our connections have open."""
+        replaced = self._file.replaced()
+        if replaced:
+            raise SiteReplaced(f"{self.path} {replaced}", hint="the daemon opens it again as soon as it is there")
         if not self.path.is_file():
             raise SiteError(
                 f"there is no database {self.path}", hint="mend site.database, or create the database first"
@@ -300,7 +308,7 @@ async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
     return driver
 
 
-def _engine(path: Path) -> AsyncEngine:
+def _engine(path: Path, file: OpenFile) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect}
     )
@@ -310,4 +318,5 @@ def _engine(path: Path) -> AsyncEngine:
         connection.isolation_level = None
         set_pragmas(connection, "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000")
 
+    file.count(engine.sync_engine)
     return engine

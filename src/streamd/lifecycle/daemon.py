@@ -16,7 +16,7 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteBusy, SiteError, StreamdError
+from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.notify import Notifier
@@ -100,6 +100,7 @@ class Daemon:
             drain_capture=self._drain,
             remembered=remembered,
             covered_by=self._covered_by,
+            problem=lambda: self.problem,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -109,7 +110,7 @@ class Daemon:
         self._heal_in: float | None = 0.0
         self._seen: object = None
         self._asked_before: object = None
-        self._guard = Guard(database, catalogue, tables)
+        self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
         self._watchdog: Watchdog | None = None
         self._notifier = Notifier("")
         self._anew = asyncio.Event()
@@ -123,6 +124,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
@@ -181,10 +183,15 @@ class Daemon:
         return Loop(name, turn, look=self._look_at_tables)
 
     async def _look_at_tables(self, error: Exception) -> None:
-        """Begin anew where a statement failed because the tables are others now."""
+        """Begin anew where a statement failed because the tables are others now, or a database is another one."""
+        if isinstance(error, StateReplaced):
+            self.begin_anew(error.message)
         if not isinstance(error, SiteError) or error.retryable:
             return
-        different = await self._guard.look()
+        try:
+            different = await self._guard.look()
+        except SchemaChanged as now:
+            different = now.message
         if isinstance(error, SchemaChanged):
             different = different or error.message
         if different:

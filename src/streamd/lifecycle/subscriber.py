@@ -289,9 +289,7 @@ class Subscriber:
 
     async def _place(self) -> Cursor | None:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        async with self._database.snapshot() as reader:
-            checkpoint = await reader.checkpoint(self._source.site)
-        return None if checkpoint is None else Cursor(*checkpoint)
+        return await self._applier.place(self._source.site)
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101

@@ -40,6 +40,7 @@ from streamd.progress import resting
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, Heartbeat
+from streamd.store.migrate import HEAD
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -171,8 +172,9 @@ async def _show(last: Daemon, problem: str | None) -> None:
     """Let `streamd status` say what is wrong, while no daemon runs that would; None: that it was stopped."""
     state = State(last.settings.state.database, last.site)
     try:
-        heartbeat = Heartbeat(state)
-        await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
+        if await state.revision() == HEAD:  # its own file may be what is gone
+            heartbeat = Heartbeat(state)
+            await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
     except StreamdError as error:
         log.warning("no_sign_of_life", error=error.message)
     finally:
