@@ -77,9 +77,18 @@ class Stalled:
         if self.engine != "sqlite":
             self.databases[site.name].hold()
             return
+        if site is self.hq:  # something has to wait for capture, and nobody can write once the lock is taken
+            _signal(site, signal.SIGSTOP)
+            self.write()
         lock = sqlite3.connect(site.database, isolation_level=None, timeout=30, check_same_thread=False)
         lock.execute("BEGIN IMMEDIATE")
         self._locks.append(lock)
+        if site is self.hq:
+            _signal(site, signal.SIGCONT)
+
+    def is_locked(self, site: Site) -> bool:
+        """Whether nobody can write there, because the lock is taken."""
+        return bool(self._locks) and site is self.hq
 
     def answer(self, site: Site) -> None:
         """It answers again."""
