@@ -1,9 +1,9 @@
 """Runs the programs of another folder against this tree's `streamd`: `python -m tests.cases [NUMBER…]`.
 
 Each program is one kind of trouble that real databases make, with daemons of its own, and ends with 0 where all was
-right. They mostly wait, so several run at once. The folder is `$STREAMD_CASES`, or `shared/cases` beside the repository; where
-it is not there, nothing is done. Their servers are those at `$PGURL` and `$MYURL` (`user@host:port`, no password), or,
-where none answers there, private ones that are started for them.
+right. They mostly wait, so several run at once. The folder is `$STREAMD_CASES`, or `shared/cases` beside the
+repository; where it is not there, nothing is done. Their servers are those at `$PGURL` and `$MYURL` (`user@host:port`,
+no password), or, where none answers there, private ones that are started for them.
 """
 
 from __future__ import annotations
