@@ -164,6 +164,8 @@ class _Play:
             self._say(step.side, step.what)
             if step.what == "pull":
                 await self._pull(step.side, site, other)
+            elif step.what == "whole":
+                await self._read_whole(step.side, site, other)
             elif step.what == "crash":
                 await site.crash_between_claim_and_append()
             else:
@@ -195,6 +197,13 @@ class _Play:
         moved = await (site.pull_all(other) if everything else site.pull_from(other, limit=3))
         self._applied(side)
         return moved
+
+    async def _read_whole(self, side: int, site: Site, other: Site) -> None:
+        """As a person asks for it; where documents are edited at both sites, as a gap is closed."""
+        await site.capture.drain()
+        repair = side == 0 or self.ledger.worked(1)
+        await site.read_whole(other, *site.types, repair=repair)
+        self._applied(side)
 
     def _applied(self, side: int) -> None:
         before, self.rows[side] = self.rows[side], self._read(side)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,9 +127,19 @@ _NAMES = ("Item", "Order", "Item Group")
 _KEYS = ((INT,), (WORD,), (INT, WORD))
 
 
+_LIKELY = ("deferred", "on update", "on delete", "no foreign key", "unique", "unique in parent")
+"""Features with which more can happen than without: real schemas are full of them."""
+
+_PICKY = ("check", "unique", "not null", "refuses")
+"""Features by which a database refuses what the other site's takes."""
+
+
 @st.composite
-def schemas(draw: st.DrawFn) -> Schema:
-    """A schema of one to three document types, with links, child tables and some features."""
+def schemas(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, sure: Sequence[str] = ()) -> Schema:
+    """A schema of one to three document types, with links, child tables and some features.
+
+    Columns are of these `kinds`, often words and integers; one feature of the `sure` ones is at both sites.
+    """
     names = _NAMES[: draw(st.integers(1, 3))]
     keys = {name: draw(st.sampled_from(_KEYS)) for name in names}
     tables: list[Table] = []
@@ -137,21 +147,25 @@ def schemas(draw: st.DrawFn) -> Schema:
         key = tuple(Column(part, kind) for part, kind in zip(("Id", "Part"), keys[name], strict=False))
         links, linking = _link(draw(st.none() | st.sampled_from(names)), keys, "To")
         tables.append(
-            Table(name, tuple(column.name for column in key), (*key, *_columns(draw), *linking), tuple(links))
+            Table(name, tuple(column.name for column in key), (*key, *_columns(draw, kinds), *linking), tuple(links))
         )
         if draw(st.booleans()):
-            tables.append(_child(draw, name, names, keys))
+            tables.append(_child(draw, name, keys, kinds))
     possible = sorted(set(_possible(tables)), key=repr)
     some = st.sampled_from(possible)
-    shared = draw(st.lists(some, max_size=6, unique=True))
-    first = draw(st.lists(some, max_size=1, unique=True))
-    second = draw(st.lists(some, max_size=3, unique=True))
-    return Schema(tuple(tables), tuple(shared), (tuple(first), tuple(second)))
+    likely = st.lists(st.sampled_from([each for each in possible if each.what in _LIKELY] or possible), max_size=2)
+    certain = [each for each in possible if each.what in sure]
+    shared = [*([draw(st.sampled_from(certain))] if certain else []), *draw(likely), *draw(st.lists(some, max_size=4))]
+    first = draw(st.lists(some, max_size=1))
+    picky = [each for each in possible if each.what in _PICKY] or possible
+    second = [*draw(st.lists(some, max_size=2)), *draw(st.lists(st.sampled_from(picky), max_size=1))]
+    return Schema(tuple(tables), tuple(dict.fromkeys(shared)), (tuple(first), tuple(dict.fromkeys(second))))
 
 
-def _columns(draw: st.DrawFn) -> list[Column]:
-    kinds = draw(st.lists(st.one_of(st.sampled_from((WORD, INT)), st.sampled_from(KINDS)), min_size=1, max_size=3))
-    return [Column(name, kind) for name, kind in zip("ABC", kinds, strict=False)]
+def _columns(draw: st.DrawFn, kinds: Sequence[Kind]) -> list[Column]:
+    kind = st.sampled_from(kinds)
+    chosen = draw(st.lists(st.sampled_from((WORD, INT)) | kind if kinds is KINDS else kind, min_size=1, max_size=3))
+    return [Column(name, each) for name, each in zip("ABC", chosen, strict=False)]
 
 
 def _link(target: str | None, keys: dict[str, tuple[Kind, ...]], word: str, *, parent: bool = False) -> Any:
@@ -161,13 +175,13 @@ def _link(target: str | None, keys: dict[str, tuple[Kind, ...]], word: str, *, p
     return [Link(tuple(column.name for column in columns), target, parent)], columns
 
 
-def _child(draw: st.DrawFn, name: str, names: tuple[str, ...], keys: dict[str, tuple[Kind, ...]]) -> Table:
+def _child(draw: st.DrawFn, name: str, keys: dict[str, tuple[Kind, ...]], kinds: Sequence[Kind]) -> Table:
     links, columns = _link(name, keys, "Of", parent=True)
-    others, linking = _link(draw(st.none() | st.sampled_from(names)), keys, "To")
+    others, linking = _link(draw(st.none() | st.sampled_from(sorted(keys))), keys, "To")
     own = draw(st.booleans())
     number = Column("Row", INT)
     key = ("Row",) if own else (*(column.name for column in columns), "Row")
-    return Table(f"{name} Line", key, (number, *columns, *_columns(draw), *linking), (*links, *others))
+    return Table(f"{name} Line", key, (number, *columns, *_columns(draw, kinds), *linking), (*links, *others))
 
 
 def _possible(tables: list[Table]) -> Iterator[Feature]:

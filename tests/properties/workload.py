@@ -39,26 +39,24 @@ class Step(NamedTuple):
 
 _NUMBER = st.integers(0, 3)
 _OPERATIONS = (
-    *("insert", "insert", "insert", "update", "update", "delete"),
-    *("swap", "rename", "replace", "again", "all", "shift", "delete some", "move", "many", "delete whole", "set two"),
+    *("insert", "insert", "insert", "update", "update", "delete", "delete whole", "rename", "rename"),
+    *("swap", "replace", "again", "all", "shift", "delete some", "move", "many", "set two"),
 )
-_DO = st.builds(
-    Do,
-    st.sampled_from(_OPERATIONS),
-    _NUMBER,
-    _NUMBER,
-    _NUMBER,
-    st.tuples(*(st.integers(0, 7) for _ in range(6))),
-)
-_WORK = st.lists(_DO, min_size=1, max_size=3).map(tuple)
 
 
-def steps(*, both: bool) -> st.SearchStrategy[list[Step]]:
-    """A history: users work at the first site only, or at both; streamd at both in any case."""
+def steps(*, both: bool, operations: Sequence[str] = _OPERATIONS) -> st.SearchStrategy[list[Step]]:
+    """A history: users work at the first site only, or at both; streamd at both in any case.
+
+    `operations` are those of the users, each as often as it stands there.
+    """
+    choices = st.tuples(*(st.integers(0, 7) for _ in range(6)))
+    do = st.builds(Do, st.sampled_from(operations), _NUMBER, _NUMBER, _NUMBER, choices)
     side = st.integers(0, 1)
-    writes = st.builds(Step, side if both else st.just(0), st.just("write"), _WORK)
-    daemon = st.builds(Step, side, st.sampled_from(("pull", "pull", "pull", "restart", "crash")))
-    return st.lists(st.one_of(writes, writes, writes, daemon), min_size=2, max_size=14)
+    work = st.lists(do, min_size=1, max_size=3).map(tuple)
+    writes = st.builds(Step, side if both else st.just(0), st.just("write"), work)
+    pulls = st.builds(Step, side, st.just("pull"))
+    others = st.builds(Step, side, st.sampled_from(("pull", "whole", "restart", "crash")))
+    return st.lists(st.one_of(writes, writes, writes, writes, pulls, others), min_size=6, max_size=20)
 
 
 def beginning(schema: Schema) -> list[Step]:
