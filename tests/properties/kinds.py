@@ -107,7 +107,13 @@ REAL = _kind(
     (("NUMERIC",), ("numeric(12,6)", "real"), ("DECIMAL(12,6)", "FLOAT")),
     reads="decimal",
 )
-BOOL = _kind("bool", ("BOOLEAN", "boolean", "BOOLEAN"), (True, False), (("TEXT",), ("integer",), ("BIT(1)",)))
+BOOL = _kind(
+    "bool",
+    ("BOOLEAN", "boolean", "BOOLEAN"),
+    (True, False),
+    (("TEXT",), ("integer",), ("SMALLINT",)),
+    reads="decimal",
+)
 DAY = _kind(
     "day",
     ("DATE", "date", "DATE"),
