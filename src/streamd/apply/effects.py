@@ -28,7 +28,6 @@ from streamd.db.base import Transaction
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, Name
 from streamd.rows import bindings
-from streamd.wire import read_json
 
 
 class Effects:
@@ -64,8 +63,7 @@ class Effects:
         known = {column.name: column for column in rows.columns}
         key = [known[name] for name in reference.key.columns]
         notes = []
-        for text in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
-            row = read_json(text)
+        for row in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
             cause = caused(reach, row)
             if cause is None or accounted.has(reference, row):
                 continue
