@@ -61,7 +61,7 @@ def silence(producer: Producer, daemon: DaemonStatus, now: int) -> str:
         return PAUSED
     if producer.status not in (CONNECTED, CATCHING_UP):
         return producer.status
-    if producer.status == CONNECTED and now - (producer.last_contact_at or 0) > STALE_SECONDS * 1000:
+    if producer.status == CONNECTED and abs(now - (producer.last_contact_at or 0)) > STALE_SECONDS * 1000:
         return "no word from it"
     return ""
 
