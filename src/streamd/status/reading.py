@@ -22,7 +22,7 @@ from streamd.status.values import (
     Status,
 )
 from streamd.store.engine import State, now_ms
-from streamd.store.heartbeat import Beat, Heartbeat, Request, Requests
+from streamd.store.heartbeat import ALIVE_MS, Beat, Heartbeat, Request, Requests
 from streamd.store.peers import Approval, Consumer, Peers
 from streamd.store.producers import PAUSED, Producer, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
@@ -103,7 +103,7 @@ def life_of(beat: Beat | None, now: int) -> Life:
     except PermissionError:
         pass
     # A sign from the future is an old one: the clock was set back since, and on one machine there is one clock.
-    return Life.RUNNING if beat.alive(now) and beat.alive(2 * beat.beat_at - now) else Life.SILENT
+    return Life.RUNNING if abs(now - beat.beat_at) < ALIVE_MS else Life.SILENT
 
 
 def is_running(beat: Beat | None, now: int) -> bool:
