@@ -155,6 +155,7 @@ class Peer:
     async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
         """These documents as they are now, in as many requests as it takes."""
         found: list[Any] = []
+        gone: dict[str, list[Name]] = {}
         as_of = ""
         waiting = deque(
             list(wanted[start : start + DOCUMENTS_AT_ONCE]) for start in range(0, len(wanted), DOCUMENTS_AT_ONCE)
@@ -176,7 +177,9 @@ class Peer:
             # The earliest of several views: what it does not contain comes again as events.
             as_of = as_of or answer.as_of
             found += answer.documents
-        return Documents(found, as_of)
+            for doctype, names in answer.gone.items():
+                gone.setdefault(doctype, []).extend(names)
+        return Documents(found, as_of, gone)
 
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
         """Documents of a type whose columns hold these values, two at the most."""

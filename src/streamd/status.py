@@ -12,9 +12,9 @@ from streamd.db.base import SiteDatabase
 from streamd.errors import NotInstalled
 from streamd.model import ApprovalStatus, QueueState
 from streamd.store.engine import State, now_ms
-from streamd.store.heartbeat import Beat, Heartbeat, Requests
+from streamd.store.heartbeat import Beat, Heartbeat, Request, Requests
 from streamd.store.peers import Approval, Consumer, Peers
-from streamd.store.producers import PAUSED, Producer, Producers, SubscribedType
+from streamd.store.producers import AWAY, PAUSED, REFUSED, Producer, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import Head, UpdateLog
 
@@ -88,8 +88,8 @@ class Status:
     """One site at one moment (`at`, ms since 1970).
 
     `waiting_changes` counts committed changes that are not in the log yet; `pending` the types that a person
-    has to approve or reject; `requests` what commands asked of the daemon and is not done; `gaps` the notices that
-    changes are missing, of the types `incomplete`, which stay until these are read again.
+    has to approve or reject; `requests` what commands asked of the daemon and is not done, and `waiting` why, for each;
+    `gaps` the notices that changes are missing, of the types `incomplete`, which stay until these are read again.
     """
 
     at: int
@@ -106,6 +106,7 @@ class Status:
     requests: int
     gaps: int
     incomplete: tuple[str, ...]
+    waiting: tuple[str, ...] = ()
 
 
 async def read_status(site: SiteDatabase, state: State) -> Status:
@@ -132,6 +133,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
             if event.producer == producer.producer_site and (reason := paused_reason(event))
         }
         producers.append(_producer(producer, types, paused))
+    asked = await Requests(state).pending()
     return Status(
         at=now,
         site=identity.site,
@@ -144,10 +146,19 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         parked=queue.count(QueueState.PARKED),
         held=queue.count(QueueState.HELD),
         pending=sum(row.status == ApprovalStatus.PENDING for row in approvals),
-        requests=len(await Requests(state).pending()),
+        requests=len(asked),
         gaps=sum(gaps.values()),
         incomplete=tuple(gaps),
+        waiting=tuple(_waiting(request, producers) for request in asked),
     )
+
+
+def _waiting(request: Request, producers: Sequence[ProducerStatus]) -> str:
+    """What was asked for, and why it is not done yet, as far as that is known."""
+    status = next((each.status for each in producers if each.name == request.producer), "not asked yet")
+    away = status in (PAUSED, AWAY, REFUSED)
+    reason = f"{request.producer} is {status}" if away else request.result or "the daemon is about to do it"
+    return f"{request.doctype} is to be read whole from {request.producer}: {reason}"
 
 
 def is_running(beat: Beat | None, now: int) -> bool:

@@ -32,6 +32,9 @@ NAME_LIMIT = 140
 
 HEX = "$hex"
 
+PARTIAL_VIEW = "partial_view"
+"""The code of a refusal where the producer may not see all documents of a type, so that it lists none."""
+
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What a peer says of itself is shown in terminals, so it may hold no control characters."""
 
@@ -240,6 +243,16 @@ class DocumentsRequest(Message):
     own_names: bool = _OWN_NAMES
 
 
+class FormerNameModel(Message):
+    """A name that a document had until it was renamed by the log's entry `sequence`."""
+
+    name: NameParts
+    sequence: int
+    clock: str
+    life: str | None = _LIFE
+    old_life: str | None = None
+
+
 class DocumentModel(Message):
     doctype: str
     name: NameParts
@@ -251,6 +264,7 @@ class DocumentModel(Message):
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     life: str | None = _LIFE
+    former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")
 
 
 class DocumentsAnswer(Message):
@@ -258,6 +272,9 @@ class DocumentsAnswer(Message):
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
+    gone: dict[str, list[NameParts]] = Field(
+        {}, description="by approved type, those that surely are not there for you"
+    )
 
 
 class FindRequest(Message):
@@ -296,6 +313,16 @@ class Page(msgspec.Struct):
     subscriptions: dict[str, str] = {}
 
 
+class FormerName(msgspec.Struct, omit_defaults=True):
+    """`FormerNameModel` as it is encoded and decoded."""
+
+    name: Name
+    sequence: int
+    clock: str
+    life: str | None = None
+    old_life: str | None = None
+
+
 class FetchedDocument(msgspec.Struct, omit_defaults=True):
     """`DocumentModel` as it is encoded and decoded."""
 
@@ -307,13 +334,15 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     clocks: dict[str, str] = {}
     own: tuple[OwnName, ...] = ()
     life: str | None = None
+    former: tuple[FormerName, ...] = ()
 
 
-class Documents(msgspec.Struct):
+class Documents(msgspec.Struct, omit_defaults=True):
     """`DocumentsAnswer` as it is encoded and decoded."""
 
     documents: list[FetchedDocument]
     as_of: str
+    gone: dict[str, list[Name]] = {}
 
 
 def is_loopback(host: str) -> bool:

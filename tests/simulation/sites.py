@@ -19,7 +19,7 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
-from streamd.serve.documents import given_document
+from streamd.serve.documents import given_document, say_former_names
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -286,7 +286,13 @@ class LocalFetcher:
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
-        return Documents(found, write_cursor(head.cursor))
+        await say_former_names(producer.update_log, found, producer.types)
+        given = {(each.doctype, each.name) for each in found}
+        gone: dict[str, list[Name]] = {}
+        for each in wanted:
+            if (each.doctype, tuple(each.name)) not in given:
+                gone.setdefault(each.doctype, []).append(tuple(each.name))
+        return Documents(found, write_cursor(head.cursor), gone)
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         await self._producer.capture.drain()

@@ -13,6 +13,7 @@ from streamd import clock as hlc
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.dependency import in_order, needed
+from streamd.apply.former import with_former_names
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.repair import Known
 from streamd.apply.source import Ref, Source
@@ -166,6 +167,9 @@ class _Look:
         if own:
             async with self.database.snapshot() as reader:
                 await self.names.load(reader, (), own)
+        if any(incoming.former for incoming in given):
+            async with self.database.snapshot() as reader:
+                given = await with_former_names(reader, self.names, given, self.catalogue)
         wants: list[Want] = []
         for incoming in given:
             ref = ref_of(incoming)
@@ -211,6 +215,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             mapped = source.mapped.get(document.doctype)
             clocks = clocks if mapped is None else mapped.clocks(clocks)
             incoming.known = Known(document.source, clocks)
+            incoming.former = document.former
             found.append(incoming)
     return found
 

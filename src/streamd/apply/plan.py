@@ -27,6 +27,7 @@ from streamd.apply.conflict import Merge, merge_children, merge_fields
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.moving import document_under
 from streamd.apply.remembering import (
+    NO_LOG,
     after_event,
     called_there,
     gone_there_too,
@@ -111,7 +112,12 @@ def decide(
     if operation == Operation.LEAVE:
         return _leave(incoming, doctype, here, record)
     if operation == Operation.CREATE:
-        decision = _create(incoming, doctype, here, record)
+        moves = here is not None and incoming.event.renamed_from is not None
+        decision = (
+            _move(incoming, doctype, here, record, catalogue, target)
+            if moves and here is not None
+            else _create(incoming, doctype, here, record)
+        )
     else:
         decision = _update(incoming, doctype, here, record, catalogue, target)
     decision.unknown = unknown_columns(doctype, incoming.data)
@@ -119,8 +125,9 @@ def decide(
 
 
 def contained(incoming: Incoming, record: Record | None) -> bool:
-    """Whether the document here has this event already."""
-    return not incoming.fetched and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
+    """Whether the document here has this event already. What is read now, or told by no log, is judged each time."""
+    is_now = incoming.fetched or incoming.event.enters or incoming.log == NO_LOG
+    return not is_now and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
 
 
 def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> bool:
@@ -208,6 +215,51 @@ def _mend(
     return Decision(mended.writes, [after], notes)
 
 
+def _move(
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document,
+    record: Record | None,
+    catalogue: Catalogue,
+    target: Record | None,
+) -> Decision:
+    """A document that was read, and is here under a former name: it is renamed, and takes what is newer there.
+
+    What comes later of it, under any of its names, is known by what is remembered: the rename, and what was before it.
+    """
+    event = incoming.event
+    assert event.renamed_from is not None  # noqa: S101  # the caller looked
+    fields, children = split(doctype, incoming.data)
+    moves = {event.renamed_from: event.name}
+    decision = Decision(writes=rename_writes(doctype, event.renamed_from, event.name, catalogue))
+    base = record or remembered(incoming, None, clock="")
+    first, last = incoming.former[-1], incoming.former[0]
+    decision.records.append(_renamed_away(base, incoming, event.renamed_from, first.sequence))
+    moved = document_under(doctype, here, moves)
+    moved = replace(moved, name=event.name, fields=moved.fields | dict(zip(doctype.key, event.name, strict=True)))
+    clocks = clocks_under(doctype, base.field_clocks, moves)
+    mended = Mender(doctype, moved, {} if incoming.overwrite else clocks, incoming.known, incoming.producer_site).mend(
+        fields, children
+    )
+    decision.writes += mended.writes
+    # Where something stays, events behind the rename may hold newer edits of it: they are judged when they come.
+    contained_to = last.sequence if mended.stays else event.sequence
+    seen = dict(base.seen) | {incoming.log: max(base.seen.get(incoming.log, 0), contained_to)}
+    after = replace(with_clocks(base, mended.clocks, seen), name=event.name)
+    after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
+    decision.records.append(after)
+    decision.notes = [f"was called {name_label(event.renamed_from)} here: renamed, and taken whole", *mended.stays]
+    return decision
+
+
+def _renamed_away(base: Record, incoming: Incoming, old: Name, sequence: int) -> Record:
+    """What is remembered of the name `old` once its document has another one, by the producer's entry `sequence`."""
+    gone = Record(base.doctype, old, base.source, base.remote_name, incoming.clock_of(NAME))
+    gone.renamed_to = incoming.event.name
+    gone.seen, gone.lives = dict(base.seen) | {incoming.log: sequence}, base.lives
+    return gone
+
+
 def _replace(
     incoming: Incoming,
     doctype: DocumentType,
@@ -279,12 +331,7 @@ def _update(
     if event.renamed_from is not None:
         decision.writes += rename_writes(doctype, event.renamed_from, event.name, catalogue)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
-        renamed_at = incoming.clock_of(NAME)
-        gone = Record(
-            doctype.name, event.renamed_from, base.source, base.remote_name, renamed_at, renamed_to=event.name
-        )
-        gone.seen, gone.lives = dict(base.seen) | {incoming.log: event.sequence}, base.lives
-        decision.records.append(gone)
+        decision.records.append(_renamed_away(base, incoming, event.renamed_from, event.sequence))
         moves = {event.renamed_from: event.name}
         here = document_under(doctype, here, moves)
         base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))

@@ -98,8 +98,7 @@ def _say_what_waits(found: Status) -> None:
         f"{doctype}: changes are missing: `streamd resync --doctype {shlex.quote(doctype)} --whole` reads it again"
         for doctype in found.incomplete
     ]
-    if found.requests:
-        lines.append(f"{count(found.requests, 'request')} of yours still to be done by the daemon")
+    lines += found.waiting
     for row in found.producers:
         if row.error:
             lines.append(f"{row.name}: {row.status}: {row.error}")

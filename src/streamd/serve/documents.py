@@ -8,7 +8,7 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
@@ -17,11 +17,12 @@ from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest
 from streamd.faults import crash_point
 from streamd.lives import life_of
-from streamd.model import Catalogue, DocumentType, Name, Record
+from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
 from streamd.serve.names import name_documents
 from streamd.serve.services import Allowed, Caller, Services
 from streamd.serve.settled import Settled, settled
+from streamd.update_log import UpdateLog
 from streamd.wire import (
     DocumentRef,
     Documents,
@@ -70,9 +71,14 @@ class Desk:
             ways = await self._read(view.reader, steps)
             proven = rights.proven(linked, ways)
             keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
-            found = await self._read(view.reader, dict.fromkeys(keys))
+            there = await self._stored(view.reader, dict.fromkeys(keys))
+            found = _readable(there)
             given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
             answer = await self._answer(view, site, given, every=asked.own_names)
+            await say_former_names(self._services.log, answer.documents, allowed.starts)
+            # What is there and cannot be given is not gone.
+            gone = [key for key in keys if key[0] in allowed.starts and key not in given]
+            answer.gone = _by_type(key for key in gone if key not in there or key in found)
         crash_point("serve.documents")
         return answer
 
@@ -128,12 +134,15 @@ class Desk:
         )
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """These documents as they are in the view; a few queries per type."""
+        """These documents as they are in the view, as far as they can be given; a few queries per type."""
+        return _readable(await self._stored(reader, keys))
+
+    async def _stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
+        """These documents as they are in the view, also those that cannot be given."""
         found = {}
         for doctype, names in _by_type(keys).items():
             documents = await reader.read_documents(self._services.catalogue[doctype], names)
-            # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
-            found.update({(doctype, name): document for name, document in documents.items() if document.readable()})
+            found.update({(doctype, name): document for name, document in documents.items()})
         return found
 
     async def _records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
@@ -190,6 +199,26 @@ def _links(doctype: DocumentType, document: RawDocument) -> set[Key]:
     """The documents to which this one links, with its columns or with those of its child rows."""
     children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
     return set(document_links(doctype, read_json(document.row), children))
+
+
+def _readable(documents: Mapping[Key, RawDocument]) -> dict[Key, RawDocument]:
+    # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
+    return {key: document for key, document in documents.items() if document.readable()}
+
+
+async def say_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:
+    """Write into each document of these types what it was called before renames that are still in the log.
+
+    A consumer that has not heard of such a rename yet knows by this that it has the document, under its old name.
+    """
+    by_type: dict[str, list[FetchedDocument]] = {}
+    for document in documents:
+        if document.doctype in doctypes:
+            by_type.setdefault(document.doctype, []).append(document)
+    for doctype, some in by_type.items():
+        told = await log.renames_told(doctype, [name_text(each.name) for each in some])
+        for each in some:
+            each.former = tuple(told.get(name_text(each.name), ()))
 
 
 def given_document(

@@ -9,7 +9,7 @@ import msgspec
 
 from streamd.db.base import Reader
 from streamd.errors import InvalidRequest
-from streamd.model import Name
+from streamd.model import DocumentType, Name
 from streamd.serve.conditions import Condition
 from streamd.serve.documents import possible
 from streamd.serve.services import Caller, Services
@@ -63,9 +63,8 @@ class Listing:
                 )
             condition = allowed.conditions.get(doctype.name)
             if condition is None:
-                names = await view.reader.list_names(doctype, after, asked.limit + 1)
-                page = _sayable(names[: asked.limit])
-                return Names(page, len(names) > asked.limit and bool(page), view.as_of)
+                page, more = await _names(view.reader, doctype, after, asked.limit)
+                return Names(page, more, view.as_of)
             place = (caller.consumer, doctype.name, condition.expression.text, after)
             page, more = await self._satisfying(view.reader, condition, place, asked.limit)
             return Names(page, more, view.as_of)
@@ -102,6 +101,16 @@ class Listing:
                 code="unavailable",
                 retry_after=1,
             )
+
+
+async def _names(reader: Reader, doctype: DocumentType, after: Name | None, limit: int) -> tuple[list[Name], bool]:
+    """A page of names, and whether there are further ones. It is empty only where there is none behind it."""
+    while True:
+        names = await reader.list_names(doctype, after, limit + 1)
+        page, more = _sayable(names[:limit]), len(names) > limit
+        if page or not more:
+            return page, more
+        after = names[limit - 1]
 
 
 def _sayable(names: list[Name]) -> list[Name]:
