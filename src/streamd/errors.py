@@ -8,7 +8,8 @@
     │   ├── SiteBusy                locked by another writer; try again            (retryable)
     │   ├── Fenced                  another daemon captures this site
     │   ├── RowRefused              the database refused a row (constraint, type)
-    │   └── SchemaChanged           a table or column that we know is not there any more
+    │   ├── SchemaChanged           a table or column that we know is not there any more
+    │   └── PartialView             the database would show a part of a table's rows  (retryable)
     ├── StateError                  the daemon's state database
     │   └── StateBusy               locked by another writer; try again            (retryable)
     ├── PeerError                   another site
@@ -106,6 +107,15 @@ class SchemaChanged(SiteError):
 
     No document is to blame, so none is parked for it; the tables have to be read again.
     """
+
+
+class PartialView(SiteError):
+    """The database would show us a part of a table's rows only, as its policies (row-level security) say.
+
+    What is not shown would be taken for deleted; so nothing is read.
+    """
+
+    retryable = True
 
 
 class StateError(StreamdError):

@@ -332,6 +332,10 @@ class SiteDatabase(ABC):
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
 
+    async def partly_seen(self) -> set[str]:
+        """The tables of which the database shows us some rows only: reading them raises `PartialView`."""
+        return set()
+
     # Capture
 
     @abstractmethod

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
+from streamd.errors import NotInstalled, PartialView, RowRefused, SiteBusy, SiteError
 
 _REFUSED = ("22", "23", "44", "P0", "54")
 """SQLSTATE classes: data, integrity, WITH CHECK OPTION, raised by a function of the user's, limits of the engine."""
@@ -18,6 +18,10 @@ _PASSING = ("40", "53", "57", "08", "55", "58")
 
 _UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _UNDEFINED_COLUMN = "42P01", "3F000", "42703"
 _NO_RIGHT = "42501"
+_JUDGES_POLICIES = "check_enable_rls"
+"""The function of the server that refuses what policies would cut short: its words depend on the language."""
+
+SEES_ALL = "give the daemon's role BYPASSRLS, or let it own the table, and take FORCE ROW LEVEL SECURITY from that"
 
 
 @contextmanager
@@ -48,6 +52,8 @@ def _translated(error: asyncpg.PostgresError) -> SiteError:
     words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
     if state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA) and "streamd" in words:
         return NotInstalled("the site's database has none of streamd's tables", hint="run `streamd install`")
+    if getattr(error, "server_source_function", None) == _JUDGES_POLICIES:
+        return PartialView(f"the site's database: {words}", hint=SEES_ALL)
     if state == _NO_RIGHT:
         return SiteError(
             f"the site's database: {words}",

@@ -109,6 +109,7 @@ class Subscriber:
                     raise
                 failures += 1
                 unsettled = True
+                self._greet_at = 0.0  # what is wrong may be of one type, which is paused then
                 log.warning("try_again", producer=self.name, error=error.message)
                 await self._rest(away_pause(failures, 5.0))
 
@@ -205,6 +206,7 @@ class Subscriber:
         )
         strange |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
         paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
+        paused |= await self._partly_seen()
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -223,6 +225,11 @@ class Subscriber:
         )
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
+
+    async def _partly_seen(self) -> dict[str, str]:
+        """The types of which we see some rows only: what is not shown would seem not to be here."""
+        why = "row-level security hides rows of it from the daemon's role: see `streamd check`"
+        return dict.fromkeys(self._catalogue.stored_in(await self._database.partly_seen()), why)
 
     def _say_paused(self, paused: Mapping[str, str]) -> None:
         before = {} if self._source is None else self._source.paused

@@ -12,9 +12,10 @@ from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
+import structlog
 
 from streamd.db.base import RawDocument, Reader
-from streamd.errors import InvalidRequest
+from streamd.errors import InvalidRequest, PartialView
 from streamd.faults import crash_point
 from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
@@ -44,6 +45,8 @@ CANDIDATES = 1000
 
 LARGEST_INTEGER = (1 << 63) - 1
 
+log = structlog.get_logger("streamd.serve")
+
 Key = tuple[str, Name]
 
 
@@ -55,6 +58,17 @@ class Desk:
 
     async def documents(self, caller: Caller, asked: DocumentsRequest) -> Documents:
         """Those of the wanted documents that exist and may be had. Raises `InvalidRequest` for too many."""
+        try:
+            return await self._documents(caller, asked)
+        except PartialView as error:
+            hidden = self._services.catalogue.stored_in(await self._services.database.partly_seen())
+            log.warning("documents_not_given", consumer=caller.consumer, doctypes=sorted(hidden), problem=error.message)
+            return await self._documents(caller, asked, hidden)
+
+    async def _documents(
+        self, caller: Caller, asked: DocumentsRequest, hidden: frozenset[str] = frozenset()
+    ) -> Documents:
+        """The answer, without documents of the types `hidden`: nothing is said of them, not even that they are gone."""
         limit = self._services.settings.max_documents
         if len(asked.documents) > limit:
             raise _too_many(len(asked.documents), limit)
@@ -62,7 +76,11 @@ class Desk:
         async with settled(self._services) as view:
             standing, site = await self._services.registered(caller)
             allowed = self._services.allowed(standing)
-            wanted = [each for each in asked.documents if self._is_possible(each)]
+            wanted = [
+                each
+                for each in asked.documents
+                if self._is_possible(each) and hidden.isdisjoint(doctype for doctype, _ in _way(each))
+            ]
             rights = Rights(allowed, self._services.catalogue)
             linked = [each for each in wanted if rights.allow_a_way_to(each)]
             steps = {_key(step) for each in linked for step in each.path}
