@@ -15,7 +15,7 @@ from streamd.apply.decoding import decode
 from streamd.apply.dependency import in_order, needed
 from streamd.apply.former import with_former_names
 from streamd.apply.incoming import Incoming, ref_of
-from streamd.apply.repair import Known
+from streamd.apply.merging import Known
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused

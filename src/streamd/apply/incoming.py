@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streamd.apply.repair import NOTHING_KNOWN, Known
+from streamd.apply.merging import NOTHING_KNOWN, Known
 from streamd.model import Event, Name
 from streamd.wire import FormerName
 

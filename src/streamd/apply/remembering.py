@@ -67,6 +67,14 @@ def remembered(
     return made
 
 
+def renamed_away(base: Record, incoming: Incoming, old: Name, sequence: int) -> Record:
+    """What is remembered of the name `old` once its document has another one, by the producer's entry `sequence`."""
+    gone = Record(base.doctype, old, base.source, base.remote_name, incoming.clock_of(NAME))
+    gone.renamed_to = incoming.event.name
+    gone.seen, gone.lives = dict(base.seen) | {incoming.log: sequence}, base.lives
+    return gone
+
+
 def lives_of(incoming: Incoming, known_before: Record | None, *, same: bool) -> Sequence[Life]:
     """The lives of the name that the event finds its document by."""
     name, life = before(incoming.event)

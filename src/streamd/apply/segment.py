@@ -10,9 +10,10 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.decision import Decision, NeedsWhole, another_document
 from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
+from streamd.apply.plan import contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
