@@ -41,7 +41,7 @@ class Preparation:
             unit.refused = unit.refused or finder.failed.get(ref_of(unit.incoming), "")
         async with self._database.snapshot() as reader:
             await look_up(reader, names, units, self._catalogue)
-        documents, records = await self._here(chunk, names)
+        documents, records = await self._here([unit.incoming for unit in busy], names)
         created = {ref_of(each) for each in chunk if each.event.operation == Operation.CREATE}
         made = created | {ref_of(each) for each in chunk if each.event.renamed_from is not None}
         for unit in busy:

@@ -11,19 +11,23 @@ import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.decision import Decision, NeedsWhole, another_document
+from streamd.apply.effects import Effects
 from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
 from streamd.apply.plan import contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
-from streamd.apply.write.ordering import Planned, in_dependency_order, in_log_order
-from streamd.apply.write.writer import Columns, freeing, table_writes
+from streamd.apply.write.attempts import Group, write_group
+from streamd.apply.write.ordering import Planned
+from streamd.apply.write.verify import verify
+from streamd.apply.write.writer import Columns
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
+    Difference,
     Document,
     DocumentType,
     Event,
@@ -104,6 +108,7 @@ class Segment:
         for _, unit in items:
             unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
         planned: list[Planned] = []
+        said: dict[Ref, SyncEntry] = {}
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
         forgotten: list[Ref] = []
@@ -118,17 +123,25 @@ class Segment:
                 name, before = incoming.event.name, incoming.event.renamed_from
                 here = documents.get((doctype.name, before or name))
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
+                said[(doctype.name, name)] = self._entries[-1]
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
-            if doctype.name in self._catalogue.offers and not decision.local:
+            if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
                 marks |= {
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            await self._transaction.mark(marks)
-            await self._write(planned)
+            effects = Effects(self._transaction, self._catalogue, planned)
+            notes = await effects.foresee()
+            await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
+            for ref, note in (await verify(self._transaction, planned, self._columns)).items():
+                said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
+            notes += await effects.seen()
+            if notes:
+                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
+                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
@@ -145,33 +158,6 @@ class Segment:
                     column=column,
                     mend="its values are left out; add the column here, if you want them",
                 )
-
-    async def _write(self, planned: Sequence[Planned]) -> None:
-        """Write these in the order of their links; as the log has them, if the database refuses that.
-
-        The log's order is right for values that are unique: one document gave up what another one took. Where neither
-        will do, what is unique is freed first. Raises `RowRefused`.
-        """
-        orders = [in_dependency_order(planned)]
-        if orders[0].reordered:
-            orders.append(in_log_order(planned))
-        tries = [table_writes(order, self._columns) for order in orders]
-        free = freeing(planned, self._columns)
-        if free:
-            tries += [[*free, *writes] for writes in tries]
-        if len(tries) == 1:
-            await self._transaction.write(tries[0])
-            return
-        refused: list[RowRefused] = []
-        for writes in tries:
-            try:
-                async with self._transaction.savepoint():
-                    await self._transaction.write(writes)
-            except RowRefused as error:
-                refused.append(error)
-            else:
-                return
-        raise refused[len(orders) - 1]
 
     def _decide(
         self,
@@ -272,9 +258,12 @@ class Segment:
         """A document that came to satisfy our condition, or failed when it was read: as it is now, but for what was
         edited here meanwhile."""
         conditional = doctype.name in self._conditional
-        if unit.whole is None and not conditional:
+        unseen = isinstance(incoming.data, Difference) and incoming.data.whole
+        if unit.whole is None and not conditional and not unseen:
+            raise RowRefused("the producer does not have (or give) this document any more: discard this, if so")
+        if unit.whole is None and unseen:
             raise RowRefused(
-                "the producer does not have (or give) this document any more: discard this, if so",
+                "the producer does not give this document now, and its child rows are not known without it"
             )
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
@@ -287,7 +276,8 @@ class Segment:
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
-        decision.notes = ["came to satisfy the condition: taken whole"]
+        why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
+        decision.notes = [f"{why}: taken whole"]
         return decision
 
     def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:

@@ -7,8 +7,8 @@ in triggers and in reads, so that one row looks the same however it was obtained
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +62,15 @@ class Reader(ABC):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
 
+    @abstractmethod
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[bytes]:
+        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+
+        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
+        """
+
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
         wanted = set(names)
@@ -103,6 +112,10 @@ class Reader(ABC):
         """Names of documents whose columns hold exactly these values, `limit` at most."""
 
     @abstractmethod
+    async def last_change(self) -> int:
+        """The highest id among the changes that this view can see; 0 if there are none."""
+
+    @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
         """The local changes (without an origin mark) that `claim` and those before it did not take."""
 
@@ -136,13 +149,38 @@ class Transaction(Reader):
 
     @abstractmethod
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        """Do these in order. Raises `RowRefused` with the database's own words."""
+        """Do these in order. Raises `RowRefused` with the database's own words, `ValueTaken` for a unique value.
+
+        A write that changes keys takes along what refers to them by foreign keys, of whatever table.
+        """
+
+    @abstractmethod
+    async def put_again(self, write: TableWrite) -> None:
+        """Do an update by removing its rows and inserting them again, all other columns as they were.
+
+        So its rows can exchange unique values. Raises `RowRefused` where others refer to them in a way that does not
+        outlast that. To be undone by a savepoint then.
+        """
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        """Deferrable constraints are checked when this scope ends. Gives whether there are any.
+
+        Raises `RowRefused` at the end.
+        """
+        yield False
 
     @abstractmethod
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
         """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
 
         Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
+
+    @abstractmethod
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        """The changes that this transaction itself made, of ids above `after`, in order; with `marked` also those that
+        carry an origin mark. `after` is what `last_change` gave within this transaction.
         """
 
     @abstractmethod
@@ -183,7 +221,8 @@ class Transaction(Reader):
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
-        Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
+        Raises `Fenced` if the last claim is not `previous`, and `SiteReplaced` if it is an older one;
+        `put_claim(None, …)` begins anew, whatever was there.
         """
 
     @abstractmethod
@@ -302,10 +341,7 @@ class SiteDatabase(ABC):
         return None
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
-        """Put among the changes what happened to the offered types' tables and no trigger saw, as far as it shows.
-
-        Returns it in words. Raises `SiteError`.
-        """
+        """Put among the changes what no trigger of the offered types saw, and return it in words. Raises `SiteError`."""
         return []
 
     @abstractmethod
@@ -322,10 +358,7 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of the offered types would be lost here, or arrive out of order, each with the mend.
-
-        Where there is one, nothing may be installed.
-        """
+        """Why changes of offered types would be lost, or come out of order, each with the mend: nothing is installed."""
         return []
 
     @abstractmethod
