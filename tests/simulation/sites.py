@@ -141,6 +141,12 @@ class Site:
         await self.database.close()
         await self.state.close()
 
+    async def lose_log(self) -> None:
+        """The state database is lost, and the daemon begins again with a new log."""
+        await self.close()
+        _new_state(self.state_file)
+        await self.open()
+
     async def crash_between_claim_and_append(self) -> None:
         """The daemon takes a batch, and is gone before the batch is in the log; then it begins again."""
 

@@ -48,7 +48,7 @@ async def unseen(site: Site, *statements: str) -> None:
     """What users do while nothing of it gets into the log: it was lost since."""
     site.write(*statements)
     await site.capture.drain()
-    await site.update_log.begin()
+    await site.lose_log()
 
 
 async def reads(store: Site, hq: Site, *doctypes: str, lister: LocalFetcher | None = None, repair: bool = False) -> str:
@@ -212,7 +212,7 @@ async def test_a_log_that_begins_anew_while_it_is_read_makes_the_reading_begin_a
         async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
             hq.write('DELETE FROM "Item" WHERE "Sku" = \'B\'')
             await hq.capture.drain()
-            await hq.update_log.begin()
+            await hq.lose_log()
             return await super().fetch(wanted)
 
     with pytest.raises(PeerUnreachable, match="new log"):

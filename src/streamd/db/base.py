@@ -341,7 +341,7 @@ class SiteDatabase(ABC):
         return None
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
-        """Put among the changes what no trigger of the offered types saw, and return it in words. Raises `SiteError`."""
+        """Put among the changes what no trigger of an offered type saw; returns it in words. Raises `SiteError`."""
         return []
 
     @abstractmethod
@@ -358,7 +358,7 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of offered types would be lost, or come out of order, each with the mend: nothing is installed."""
+        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
         return []
 
     @abstractmethod
