@@ -30,6 +30,7 @@ PROTOCOL = 1
 API = "/v1"
 
 NAME_LIMIT = 140
+PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""
 
 PARTIAL_VIEW = "partial_view"
@@ -244,12 +245,15 @@ class WantedDocument(Message):
 
     doctype: Text
     name: NameParts
-    path: list[DocumentRef] = Field(default=[], max_length=100)
+    path: list[DocumentRef] = Field(default=[], max_length=PATH_LIMIT)
 
 
 class DocumentsRequest(Message):
     documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
     own_names: bool = _OWN_NAMES
+    follow: int = Field(
+        0, ge=0, description="how many further documents may come along: those that the wanted ones link to, in turn"
+    )
 
 
 class FormerNameModel(Message):
@@ -277,7 +281,10 @@ class DocumentModel(Message):
 
 
 class DocumentsAnswer(Message):
-    """The documents as they are now. What is absent, and what is forbidden, is simply not among them."""
+    """The documents as they are now. What is absent, and what is forbidden, is simply not among them.
+
+    Those that come along (`follow`) stand behind the wanted ones. An older producer gives none.
+    """
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
