@@ -228,3 +228,34 @@ async def test_a_document_of_the_stores_own_is_never_overwritten_by_a_gap_that_i
     await store.heal(hq)
     assert store.rows('SELECT "Title" FROM "Item"') == [("of the store",)]
     assert await failed(store) == [("Item", '["A"]')]
+
+
+async def test_an_edit_that_has_not_reached_the_producer_yet_stays_where_it_goes_there(pair: Pair) -> None:
+    hq, store = await pair.make()
+    hq.write("INSERT INTO \"Item\" VALUES ('A', 1, 'first')", "INSERT INTO \"Item\" VALUES ('B', 2, 'first')")
+    await store.pull_all(hq)
+    store.write('UPDATE "Item" SET "Title" = \'of the store\' WHERE "Sku" = \'A\'')
+    await store.capture.drain()
+    await unseen(hq, 'UPDATE "Item" SET "Title" = \'of hq\' WHERE "Sku" = \'B\'')
+    reading = WholeResync(store.applier, store.database, store.catalogue, store.site, returns=frozenset({"Item"}))
+    await reading.run(store.source(hq), hq.fetcher(store), ["Item"], restart=True)
+    expected = [("A", 1, "of the store"), ("B", 2, "of hq")]
+    assert store.rows('SELECT * FROM "Item" ORDER BY 1') == expected
+    notes = [entry.note for entry in await store.sync_log.list(doctype="Item")]
+    assert any('"of the store" (here, newer) stays, "first" is not applied' in note for note in notes)
+    await hq.pull_all(store)
+    await store.pull_all(hq)
+    assert both(hq) == both(store)
+    assert hq.rows('SELECT * FROM "Item" ORDER BY 1') == expected
+
+
+async def test_what_is_replaced_by_hand_is_said_with_both_values(pair: Pair) -> None:
+    hq, store = await pair.make()
+    hq.write("INSERT INTO \"Item\" VALUES ('A', 1, 'first')")
+    await store.pull_all(hq)
+    store.write('UPDATE "Item" SET "Title" = \'of the store\'')
+    await store.capture.drain()
+    await reads(store, hq, "Item")
+    assert store.rows('SELECT "Title" FROM "Item"') == [("first",)]
+    notes = [entry.note for entry in await store.sync_log.list(doctype="Item")]
+    assert any('"first" replaces "of the store"' in note for note in notes)

@@ -56,17 +56,27 @@ class Lister(Fetcher, Protocol):
 class WholeResync:
     """Makes the documents of some types here what they are at the producer.
 
-    With `repair`, all but what was edited later here, or at a third site: for a gap that nobody has looked at.
+    With `repair`, all but what was edited later here, or at a third site: for a gap that nobody has looked at. Without,
+    that holds for the types that `returns` names: what is edited here of them goes to the producer, and has not reached
+    it yet. Of all others the producer's word counts; what it replaces is said.
     """
 
     def __init__(
-        self, applier: Applier, database: SiteDatabase, catalogue: Catalogue, site: str, *, repair: bool = False
+        self,
+        applier: Applier,
+        database: SiteDatabase,
+        catalogue: Catalogue,
+        site: str,
+        *,
+        repair: bool = False,
+        returns: frozenset[str] = frozenset(),
     ) -> None:
         self._applier = applier
         self._database = database
         self._catalogue = catalogue
         self._site = site
         self._repair = repair
+        self._returns = returns
         self.as_of: dict[str, Cursor] = {}
         """For each type that was read: the place in the producer's log up to which that surely contains everything."""
         self.unread: dict[str, str] = {}
@@ -78,7 +88,8 @@ class WholeResync:
         With `restart` the checkpoint is set to the log's end as it was before the reading began, so that pulling
         goes on from there: only right where all subscribed types are read. Raises `PeerError`.
         """
-        reading = _Reading(self._applier, self._database, self._catalogue, self._site, source, lister, self._repair)
+        reading = _Reading(self._applier, self._database, self._catalogue, self._site, source, lister)
+        reading.repair, reading.returns = self._repair, self._returns
         there: dict[str, list[Name]] = {}
         for doctype in doctypes:
             if doctype in source.paused:
@@ -112,7 +123,6 @@ class _Reading:
         site: str,
         source: Source,
         lister: Lister,
-        repair: bool,
     ) -> None:
         self._applier = applier
         self._database = database
@@ -120,7 +130,8 @@ class _Reading:
         self._site = site
         self._source = source
         self._lister = lister
-        self._repair = repair
+        self.repair = False
+        self.returns: frozenset[str] = frozenset()
         self._log: str | None = None
         self._refused: dict[Ref, str] = {}
         self._removed: dict[str, int] = {}
@@ -203,9 +214,9 @@ class _Reading:
         async with self._database.snapshot() as reader:
             read = await with_former_names(reader, Names(self._source, self._catalogue), read, self._catalogue)
         for each in read:
-            each.overwrite, each.repair = not self._repair, self._repair
+            each.overwrite, each.repair = not self.repair, self.repair or each.event.doctype in self.returns
             # What the producer has from here is the document that is here.
-            each.same_document = self._repair and each.known.source == self._site
+            each.same_document = self.repair and each.known.source == self._site
         given = {each.event.name for each in read} | renamed | set(answer.gone.get(self._source.remote(doctype), ()))
         place = self._place(answer.as_of)
         read += [self._not_given((doctype, name), place) for name in names if name not in given]

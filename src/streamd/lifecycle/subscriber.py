@@ -6,7 +6,7 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -44,8 +44,13 @@ REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
 
 
+async def no_returns(_site: str) -> frozenset[str]:
+    """The producer gets nothing from us."""
+    return frozenset()
+
+
 class Subscriber:
-    """One producer of this site."""
+    """One producer of this site. `returns` says which types a site (a UUID) has from us: edits of those reach it."""
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Subscriber:
         sync_log: SyncLog,
         mappings: Mapping[str, MappingSettings],
         applied: Callable[[], None],
+        returns: Callable[[str], Awaitable[frozenset[str]]] = no_returns,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -77,6 +83,7 @@ class Subscriber:
         self._mappings = mappings
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
+        self._returns = returns
         self._pull = Pull(peer, place=self._place, apply=self._apply, known=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
@@ -325,8 +332,12 @@ class Subscriber:
         await self._say(CATCHING_UP, None)
         self._stale = True
 
+        returns = await self._returns(source.site)
+
         def reading(*, repair: bool) -> WholeResync:
-            return WholeResync(self._applier, self._database, self._catalogue, self._site, repair=repair)
+            return WholeResync(
+                self._applier, self._database, self._catalogue, self._site, repair=repair, returns=returns
+            )
 
         return await self._readings.read(asked, source, self._peer, wanted, reading)
 
