@@ -5,6 +5,7 @@ A number with a point is a decimal, never rounded on its way; bytes are `{"$hex"
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,12 @@ HEX = "$hex"
 def read_json(data: bytes | str) -> Any:
     """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
     return _JSON.decode(data)
+
+
+def read_rows(rows: Iterable[bytes]) -> list[dict[str, Any]]:
+    """Rows as JSON objects, decoded together."""
+    found: list[dict[str, Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    return found
 
 
 def write_json(value: Any) -> bytes:

@@ -24,11 +24,25 @@ from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
+from streamd.wire import read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
 
 
 @lru_cache(maxsize=512)
@@ -157,7 +171,7 @@ class PostgresqlReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         read = reader(tuple(columns))
         quoted = ", ".join(sql.quote(column.name) for column in key)
         query = (
@@ -168,7 +182,7 @@ class PostgresqlReader(BookReader):
         found: list[bytes] = []
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
-        return found
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -237,6 +251,12 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
