@@ -71,6 +71,13 @@ class Reader(ABC):
         Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
         """
 
+    async def as_kept(self, column: Column, text: str) -> str:
+        """How a column of this type, of any length, writes a text that it was given: some types write it another way.
+
+        The database has taken this text before.
+        """
+        return text
+
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
         wanted = set(names)
