@@ -53,7 +53,7 @@ class ForeignKey:
     """A foreign key, as the database describes it.
 
     `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
-    words (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    words (`CASCADE`, `SET NULL`, …); empty where nobody asked. `silent`: no trigger fires for what it does.
     """
 
     columns: tuple[str, ...]
@@ -61,11 +61,17 @@ class ForeignKey:
     referred: tuple[str, ...]
     on_delete: str = ""
     on_update: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours."""
+    """A table, as the database describes it. `triggers` are those that are not ours.
+
+    `unreadable` says why nothing is known of it, where that is so.
+    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
+    and have their schemas.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -73,6 +79,9 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    unreadable: str = ""
+    heirs: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -128,6 +137,19 @@ class ChildTable:
     def identity(self) -> tuple[str, ...]:
         """The columns that tell a row from all others: its key, and its parent's."""
         return tuple(dict.fromkeys((*self.key, *self.parent_key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
+
+    `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
+    field is empty where they are the documents' own rows. `key` says what happens to them.
+    """
+
+    doctype: str
+    rows: ChildTable
+    key: ForeignKey
 
 
 @dataclass(frozen=True)
@@ -194,7 +216,10 @@ class Catalogue:
     `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
     the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
     a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
-    series, with the columns of their names and of their last numbers; None where it has none.
+    series, with the columns of their names and of their last numbers; None where it has none. `references` are the
+    foreign keys by which the database itself changes documents; what applied events make the database do to documents
+    of the types in `open_to_effects` is an edit of this site, and to others it is refused. `triggered` are the tables
+    that have triggers of the user's.
     """
 
     doctypes: dict[str, DocumentType]
@@ -202,6 +227,9 @@ class Catalogue:
     guarded: frozenset[str] = frozenset()
     dynamic: frozenset[str] | None = None
     series: tuple[str, str, str] | None = None
+    references: tuple[Reference, ...] = ()
+    open_to_effects: frozenset[str] = frozenset()
+    triggered: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]

@@ -258,6 +258,22 @@ class UpdateLog:
             await self._check(connection, head, cursor)
             return cursor
 
+    async def first_after(self, sequence: int, doctypes: Collection[str]) -> int | None:
+        """When the first entry of these types after a place was made (ms since 1970); None if there is none."""
+        query = (
+            select(update_log.c.at)
+            .where(
+                update_log.c.site == self._state.site,
+                update_log.c.sequence > sequence,
+                update_log.c.doctype.in_(doctypes),
+            )
+            .order_by(update_log.c.sequence)
+            .limit(1)
+        )
+        async with self._state.read() as connection:
+            found = await connection.scalar(query)
+            return None if found is None else int(found)
+
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""
         async with self._state.read() as connection:

@@ -29,6 +29,7 @@ PROTOCOL = 1
 API = "/v1"
 
 NAME_LIMIT = 140
+PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""
 
 HEX = "$hex"
@@ -65,7 +66,7 @@ class ErrorAnswer(Message):
 
 
 class HealthAnswer(Message):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "troubled"] = Field("ok", description="whether all that the daemon does goes well")
 
 
 class WantedDoctype(Message):
@@ -157,6 +158,9 @@ class EventsRequest(Message):
     cursor: CursorText | None = None
     acknowledged: CursorText | None = Field(None, description="everything up to here is durable at the consumer")
     limit: int = Field(1000, ge=1, le=20_000)
+    max_bytes: int | None = Field(
+        None, ge=1, description="how large the answer may be, about; one event is given in any case"
+    )
     wait_seconds: float = Field(0, ge=0, le=120, description="how long to wait if there is nothing yet")
     subscriptions: dict[str, str] | None = Field(
         None,
@@ -217,6 +221,12 @@ class EventsPage(Message):
     next: str = Field(description="the cursor to ask with next")
     head: int = Field(description="the sequence of the log's last entry")
     subscriptions: dict[str, str] = Field(description="each type's status, as it is now")
+    complete_to: int | None = Field(
+        None,
+        description="everything that was committed at this site before this moment (its clock, ms since 1970) is in "
+        "the log up to `next`; null where that is not known",
+    )
+    clock_ms: int = Field(0, description="this site's wall clock, ms since 1970")
 
 
 class DocumentRef(Message):
@@ -233,12 +243,15 @@ class WantedDocument(Message):
 
     doctype: Text
     name: NameParts
-    path: list[DocumentRef] = Field(default=[], max_length=100)
+    path: list[DocumentRef] = Field(default=[], max_length=PATH_LIMIT)
 
 
 class DocumentsRequest(Message):
     documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
     own_names: bool = _OWN_NAMES
+    follow: int = Field(
+        0, ge=0, description="how many further documents may come along: those that the wanted ones link to, in turn"
+    )
 
 
 class DocumentModel(Message):
@@ -255,7 +268,10 @@ class DocumentModel(Message):
 
 
 class DocumentsAnswer(Message):
-    """The documents as they are now. What is absent, and what is forbidden, is simply not among them."""
+    """The documents as they are now. What is absent, and what is forbidden, is simply not among them.
+
+    Those that come along (`follow`) stand behind the wanted ones. An older producer gives none.
+    """
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
@@ -295,6 +311,8 @@ class Page(msgspec.Struct):
     next: str
     head: int
     subscriptions: dict[str, str] = {}
+    complete_to: int | None = None
+    clock_ms: int = 0
 
 
 class FetchedDocument(msgspec.Struct, omit_defaults=True):

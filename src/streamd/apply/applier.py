@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import groupby
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby, islice
 
 import structlog
 
@@ -18,15 +19,16 @@ from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, qu
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import localise, look_up, remember
 from streamd.apply.preparation import Preparation
+from streamd.apply.refusedtypes import RefusedTypes
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out
 from streamd.apply.write.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
-from streamd.errors import RowRefused, SiteBusy
+from streamd.errors import RowRefused, SiteBusy, SiteReplaced, TypeRefused
 from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
@@ -39,7 +41,7 @@ from streamd.model import (
     SyncStatus,
     name_text,
 )
-from streamd.rows import bindings
+from streamd.rows import bindings, tables_of
 from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.apply")
@@ -75,6 +77,9 @@ class Applier:
         self._turn = asyncio.Lock()
         self._to_confirm: str | None = None
         self._said: set[tuple[str, str]] = set()
+        self._places: dict[str, Cursor | None] = {}
+        """The checkpoint of each producer of which a page is under way, as it was seen or written last."""
+        self.refused_types = RefusedTypes()
 
     async def recover(self) -> None:
         """Settle sync log entries of batches that may or may not have been committed when we were stopped."""
@@ -106,14 +111,43 @@ class Applier:
             }
         await self._sync_log.resolve_all_but(waiting)
 
+    async def place(self, producer: str) -> Cursor | None:
+        """The checkpoint from which the next page has to go on; `apply` writes only if it still stands there then."""
+        async with self._database.snapshot() as reader:
+            checkpoint = await reader.checkpoint(producer)
+        place = self._places[producer] = None if checkpoint is None else Cursor(*checkpoint)
+        return place
+
+    async def _move(self, transaction: Transaction, producer: str, to: Cursor) -> None:
+        """Set the checkpoint. Raises `SiteReplaced` where it is not where it was left.
+
+        From a checkpoint that went back, with its database, what is between would never be asked for again.
+        """
+        if producer in self._places:
+            found = await transaction.checkpoint(producer)
+            if (None if found is None else Cursor(*found)) != self._places[producer]:
+                raise SiteReplaced(
+                    "the site's database does not have the checkpoint that was read last: it was restored or replaced",
+                    hint="the daemon begins again from the checkpoint that is there",
+                )
+        await transaction.put_checkpoint(producer, to.log, to.sequence, to.nonce)
+
     async def apply(
         self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
     ) -> None:
         """Apply a page, and set the checkpoint to its end.
 
         Events of types that are not `wanted` are passed over. Raises `PeerError` if what is missing cannot be
-        fetched now, and `SiteBusy`; what was committed by then stays, with the checkpoint behind it.
+        fetched now, `SiteBusy`, and `SiteReplaced`; what was committed by then stays, with the checkpoint behind it.
         """
+        try:
+            await self._page(source, events, end, wanted, fetcher)
+        finally:
+            self._places.pop(source.site, None)
+
+    async def _page(
+        self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
+    ) -> None:
         todo = [
             decode(event, source, end.log, self.catalogue)
             for event in events
@@ -126,7 +160,7 @@ class Applier:
             position = Cursor(end.log, last.sequence, last.nonce) if todo else end
             for _ in range(TRIES):
                 try:
-                    units = await self.prepare(source, chunk, fetcher)
+                    units = await self._prepared(source, chunk, fetcher)
                     crash_point("apply.prepared")
                     await self._attempt(source, units, position)
                     break
@@ -163,11 +197,29 @@ class Applier:
             if await reader.checkpoint(source.site) == (end.log, end.sequence, end.nonce):
                 return
         async with self._database.transaction() as transaction:
-            await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
+            await self._move(transaction, source.site, end)
 
     async def prepare(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
-        """Find out what each event needs, and fetch what is missing. Raises `PeerError`."""
+        """Find out what each event needs, and fetch what is missing. Raises `PeerError`, `RowRefused`."""
+        source = replace(source, paused=self._paused(source))
         return await Preparation(self._database, self.catalogue, source, fetcher).units(chunk)
+
+    def _paused(self, source: Source) -> dict[str, str]:
+        """The types that wait as a whole: because of the producer's tables, or of what the database here says."""
+        return {**source.paused, **self.refused_types.paused()}
+
+    async def _prepared(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
+        """The same; what cannot even be looked at here is refused alone."""
+        try:
+            return await self.prepare(source, chunk, fetcher)
+        except RowRefused as error:
+            if len(chunk) == 1:
+                unit = Unit(chunk[0], refused=error.message)
+                self._note_type([unit], error)
+                return [unit]
+            middle = _middle([incoming.event for incoming in chunk])
+            first = await self._prepared(source, chunk[:middle], fetcher)
+            return [*first, *await self._prepared(source, chunk[middle:], fetcher)]
 
     # Write
 
@@ -176,6 +228,9 @@ class Applier:
         try:
             await self.commit(source, units, position)
         except RowRefused as error:
+            if len(units) == 1 and units[0].incoming.event.doctype in self.refused_types.paused():
+                await self.commit(source, units, position)
+                return
             if len(units) == 1:
                 log.warning(
                     "event_parked",
@@ -192,24 +247,71 @@ class Applier:
             await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
             await self._attempt(source, units[middle:], position)
 
+    async def _put_before(self, source: Source, units: Sequence[Unit]) -> None:
+        """Write what was fetched for these in transactions before theirs, where that is much; each needs those before.
+
+        What cannot be written so stays with the units. With names of this site's own all of it does.
+        """
+        before = {ref_of(each): each for unit in units for each in unit.before}
+        if len(before) <= LARGEST_BATCH or source.renamed:
+            return
+        async with self._database.snapshot() as reader:
+            waiting = await reader.queued_documents(source.site)
+        put: set[Ref] = set()
+        while len(put) < len(before):
+            refs = list(islice((ref for ref in before if ref not in put), LARGEST_BATCH))
+            if any(ref in waiting or before[ref].fault for ref in refs):
+                break
+            step = [Unit(before[ref], note="needed by a document that links to it") for ref in refs]
+            try:
+                await self.commit(source, step, None, alone=True)
+            except RowRefused:
+                break  # the units themselves meet it, and say why
+            put.update(refs)
+        for unit in units:
+            unit.before = [each for each in unit.before if ref_of(each) not in put]
+
     async def commit(
-        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int] = ()
+        self,
+        source: Source,
+        units: list[Unit],
+        position: Cursor | None,
+        dequeue: Sequence[int] = (),
+        *,
+        alone: bool = False,
     ) -> list[SyncEntry]:
         """One transaction: these units, the checkpoint if there is one, and events that leave the queue.
+
+        With `alone` nothing of them is kept back: then they are refused.
 
         Returns the entries of events that left the queue: they stand in the sync log already, as failed.
         Raises `RowRefused` if the database refuses any of it (then nothing is written), and `Replan`.
         """
+        await self._put_before(source, units)
         for _ in range(TRIES):
             try:
                 async with self._turn:
-                    return await self._commit(source, units, position, dequeue)
+                    return await self._commit(source, units, position, dequeue, alone=alone)
             except Uncaptured:
                 await self._drain()
+            except RowRefused as error:
+                self._note_type(units, error)
+                raise
         raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
 
+    def _note_type(self, units: Sequence[Unit], error: RowRefused) -> None:
+        """Pause the type of which the database refused more than one document, if it was that."""
+        if not isinstance(error, TypeRefused):
+            return
+        concerned = {each.event.doctype for unit in units for each in unit.all}
+        for doctype in concerned:
+            alone = len(concerned) == 1 and not error.table
+            known = self.catalogue.get(doctype)
+            if alone or (known is not None and error.table in tables_of(known)):
+                self.refused_types.refuse(doctype, error.message)
+
     async def _commit(
-        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int]
+        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int], *, alone: bool
     ) -> list[SyncEntry]:
         batch = uuid.uuid4().hex
         log_id = units[0].incoming.log
@@ -219,16 +321,16 @@ class Applier:
                 started = time.perf_counter()
                 names = Names(source, self.catalogue)
                 await look_up(transaction, names, units, self.catalogue)
-                here = self._here(units, names)
+                here = self._here(units, names, self._paused(source))
                 await self._lock(transaction, here)
                 if self.catalogue.offers and not await all_captured(transaction, here, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
-                entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue))
+                entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue) or alone)
                 await transaction.enqueue([queued(source, each) for each in kept])
                 if dequeue:
                     await transaction.dequeue(dequeue)
                 if position is not None:
-                    await transaction.put_checkpoint(source.site, position.log, position.sequence, position.nonce)
+                    await self._move(transaction, source.site, position)
                 confirming = position.sequence if position is not None else -min(dequeue, default=0)
                 again: list[SyncEntry] = []
                 if dequeue:
@@ -246,18 +348,21 @@ class Applier:
                 await self._sync_log.abandon(batch)
             raise
         crash_point("apply.committed")
+        if position is not None:
+            self._places[source.site] = position
+        self.refused_types.accept({entry.doctype for entry in (*entries, *again) if entry.status == SyncStatus.SYNCED})
         # The next batch says it along with its own entries; at the end of a page it is said alone.
         self._to_confirm = batch
         self._adapt(len(units), held_for)
         return again
 
-    def _here(self, units: Sequence[Unit], names: Names) -> list[Ref]:
-        """The documents of these units under the names that they have here, as far as they have one."""
+    def _here(self, units: Sequence[Unit], names: Names, paused: Mapping[str, str]) -> list[Ref]:
+        """The documents of these units under the names that they have here, as far as they have one, and are tried."""
         refs = [
             ref
             for unit in units
             for ref in unit.refs
-            if unit.incoming.event.operation != Operation.GAP and not unit.refused
+            if unit.incoming.event.operation != Operation.GAP and not unit.refused and not unit.waits_as_type(paused)
         ]
         return [(ref[0], name) for ref in refs for name in names.each(ref)]
 
@@ -279,7 +384,7 @@ class Applier:
         self, transaction: Transaction, source: Source, units: Sequence[Unit], names: Names, *, healing: bool
     ) -> tuple[list[SyncEntry], list[Kept]]:
         waiting = set() if healing else await transaction.queued_documents(source.site)
-        todo, kept = await sort_out(transaction, units, waiting, names, source.paused)
+        todo, kept = await sort_out(transaction, units, waiting, names, self._paused(source))
         written = await localise(transaction, todo, names, source, self.catalogue, site=self._site)
         kept += written.kept
         entries = written.entries

@@ -10,20 +10,23 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.effects import Effects
 from streamd.apply.incoming import Incoming
 from streamd.apply.leading import began_here, in_known_life, led
 from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
-from streamd.apply.write.ordering import Planned, in_dependency_order, in_log_order
+from streamd.apply.write.attempts import Group, write_group
+from streamd.apply.write.ordering import Planned
 from streamd.apply.write.verify import verify
-from streamd.apply.write.writer import Columns, freeing, table_writes
+from streamd.apply.write.writer import Columns
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
+    Difference,
     Document,
     DocumentType,
     Event,
@@ -122,16 +125,21 @@ class Segment:
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
-            if doctype.name in self._catalogue.offers and not decision.local:
+            if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
                 marks |= {
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            await self._transaction.mark(marks)
-            await self._write(planned)
+            effects = Effects(self._transaction, self._catalogue, planned)
+            notes = await effects.foresee()
+            await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
             for ref, note in (await verify(self._transaction, planned, self._columns)).items():
                 said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
+            notes += await effects.seen()
+            if notes:
+                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
+                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
@@ -148,33 +156,6 @@ class Segment:
                     column=column,
                     mend="its values are left out; add the column here, if you want them",
                 )
-
-    async def _write(self, planned: Sequence[Planned]) -> None:
-        """Write these in the order of their links; as the log has them, if the database refuses that.
-
-        The log's order is right for values that are unique: one document gave up what another one took. Where neither
-        will do, what is unique is freed first. Raises `RowRefused`.
-        """
-        orders = [in_dependency_order(planned)]
-        if orders[0].reordered:
-            orders.append(in_log_order(planned))
-        tries = [table_writes(order, self._columns) for order in orders]
-        free = freeing(planned, self._columns)
-        if free:
-            tries += [[*free, *writes] for writes in tries]
-        if len(tries) == 1:
-            await self._transaction.write(tries[0])
-            return
-        refused: list[RowRefused] = []
-        for writes in tries:
-            try:
-                async with self._transaction.savepoint():
-                    await self._transaction.write(writes)
-            except RowRefused as error:
-                refused.append(error)
-            else:
-                return
-        raise refused[len(orders) - 1]
 
     def _decide(
         self,
@@ -272,6 +253,11 @@ class Segment:
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
         """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
+        unseen = isinstance(incoming.data, Difference) and incoming.data.whole
+        if unit.whole is None and unseen:
+            raise RowRefused(
+                "the producer does not give this document now, and its child rows are not known without it"
+            )
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
@@ -280,7 +266,8 @@ class Segment:
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
-        decision.notes = ["came to satisfy the condition: taken whole"]
+        why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
+        decision.notes = [f"{why}: taken whole"]
         return decision
 
     def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:

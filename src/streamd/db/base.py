@@ -7,8 +7,8 @@ in triggers and in reads, so that one row looks the same however it was obtained
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -66,16 +66,13 @@ class Reader(ABC):
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
     ) -> list[Row]:
-        """These columns, as values travel, of the rows whose `key` columns hold one of `keys`, in no order.
+        """These columns of the rows whose `key` columns hold one of `keys`, as the table compares it; in no order.
 
-        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
+        Values are as they travel (`wire`). A row that is too large is `{"$unreadable": …}`.
         """
 
     async def as_kept(self, column: Column, text: str) -> str:
-        """How a column of this type, of any length, writes a text that it was given: some types write it another way.
-
-        The database has taken this text before.
-        """
+        """How a column of this type, of any length, writes a text that it took."""
         return text
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -86,9 +83,7 @@ class Reader(ABC):
     async def taken(self, doctype: DocumentType, names: Collection[Name]) -> set[Name]:
         """Which of these names no new document can have, as the table itself compares names."""
         alike = await self.alike(doctype, names)
-        if alike <= set(names):
-            return alike
-        return {name for name in names if await self.alike(doctype, [name])}
+        return alike if alike <= set(names) else {name for name in names if await self.alike(doctype, [name])}
 
     @abstractmethod
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -117,6 +112,10 @@ class Reader(ABC):
     @abstractmethod
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
         """Names of documents whose columns hold exactly these values, `limit` at most."""
+
+    @abstractmethod
+    async def last_change(self) -> int:
+        """The highest id among the changes that this view can see; 0 if there are none."""
 
     @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
@@ -152,13 +151,38 @@ class Transaction(Reader):
 
     @abstractmethod
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        """Do these in order. Raises `RowRefused` with the database's own words."""
+        """Do these in order. Raises `RowRefused` with the database's own words, `ValueTaken` for a unique value.
+
+        A write that changes keys takes along what refers to them by foreign keys, of whatever table.
+        """
+
+    @abstractmethod
+    async def put_again(self, write: TableWrite) -> None:
+        """Do an update by removing its rows and inserting them again, all other columns as they were.
+
+        So its rows can exchange unique values. Raises `RowRefused` where others refer to them in a way that does not
+        outlast that. To be undone by a savepoint then.
+        """
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        """Deferrable constraints are checked when this scope ends. Gives whether there are any.
+
+        Raises `RowRefused` at the end.
+        """
+        yield False
 
     @abstractmethod
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
         """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
 
         Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
+
+    @abstractmethod
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        """The changes that this transaction itself made, of ids above `after`, in order; with `marked` also those that
+        carry an origin mark. `after` is what `last_change` gave within this transaction.
         """
 
     @abstractmethod
@@ -199,7 +223,7 @@ class Transaction(Reader):
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
-        Raises `Fenced` if the last claim is not `previous`; `put_claim(None, …)` begins anew, whatever was there.
+        Raises `Fenced` if the last claim is not `previous`, `SiteReplaced` if it is older; for None it begins anew.
         """
 
     @abstractmethod
@@ -250,8 +274,7 @@ class SiteDatabase(ABC):
         """Give a cloned site a UUID of its own, and forget the claims and checkpoints of the original."""
 
     @abstractmethod
-    async def set_name(self, name: str) -> None:
-        """Write the site's name, for people who look into the table."""
+    async def set_name(self, name: str) -> None: ...
 
     @abstractmethod
     async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:

@@ -56,8 +56,9 @@ _INDEXES = (
     "WHERE TABLE_SCHEMA = DATABASE() AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
 _FOREIGN_KEYS = (
-    "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME "
-    "FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = DATABASE() "
+    "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, CASE WHEN REFERENCED_TABLE_SCHEMA = TABLE_SCHEMA "
+    "THEN REFERENCED_TABLE_NAME ELSE CONCAT(REFERENCED_TABLE_SCHEMA, '.', REFERENCED_TABLE_NAME) END, "
+    "REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = DATABASE() "
     "AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION"
 )
 _RULES = (
@@ -163,6 +164,7 @@ async def foreign_keys(session: Session) -> dict[str, list[ForeignKey]]:
                 tuple(referred for _, _, referred in columns),
                 on_delete=on_delete,
                 on_update=on_update,
+                silent=True,
             )
         )
     return found

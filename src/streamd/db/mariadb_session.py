@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from streamd.db import mariadb_sql as sql
@@ -15,11 +15,12 @@ from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
 from streamd.db.mariadb_inserts import Inserts
 from streamd.db.mariadb_keys import make_ours, next_keys
-from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_unchecked, verify
+from streamd.db.mariadb_moves import Move, move, moved_by_hand, put_again, to_verify, verify
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
-from streamd.db.statements import some_of
+from streamd.db.moves import Movement, changes_keys
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -62,7 +63,7 @@ class MariadbReader(BookReader):
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.fetch(statement, values)
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -193,20 +194,31 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes, taken: TakenKeys) -> None:
+    def __init__(
+        self,
+        session: Session,
+        where: str,
+        floor: int,
+        indexes: Indexes,
+        taken: TakenKeys,
+        elsewhere: Callable[[str], Awaitable[Sequence[Sequence[Any]]]],
+    ) -> None:
+        """`elsewhere` runs a query outside of this transaction: it sees what is committed."""
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self, taken)
+        self._elsewhere = elsewhere
         self._indexes = indexes
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+        self._depth = 0
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.run(statement, values)
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             await self._session.run_many(statement, rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
@@ -224,8 +236,17 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         )
 
     async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        found = await super().own_changes(after, marked=marked)
+        # What others can see as well was committed by somebody else in the meantime.
+        ids = ", ".join(str(change.id) for change in found if not change.origin)
+        if not ids:
+            return found
+        theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
+        return [change for change in found if change.id not in theirs]
 
     async def _remove_taken(self, claim: Claim) -> None:
         # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that
@@ -248,17 +269,23 @@ class MariadbTransaction(MariadbReader, BookTransaction):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        await self._run("SAVEPOINT streamd_event")
+        # Each level has a name of its own: a second one of the same name takes the first one's place.
+        self._depth += 1
+        name = f"streamd_event_{self._depth}"
         try:
-            with self._taken.undone_on_error():
-                yield
-        except BaseException as error:
-            # After a deadlock, or without a connection, the savepoint is gone with all the rest.
-            if not has_rolled_back(error):
-                await self._run("ROLLBACK TO streamd_event")
-                await self._run("RELEASE SAVEPOINT streamd_event")
-            raise
-        await self._run("RELEASE SAVEPOINT streamd_event")
+            await self._run(f"SAVEPOINT {name}")
+            try:
+                with self._taken.undone_on_error():
+                    yield
+            except BaseException as error:
+                # After a deadlock, or without a connection, the savepoint is gone with all the rest.
+                if self._session.is_open and not has_rolled_back(error):
+                    await self._run(f"ROLLBACK TO {name}")
+                    await self._run(f"RELEASE SAVEPOINT {name}")
+                raise
+            await self._run(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
 
     def can_remember(self, name: Name) -> bool:
         return len(name_text(name).encode()) <= sql.NAME_BYTES
@@ -279,42 +306,60 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         where: Sequence[tuple[str, Scalar]],
     ) -> None:
         known = {column.name: column for column in columns}
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             further = conditions(where, known)
             await lock_rows(self._session, table, [known[name] for name in key], names, further, self._indexes)
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         moves: list[Move] = []
         for write in writes:
-            binders = [binder(column) for column in (*write.columns, *write.where)]
-            rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            try:
-                with plain_errors(self._where, writing=True):
-                    moving = await self._moving(write, rows)
-                    moves += moving
-                    if write.kind == WriteKind.INSERT:
-                        await make_ours(self._inserts, self._taken, write, rows)
-                        found = await self._inserts.run(write.table, sql.write_sql(write), rows)
-                    elif moving:
-                        found = await run_unchecked(self._session, sql.write_sql(write), rows)
-                    else:
-                        found = await self._session.run_many(sql.write_sql(write), rows)
-            except UnicodeEncodeError as error:
-                raise RowRefused(f"a value is no valid text: {error.reason}") from error
-            if write.exactly and found != len(rows):
-                raise RowRefused(
-                    f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
-                )
-        with plain_errors(self._where):
-            for move in moves:
-                await verify(self._session, move)
+            with self._refusals(write.table):
+                rows = _bound(write)
+                moving = await self._moving(write)
+                if write.kind == WriteKind.INSERT:
+                    await make_ours(self._inserts, self._taken, write, rows)
+                    found = await self._inserts.run(write.table, sql.write_sql(write), rows)
+                elif moving:
+                    moves += to_verify(write, rows, await self.foreign_keys())
+                    found = await move(self._session, moving, rows)
+                else:
+                    found = await self._session.run_many(sql.write_sql(write), rows)
+            _all_found(write, found)
+        with plain_errors(self._where, of_documents=True):
+            for each in moves:
+                await verify(self._session, each)
 
-    async def _moving(self, write: TableWrite, rows: Sequence[Sequence[Any]]) -> list[Move]:
-        if not changes_keys(write):
-            return []
+    async def _moving(self, write: TableWrite) -> list[Movement]:
+        return moved_by_hand(write, await self.foreign_keys()) if changes_keys(write) else []
+
+    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
+        """The foreign keys of each table of the database."""
         if self._foreign_keys is None:
             self._foreign_keys = await foreign_keys(self._session)
-        return moves_of(write, rows, self._foreign_keys)
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        with self._refusals(write.table):
+            found = await put_again(self._session, write, _bound(write), await self.foreign_keys())
+        _all_found(write, found)
+
+    @contextmanager
+    def _refusals(self, table: str) -> Iterator[None]:
+        with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=table):
+            yield
+
+
+def _bound(write: TableWrite) -> list[list[Any]]:
+    """The rows of a write as the driver takes them. Raises `RowRefused`."""
+    binders = [binder(column) for column in (*write.columns, *write.where)]
+    return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
+
+
+def _all_found(write: TableWrite, found: int) -> None:
+    if write.exactly and found != len(write.rows):
+        raise RowRefused(
+            f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind.value})"
+        )
 
 
 def change_of(row: Sequence[Any]) -> Change:

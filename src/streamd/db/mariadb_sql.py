@@ -55,6 +55,9 @@ TABLES = {
         PRIMARY KEY (doctype, name)) {_TABLE}""",
     "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
         tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
+    "streamd_partition": f"""CREATE TABLE IF NOT EXISTS streamd_partition (
+        tbl VARCHAR(64), part VARCHAR(64), number BIGINT NOT NULL, made_at BIGINT NOT NULL,
+        PRIMARY KEY (tbl, part)) {_TABLE}""",
     # A name that is too long for any document here can be parked all the same.
     "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
         id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,

@@ -11,7 +11,7 @@ import msgspec
 
 from streamd.model import Change, Column, DocumentType, Name
 
-SITE_SCHEMA = 3
+SITE_SCHEMA = 4
 """The version of our tables in the site's database."""
 
 
@@ -101,7 +101,9 @@ class Changes:
     """What one read of the change table gave, in order.
 
     `cut`: the limit ended it in the midst of things, so that a transaction, or a document, may go on after it.
+    `everything`: nothing that was committed before the read began was left behind.
     """
 
     rows: Sequence[Change]
     cut: bool
+    everything: bool

@@ -8,6 +8,7 @@ from dataclasses import replace
 import asyncpg
 
 from streamd.db.postgresql_keys import AUTOMATIC
+from streamd.db.postgresql_parts import heirs_and_partitions, parts
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _KINDS = {
@@ -71,15 +72,20 @@ WHERE c.relnamespace = current_schema()::regnamespace AND i.indisunique
 """
 
 _FOREIGN_KEYS = """
-SELECT c.relname, r.relname,
+SELECT c.relname, CASE WHEN r.relnamespace = c.relnamespace THEN r.relname::text ELSE s.nspname || '.' || r.relname END,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY n(n, at)
              JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = n.n ORDER BY n.at),
        ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY n(n, at)
              JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = n.n ORDER BY n.at),
        k.confdeltype::text, k.confupdtype::text
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_class r ON r.oid = k.confrelid
-WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace ORDER BY k.conname
+JOIN pg_namespace s ON s.oid = r.relnamespace
+WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace
+  AND (k.conparentid = 0 OR NOT r.relispartition) ORDER BY k.conname
 """
+"""A table of another schema is called as such: it is not the one of that name in ours."""
+
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 _TRIGGERS = """
 SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
@@ -101,6 +107,15 @@ async def columns_of(driver: asyncpg.Connection, tables: Iterable[str] | None) -
     return {table: tuple(columns) for table, columns in found.items()}
 
 
+async def foreign_keys(driver: asyncpg.Connection) -> dict[str, list[ForeignKey]]:
+    """The foreign keys of each table that has some."""
+    found: dict[str, list[ForeignKey]] = {}
+    for table, referred, names, theirs, on_delete, on_update in await driver.fetch(_FOREIGN_KEYS):
+        key = ForeignKey(tuple(names), referred, tuple(theirs), _ACTIONS[on_delete], _ACTIONS[on_update])
+        found.setdefault(table, []).append(key)
+    return found
+
+
 async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     """Every table of the user's."""
     columns = await columns_of(driver, None)
@@ -117,12 +132,11 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
         in_unique.setdefault(table, set()).update(names)
         if len(names) == size and not partial:
             uniques.setdefault(table, []).append(tuple(names))
-    foreign: dict[str, list[ForeignKey]] = {}
-    for table, referred, names, theirs, _, _ in await driver.fetch(_FOREIGN_KEYS):
-        foreign.setdefault(table, []).append(ForeignKey(tuple(names), referred, tuple(theirs)))
+    foreign = await foreign_keys(driver)
     triggers: dict[str, list[str]] = {}
     for table, trigger in await driver.fetch(_TRIGGERS):
         triggers.setdefault(table, []).append(trigger)
+    heirs, partitions = heirs_and_partitions(await parts(driver))
     return {
         table: Table(
             table,
@@ -131,6 +145,8 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
             tuple(dict.fromkeys(uniques.get(table, ()))),
             tuple(foreign.get(table, ())),
             tuple(triggers.get(table, ())),
+            heirs=heirs.get(table, ()),
+            partitions=partitions.get(table, ()),
         )
         for table, found in columns.items()
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,13 +17,15 @@ from streamd.db.bookkeeping import BookReader, BookTransaction
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import possible_names
+from streamd.db.moves import changes_keys, movements
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
-from streamd.db.postgresql_reflect import columns_of
+from streamd.db.postgresql_reflect import columns_of, foreign_keys
 from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
-from streamd.db.statements import some_of
+from streamd.db.putting_again import touching
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Row, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
 from streamd.wire import read_json, read_rows
@@ -77,6 +80,8 @@ class PostgresqlReader(BookReader):
 
     CHANGE = CHANGE
 
+    CHANGE = CHANGE
+
     def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
         self._driver = driver
         self._floor = floor
@@ -88,11 +93,7 @@ class PostgresqlReader(BookReader):
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
 
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
-        where, values = self._not_taken(claim)
-        rows = await self._fetch(
-            f"SELECT {CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
-        )
+    async def _changes(self, rows: Sequence[Any]) -> list[Change]:
         return await changes_of(self._driver, rows)
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
@@ -243,6 +244,9 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
+        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+
+    OURS = " AND tx = pg_current_xact_id()"
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
@@ -288,8 +292,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        with plain_errors():
-            left: list[tuple[TableWrite, str]] = []
+        with refused_if_unforeseen(), plain_errors(of_documents=True):
             mode = sql.PLAN_EACH_TIME
             for write in writes:
                 # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
@@ -297,43 +300,63 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 if wanted != mode:
                     await self._driver.execute(wanted)
                     mode = wanted
-                found = await self._write(write, left)
-                if write.exactly and found != len(write.rows):
-                    raise RowRefused(
-                        f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"
-                    )
-            for write, old in left:
-                await self._driver.execute(sql.left_behind_sql(write), old)
+                with plain_errors(of_documents=True, table=write.table):
+                    _all_found(write, await self._write(write))
             if mode != sql.PLAN_EACH_TIME:
                 await self._driver.execute(sql.PLAN_EACH_TIME)
 
-    async def _write(self, write: TableWrite, left: list[tuple[TableWrite, str]]) -> int:
-        changed = {column.name for column in write.columns}
-        if write.kind == WriteKind.UPDATE and any(column.name in changed for column in write.where):
-            return sum([await self._change_key(write, row, left) for row in write.rows])
+    async def _write(self, write: TableWrite) -> int:
+        if changes_keys(write):
+            return sum([await self._change_key(write, row) for row in write.rows])
         found = 0
         for nulls, some in by_json_nulls(write.columns, write.rows):
             rows = rows_as_json((*write.columns, *write.where), some)
             found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
         return found
 
-    async def _change_key(self, write: TableWrite, row: Sequence[Any], left: list[tuple[TableWrite, str]]) -> int:
-        """Give a row another key. What refers to it follows in later writes.
-
-        Where a foreign key allows no moment in which it refers to nothing, the row is copied under its new key, and
-        what is left behind is put on the list `left`, to be removed at the end.
-        """
+    async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
+        """Give a row another key. What refers to it follows in the same statement, if it does not by itself."""
         size = len(write.columns)
         new = rows_as_json(write.columns, [row[:size]])[1:-1]
         old = rows_as_json(write.where, [row[size:]])[1:-1]
-        try:
-            async with self.savepoint():
-                return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
-        except asyncpg.ForeignKeyViolationError:
+        moved = movements(write, await self.foreign_keys())
+        if all(each.action == "CASCADE" for each in moved[:-1]):
+            return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
+        found = await self._driver.fetchval(sql.count_sql(write), old)
+        await self._driver.execute(sql.move_sql(write, moved), new, old)
+        return int(found)
+
+    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
+        """The foreign keys of each table of the schema."""
+        if self._foreign_keys is None:
+            self._foreign_keys = await foreign_keys(self._driver)
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        with plain_errors():
+            keys = rows_as_json(write.where, [row[len(write.columns) :] for row in write.rows])
+            which = sql.among(write, "$1")
+            for query, text in touching(write, await self.foreign_keys(), which):
+                if await self._driver.fetchval(query, keys):
+                    raise RowRefused(text)
             columns = (await columns_of(self._driver, [write.table]))[write.table]
-            found = found_rows(await self._driver.execute(sql.copy_sql(write, columns), new, old))
-            left.append((write, old))
-            return found
+            rows = rows_as_json((*write.columns, *write.where), write.rows)
+            _all_found(write, found_rows(await self._driver.execute(sql.put_again_sql(write, columns), rows)))
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        names = ", ".join(map(sql.quote, [row[0] for row in await self._driver.fetch(sql.DEFERRABLE)]))
+        with plain_errors():
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} DEFERRED")
+            yield bool(names)
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} IMMEDIATE")
+
+
+def _all_found(write: TableWrite, found: int) -> None:
+    if write.exactly and found != len(write.rows):
+        raise RowRefused(f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})")
 
 
 def found_rows(status: str) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -16,11 +17,15 @@ from streamd.db.bookkeeping import BookReader, BookTransaction
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
+from streamd.db.moves import changes_keys, movements, update_sql
+from streamd.db.putting_again import touching
+from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
+from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
 from streamd.db.sqlite_values import binder, short_numbers, travelling
 from streamd.db.statements import some_of
-from streamd.errors import RowRefused, SchemaChanged
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Row
+from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
 
 class SqliteReader(BookReader):
@@ -40,9 +45,25 @@ class SqliteReader(BookReader):
         try:
             return list(await self._driver.execute_fetchall(statement, values))
         except sqlite3.OperationalError as error:
-            if _GONE.search(str(error)) and "streamd_" not in statement:
+            if "streamd_" in statement or not is_documents(error):
+                raise
+            if _GONE.search(str(error)):
                 raise _changed(error) from error
-            raise
+            raise await self._refusal(statement, error) from error
+
+    async def _refusal(self, statement: str, error: sqlite3.Error, table: str = "") -> RowRefused:
+        """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
+
+        So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
+        collation, a function, the module of a virtual table.
+        """
+        try:
+            await self._driver.execute_fetchall(f"EXPLAIN {statement}")
+        except sqlite3.OperationalError:
+            return TypeRefused(str(error), table=table)
+        except sqlite3.ProgrammingError:
+            pass  # it was prepared, and lacks its values only
+        return RowRefused(str(error))
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
@@ -157,6 +178,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     def __init__(self, driver: aiosqlite.Connection, taken: TakenKeys) -> None:
         SqliteReader.__init__(self, driver)
         BookTransaction.__init__(self, taken)
+        self._foreign_keys: Mapping[str, Sequence[ForeignKey]] | None = None
         self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -186,24 +208,79 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            statement = sql.write_sql(write, await self._conflict_clause(write.table))
-            binders = [binder(column) for column in (*write.columns, *write.where)]
-            rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            try:
-                if len(rows) == 1:
-                    cursor = await self._driver.execute(statement, rows[0])
+            rows, statement = _bound(write), sql.write_sql(write, await self._conflict_clause(write.table))
+            async with self._refusals(write, statement):
+                if changes_keys(write):
+                    found = await self._change_keys(write, rows)
                 else:
-                    cursor = await self._driver.executemany(statement, rows)
-            except (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
+                    found = await self._execute(statement, rows)
+            if write.exactly and found != len(rows):
+                raise RowRefused(f"{found} rows were found where {len(rows)} should be: {statement}")
+
+    async def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+        if len(rows) == 1:
+            return (await self._driver.execute(statement, rows[0])).rowcount
+        return (await self._driver.executemany(statement, rows)).rowcount
+
+    async def _change_keys(self, write: TableWrite, rows: Sequence[Sequence[Any]]) -> int:
+        """What refers to a row gets its new key first: foreign keys are checked at the transaction's end."""
+        found = last = 0
+        moved = movements(write, await self.foreign_keys())
+        for row in rows:
+            for movement in moved:
+                statement, places = update_sql(movement)
+                last = (await self._driver.execute(statement, [row[place] for place in places])).rowcount
+            found += last
+        return found
+
+    async def foreign_keys(self) -> Mapping[str, Sequence[ForeignKey]]:
+        """The foreign keys of each table of the database."""
+        if self._foreign_keys is None:
+            self._foreign_keys = foreign_keys_of(await self._fetch(FOREIGN_KEYS), await self._fetch(KEYS))
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        rows = _bound(write)
+        where = [column.name for column in write.where]
+        changed = [column.name for column in write.columns]
+        conditions = " AND ".join(f"t.{sql.quote(name)} = ?" for name in where)
+        async with self._refusals(write, sql.write_sql(write)):
+            for query, text in touching(write, await self.foreign_keys(), conditions):
+                if any([await self._fetch(query, row[len(changed) :]) for row in rows]):
+                    raise RowRefused(text)
+            columns = await self._fetch("SELECT name, hidden FROM pragma_table_xinfo(?)", (write.table,))
+            stored = [name for name, hidden in columns if hidden == 0]
+            names = ", ".join(map(sql.quote, stored))
+            table = sql.quote(write.table)
+            again = []
+            for row in rows:
+                key = row[len(changed) :]
+                found = await self._fetch(f"SELECT {names} FROM {table} AS t WHERE {conditions}", key)
+                new = dict(zip(changed, row, strict=False))
+                again += [[new.get(name, value) for name, value in zip(stored, old, strict=True)] for old in found]
+                await self._driver.execute(f"DELETE FROM {table} AS t WHERE {conditions}", key)
+            marks = ", ".join("?" * len(stored))
+            await self._driver.executemany(f"INSERT OR ABORT INTO {table} ({names}) VALUES ({marks})", again)
+        if write.exactly and len(again) != len(rows):
+            raise RowRefused(f"{len(again)} rows of {write.table} were found where {len(rows)} should be")
+
+    @asynccontextmanager
+    async def _refusals(self, write: TableWrite, statement: str) -> AsyncIterator[None]:
+        """Says of what a document's statement raises inside whose it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not is_documents(error):
+                raise  # said in plain words where the transaction ends
+            if getattr(error, "sqlite_errorcode", None) in _TAKEN:
+                raise ValueTaken(str(error)) from error
+            if not isinstance(error, sqlite3.OperationalError):
                 raise RowRefused(str(error)) from error
-            except sqlite3.OperationalError as error:
-                if "locked" in str(error) or "busy" in str(error):
-                    raise
-                if _is_gone(error, write):
-                    raise _changed(error) from error
-                raise RowRefused(str(error)) from error
-            if write.exactly and cursor.rowcount != len(rows):
-                raise RowRefused(f"{cursor.rowcount} rows were found where {len(rows)} should be: {statement}")
+            if _is_gone(error, write):
+                raise _changed(error) from error
+            raise await self._refusal(statement, error, write.table) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise RowRefused(str(error)) from error
 
     async def _conflict_clause(self, table: str) -> str:
         """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.
@@ -223,6 +300,13 @@ def change_of(row: Sequence[Any]) -> Change:
     return Change(number, table, op, old, new, *rest)
 
 
+def _bound(write: TableWrite) -> list[list[Any]]:
+    """The rows of a write as the driver takes them."""
+    binders = [binder(column) for column in (*write.columns, *write.where)]
+    return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
+
+
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)
 _GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")
 
 

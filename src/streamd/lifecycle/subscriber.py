@@ -15,14 +15,25 @@ from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mappe
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
-from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
+from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
+from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
+from streamd.progress import resting
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
-from streamd.store.engine import now_ms
 from streamd.store.heartbeat import REPAIR, WHOLE, Requests
-from streamd.store.producers import Producers, SubscribedType
+from streamd.store.producers import (
+    AWAY,
+    CATCHING_UP,
+    CONNECTED,
+    CONNECTING,
+    PAUSED,
+    REFUSED,
+    RESYNC_REQUIRED,
+    Producers,
+    SubscribedType,
+)
 from streamd.store.sync_log import SyncLog
 from streamd.wire import HandshakeAnswer
 
@@ -32,9 +43,6 @@ REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
 
 CLOSED = "closed: all documents were read again"
-
-PROGRESS_SECONDS = 1.0
-"""How often the place in the producer's log is written down for people to see."""
 
 
 class Subscriber:
@@ -75,17 +83,19 @@ class Subscriber:
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
-        self._said: str | None = None
+        self._report = Report(name, database, producers, sync_log, requests)
         self._stale = True
         """Whether what was said of the producer may not be so any more: the next word does not wait for a long poll."""
         self._away = 0
-        self._progress_at = 0.0
         self._known: dict[str, str] = {}
         self._waiting: set[str] = set()
         """The types that waited for approval, of which nothing else was told in the log since."""
         self._greet_at = 0.0
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
+        self._unsettled = False
+        self.place: object = None
+        """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -96,24 +106,15 @@ class Subscriber:
         """Something was asked of us by hand (pause, resume, resync): look now."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Go on for ever. Raises only what a person has to mend in the code or the configuration."""
-        failures, unsettled = 0, False
-        while True:
-            try:
-                if unsettled:
-                    # What was under way may be committed in one database, and not in the other.
-                    await self._applier.recover()
-                    unsettled = False
-                await self._go_on()
-                failures = 0
-            except StreamdError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                unsettled = True
-                log.warning("try_again", producer=self.name, error=error.message)
-                await self._rest(away_pause(failures, 5.0))
+    async def turn(self) -> None:
+        """One round, and what follows from it. Raises what concerns neither a document nor the producer."""
+        if self._unsettled:
+            # What was under way may be committed in one database, and not in the other.
+            await self._applier.recover()
+            self._stale = True
+        self._unsettled = True
+        await self._go_on()
+        self._unsettled = False
 
     async def _go_on(self) -> None:
         """One round, and what follows from the producer's answer. Raises `SiteBusy`, `StateBusy`."""
@@ -121,16 +122,16 @@ class Subscriber:
             await self._until_woken(self._round())
             self._away = 0
         except ResyncRequired as error:
-            await self._say("resync required", error)
+            await self._say(RESYNC_REQUIRED, error)
             await self._rest(None)
         except PeerUnreachable as error:
             self._away += 1
             self._greet_at = 0.0  # it may come back with other tables
-            await self._say("away", error)
+            await self._say(AWAY, error)
             await self._rest(max(away_pause(self._away, self._settings.retry_seconds), error.retry_after))
         except PeerRefused as error:
             self._source = None
-            await self._say("refused", error)
+            await self._say(REFUSED, error)
             await self._rest(REFUSED_SECONDS)
 
     async def close(self) -> None:
@@ -160,20 +161,22 @@ class Subscriber:
 
     async def _rest(self, seconds: float | None) -> None:
         """Wait so long, or until woken; None waits for a person."""
+        self.place = None
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+            with resting():
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
 
     async def _round(self) -> None:
         if (await self._producers.get(self.name)).paused:
-            await self._say("paused", None)
+            await self._say(PAUSED, None)
             await self._rest(None)
             return
-        if self._said is None:
-            await self._say("connecting", None)
+        if self._report.said is None:
+            await self._say(CONNECTING, None)
         if self._source is None or time.monotonic() >= self._greet_at:
             await self._greet()
         assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
@@ -286,9 +289,7 @@ class Subscriber:
 
     async def _place(self) -> Cursor | None:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        async with self._database.snapshot() as reader:
-            checkpoint = await reader.checkpoint(self._source.site)
-        return None if checkpoint is None else Cursor(*checkpoint)
+        return await self._applier.place(self._source.site)
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101
@@ -303,19 +304,9 @@ class Subscriber:
         if not self._known.items() <= pulled.subscriptions.items():
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
-        behind = pulled.end.sequence < pulled.head
-        now = time.monotonic()
-        if behind and now - self._progress_at < PROGRESS_SECONDS:
-            return
-        self._progress_at = now
-        await self._say("catching up" if behind else "in sync", None)
-        await self._producers.progress(
-            self.name,
-            sequence=pulled.end.sequence,
-            head=pulled.head,
-            last_contact_at=now_ms(),
-            last_event_at=now_ms() if pulled.events else None,
-        )
+        self.place = pulled.end if pulled.end.sequence < pulled.head else time.monotonic()
+        assert self._source is not None  # noqa: S101  # pulling begins after the handshake
+        await self._report.progress(pulled, self._source, self._ours)
 
     def _approved(self) -> set[str]:
         """The types that we want, and may have."""
@@ -351,7 +342,7 @@ class Subscriber:
             return False
         by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
         repaired = {request.doctype for request in asked} & self._approved() - by_hand
-        await self._say("catching up", None)
+        await self._say(CATCHING_UP, None)
         self._stale = True
         results = []
         for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
@@ -371,15 +362,5 @@ class Subscriber:
         return True
 
     async def _say(self, status: str, error: PeerError | None) -> None:
-        """Write down how it goes, and log it once when it changes."""
-        text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
-        self._stale = self._stale or status not in ("in sync", "catching up")
-        if status != self._said:
-            if error is not None:
-                log.warning(
-                    "producer_" + status.replace(" ", "_"), producer=self.name, error=error.message, mend=error.hint
-                )
-            elif self._said in ("away", "refused", "resync required"):
-                log.info("producer_back", producer=self.name)
-            await self._producers.set_status(self.name, status, text)
-            self._said = status
+        self._stale = self._stale or status not in (CONNECTED, CATCHING_UP)
+        await self._report.say(status, error)

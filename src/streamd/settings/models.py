@@ -138,6 +138,9 @@ class DoctypeSettings(Part):
     """How documents are named here that come from a site which does not use the same names."""
     exclude: tuple[str, ...] = ()
     """Columns that are never captured and never served."""
+    side_effects: Literal["refuse", "local"] = "refuse"
+    """What becomes of changes that this database makes to these documents by itself (a trigger, a cascade) while events
+    of other documents are applied: such an event is refused, or the change is an edit of this site."""
     accept_changes: bool = False
     """Whether triggers of this database have the last word on values that arrive; else what they change is refused."""
 
@@ -203,9 +206,10 @@ class ProducerSettings(Part):
     timeout_seconds: float = Field(30, gt=0)
     retry_seconds: float = Field(60, gt=0)
     """The longest pause between two tries while the producer is away."""
-    max_dependencies: int = Field(10_000, ge=1)
-    """Documents fetched for the links of one page, at most."""
-    max_dependency_depth: int = Field(50, ge=1, le=100)
+    max_dependencies: int = Field(50_000, ge=1)
+    """Documents fetched for the links of one page, at most: they are held in memory until they are written."""
+    max_dependency_depth: int = Field(1000, ge=1, le=1_000_000)
+    """Requests that follow links from document to document, at most; one may bring many levels."""
     repair_gaps: bool = True
     """Whether a type is read again by itself where the producer says that changes of it are missing."""
 

@@ -41,6 +41,7 @@ class Beat:
     stopped_at: int | None
     captured: int
     problem: str
+    captured_to: int | None = None
 
     def alive(self, now: int) -> bool:
         """Whether the daemon runs at `now` (ms since 1970), as far as its sign of life says."""
@@ -54,8 +55,11 @@ class Heartbeat:
         self._state = state
         self._started_at = now_ms()
 
-    async def beat(self, *, captured: int, problem: str = "") -> None:
-        """The daemon runs: it captured so many changes since its start, and `problem` holds capture up."""
+    async def beat(self, *, captured: int, problem: str = "", captured_to: int | None = None) -> None:
+        """The daemon runs: it captured so many changes since its start, and `problem` holds it up.
+
+        What was committed before `captured_to` (ms since 1970) is in the update log.
+        """
         values = {
             "pid": os.getpid(),
             "host": socket.gethostname()[:255],
@@ -65,6 +69,7 @@ class Heartbeat:
             "stopped_at": None,
             "captured": captured,
             "problem": problem,
+            "captured_to": captured_to,
         }
         async with self._state.write() as connection:
             found = await connection.execute(
