@@ -131,18 +131,24 @@ class Segment:
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            effects = Effects(self._transaction, self._catalogue, planned)
-            notes = await effects.foresee()
-            await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
-            for ref, note in (await verify(self._transaction, planned, self._columns)).items():
-                said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
-            notes += await effects.seen()
-            if notes:
-                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
-                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
+            group = Group(planned, marks, self._columns, self._catalogue)
+            await self._put(group, said, items[0][0].log)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
+
+    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str) -> None:
+        """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
+        effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
+        notes = await effects.foresee()
+        await write_group(self._transaction, group)
+        checked = await verify(self._transaction, group.planned, self._columns)
+        notes += await effects.seen()
+        if effects.undone:
+            checked |= await verify(self._transaction, group.planned, self._columns)
+        last = list(said)[-1]
+        for ref, note in (*checked.items(), *((last, note) for note in notes)):
+            said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""

@@ -115,7 +115,7 @@ class Reader(ABC):
 
     @abstractmethod
     async def last_change(self) -> int:
-        """The highest id among the changes that this view can see; 0 if there are none."""
+        """The highest id of a change that is there; 0 if there are none."""
 
     @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
@@ -181,8 +181,9 @@ class Transaction(Reader):
 
     @abstractmethod
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """The changes that this transaction itself made, of ids above `after`, in order; with `marked` also those that
-        carry an origin mark. `after` is what `last_change` gave within this transaction.
+        """What this transaction itself changed since `last_change` gave `after`.
+
+        With `marked` also what has a mark, and triggers that were put off fire before.
         """
 
     @abstractmethod

@@ -33,6 +33,19 @@ from streamd.wire import read_json, read_rows
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
 
 
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
+
+
 @lru_cache(maxsize=512)
 def numbered(statement: str) -> str:
     """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
@@ -247,6 +260,12 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))

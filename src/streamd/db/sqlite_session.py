@@ -55,8 +55,10 @@ class SqliteReader(BookReader):
         """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
 
         So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
-        collation, a function, the module of a virtual table.
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
         """
+        if _GONE.search(str(error)):
+            return RowRefused(str(error))
         try:
             await self._driver.execute_fetchall(f"EXPLAIN {statement}")
         except sqlite3.OperationalError:
