@@ -66,7 +66,7 @@ class Reader(ABC):
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
     ) -> list[Row]:
-        """These columns of rows whose `key` columns hold one of `keys`; a row that is too large is `{"$unreadable": …}`."""
+        """These columns of rows whose `key` columns hold one of `keys`; if too large, a row is `{"$unreadable": …}`."""
 
     async def as_kept(self, column: Column, text: str) -> str:
         """How a column of this type, of any length, writes a text that it took."""
