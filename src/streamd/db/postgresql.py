@@ -37,6 +37,7 @@ from streamd.db.postgresql_session import (
     not_taken,
     numbered,
 )
+from streamd.db.postgresql_triggers import triggers, wanted_digest
 from streamd.db.sockets import keep_alive
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
 from streamd.errors import NotInstalled, SiteBusy
@@ -124,7 +125,7 @@ class PostgresqlSite(SiteDatabase):
             f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
         )
         version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
-        made = [statement for statements in sql.triggers(catalogue, tables).values() for statement in statements]
+        made = [statement for statements in triggers(catalogue, tables).values() for statement in statements]
         return [*sql.TABLES, site, version, *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
@@ -144,7 +145,7 @@ class PostgresqlSite(SiteDatabase):
             return await our_triggers(driver)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        return {name: sql.wanted_digest(statements) for name, statements in sql.triggers(catalogue, tables).items()}
+        return {name: wanted_digest(statements) for name, statements in triggers(catalogue, tables).items()}
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
         tables = bound_tables(catalogue).keys()
