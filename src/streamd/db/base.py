@@ -179,8 +179,7 @@ class Transaction(Reader):
 
     @abstractmethod
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """What this transaction itself changed since `last_change` gave `after`; with `marked` what has a mark as well, and
-        triggers that were put off fire before."""
+        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
