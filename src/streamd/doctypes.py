@@ -133,6 +133,11 @@ class ChildTable:
         """The names of those columns."""
         return frozenset(column.name for column in self.written_columns)
 
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others: its key, and its parent's."""
+        return tuple(dict.fromkeys((*self.key, *self.parent_key)))
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -170,6 +175,11 @@ class DocumentType:
     naming: str = ""
     excluded: tuple[str, ...] = ()
     accept_changes: bool = False
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others."""
+        return self.key
 
     @property
     def only_name(self) -> Name:

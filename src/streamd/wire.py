@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from streamd.errors import InvalidRequest
-from streamd.model import Cursor, Event, Name, OwnName
+from streamd.model import Cursor, Event, Name, OwnName, Row
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -365,6 +366,12 @@ def read_cursor(text: str) -> Cursor:
 def read_json(data: bytes | str) -> Any:
     """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
     return _JSON.decode(data)
+
+
+def read_rows(rows: Iterable[bytes]) -> list[Row]:
+    """Rows as JSON objects, decoded together."""
+    found: list[Row] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    return found
 
 
 def write_json(value: Any) -> bytes:

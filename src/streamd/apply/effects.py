@@ -29,7 +29,6 @@ from streamd.db.base import Transaction
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, Name, Row
 from streamd.rows import bindings
-from streamd.wire import read_json
 
 
 class Effects:
@@ -64,8 +63,7 @@ class Effects:
         known = {column.name: column for column in reference.rows.columns}
         key = [known[name] for name in reference.key.columns]
         found: list[tuple[Row, Planned]] = []
-        for text in await self._transaction.read_rows(reference.rows.table, reference.rows.columns, key, reach.causes):
-            row = read_json(text)
+        for row in await self._transaction.read_rows(reference.rows.table, reference.rows.columns, key, reach.causes):
             cause = caused(reach, row)
             if cause is not None and not accounted.has(reference, row):
                 found.append((row, cause))

@@ -65,8 +65,8 @@ class Reader(ABC):
     @abstractmethod
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
-        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+    ) -> list[Row]:
+        """These columns, as values travel, of the rows whose `key` columns hold one of `keys`, in no order.
 
         Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
         """

@@ -24,9 +24,10 @@ from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
+from streamd.wire import read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
 
@@ -170,7 +171,7 @@ class PostgresqlReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         read = reader(tuple(columns))
         quoted = ", ".join(sql.quote(column.name) for column in key)
         query = (
@@ -181,7 +182,7 @@ class PostgresqlReader(BookReader):
         found: list[bytes] = []
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
-        return found
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:

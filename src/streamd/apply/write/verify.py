@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
@@ -15,7 +13,6 @@ from streamd.apply.write.writer import table_write
 from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
 from streamd.model import Row
-from streamd.wire import read_json
 
 SHOWN = 3
 """Differences that one error shows, at most."""
@@ -62,13 +59,7 @@ async def _differing(
 async def _rows(transaction: Transaction, read: Read, columns: Columns) -> list[Row]:
     known = columns[read.table]
     key, wanted = [known[name] for name in read.key], [known[name] for name in read.columns]
-    text = b"[" + b",".join(await transaction.read_rows(read.table, wanted, key, read.keys)) + b"]"
-    try:
-        rows: list[Row] = read_json(text)
-    except msgspec.DecodeError:
-        # SQLite keeps as text what is no valid text: that is not what was meant, and is shown as far as it goes.
-        rows = read_json(text.decode("utf-8", "replace"))
-    return rows
+    return await transaction.read_rows(read.table, wanted, key, read.keys)
 
 
 def _refused(found: Iterable[Difference], lenient: set[str]) -> list[Difference]:
