@@ -145,7 +145,8 @@ class Reference:
     """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
 
     `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
-    field is empty where they are the documents' own rows. `key` says what happens to them.
+    field is empty where they are the documents' own rows. `key` says what happens to them. `doctype` is empty where
+    they are no document's, but others refer to them in turn.
     """
 
     doctype: str

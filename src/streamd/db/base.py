@@ -178,10 +178,7 @@ class Transaction(Reader):
 
     @abstractmethod
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """What this transaction itself changed since `last_change` gave `after`.
-
-        With `marked` also what has a mark, and triggers that were put off fire before.
-        """
+        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
