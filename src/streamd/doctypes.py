@@ -32,7 +32,8 @@ class Column:
     """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
 
     `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
-    or an expression such as a new UUID).
+    or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
+    `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Column:
     has_default: bool = False
     unique: bool = False
     automatic: bool = False
+    renews: bool = False
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class ForeignKey:
 class Table:
     """A table, as the database describes it. `triggers` are those that are not ours.
 
+    `unreadable` says why nothing is known of it, where that is so.
     Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
     and have their schemas.
     """
@@ -75,6 +79,7 @@ class Table:
     uniques: tuple[tuple[str, ...], ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
+    unreadable: str = ""
     heirs: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
 
@@ -128,6 +133,11 @@ class ChildTable:
         """The names of those columns."""
         return frozenset(column.name for column in self.written_columns)
 
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others: its key, and its parent's."""
+        return tuple(dict.fromkeys((*self.key, *self.parent_key)))
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -164,6 +174,11 @@ class DocumentType:
     naming: str = ""
     excluded: tuple[str, ...] = ()
     accept_changes: bool = False
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others."""
+        return self.key
 
     @property
     def only_name(self) -> Name:
@@ -203,7 +218,8 @@ class Catalogue:
     a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
     series, with the columns of their names and of their last numbers; None where it has none. `references` are the
     foreign keys by which the database itself changes documents; what applied events make the database do to documents
-    of the types in `open_to_effects` is an edit of this site, and to others it is refused.
+    of the types in `open_to_effects` is an edit of this site, and to others it is refused. `triggered` are the tables
+    that have triggers of the user's.
     """
 
     doctypes: dict[str, DocumentType]
@@ -213,6 +229,7 @@ class Catalogue:
     series: tuple[str, str, str] | None = None
     references: tuple[Reference, ...] = ()
     open_to_effects: frozenset[str] = frozenset()
+    triggered: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]

@@ -121,6 +121,10 @@ class TypeRefused(RowRefused):
         self.table = table
 
 
+class ValueTaken(RowRefused):
+    """A value that must be unique (or not overlap) is another row's at this moment; that row may be about to change."""
+
+
 class SchemaChanged(SiteError):
     """A table or column of a document type is not there any more: what we know of the tables is old.
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy import Engine, event
 
+from streamd.progress import came_further
+
 T = TypeVar("T")
 
 
@@ -47,6 +49,7 @@ class Connection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         result: T = await to_its_end(super()._execute(fn, *args, **kwargs))  # type: ignore[no-untyped-call]
+        came_further()
         return result
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from streamd.errors import InvalidRequest
-from streamd.model import Cursor, Event, Name, OwnName
+from streamd.model import Cursor, Event, Name, OwnName, Row
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -28,6 +29,7 @@ PROTOCOL = 1
 API = "/v1"
 
 NAME_LIMIT = 140
+PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""
 
 HEX = "$hex"
@@ -64,7 +66,7 @@ class ErrorAnswer(Message):
 
 
 class HealthAnswer(Message):
-    status: Literal["ok"] = "ok"
+    status: Literal["ok", "troubled"] = Field("ok", description="whether all that the daemon does goes well")
 
 
 class WantedDoctype(Message):
@@ -241,12 +243,15 @@ class WantedDocument(Message):
 
     doctype: Text
     name: NameParts
-    path: list[DocumentRef] = Field(default=[], max_length=100)
+    path: list[DocumentRef] = Field(default=[], max_length=PATH_LIMIT)
 
 
 class DocumentsRequest(Message):
     documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
     own_names: bool = _OWN_NAMES
+    follow: int = Field(
+        0, ge=0, description="how many further documents may come along: those that the wanted ones link to, in turn"
+    )
 
 
 class DocumentModel(Message):
@@ -263,7 +268,10 @@ class DocumentModel(Message):
 
 
 class DocumentsAnswer(Message):
-    """The documents as they are now. What is absent, and what is forbidden, is simply not among them."""
+    """The documents as they are now. What is absent, and what is forbidden, is simply not among them.
+
+    Those that come along (`follow`) stand behind the wanted ones. An older producer gives none.
+    """
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
@@ -358,6 +366,12 @@ def read_cursor(text: str) -> Cursor:
 def read_json(data: bytes | str) -> Any:
     """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
     return _JSON.decode(data)
+
+
+def read_rows(rows: Iterable[bytes]) -> list[Row]:
+    """Rows as JSON objects, decoded together."""
+    found: list[Row] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    return found
 
 
 def write_json(value: Any) -> bytes:

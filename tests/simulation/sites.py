@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -19,7 +20,7 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
-from streamd.serve.documents import given_document
+from streamd.serve.documents import given_document, linked_documents
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -224,8 +225,8 @@ class Site:
         return Source(
             producer.name,
             producer.site,
+            50_000,
             1000,
-            50,
             frozenset(self.types),
             url=f"https://{producer.name}.example",
             renamed=self.renamed,
@@ -264,9 +265,11 @@ class LocalFetcher:
         self._producer = producer
         self._consumer = consumer
         self.asked: list[WantedDocument] = []
+        self.requests = 0
 
-    async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
+    async def fetch(self, wanted: Sequence[WantedDocument], follow: int = 0) -> Documents:
         self.asked += wanted
+        self.requests += 1
         producer = self._producer
         await producer.capture.drain()
         head = await producer.update_log.head()
@@ -275,14 +278,20 @@ class LocalFetcher:
         found = []
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
-            for want in wanted:
-                name = tuple(want.name)
-                documents = await reader.read_documents(producer.catalogue[want.doctype], [name])
-                if name in documents:
-                    record = (await reader.records(want.doctype, [name])).get(name)
-                    clock = claim.clock if claim else ""
-                    key = (want.doctype, name)
-                    found.append(given_document(key, documents[name], clock, record, remembered=True))
+            waiting = deque((want.doctype, tuple(want.name)) for want in wanted)
+            most, seen = len(waiting) + follow, set(waiting)
+            while waiting and len(found) < most:
+                key = waiting.popleft()
+                documents = await reader.read_documents(producer.catalogue[key[0]], [key[1]])
+                if key[1] not in documents:
+                    continue
+                record = (await reader.records(key[0], [key[1]])).get(key[1])
+                document = documents[key[1]]
+                found.append(given_document(key, document, claim.clock if claim else "", record, remembered=True))
+                if follow:
+                    links = linked_documents(producer.catalogue[key[0]], document) - seen
+                    seen |= links
+                    waiting += links
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamd.apply.applier import LARGEST_BATCH
+from streamd.apply.batch import Unit
+from streamd.apply.source import Source
 from tests.simulation.sites import Site
 
 LOOSE = """
@@ -193,6 +197,101 @@ async def test_what_is_fetched_leads_to_no_document_that_has_the_name_of_another
             ("Ada", "boss"),
             ("boss", None),
         ]
+    finally:
+        for site in (hq, store):
+            await site.close()
+
+
+CHAINED = """
+CREATE TABLE "Receipt" ("Id" INTEGER PRIMARY KEY, "Before" INTEGER REFERENCES "Receipt" ("Id"));
+"""
+RECEIPTS = {"Receipt": {}}
+
+
+async def _receipts(site: Site, count: int) -> None:
+    site.write(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < "
+        f"{count}) INSERT INTO Receipt SELECT i, nullif(i - 1, 0) FROM n"
+    )
+
+
+async def test_a_chain_of_links_arrives_however_long_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hq, store = (Site(tmp_path, name, schema=CHAINED, doctypes=RECEIPTS) for name in ("hq", "store"))
+    for site in (hq, store):
+        await site.open()
+    try:
+        await _receipts(store, 3000)
+        await hq.pass_over(store)
+        store.write("INSERT INTO Receipt VALUES (3001, 3000)")
+        fetcher = store.fetcher(hq)
+        monkeypatch.setattr(store, "fetcher", lambda _: fetcher)
+        commits: list[int] = []
+        commit = hq.applier._commit
+
+        async def counted(source: Source, units: list[Unit], *rest: Any, **more: Any) -> Any:
+            commits.append(sum(len(unit.all) for unit in units))
+            return await commit(source, units, *rest, **more)
+
+        monkeypatch.setattr(hq.applier, "_commit", counted)
+        await hq.pull_from(store)
+        assert hq.rows("SELECT count(*), max(Id) FROM Receipt") == [(3001, 3001)]
+        assert await hq.queue() == []
+        assert fetcher.requests < 20, "many levels come with one request"
+        assert max(commits) <= LARGEST_BATCH, "it is written in steps"
+        assert len(commits) > 3000 / LARGEST_BATCH
+    finally:
+        for site in (hq, store):
+            await site.close()
+
+
+async def test_links_in_a_circle_beyond_everything_end(tmp_path: Path) -> None:
+    hq, store = (
+        Site(tmp_path, name, schema=CHAINED.replace(' REFERENCES "Receipt" ("Id")', ""), doctypes=LINKED)
+        for name in ("hq", "store")
+    )
+    for site in (hq, store):
+        await site.open()
+    try:
+        await _receipts(store, 900)
+        store.write("UPDATE Receipt SET Before = 900 WHERE Id = 1")
+        await hq.pass_over(store)
+        store.write("INSERT INTO Receipt VALUES (901, 900)")
+        await hq.pull_from(store)
+        assert hq.rows("SELECT count(*) FROM Receipt") == [(901,)]
+        assert await hq.queue() == []
+    finally:
+        for site in (hq, store):
+            await site.close()
+
+
+LINKED = {"Receipt": {"links": {"Before": "Receipt"}}}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"max_documents": 30}, "producers.store.max_dependencies = 30"),
+        ({"max_depth": 2}, "producers.store.max_dependency_depth = 2"),
+    ],
+)
+async def test_what_is_parked_for_a_bound_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, int], said: str
+) -> None:
+    hq, store = (Site(tmp_path, name, schema=CHAINED, doctypes=RECEIPTS) for name in ("hq", "store"))
+    for site in (hq, store):
+        await site.open()
+    try:
+        await _receipts(store, 400)
+        await hq.pass_over(store)
+        store.write("INSERT INTO Receipt VALUES (401, 400)")
+        source, unbound = hq.source(store), hq.source
+        monkeypatch.setattr(hq, "source", lambda _: replace(source, **bounds))
+        await hq.pull_from(store)
+        ((_, error),) = await hq.queue()
+        assert said in error
+        monkeypatch.setattr(hq, "source", unbound)
+        await hq.heal(store)
+        assert hq.rows("SELECT count(*) FROM Receipt") == [(401,)]
     finally:
         for site in (hq, store):
             await site.close()

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 
 import structlog
 
@@ -19,7 +19,7 @@ from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, qu
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import localise, look_up, remember
 from streamd.apply.preparation import Preparation
 from streamd.apply.refusedtypes import RefusedTypes
@@ -247,18 +247,51 @@ class Applier:
             await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
             await self._attempt(source, units[middle:], position)
 
+    async def _put_before(self, source: Source, units: Sequence[Unit]) -> None:
+        """Write what was fetched for these in transactions before theirs, where that is much; each needs those before.
+
+        What cannot be written so stays with the units. With names of this site's own all of it does.
+        """
+        before = {ref_of(each): each for unit in units for each in unit.before}
+        if len(before) <= LARGEST_BATCH or source.renamed:
+            return
+        async with self._database.snapshot() as reader:
+            waiting = await reader.queued_documents(source.site)
+        put: set[Ref] = set()
+        while len(put) < len(before):
+            refs = list(islice((ref for ref in before if ref not in put), LARGEST_BATCH))
+            if any(ref in waiting or before[ref].fault for ref in refs):
+                break
+            step = [Unit(before[ref], note="needed by a document that links to it") for ref in refs]
+            try:
+                await self.commit(source, step, None, alone=True)
+            except RowRefused:
+                break  # the units themselves meet it, and say why
+            put.update(refs)
+        for unit in units:
+            unit.before = [each for each in unit.before if ref_of(each) not in put]
+
     async def commit(
-        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int] = ()
+        self,
+        source: Source,
+        units: list[Unit],
+        position: Cursor | None,
+        dequeue: Sequence[int] = (),
+        *,
+        alone: bool = False,
     ) -> list[SyncEntry]:
         """One transaction: these units, the checkpoint if there is one, and events that leave the queue.
+
+        With `alone` nothing of them is kept back: then they are refused.
 
         Returns the entries of events that left the queue: they stand in the sync log already, as failed.
         Raises `RowRefused` if the database refuses any of it (then nothing is written), and `Replan`.
         """
+        await self._put_before(source, units)
         for _ in range(TRIES):
             try:
                 async with self._turn:
-                    return await self._commit(source, units, position, dequeue)
+                    return await self._commit(source, units, position, dequeue, alone=alone)
             except Uncaptured:
                 await self._drain()
             except RowRefused as error:
@@ -278,7 +311,7 @@ class Applier:
                 self.refused_types.refuse(doctype, error.message)
 
     async def _commit(
-        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int]
+        self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int], *, alone: bool
     ) -> list[SyncEntry]:
         batch = uuid.uuid4().hex
         log_id = units[0].incoming.log
@@ -292,7 +325,7 @@ class Applier:
                 await self._lock(transaction, here)
                 if self.catalogue.offers and not await all_captured(transaction, here, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
-                entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue))
+                entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue) or alone)
                 await transaction.enqueue([queued(source, each) for each in kept])
                 if dequeue:
                     await transaction.dequeue(dequeue)

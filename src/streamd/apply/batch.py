@@ -41,7 +41,8 @@ class Unit:
     were fetched for it; `missing`: those that nobody can give; `renamed`: those that are here under an older name, as
     their renames are still queued; `coming`: those that other events of the batch make or rename, and that it links
     to, or what was fetched for it; `whole`: its document as fetched, if it was never here; `refused`: why the database
-    refused it; `planned`: the event in remote form, where `incoming` is as it is written.
+    refused it; `planned`: the event in remote form, where `incoming` is as it is written; `bound`: why something of
+    what is missing was not asked for.
     """
 
     incoming: Incoming
@@ -56,6 +57,7 @@ class Unit:
     refused: str = ""
     note: str = ""
     planned: Incoming | None = None
+    bound: str = ""
 
     @property
     def refs(self) -> list[Ref]:

@@ -1,7 +1,8 @@
 """Asks what the database does by itself to documents that an applied group does not name, before and after the write.
 
 Either the producer did the same, or the group is refused; where a type's `side_effects` allow it, it is an edit of
-this site.
+this site. A row that was changed is put back where the producer has the word: what its own database made of that row
+comes as an event of its own, perhaps in another page.
 """
 
 from __future__ import annotations
@@ -16,26 +17,33 @@ from streamd.apply.write.effects import (
     caused,
     effect_of,
     happened,
+    put_back,
     reaches,
     refused,
     unmeant,
 )
 from streamd.apply.write.ordering import Planned
+from streamd.apply.write.writer import Columns
 from streamd.db.base import Transaction
 from streamd.errors import RowRefused
-from streamd.model import Catalogue
+from streamd.model import Catalogue, Name
 from streamd.rows import bindings
-from streamd.wire import read_json
 
 
 class Effects:
     """The effects of writing one group of documents."""
 
-    def __init__(self, transaction: Transaction, catalogue: Catalogue, planned: Sequence[Planned]) -> None:
+    def __init__(
+        self, transaction: Transaction, catalogue: Catalogue, planned: Sequence[Planned], columns: Columns, log: str
+    ) -> None:
+        """`log` is the producer's log that the group comes from."""
         self._transaction = transaction
         self._catalogue = catalogue
         self._planned = planned
+        self._columns = columns
+        self._log = log
         self._after = 0
+        self.undone = False
 
     async def foresee(self) -> list[str]:
         """What foreign keys will do that is allowed, in words. Raises `RowRefused` for what is not."""
@@ -55,8 +63,7 @@ class Effects:
         known = {column.name: column for column in rows.columns}
         key = [known[name] for name in reference.key.columns]
         notes = []
-        for text in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
-            row = read_json(text)
+        for row in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
             cause = caused(reach, row)
             if cause is None or accounted.has(reference, row):
                 continue
@@ -68,15 +75,57 @@ class Effects:
         return notes
 
     async def seen(self) -> list[str]:
-        """What the database did that is allowed, in words. Raises `RowRefused` for what is not."""
-        changes = await self._transaction.unmarked(self._after) if self._catalogue.offers else []
+        """Undo what the database did to rows of which the producer has the word. Returns what was done, in words.
+
+        Raises `RowRefused` for what is neither allowed nor can be undone.
+        """
+        effects = await self._happened()
+        strange = [each for each in effects if not self._is_allowed(each)]
+        kept = allowed([each for each in effects if self._is_allowed(each)])
+        if not strange:
+            return kept
+        ours = await self._not_the_producers(strange)
+        if not ours:
+            await self._transaction.write([each.undone(self._columns) for each in strange])
+            ours = [each for each in await self._happened() if not self._is_allowed(each)]
+        if ours:
+            raise RowRefused(happened(ours, self._planned))
+        self.undone = True
+        return [*kept, put_back(strange)]
+
+    async def _happened(self) -> list[Effect]:
+        if not self._catalogue.offers:
+            return []
+        triggers = any(write.table in self._catalogue.triggered for each in self._planned for write in each.writes)
+        changes = await self._transaction.own_changes(self._after, marked=triggers)
         if not changes:
             return []
-        effects = unmeant(changes, bindings(self._catalogue), self._planned, self._catalogue.references)
-        strange = [each for each in effects if not self._is_open(each)]
-        if strange:
-            raise RowRefused(happened(strange, self._planned))
-        return [allowed(effects)] if effects else []
+        tables = {change.table for change in changes}
+        some = {
+            name: doctype
+            for name, doctype in self._catalogue.doctypes.items()
+            if not tables.isdisjoint((doctype.table, *(child.table for child in doctype.children)))
+        }
+        return unmeant(changes, bindings(Catalogue(some, frozenset())), self._planned)
 
-    def _is_open(self, effect: Effect) -> bool:
+    async def _not_the_producers(self, effects: Sequence[Effect]) -> list[Effect]:
+        """Those that made or removed a row, or changed a document of which the producer never said anything."""
+        names: dict[str, set[Name]] = {}
+        for each in effects:
+            names.setdefault(each.ref[0], set()).add(each.ref[1])
+        known = {
+            (doctype, name)
+            for doctype, some in names.items()
+            for name, record in (await self._transaction.records(doctype, some)).items()
+            if self._log in record.seen
+        }
+        return [
+            each
+            for each in effects
+            if each.before is None or each.after is None or not (each.marked or each.ref in known)
+        ]
+
+    def _is_allowed(self, effect: Effect) -> bool:
+        if effect.marked:
+            return self._catalogue[effect.ref[0]].accept_changes
         return effect.ref[0] in self._catalogue.open_to_effects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -25,11 +26,24 @@ from streamd.wire import DocumentRef, Documents, WantedDocument, read_cursor
 log = structlog.get_logger("streamd.apply")
 
 
+FOLLOWED_FIRST, FOLLOWED_MOST = 50, 5000
+"""How many documents may come along with a request at first, and at most, once links turn out to go on and on."""
+
+SHORT_WAY = 20
+"""Longer ways are told from the last document on that may be had by itself."""
+
+ROUNDS_BEFORE = 2
+"""Requests before that: most links lead to what is here, or ends soon."""
+
+
 class Fetcher(Protocol):
     """Gets documents from a producer."""
 
-    async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
-        """The wanted documents that the producer has and gives. Raises `PeerError`."""
+    async def fetch(self, wanted: Sequence[WantedDocument], follow: int = 0) -> Documents:
+        """The wanted documents that the producer has and gives. Raises `PeerError`.
+
+        Up to `follow` documents that they link to, in turn, may come along.
+        """
         ...
 
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
@@ -42,12 +56,15 @@ class Fetched:
     """What was fetched, ready to be put here, with what each links to.
 
     Of what it links to, `absent` was not here, and `renamed` is here under names from before renames that are queued.
+    `beyond` was not asked for, because of the source's bounds; `bound` says which one.
     """
 
     documents: dict[Ref, Incoming] = field(default_factory=dict)
     links: dict[Ref, list[Ref]] = field(default_factory=dict)
     absent: set[Ref] = field(default_factory=set)
     renamed: set[Ref] = field(default_factory=set)
+    beyond: set[Ref] = field(default_factory=set)
+    bound: str = ""
 
     def for_links(self, wanted: Iterable[Ref]) -> list[Incoming]:
         """The documents behind these links and all that they need in turn, in the order in which to put them."""
@@ -56,10 +73,27 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A document that is not here, and the way from a document of an approved type to it."""
+    """A document that is not here, and the way from a document of an approved type to it.
+
+    The way is `path`, or that to the document `after`, which links to this one, and then that document.
+    """
 
     ref: Ref
-    path: tuple[Ref, ...]
+    path: tuple[Ref, ...] = ()
+    after: Want | None = None
+
+    @property
+    def for_a_link(self) -> bool:
+        return bool(self.path) or self.after is not None
+
+    def way(self) -> list[Ref]:
+        """The documents on the way, the first one first."""
+        found: list[Ref] = []
+        want = self
+        while want.after is not None:
+            want = want.after
+            found.append(want.ref)
+        return [*want.path, *reversed(found)]
 
 
 async def fetch_missing(
@@ -77,33 +111,33 @@ async def fetch_missing(
     """Fetch these documents, and those that they link to in turn, unless they are here or `coming` in the batch.
 
     `found` are documents that came already; `complete` sets links that are found by values, and gives what it found.
-    No document of a closed type is fetched for a link of one that was fetched.
+    No document of a closed type is fetched for a link of one that was fetched. Where links go on and on, the producer
+    is asked to send what follows along, more each time.
     Stops at the source's bounds: what is beyond them stays missing, and the events that need it are parked. They bound
     what is fetched for links, never a document that an event is of. Raises `PeerError`.
     """
     fetched = Fetched()
     closed = source.closed(catalogue)
+    look = _Look(fetched, database, catalogue, names, source, closed, coming, complete)
+    await look.take(found)
+    frontier = [*wants, *look.walk([Want(ref_of(each)) for each in found])]
     asked: set[Ref] = set()
-    look = _Look(fetched, database, catalogue, names, source.site, closed, coming, complete)
-    frontier = [*wants, *await look.beyond(found, {})]
-    depth = 0
-    while frontier and depth < source.max_depth:
-        depth += 1
-        frontier = [want for want in {want.ref: want for want in frontier}.values() if want.ref not in asked]
-        frontier = _within(frontier, source.max_documents - len(asked))
-        if not frontier:
-            break
+    rounds = 0
+    while frontier := [want for want in {want.ref: want for want in frontier}.values() if want.ref not in asked]:
+        frontier = look.within(frontier, len(asked), rounds)
         asked |= {want.ref for want in frontier}
         requests = [wanted for want in frontier if (wanted := _wanted(want, source)) is not None]
         if not requests:
             break
-        answer = await fetcher.fetch(requests)
+        follow = 0 if rounds < ROUNDS_BEFORE else min(FOLLOWED_FIRST * 4 ** (rounds - ROUNDS_BEFORE), FOLLOWED_MOST)
+        answer = await (fetcher.fetch(requests, follow) if follow else fetcher.fetch(requests))
+        rounds += 1
         crash_point("apply.fetched")
-        paths = {want.ref: want.path for want in frontier}
-        given = [each for each in incoming_documents(answer, source, catalogue) if ref_of(each) in paths]
-        frontier = await look.beyond(given, paths)
+        given = incoming_documents(answer, source, catalogue)
+        await look.take(given if follow else [each for each in given if ref_of(each) in asked])
+        frontier = look.walk(frontier)
     if fetched.documents:
-        log.debug("dependencies_fetched", documents=len(fetched.documents), rounds=depth)
+        log.debug("dependencies_fetched", documents=len(fetched.documents), rounds=rounds)
     return fetched
 
 
@@ -146,37 +180,78 @@ async def _renamed(reader: Reader, refs: Collection[Ref], site: str) -> frozense
     return frozenset(found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Look:
-    """Takes fetched documents in, and looks what they need in turn."""
+    """Takes documents in that came, and looks what those need in turn that are wanted.
+
+    `here` are documents that came and were not wanted yet, and `needs` what each links to. `missing` and `renamed` are
+    those of all linked ones that are not here, and here under an older name.
+    """
 
     fetched: Fetched
     database: SiteDatabase
     catalogue: Catalogue
     names: Names
-    site: str
+    source: Source
     closed: frozenset[str]
     coming: frozenset[Ref]
     complete: Callable[[Sequence[Incoming]], Awaitable[Sequence[Incoming]]]
+    came: dict[Ref, Incoming] = field(default_factory=dict)
+    needs: dict[Ref, list[Ref]] = field(default_factory=dict)
+    missing: set[Ref] = field(default_factory=set)
+    renamed: set[Ref] = field(default_factory=set)
+    judged: set[Ref] = field(default_factory=set)
 
-    async def beyond(self, given: Sequence[Incoming], paths: Mapping[Ref, tuple[Ref, ...]]) -> list[Want]:
-        """What these documents link to, and what is not here. `paths` are the ways on which they were found."""
+    async def take(self, given: Sequence[Incoming]) -> None:
+        """These documents came."""
         given = [*given, *await self.complete(given)]
         own = [each for incoming in given for each in incoming.event.own]
         if own:
             async with self.database.snapshot() as reader:
                 await self.names.load(reader, (), own)
-        wants: list[Want] = []
         for incoming in given:
             ref = ref_of(incoming)
-            self.fetched.documents[ref] = incoming
-            self.fetched.links[ref] = needed(incoming, self.catalogue, None)
-            wants += [Want(target, (*paths.get(ref, ()), ref)) for target in self.fetched.links[ref]]
-        wants = [want for want in wants if want.ref not in self.coming and want.ref not in self.fetched.documents]
-        missing = await absent(self.database, self.names, wants, self.site)
-        self.fetched.renamed |= missing.renamed
-        self.fetched.absent |= {want.ref for want in missing.wants}
-        return [want for want in missing.wants if want.ref[0] not in self.closed]
+            if ref not in self.fetched.documents:
+                self.came[ref] = incoming
+                self.needs[ref] = needed(incoming, self.catalogue, None)
+        targets = {target for ref in self.came for target in self.needs[ref]} - self.judged - self.coming
+        self.judged |= targets
+        lacking = await absent(self.database, self.names, [Want(target) for target in targets], self.source.site)
+        self.missing |= {want.ref for want in lacking.wants}
+        self.renamed |= lacking.renamed
+
+    def walk(self, wants: Iterable[Want]) -> list[Want]:
+        """From these documents on, along what came. Returns what has to be asked for."""
+        waiting, asked = deque(wants), []
+        while waiting:
+            want = waiting.popleft()
+            incoming = self.came.pop(want.ref, None)
+            if incoming is None:
+                if want.ref not in self.fetched.documents:
+                    asked.append(want)
+                continue
+            self.fetched.documents[want.ref] = incoming
+            links = self.fetched.links[want.ref] = self.needs.pop(want.ref)
+            targets = [each for each in links if each not in self.coming and each not in self.fetched.documents]
+            self.fetched.renamed |= self.renamed.intersection(targets)
+            lacking = [each for each in targets if each in self.missing]
+            self.fetched.absent.update(lacking)
+            waiting += [Want(each, after=want) for each in lacking if each[0] not in self.closed]
+        return asked
+
+    def within(self, wants: Sequence[Want], asked: int, rounds: int) -> list[Want]:
+        """All that stand for themselves, and of what is wanted for links as many as the bounds allow."""
+        own = [want for want in wants if not want.for_a_link]
+        linked = [want for want in wants if want.for_a_link]
+        most, deepest = self.source.max_documents, self.source.max_depth
+        room = max(most - max(asked, len(self.fetched.documents)) - len(own), 0)
+        where = f"producers.{self.source.name}"
+        if rounds >= deepest:
+            room, self.fetched.bound = 0, f"{where}.max_dependency_depth = {deepest} requests"
+        elif len(linked) > room:
+            self.fetched.bound = f"{where}.max_dependencies = {most} documents"
+        self.fetched.beyond |= {want.ref for want in linked[room:]}
+        return own + linked[:room]
 
 
 def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) -> list[Incoming]:
@@ -215,18 +290,16 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
     return found
 
 
-def _within(wants: Sequence[Want], room: int) -> list[Want]:
-    """All that stand for themselves, and of what is wanted for links as many as there is `room` for."""
-    own = [want for want in wants if not want.path]
-    linked = [want for want in wants if want.path]
-    return own + linked[: max(room - len(own), 0)]
-
-
 def _wanted(want: Want, source: Source) -> WantedDocument | None:
     """The request for one document; None for a name that cannot travel (longer than the protocol allows)."""
     doctype, name = want.ref
+    way = want.way()
+    if len(way) > SHORT_WAY:
+        # The way may begin at any document of a type that is approved itself.
+        start = next((place for place in range(len(way) - 1, -1, -1) if way[place][0] in source.subscribed), 0)
+        way = way[start:]
     try:
-        path = [DocumentRef(doctype=source.remote(step), name=list(step_name)) for step, step_name in want.path]
+        path = [DocumentRef(doctype=source.remote(step), name=list(step_name)) for step, step_name in way]
         return WantedDocument(doctype=source.remote(doctype), name=list(name), path=path)
     except ValidationError:
         log.warning("name_cannot_travel", doctype=doctype, name=name_label(name)[:200])

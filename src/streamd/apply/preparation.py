@@ -76,6 +76,7 @@ class Preparation:
                 if each in missing_refs and each not in made and each not in fetched.documents
             ]
             unit.missing += self._missing(unit, fetched)
+            unit.bound = fetched.bound if fetched.beyond.intersection(unit.missing) else ""
             linked = [*unit.links, *(target for each in unit.before for target in fetched.links[ref_of(each)])]
             unit.renamed = [each for each in linked if each in (missing.renamed | fetched.renamed) - made]
         return units
@@ -120,12 +121,14 @@ class Preparation:
     def _missing(self, unit: Unit, fetched: Fetched) -> Iterator[Ref]:
         """What the documents link to that were fetched for an event, and nobody gives.
 
-        Of one that comes for a link it counts only where documents get other names here, as in `_coming`.
+        Of one that comes for a link it counts only where documents get other names here, as in `_coming`; and what was
+        not asked for, because of a bound, counts always.
         """
         lacking = fetched.absent - fetched.documents.keys()
         for each in (*unit.before, *([] if unit.whole is None else [unit.whole])):
             for target in fetched.links[ref_of(each)] if lacking else ():
-                if target in lacking and (each is unit.whole or target[0] in self._source.renamed):
+                counts = each is unit.whole or target[0] in self._source.renamed or target in fetched.beyond
+                if target in lacking and counts:
                     yield target
 
     async def _here(self, chunk: Sequence[Incoming], names: Names) -> tuple[dict[Ref, Document], dict[Ref, Record]]:

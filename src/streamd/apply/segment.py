@@ -17,9 +17,10 @@ from streamd.apply.plan import Decision, NeedsWhole, another_document, contained
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
-from streamd.apply.write.ordering import Planned, in_dependency_order, in_log_order
+from streamd.apply.write.attempts import Group, write_group
+from streamd.apply.write.ordering import Planned
 from streamd.apply.write.verify import verify
-from streamd.apply.write.writer import Columns, freeing, table_writes
+from streamd.apply.write.writer import Columns
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.lives import FIRST
@@ -130,19 +131,24 @@ class Segment:
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            await self._transaction.mark(marks)
-            effects = Effects(self._transaction, self._catalogue, planned)
-            notes = await effects.foresee()
-            await self._write(planned)
-            for ref, note in (await verify(self._transaction, planned, self._columns)).items():
-                said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
-            notes += await effects.seen()
-            if notes:
-                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
-                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
+            group = Group(planned, marks, self._columns, self._catalogue)
+            await self._put(group, said, items[0][0].log)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
+
+    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str) -> None:
+        """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
+        effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
+        notes = await effects.foresee()
+        await write_group(self._transaction, group)
+        checked = await verify(self._transaction, group.planned, self._columns)
+        notes += await effects.seen()
+        if effects.undone:
+            checked |= await verify(self._transaction, group.planned, self._columns)
+        last = list(said)[-1]
+        for ref, note in (*checked.items(), *((last, note) for note in notes)):
+            said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""
@@ -156,33 +162,6 @@ class Segment:
                     column=column,
                     mend="its values are left out; add the column here, if you want them",
                 )
-
-    async def _write(self, planned: Sequence[Planned]) -> None:
-        """Write these in the order of their links; as the log has them, if the database refuses that.
-
-        The log's order is right for values that are unique: one document gave up what another one took. Where neither
-        will do, what is unique is freed first. Raises `RowRefused`.
-        """
-        orders = [in_dependency_order(planned)]
-        if orders[0].reordered:
-            orders.append(in_log_order(planned))
-        tries = [table_writes(order, self._columns) for order in orders]
-        free = freeing(planned, self._columns)
-        if free:
-            tries += [[*free, *writes] for writes in tries]
-        if len(tries) == 1:
-            await self._transaction.write(tries[0])
-            return
-        refused: list[RowRefused] = []
-        for writes in tries:
-            try:
-                async with self._transaction.savepoint():
-                    await self._transaction.write(writes)
-            except RowRefused as error:
-                refused.append(error)
-            else:
-                return
-        raise refused[len(orders) - 1]
 
     def _decide(
         self,

@@ -108,6 +108,8 @@ class _Sorter:
         if not unit.missing:
             return Kept(unit, QueueState.HELD, comes_later(first), first)
         error = f"needs {_label(first)}, which is neither here nor given by the producer"
+        if unit.bound:
+            error = f"needs {_label(first)}, which was not fetched: links lead on beyond {unit.bound}. Raise that"
         return Kept(unit, QueueState.PARKED, error, first)
 
 

@@ -55,6 +55,8 @@ def _target(name: str, given: DoctypeSettings, tables: Mapping[str, Table]) -> t
     if table is None:
         where = f"{where}.table" if given.table else where
         return None, [_missing_table(where, table_name, tables)]
+    if table.unreadable:
+        return None, [_unreadable_table(where, table)]
     key = given.key or table.primary_key
     if not key:
         return None, [
@@ -110,6 +112,8 @@ def _child(
     table = tables.get(given.table)
     if table is None:
         return None, [*problems, _missing_table(f"{here}.table", given.table, tables)]
+    if table.unreadable:
+        return None, [*problems, _unreadable_table(f"{here}.table", table)]
     key = given.key or table.primary_key
     if not key:
         problems.append(
@@ -172,6 +176,14 @@ def _field_problems(where: str, field: str, parent: Table) -> list[Problem]:
 def _missing_table(where: str, name: str, tables: Mapping[str, Table]) -> Problem:
     return Problem(
         where, f"the database has no table {name}", did_you_mean(name, list(tables), "name one of its tables")
+    )
+
+
+def _unreadable_table(where: str, table: Table) -> Problem:
+    return Problem(
+        where,
+        f"the database cannot read {table.name}: {table.unreadable}",
+        "name a table that can be read without that",
     )
 
 

@@ -30,6 +30,7 @@ def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | 
     return replace(
         catalogue,
         references=references_of(catalogue.doctypes.values(), tables),
+        triggered=frozenset(name for name, table in tables.items() if table.triggers),
         open_to_effects=frozenset(name for name, given in settings.doctypes.items() if given.side_effects == "local"),
     )
 

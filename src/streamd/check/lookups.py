@@ -212,7 +212,7 @@ def judge_circles(used: Sequence[str], mappings: Mapping[str, MappingSettings]) 
             yield warning(
                 f"mappings.{name}",
                 f"documents are looked for round in a circle: {' → '.join(way)}",
-                "each one that is found makes another one be looked for, until max_dependency_depth ends it",
+                "each one that is found makes another one be looked for, until max_dependencies ends it",
                 "give one of the fields a default_value, or leave it out",
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import click
@@ -9,6 +11,7 @@ import click
 from streamd.cli.opening import finish, opened
 from streamd.cli.output import ago, as_json_option, clock_time, count, print_json, print_table, short
 from streamd.cli.producers import producer_rows
+from streamd.errors import SiteBusy
 from streamd.model import ApprovalStatus
 from streamd.status import (
     MAX_AGE,
@@ -24,6 +27,10 @@ from streamd.status import (
 
 ATTENTION = 6
 """The exit code of `--check` where there is something for a person to look at."""
+
+
+ANSWER_SECONDS = 20.0
+"""How long the databases may take to answer."""
 
 
 @click.command()
@@ -50,7 +57,7 @@ def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_b
             found = replace(found, producers=tuple(producer_rows(here, found)))
             return replace(found, attention=attention(found, Limits(max_age, max_behind)))
 
-    found = finish(work())
+    found = finish(_in_time(work()))
     if as_json:
         print_json(found)
     else:
@@ -59,6 +66,18 @@ def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_b
         _say_what_waits(found)
     if check and found.attention:
         ctx.exit(ATTENTION)
+
+
+async def _in_time(work: Awaitable[Status]) -> Status:
+    """Raises `SiteBusy` where a database does not answer: a status that never comes says nothing."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await work
+    except TimeoutError:
+        raise SiteBusy(
+            f"the site's database, or the state database, did not answer within {ANSWER_SECONDS:.0f} s",
+            hint="nothing is known of this site: look at its databases, and at the daemon's log",
+        ) from None
 
 
 def _say_site(found: Status) -> None:

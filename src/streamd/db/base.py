@@ -7,8 +7,8 @@ in triggers and in reads, so that one row looks the same however it was obtained
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -65,8 +65,8 @@ class Reader(ABC):
     @abstractmethod
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
-        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+    ) -> list[Row]:
+        """These columns, as values travel, of the rows whose `key` columns hold one of `keys`, in no order.
 
         Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
         """
@@ -113,7 +113,7 @@ class Reader(ABC):
 
     @abstractmethod
     async def last_change(self) -> int:
-        """The highest id among the changes that this view can see; 0 if there are none."""
+        """The highest id of a change that is there; 0 if there are none."""
 
     @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
@@ -149,7 +149,26 @@ class Transaction(Reader):
 
     @abstractmethod
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        """Do these in order. Raises `RowRefused` with the database's own words."""
+        """Do these in order. Raises `RowRefused` with the database's own words, `ValueTaken` for a unique value.
+
+        A write that changes keys takes along what refers to them by foreign keys, of whatever table.
+        """
+
+    @abstractmethod
+    async def put_again(self, write: TableWrite) -> None:
+        """Do an update by removing its rows and inserting them again, all other columns as they were.
+
+        So its rows can exchange unique values. Raises `RowRefused` where others refer to them in a way that does not
+        outlast that. To be undone by a savepoint then.
+        """
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        """Deferrable constraints are checked when this scope ends. Gives whether there are any.
+
+        Raises `RowRefused` at the end.
+        """
+        yield False
 
     @abstractmethod
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
@@ -159,10 +178,10 @@ class Transaction(Reader):
         """
 
     @abstractmethod
-    async def unmarked(self, after: int) -> list[Change]:
-        """The changes that this transaction itself made without an origin mark, of ids above `after`, in order.
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        """What this transaction itself changed since `last_change` gave `after`.
 
-        `after` is what `last_change` gave within this transaction.
+        With `marked` also what has a mark, and triggers that were put off fire before.
         """
 
     @abstractmethod

@@ -140,9 +140,10 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
     OURS = ""
     """A further condition for changes that this transaction made, where others may write at the same time."""
 
-    async def unmarked(self, after: int) -> list[Change]:
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        which = "" if marked else " AND origin IS NULL"
         rows = await self._fetch(
-            f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ? AND origin IS NULL{self.OURS} ORDER BY id", [after]
+            f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ?{which}{self.OURS} ORDER BY id", [after]
         )
         return await self._changes(rows)
 

@@ -15,7 +15,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from streamd.db.engines import ENCODED
-from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, StreamdError, TypeRefused
+from streamd.errors import (
+    NotInstalled,
+    RowRefused,
+    SchemaChanged,
+    SiteBusy,
+    SiteError,
+    StreamdError,
+    TypeRefused,
+    ValueTaken,
+)
 
 WAITED_TOO_LONG = 1205
 DEADLOCK = 1213
@@ -58,8 +67,11 @@ _BROKEN = frozenset({1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927,
 _ROLLED_BACK = frozenset({DEADLOCK, 1020, *_BROKEN})
 """After these the transaction is gone with its savepoints."""
 
-_DATA = frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452})
+_DATA = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1451, 1452})
 """What is refused as data, also outside of a document's statement: a claim that does not fit, say."""
+
+_TAKEN = frozenset({1022, 1062, 1169, 1557, 1586, 1761, 1762, 1859})
+"""Duplicate keys, as the server words them in several places."""
 
 _TABLE = frozenset({1034, 1035, 1142, 1143, 1194, 1195, 1712, 1877, 1932})
 """A right on a table is missing, or the table is damaged: whatever the document is, unless it is a trigger's table."""
@@ -149,6 +161,8 @@ def _plain(where: str, error: BaseException, of_documents: bool, table: str) -> 
         return SiteBusy(text, hint=hint)
     if number in _SERVER:
         return SiteBusy(text, hint=f"{_SERVER[number]}; it is tried again")
+    if number in _TAKEN:
+        return ValueTaken(words)
     ours = _OURS.search(words) is not None
     if number == NO_SUCH_TABLE and ours:
         return NotInstalled(f"{where} has none of streamd's tables", hint="run `streamd install`")

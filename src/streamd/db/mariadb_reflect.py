@@ -56,8 +56,9 @@ _INDEXES = (
     "WHERE TABLE_SCHEMA = DATABASE() AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
 _FOREIGN_KEYS = (
-    "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, REFERENCED_TABLE_NAME, REFERENCED_COLUMN_NAME "
-    "FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = DATABASE() "
+    "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, CASE WHEN REFERENCED_TABLE_SCHEMA = TABLE_SCHEMA "
+    "THEN REFERENCED_TABLE_NAME ELSE CONCAT(REFERENCED_TABLE_SCHEMA, '.', REFERENCED_TABLE_NAME) END, "
+    "REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = DATABASE() "
     "AND REFERENCED_TABLE_NAME IS NOT NULL ORDER BY TABLE_NAME, CONSTRAINT_NAME, ORDINAL_POSITION"
 )
 _RULES = (
@@ -122,7 +123,8 @@ def _column(row: Sequence[Any], is_json: bool, unique: bool) -> Column:
     counted = "auto_increment" in extra
     has_default = default is not None or nullable == "YES" or counted
     automatic = counted or gives_another_each_time(None if default is None else _text(default))
-    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique, automatic)
+    renews = "on update" in extra.lower()
+    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique, automatic, renews)
 
 
 async def _indexes(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from streamd.db import mariadb_sql as sql
@@ -15,10 +15,11 @@ from streamd.db.mariadb_driver import Session
 from streamd.db.mariadb_errors import has_rolled_back, plain_errors
 from streamd.db.mariadb_inserts import Inserts
 from streamd.db.mariadb_keys import make_ours, next_keys
-from streamd.db.mariadb_moves import Move, changes_keys, moves_of, run_unchecked, verify
+from streamd.db.mariadb_moves import Move, move, moved_by_hand, put_again, to_verify, verify
 from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
+from streamd.db.moves import Movement, changes_keys
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
@@ -29,12 +30,13 @@ from streamd.model import (
     DocumentType,
     ForeignKey,
     Name,
+    Row,
     Scalar,
     name_from_text,
     name_text,
 )
 from streamd.names import ranges_of
-from streamd.wire import write_json
+from streamd.wire import read_rows, write_json
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
@@ -122,14 +124,14 @@ class MariadbReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         found: list[bytes] = []
         for some in some_of(keys):
             where, values = named(key, some)
             row = sql.row_as_json(columns, "t")
             rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
             found += [text for (text,) in rows]
-        return found
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
@@ -209,6 +211,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+        self._depth = 0
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         with plain_errors(self._where, of_documents=True):
@@ -236,12 +239,12 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
 
-    async def unmarked(self, after: int) -> list[Change]:
-        found = await super().unmarked(after)
-        if not found:
-            return []
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        found = await super().own_changes(after, marked=marked)
         # What others can see as well was committed by somebody else in the meantime.
-        ids = ", ".join(str(change.id) for change in found)
+        ids = ", ".join(str(change.id) for change in found if not change.origin)
+        if not ids:
+            return found
         theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
         return [change for change in found if change.id not in theirs]
 
@@ -266,17 +269,23 @@ class MariadbTransaction(MariadbReader, BookTransaction):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        await self._run("SAVEPOINT streamd_event")
+        # Each level has a name of its own: a second one of the same name takes the first one's place.
+        self._depth += 1
+        name = f"streamd_event_{self._depth}"
         try:
-            with self._taken.undone_on_error():
-                yield
-        except BaseException as error:
-            # After a deadlock, or without a connection, the savepoint is gone with all the rest.
-            if self._session.is_open and not has_rolled_back(error):
-                await self._run("ROLLBACK TO streamd_event")
-                await self._run("RELEASE SAVEPOINT streamd_event")
-            raise
-        await self._run("RELEASE SAVEPOINT streamd_event")
+            await self._run(f"SAVEPOINT {name}")
+            try:
+                with self._taken.undone_on_error():
+                    yield
+            except BaseException as error:
+                # After a deadlock, or without a connection, the savepoint is gone with all the rest.
+                if self._session.is_open and not has_rolled_back(error):
+                    await self._run(f"ROLLBACK TO {name}")
+                    await self._run(f"RELEASE SAVEPOINT {name}")
+                raise
+            await self._run(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
 
     def can_remember(self, name: Name) -> bool:
         return len(name_text(name).encode()) <= sql.NAME_BYTES
@@ -304,32 +313,53 @@ class MariadbTransaction(MariadbReader, BookTransaction):
     async def write(self, writes: Sequence[TableWrite]) -> None:
         moves: list[Move] = []
         for write in writes:
-            binders = [binder(column) for column in (*write.columns, *write.where)]
-            rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=write.table):
-                moving = await self._moving(write, rows)
-                moves += moving
+            with self._refusals(write.table):
+                rows = _bound(write)
+                moving = await self._moving(write)
                 if write.kind == WriteKind.INSERT:
                     await make_ours(self._inserts, self._taken, write, rows)
                     found = await self._inserts.run(write.table, sql.write_sql(write), rows)
                 elif moving:
-                    found = await run_unchecked(self._session, sql.write_sql(write), rows)
+                    moves += to_verify(write, rows, await self.foreign_keys())
+                    found = await move(self._session, moving, rows)
                 else:
                     found = await self._session.run_many(sql.write_sql(write), rows)
-            if write.exactly and found != len(rows):
-                raise RowRefused(
-                    f"{found} rows of {write.table} were found where {len(rows)} should be ({write.kind.value})"
-                )
+            _all_found(write, found)
         with plain_errors(self._where, of_documents=True):
-            for move in moves:
-                await verify(self._session, move)
+            for each in moves:
+                await verify(self._session, each)
 
-    async def _moving(self, write: TableWrite, rows: Sequence[Sequence[Any]]) -> list[Move]:
-        if not changes_keys(write):
-            return []
+    async def _moving(self, write: TableWrite) -> list[Movement]:
+        return moved_by_hand(write, await self.foreign_keys()) if changes_keys(write) else []
+
+    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
+        """The foreign keys of each table of the database."""
         if self._foreign_keys is None:
             self._foreign_keys = await foreign_keys(self._session)
-        return moves_of(write, rows, self._foreign_keys)
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        with self._refusals(write.table):
+            found = await put_again(self._session, write, _bound(write), await self.foreign_keys())
+        _all_found(write, found)
+
+    @contextmanager
+    def _refusals(self, table: str) -> Iterator[None]:
+        with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=table):
+            yield
+
+
+def _bound(write: TableWrite) -> list[list[Any]]:
+    """The rows of a write as the driver takes them. Raises `RowRefused`."""
+    binders = [binder(column) for column in (*write.columns, *write.where)]
+    return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
+
+
+def _all_found(write: TableWrite, found: int) -> None:
+    if write.exactly and found != len(write.rows):
+        raise RowRefused(
+            f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind.value})"
+        )
 
 
 def change_of(row: Sequence[Any]) -> Change:

@@ -54,7 +54,10 @@ def fitting(value: Decimal, scale: int | None) -> Decimal | None:
     for each in (value, as_meant(value)):
         if (kept := each.quantize(step, context=_WIDE)) == each:
             return kept
-    if SURE_DIGITS < digits_of(value) <= FLOAT_DIGITS + 1:
-        kept = value.quantize(step, context=_WIDE)
-        return kept if _SURE.plus(value) == kept else None
-    return None
+    kept = value.quantize(step, context=_WIDE)
+    return kept if is_noise(value, kept) else None
+
+
+def is_noise(value: Decimal, kept: Decimal) -> bool:
+    """Whether all that a number lost, of which `kept` was kept, is what a 64-bit float added to it."""
+    return SURE_DIGITS < digits_of(value) <= FLOAT_DIGITS + 1 and _SURE.plus(value) == kept

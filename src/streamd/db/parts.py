@@ -84,6 +84,7 @@ class TableWrite:
 
     Each row of `rows` has the values of `columns` (those that are written), then those of `where` (those that say
     which row is meant). `exactly`: each must hit exactly one row of the table. Values are as they travel (`wire`).
+    An update names the columns `kept` as well, with the values that they have: else the database would set them.
     """
 
     kind: WriteKind
@@ -92,6 +93,7 @@ class TableWrite:
     where: tuple[Column, ...]
     rows: Sequence[Sequence[Any]]
     exactly: bool = False
+    kept: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,11 @@ from streamd.db.postgresql_session import (
     not_taken,
     numbered,
 )
+from streamd.db.sockets import keep_alive
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
 from streamd.errors import NotInstalled, SiteBusy
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+from streamd.progress import came_further
 from streamd.sqlite_driver import to_its_end
 
 LOCK_SECONDS = 5
@@ -350,6 +352,12 @@ def _engine(url: str) -> AsyncEngine:
     def _connected(connection: Any, _record: Any) -> None:
         # Our tables are found behind all that the user's own path names.
         set_path = "SELECT set_config('search_path', current_setting('search_path') || ', streamd', false)"
-        connection.run_async(lambda driver: driver.execute(set_path))
+
+        async def prepare(driver: asyncpg.Connection) -> None:
+            keep_alive(driver._transport.get_extra_info("socket"))
+            driver.add_query_logger(lambda _: came_further())
+            await driver.execute(set_path)
+
+        connection.run_async(prepare)
 
     return engine

@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from streamd.db.engines import ENCODED
-from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused
+from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused, ValueTaken
 
 _PASSING = (
     "08",  # the connection broke
@@ -41,6 +41,9 @@ _GONE = ("42P01", "3F000", "42703")
 """A table, a schema, a column."""
 
 _NO_RIGHT = "42501"
+_TAKEN = ("23505", "23P01")
+"""A unique constraint or index, and an exclusion constraint."""
+
 _ROW_SECURITY = "ExecWithCheckOptions"
 """The server's function that refuses one row for a policy; it has the same SQLSTATE as a right that is missing."""
 
@@ -100,6 +103,8 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
             said,
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",
         )
+    if state in _TAKEN:
+        return ValueTaken(words)
     return RowRefused(words) if of_documents or state.startswith(_DATA) else SiteError(said)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -15,17 +16,33 @@ from streamd.db.bookkeeping import BookReader, BookTransaction
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import possible_names
+from streamd.db.moves import changes_keys, movements
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
-from streamd.db.postgresql_reflect import columns_of
-from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.db.postgresql_reflect import columns_of, foreign_keys
+from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
+from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
+from streamd.wire import read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
 
 
 @lru_cache(maxsize=512)
@@ -146,7 +163,7 @@ class PostgresqlReader(BookReader):
         quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
             f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
             f"{conditions}{ordering}{lock}",
             rows_as_json(keys, names),
         )
@@ -154,18 +171,18 @@ class PostgresqlReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         read = reader(tuple(columns))
         quoted = ", ".join(sql.quote(column.name) for column in key)
         query = (
             f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
             f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
-            f"(SELECT {quoted} FROM {sql.rowset(table, '$1')})) AS k"
+            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
         )
         found: list[bytes] = []
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
-        return found
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -180,7 +197,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
-            f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
+            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
             rows_as_json(columns, list(possible_names(columns, some))),
         )
         return self._as_names(doctype, columns, rows)
@@ -209,7 +226,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         where, values = "", []
         if after is not None:
-            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
             values = [rows_as_json(columns, [after])]
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
@@ -231,8 +248,15 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
+        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
@@ -279,7 +303,6 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         with refused_if_unforeseen(), plain_errors(of_documents=True):
-            left: list[tuple[TableWrite, str]] = []
             mode = sql.PLAN_EACH_TIME
             for write in writes:
                 # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
@@ -288,40 +311,62 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                     await self._driver.execute(wanted)
                     mode = wanted
                 with plain_errors(of_documents=True, table=write.table):
-                    found = await self._write(write, left)
-                if write.exactly and found != len(write.rows):
-                    raise RowRefused(
-                        f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})"
-                    )
-            for write, old in left:
-                await self._driver.execute(sql.left_behind_sql(write), old)
+                    _all_found(write, await self._write(write))
             if mode != sql.PLAN_EACH_TIME:
                 await self._driver.execute(sql.PLAN_EACH_TIME)
 
-    async def _write(self, write: TableWrite, left: list[tuple[TableWrite, str]]) -> int:
-        changed = {column.name for column in write.columns}
-        if write.kind == WriteKind.UPDATE and any(column.name in changed for column in write.where):
-            return sum([await self._change_key(write, row, left) for row in write.rows])
-        rows = rows_as_json((*write.columns, *write.where), write.rows)
-        return found_rows(await self._driver.execute(sql.write_sql(write), rows))
+    async def _write(self, write: TableWrite) -> int:
+        if changes_keys(write):
+            return sum([await self._change_key(write, row) for row in write.rows])
+        found = 0
+        for nulls, some in by_json_nulls(write.columns, write.rows):
+            rows = rows_as_json((*write.columns, *write.where), some)
+            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+        return found
 
-    async def _change_key(self, write: TableWrite, row: Sequence[Any], left: list[tuple[TableWrite, str]]) -> int:
-        """Give a row another key. What refers to it follows in later writes.
-
-        Where a foreign key allows no moment in which it refers to nothing, the row is copied under its new key, and
-        what is left behind is put on the list `left`, to be removed at the end.
-        """
+    async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
+        """Give a row another key. What refers to it follows in the same statement, if it does not by itself."""
         size = len(write.columns)
         new = rows_as_json(write.columns, [row[:size]])[1:-1]
         old = rows_as_json(write.where, [row[size:]])[1:-1]
-        try:
-            async with self.savepoint():
-                return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
-        except asyncpg.ForeignKeyViolationError:
+        moved = movements(write, await self.foreign_keys())
+        if all(each.action == "CASCADE" for each in moved[:-1]):
+            return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
+        found = await self._driver.fetchval(sql.count_sql(write), old)
+        await self._driver.execute(sql.move_sql(write, moved), new, old)
+        return int(found)
+
+    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
+        """The foreign keys of each table of the schema."""
+        if self._foreign_keys is None:
+            self._foreign_keys = await foreign_keys(self._driver)
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        with plain_errors():
+            keys = rows_as_json(write.where, [row[len(write.columns) :] for row in write.rows])
+            which = sql.among(write, "$1")
+            for query, text in touching(write, await self.foreign_keys(), which):
+                if await self._driver.fetchval(query, keys):
+                    raise RowRefused(text)
             columns = (await columns_of(self._driver, [write.table]))[write.table]
-            found = found_rows(await self._driver.execute(sql.copy_sql(write, columns), new, old))
-            left.append((write, old))
-            return found
+            rows = rows_as_json((*write.columns, *write.where), write.rows)
+            _all_found(write, found_rows(await self._driver.execute(sql.put_again_sql(write, columns), rows)))
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        names = ", ".join(map(sql.quote, [row[0] for row in await self._driver.fetch(sql.DEFERRABLE)]))
+        with plain_errors():
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} DEFERRED")
+            yield bool(names)
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} IMMEDIATE")
+
+
+def _all_found(write: TableWrite, found: int) -> None:
+    if write.exactly and found != len(write.rows):
+        raise RowRefused(f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})")
 
 
 def found_rows(status: str) -> int:

@@ -7,11 +7,12 @@ whatever a migration does to a table, its users' writes go on, and are captured 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, excluded_columns
+from streamd.db.moves import Movement, in_one_statement
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 from streamd.wire import HEX
 
@@ -134,15 +135,16 @@ def _trigger(whole: Table, users: Sequence[User]) -> list[str]:
     function = f"{SCHEMA}.{quote(function_name(table))}"
     old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
     variables = prepared = ""
+    texts = _columns_as_text(users)
     # A child by inheritance has columns of its own, which are none of the type's.
-    if whole.heirs or excluded_columns(users):
+    if whole.heirs or texts or excluded_columns(users):
         old, new, differ = "old_row", "new_row", "old_row <> new_row"
-        variables = "    old_row text;\n    new_row text;\n"
+        variables = "    old_row text;\n    new_row text;\n    one text;\n    texts jsonb := '{}';\n"
         prepared = f"""    IF TG_OP <> 'INSERT' THEN
-        old_row := {_kept(users, "OLD")};
+{_texts(texts, "OLD")}        old_row := {_kept(users, "OLD")};
     END IF;
     IF TG_OP <> 'DELETE' THEN
-        new_row := {_kept(users, "NEW")};
+{_texts(texts, "NEW")}        new_row := {_kept(users, "NEW")};
     END IF;
 """
     body = f"""
@@ -204,19 +206,37 @@ def _called(name: str, event: str, on: str, how: str) -> list[str]:
     ]
 
 
+def _columns_as_text(users: Sequence[User]) -> list[str]:
+    doctype, child = users[0]
+    return [column.name for column in (child or doctype).written_columns if column.as_text]
+
+
+def _texts(columns: Sequence[str], alias: str) -> str:
+    """Statements: the texts of columns that JSON makes unreadable, as far as the table has them still, in `texts`."""
+    return "".join(
+        f"""        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = {literal(name)}) THEN
+            EXECUTE {literal(f"SELECT ($1).{quote(name)}::text")} INTO one USING {alias};
+            texts := texts || jsonb_build_object({literal(name)}, one);
+        END IF;
+"""
+        for name in columns
+    )
+
+
 def _kept(users: Sequence[User], alias: str) -> str:
-    """An expression: a row as JSON, with these columns only.
+    """An expression: a row as JSON, without what is excluded, and with what is in `texts` in the place of its values.
 
     They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
     they are those that are kept: an excluded column that is renamed stays outside.
     """
     doctype, child = users[0]
     names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
+    only = f" WHERE e.key = ANY (ARRAY[{names}]::text[])" if excluded_columns(users) else ""
     # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
     return (
-        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || e.value::text, ',' ORDER BY e.n), '') "
-        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n) "
-        f"WHERE e.key = ANY (ARRAY[{names}]::text[]))"
+        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || "
+        "coalesce((texts -> e.key)::text, e.value::text), ',' ORDER BY e.n), '') "
+        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n){only})"
     )
 
 
@@ -225,14 +245,15 @@ def row_of(columns: DocumentType | ChildTable) -> str:
 
     `t.*` is the row, where `t` alone would be a column of that name.
     """
-    if not columns.excluded:
+    if not columns.excluded and not any(column.as_text for column in columns.columns):
         return "row_to_json(t.*)::text"
     return f"(SELECT row_to_json(k.*) FROM (SELECT {selected(columns.written_columns)}) AS k)::text"
 
 
 def selected(columns: Iterable[Column]) -> str:
     """These columns of the table `t`, as a list to select."""
-    return ", ".join(f"t.{quote(column.name)}" for column in columns)
+    names = ((quote(column.name), column.as_text) for column in columns)
+    return ", ".join(f"t.{name}::text AS {name}" if as_text else f"t.{name}" for name, as_text in names)
 
 
 def wanted_digest(statements: Sequence[str]) -> str:
@@ -291,40 +312,40 @@ def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def rowset(table: str, parameter: str) -> str:
-    """The rows that a parameter holds as a JSON list, as rows of the table."""
-    return f"json_populate_recordset({_no_row(table)}, {parameter}::json)"
+def rowset(columns: Iterable[Column], parameter: str) -> str:
+    """The rows that a parameter holds as a JSON list, as rows `r` of these columns.
+
+    Not as rows of the table: a domain would refuse that the table's other columns are NULL there.
+    """
+    return f"json_to_recordset({parameter}::json) AS r ({_defined(columns)})"
 
 
-_TYPE_WORDS = (
-    "any bit bool box bytea char cid cidr circle date float4 float8 inet int2 int4 int8 interval json jsonb jsonpath "
-    "line lseg macaddr macaddr8 money name numeric oid path point polygon record refcursor text tid time timestamp "
-    "timestamptz timetz trigger tsquery tsvector unknown uuid varbit varchar void xid xid8 xml"
-)
-_TYPES = frozenset(_TYPE_WORDS.split())
+def _record(columns: Iterable[Column], parameter: str, alias: str) -> str:
+    return f"json_to_record({parameter}::json) AS {alias} ({_defined(columns)})"
 
 
-def _no_row(table: str) -> str:
-    """An expression: no row, of the table's type. A type of PostgreSQL's own may have the table's name (`line`)."""
-    if table not in _TYPES:
-        return f"NULL::{quote(table)}"
-    return f'(SELECT "!streamd" FROM {quote(table)} AS "!streamd" WHERE false)'
+def _defined(columns: Iterable[Column]) -> str:
+    return ", ".join(
+        f"{name} {declared}" for name, declared in {quote(each.name): each.declared for each in columns}.items()
+    )
 
 
-def _row_of_one(table: str, parameter: str) -> str:
-    return f"json_populate_record({_no_row(table)}, {parameter}::json)"
+def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
+    """The statement of a write of many rows, which are its one parameter.
 
-
-def write_sql(write: TableWrite) -> str:
-    """The statement of a write of many rows, which are its one parameter."""
+    The columns of `nulls` get the `null` of JSON, which is not SQL's: no row that is read from JSON can have it.
+    """
     table, columns = quote(write.table), [quote(column.name) for column in write.columns]
+    values = [
+        f"'null'::{column.declared}" if column.name in nulls else f"r.{quote(column.name)}" for column in write.columns
+    ]
     where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
-    rows = f"{rowset(write.table, '$1')} AS r"
+    rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
-        values = ", ".join(f"r.{column}" for column in columns)
-        return f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows}"
+        names, given = ", ".join(columns), ", ".join(values)
+        return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
     if write.kind == WriteKind.UPDATE:
-        changes = ", ".join(f"{column} = r.{column}" for column in columns)
+        changes = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
     return f"DELETE FROM {table} AS t USING {rows} WHERE {where}"
 
@@ -335,30 +356,65 @@ def rekey_sql(write: TableWrite) -> str:
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     return (
-        f"UPDATE {table} AS t SET {changes} FROM {_row_of_one(write.table, '$1')} AS n, "
-        f"{_row_of_one(write.table, '$2')} AS o WHERE {where}"
+        f"UPDATE {table} AS t SET {changes} FROM {_record(write.columns, '$1', 'n')}, "
+        f"{_record(write.where, '$2', 'o')} WHERE {where}"
     )
 
 
-def copy_sql(write: TableWrite, columns: Sequence[Column]) -> str:
-    """The statement that copies the row which `rekey_sql` would change, under its new key."""
+def count_sql(write: TableWrite) -> str:
+    """How many rows `rekey_sql` and `move_sql` would change; the old row is the one parameter."""
+    table = quote(write.table)
+    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    return f"SELECT count(*) FROM {table} AS t, {_record(write.where, '$1', 'o')} WHERE {where}"
+
+
+def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
+    """The statement that does what `rekey_sql` does, with all that follows it; new and old row are its parameters."""
+    size = len(write.columns)
+
+    def value(place: int) -> str:
+        return f"n.{quote(write.columns[place].name)}" if place < size else f"o.{quote(write.where[place - size].name)}"
+
+    return (
+        f"WITH n AS (SELECT * FROM {_record(write.columns, '$1', 'n')}), "
+        f"o AS (SELECT * FROM {_record(write.where, '$2', 'o')}){in_one_statement(moved, value)}"
+    )
+
+
+def among(write: TableWrite, parameter: str) -> str:
+    """The condition that a row (`t`) is among those that a parameter names by the columns of `where`."""
+    names = [quote(column.name) for column in write.where]
+    return (
+        f"({', '.join(f't.{name}' for name in names)}) IN "
+        f"(SELECT {', '.join(names)} FROM {rowset(write.where, parameter)})"
+    )
+
+
+def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
+    """The statement that does an update by removing the rows and inserting them again; the rows are its parameter.
+
+    All are removed before the first one is inserted, since they are sorted in between; and foreign keys are checked at
+    its end, when they are all back.
+    """
     table, changed = quote(write.table), {column.name for column in write.columns}
     names = [column.name for column in columns if not column.generated]
-    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    values = ", ".join(f"{'n' if name in changed else 't'}.{quote(name)}" for name in names)
+    values = ", ".join(f"{'r' if name in changed else 'g'}.{quote(name)}" for name in names)
+    removed = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    same = " AND ".join(f"g.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    order = ", ".join(f"g.{quote(column.name)}" for column in write.where)
     return (
+        f"WITH r AS (SELECT * FROM {rowset((*write.columns, *write.where), '$1')}), "
+        f"g AS (DELETE FROM {table} AS t USING r WHERE {removed} RETURNING t.*) "
         f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {values} FROM {table} AS t, "
-        f"{_row_of_one(write.table, '$1')} AS n, {_row_of_one(write.table, '$2')} AS o "
-        f"WHERE {where}"
+        f"SELECT {values} FROM g JOIN r ON {same} ORDER BY {order}"
     )
 
 
-def left_behind_sql(write: TableWrite) -> str:
-    """The statement that removes the row which `copy_sql` has copied."""
-    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    table = quote(write.table)
-    return f"DELETE FROM {table} AS t USING {_row_of_one(write.table, '$1')} AS o WHERE {where}"
+DEFERRABLE = """
+SELECT conname::text FROM pg_constraint
+WHERE condeferrable AND NOT condeferred AND connamespace = current_schema()::regnamespace
+"""
+"""Constraints that can wait until a transaction's end, and do not by themselves."""
 
 
 def grants(role: str) -> list[str]:

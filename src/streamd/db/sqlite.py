@@ -29,7 +29,7 @@ from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite_checks import unusable
 from streamd.db.sqlite_errors import PlainErrors
 from streamd.db.sqlite_reflect import reflect
-from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
+from streamd.db.sqlite_session import SqliteReader, SqliteTransaction, change_of
 from streamd.errors import NotInstalled, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.sqlite_driver import OpenFile, connect, set_pragmas, to_its_end
@@ -218,14 +218,14 @@ class SqliteSite(SiteDatabase):
             (claim.last_change, limit),
         )
         cut = len(rows) >= limit
-        return Changes([Change(*row) for row in rows], cut, everything=not cut)
+        return Changes([change_of(row) for row in rows], cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         rows = await self._fetch(
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? AND id <= ? ORDER BY id",
             (claim.previous_change, claim.last_change),
         )
-        return [Change(*row) for row in rows]
+        return [change_of(row) for row in rows]
 
     # Reading and applying
 

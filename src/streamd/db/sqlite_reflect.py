@@ -1,10 +1,12 @@
-"""What tables a SQLite database has, through SQLAlchemy's inspector."""
+"""What tables a SQLite database has."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from streamd.db.sqlite_keys import gives_another_each_time
 from streamd.db.sqlite_sql import PREFIX
@@ -40,30 +42,75 @@ def kind_of(declared: str) -> Kind:
     return next((kind for word, kind in _WORDS if word in upper), Kind.ANY)
 
 
+FOREIGN_KEYS = """
+SELECT m.name, f.id, f."table", f."from", f."to", f.on_delete, f.on_update
+FROM sqlite_master AS m JOIN pragma_foreign_key_list(m.name) AS f
+WHERE m.type = 'table' AND lower(m.sql) NOT LIKE 'create virtual %' ORDER BY m.name, f.id, f.seq
+"""
+KEYS = """
+SELECT m.name, x.name FROM sqlite_master AS m JOIN pragma_table_xinfo(m.name) AS x
+WHERE m.type = 'table' AND lower(m.sql) NOT LIKE 'create virtual %' AND x.pk > 0 ORDER BY m.name, x.pk
+"""
+
+
+def foreign_keys_of(rows: Iterable[Sequence[Any]], keys: Iterable[Sequence[Any]]) -> dict[str, list[ForeignKey]]:
+    """The foreign keys of each table that has some, of what `FOREIGN_KEYS` and `KEYS` give.
+
+    One to a table that is not there may name no column; it refers to nothing.
+    """
+    primary: dict[str, list[str]] = {}
+    tables: dict[str, str] = {}
+    for table, column in keys:
+        primary.setdefault(table.lower(), []).append(column)
+        tables[table.lower()] = table
+    parts: dict[tuple[str, int], list[Sequence[Any]]] = {}
+    for row in rows:
+        parts.setdefault((row[0], row[1]), []).append(row)
+    found: dict[str, list[ForeignKey]] = {}
+    for (table, _), some in parts.items():
+        _, _, referred, _, _, on_delete, on_update = some[0]
+        theirs = [row[4] for row in some]
+        if None in theirs:
+            theirs = primary.get(referred.lower(), [])
+        columns = tuple(row[3] for row in some)
+        key = ForeignKey(columns, tables.get(referred.lower(), referred), tuple(theirs), on_delete, on_update)
+        found.setdefault(table, []).append(key)
+    return found
+
+
 def reflect(connection: Connection) -> dict[str, Table]:
-    """Every table of the user's."""
-    inspector = inspect(connection)
+    """Every table of the user's. Of one that cannot be read (a virtual table without its module) only that is told."""
     triggers: dict[str, list[str]] = {}
     for name, table in connection.execute(text("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'")):
         if not name.startswith(PREFIX):
             triggers.setdefault(table, []).append(name)
+    foreign = foreign_keys_of(connection.exec_driver_sql(FOREIGN_KEYS), connection.exec_driver_sql(KEYS))
     found = {}
-    for name in inspector.get_table_names():
+    names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")).scalars()
+    for name in list(names):
         if not name.startswith((PREFIX, "sqlite_")):
-            found[name] = _table(connection, inspector, name, tuple(triggers.get(name, ())))
+            try:
+                found[name] = _table(connection, name, tuple(triggers.get(name, ())), tuple(foreign.get(name, ())))
+            except OperationalError as error:
+                if "locked" in str(error.orig) or "busy" in str(error.orig):
+                    raise
+                found[name] = Table(name, (), unreadable=str(error.orig))
     return found
 
 
-def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[str, ...]) -> Table:
+def _table(connection: Connection, name: str, triggers: tuple[str, ...], foreign_keys: tuple[ForeignKey, ...]) -> Table:
     quoted = '"' + name.replace('"', '""') + '"'
     uniques, in_unique = _uniques(connection, quoted)
     rowid = _rowid(connection, quoted)
     columns = []
+    key: dict[int, str] = {}
     # `table_xinfo` knows generated columns (hidden 2 and 3) and the declared type as it was written.
     for row in connection.exec_driver_sql(f"PRAGMA table_xinfo({quoted})"):
         _, column, declared, not_null, default, in_key, hidden = row
         if hidden == 1:
             continue
+        if in_key:
+            key[in_key] = column
         columns.append(
             Column(
                 column,
@@ -76,29 +123,8 @@ def _table(connection: Connection, inspector: Any, name: str, triggers: tuple[st
                 automatic=column == rowid or gives_another_each_time(default),
             )
         )
-    primary_key = tuple(inspector.get_pk_constraint(name)["constrained_columns"] or ())
-    foreign_keys = _foreign_keys(connection, inspector, name)
+    primary_key = tuple(key[place] for place in sorted(key))
     return Table(name, tuple(columns), primary_key, tuple(uniques), foreign_keys, triggers)
-
-
-def _foreign_keys(connection: Connection, inspector: Any, name: str) -> tuple[ForeignKey, ...]:
-    actions = {}
-    quoted = '"' + name.replace('"', '""') + '"'
-    columns: dict[int, list[str]] = {}
-    for number, _, table, column, _, on_update, on_delete, _ in connection.exec_driver_sql(
-        f"PRAGMA foreign_key_list({quoted})"
-    ):
-        columns.setdefault(number, []).append(column)
-        actions[number] = (table, on_delete, on_update)
-    rules = {(tuple(columns[number]), table): rule for number, (table, *rule) in actions.items()}
-    found = []
-    for key in inspector.get_foreign_keys(name):
-        referred = tuple(key["referred_columns"] or ())
-        if not referred:
-            referred = tuple(inspector.get_pk_constraint(key["referred_table"])["constrained_columns"] or ())
-        own, table = tuple(key["constrained_columns"]), key["referred_table"]
-        found.append(ForeignKey(own, table, referred, *rules.get((own, table), ("", ""))))
-    return tuple(found)
 
 
 def _rowid(connection: Connection, quoted: str) -> str | None:

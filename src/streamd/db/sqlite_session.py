@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -16,12 +17,15 @@ from streamd.db.bookkeeping import BookReader, BookTransaction
 from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
+from streamd.db.moves import changes_keys, movements, update_sql
+from streamd.db.putting_again import touching
 from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
-from streamd.db.sqlite_values import binder
+from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
+from streamd.db.sqlite_values import binder, short_numbers, travelling
 from streamd.db.statements import some_of
-from streamd.errors import RowRefused, SchemaChanged, TypeRefused
-from streamd.model import ChildTable, Claim, Column, DocumentType, Name
+from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
 
 class SqliteReader(BookReader):
@@ -33,6 +37,9 @@ class SqliteReader(BookReader):
 
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
+
+    def _change(self, row: Sequence[Any]) -> Change:
+        return change_of(row)
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -48,8 +55,10 @@ class SqliteReader(BookReader):
         """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
 
         So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
-        collation, a function, the module of a virtual table.
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
         """
+        if _GONE.search(str(error)):
+            return RowRefused(str(error))
         try:
             await self._driver.execute_fetchall(f"EXPLAIN {statement}")
         except sqlite3.OperationalError:
@@ -80,7 +89,8 @@ class SqliteReader(BookReader):
                 name = tuple(key)
                 # A collation may find another name than the one that was asked for.
                 if name in wanted:
-                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
+                    children: dict[str, list[bytes]] = {child.field: [] for child in doctype.children}
+                    found[name] = RawDocument(name, short_numbers(text), children)
             if found:
                 for child in doctype.children:
                     await self._read_children(child, some, found)
@@ -99,21 +109,21 @@ class SqliteReader(BookReader):
         for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
             document = found.get(tuple(key))
             if document is not None:
-                document.children[child.field].append(text)
+                document.children[child.field].append(short_numbers(text))
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         binders = [binder(column) for column in key]
-        found: list[bytes] = []
+        names = [column.name for column in columns]
+        # As they are: to make JSON of them takes longer than to write them.
+        wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
+        found: list[Row] = []
         for some in some_of(keys):
-            names = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
-            where, values = _named("t", [column.name for column in key], names)
-            rows = await self._fetch(
-                f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
-                values,
-            )
-            found += [text for (text,) in rows]
+            bound = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], bound)
+            rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+            found += [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -165,6 +175,8 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     def __init__(self, driver: aiosqlite.Connection, taken: TakenKeys) -> None:
         SqliteReader.__init__(self, driver)
         BookTransaction.__init__(self, taken)
+        self._foreign_keys: Mapping[str, Sequence[ForeignKey]] | None = None
+        self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return (await self._driver.execute(statement, values)).rowcount
@@ -193,30 +205,105 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            statement = sql.write_sql(write)
-            binders = [binder(column) for column in (*write.columns, *write.where)]
-            rows = [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-            try:
-                if len(rows) == 1:
-                    cursor = await self._driver.execute(statement, rows[0])
+            rows, statement = _bound(write), sql.write_sql(write, await self._conflict_clause(write.table))
+            async with self._refusals(write, statement):
+                if changes_keys(write):
+                    found = await self._change_keys(write, rows)
                 else:
-                    cursor = await self._driver.executemany(statement, rows)
-            except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
-                raise await self._refused(write, statement, error) from error
-            if write.exactly and cursor.rowcount != len(rows):
-                raise RowRefused(f"{cursor.rowcount} rows were found where {len(rows)} should be: {statement}")
+                    found = await self._execute(statement, rows)
+            if write.exactly and found != len(rows):
+                raise RowRefused(f"{found} rows were found where {len(rows)} should be: {statement}")
 
-    async def _refused(self, write: TableWrite, statement: str, error: Exception) -> Exception:
-        """What an error means that a statement of documents raised."""
-        if not isinstance(error, sqlite3.Error):
-            return RowRefused(str(error))
-        if not is_documents(error):
-            return error  # said in plain words where the transaction ends
-        if not isinstance(error, sqlite3.OperationalError):
-            return RowRefused(str(error))
-        return _changed(error) if _is_gone(error, write) else await self._refusal(statement, error, write.table)
+    async def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+        if len(rows) == 1:
+            return (await self._driver.execute(statement, rows[0])).rowcount
+        return (await self._driver.executemany(statement, rows)).rowcount
+
+    async def _change_keys(self, write: TableWrite, rows: Sequence[Sequence[Any]]) -> int:
+        """What refers to a row gets its new key first: foreign keys are checked at the transaction's end."""
+        found = last = 0
+        moved = movements(write, await self.foreign_keys())
+        for row in rows:
+            for movement in moved:
+                statement, places = update_sql(movement)
+                last = (await self._driver.execute(statement, [row[place] for place in places])).rowcount
+            found += last
+        return found
+
+    async def foreign_keys(self) -> Mapping[str, Sequence[ForeignKey]]:
+        """The foreign keys of each table of the database."""
+        if self._foreign_keys is None:
+            self._foreign_keys = foreign_keys_of(await self._fetch(FOREIGN_KEYS), await self._fetch(KEYS))
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        rows = _bound(write)
+        where = [column.name for column in write.where]
+        changed = [column.name for column in write.columns]
+        conditions = " AND ".join(f"t.{sql.quote(name)} = ?" for name in where)
+        async with self._refusals(write, sql.write_sql(write)):
+            for query, text in touching(write, await self.foreign_keys(), conditions):
+                if any([await self._fetch(query, row[len(changed) :]) for row in rows]):
+                    raise RowRefused(text)
+            columns = await self._fetch("SELECT name, hidden FROM pragma_table_xinfo(?)", (write.table,))
+            stored = [name for name, hidden in columns if hidden == 0]
+            names = ", ".join(map(sql.quote, stored))
+            table = sql.quote(write.table)
+            again = []
+            for row in rows:
+                key = row[len(changed) :]
+                found = await self._fetch(f"SELECT {names} FROM {table} AS t WHERE {conditions}", key)
+                new = dict(zip(changed, row, strict=False))
+                again += [[new.get(name, value) for name, value in zip(stored, old, strict=True)] for old in found]
+                await self._driver.execute(f"DELETE FROM {table} AS t WHERE {conditions}", key)
+            marks = ", ".join("?" * len(stored))
+            await self._driver.executemany(f"INSERT OR ABORT INTO {table} ({names}) VALUES ({marks})", again)
+        if write.exactly and len(again) != len(rows):
+            raise RowRefused(f"{len(again)} rows of {write.table} were found where {len(rows)} should be")
+
+    @asynccontextmanager
+    async def _refusals(self, write: TableWrite, statement: str) -> AsyncIterator[None]:
+        """Says of what a document's statement raises inside whose it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not is_documents(error):
+                raise  # said in plain words where the transaction ends
+            if getattr(error, "sqlite_errorcode", None) in _TAKEN:
+                raise ValueTaken(str(error)) from error
+            if not isinstance(error, sqlite3.OperationalError):
+                raise RowRefused(str(error)) from error
+            if _is_gone(error, write):
+                raise _changed(error) from error
+            raise await self._refusal(statement, error, write.table) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise RowRefused(str(error)) from error
+
+    async def _conflict_clause(self, table: str) -> str:
+        """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.
+
+        Only where there may be one: a statement's own clause overrides those of the user's triggers as well.
+        """
+        if table not in self._otherwise:
+            ((clauses,),) = await self._fetch(sql.HAS_CONFLICT_CLAUSE, (table,))
+            self._otherwise[table] = "OR ABORT" if clauses else ""
+        return self._otherwise[table]
 
 
+def change_of(row: Sequence[Any]) -> Change:
+    """A change of what `SqliteReader.CHANGE` gave."""
+    number, table, op, before, after, *rest = row
+    old, new = (None if text is None else short_numbers(text) for text in (before, after))
+    return Change(number, table, op, old, new, *rest)
+
+
+def _bound(write: TableWrite) -> list[list[Any]]:
+    """The rows of a write as the driver takes them."""
+    binders = [binder(column) for column in (*write.columns, *write.where)]
+    return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
+
+
+_TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)
 _GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")
 
 

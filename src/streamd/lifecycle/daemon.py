@@ -16,11 +16,14 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteError, StateReplaced, StreamdError
+from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
+from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
+from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
 from streamd.model import Catalogue, Cursor, Table
+from streamd.progress import resting
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
 from streamd.retry import transient
@@ -42,6 +45,9 @@ WATCH_SECONDS = 0.5
 TRIM_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
 """How long a daemon that makes way for the next one takes to log what was changed before."""
+
+WAIT_FOR_CAPTURE = 60.0
+"""How long one who needs the log up to date waits for capture."""
 
 QUIET_SECONDS = 5.0
 """How long capture waits for a change before it looks all the same."""
@@ -94,6 +100,7 @@ class Daemon:
             drain_capture=self._drain,
             remembered=remembered,
             covered_by=self._covered_by,
+            problem=lambda: self.problem,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -104,6 +111,8 @@ class Daemon:
         self._seen: object = None
         self._asked_before: object = None
         self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
+        self._watchdog: Watchdog | None = None
+        self._notifier = Notifier("")
         self._anew = asyncio.Event()
         self._why = ""
         self.loops = [
@@ -115,10 +124,12 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
         """All that runs beside the site, with how far each has come, and what is wrong with it."""
+        self._by_name = {loop.name: loop for loop in self.loops}
 
     def _subscriber(self, name: str) -> Subscriber:
         settings = self.settings.producers[name]
@@ -138,18 +149,23 @@ class Daemon:
             applied=self._wake_healer,
         )
 
-    async def run(self, stop: asyncio.Event, also: Turn) -> str:
+    async def run(self, stop: asyncio.Event, also: Turn, notifier: Notifier) -> str:
         """Run until `stop` is set, or until everything has to be read anew: then returns why.
 
         `also` is one more loop's turn. Whatever a loop meets, it goes on. Raises `Fenced`, within a group.
         """
         self.loops.append(self._loop("configuration", also))
+        self._watchdog = Watchdog(self.loops, notifier)
+        self._notifier = notifier
+        notifier.ready()
+        self.loops.append(Loop("watchdog", self._watching_over))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop.run(), name=loop.name) for loop in self.loops]
             ends = [group.create_task(stop.wait()), group.create_task(self._anew.wait())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
                 log.info("stopping")
+                notifier.stopping()
             for task in [*tasks, *ends]:
                 task.cancel()
         if stop.is_set():
@@ -160,7 +176,8 @@ class Daemon:
     @property
     def problem(self) -> str:
         """What is wrong with the daemon's loops now, in one line; nothing where all go well."""
-        return problems_of(self.loops)
+        stands_still = self._watchdog.problem if self._watchdog is not None else ""
+        return "; ".join(filter(None, (problems_of(self.loops), stands_still)))
 
     def _loop(self, name: str, turn: Turn) -> Loop:
         return Loop(name, turn, look=self._look_at_tables)
@@ -231,6 +248,16 @@ class Daemon:
         await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
         self._wake_healer()
 
+    async def _watching_over(self) -> float:
+        """Look whether all loops come further: capture in the site's changes, subscribers in the producers' logs."""
+        assert self._watchdog is not None  # noqa: S101  # this loop begins with it
+        self._by_name["capture"].moved((self.capture.captured, self.capture.through.latest))
+        for subscriber in self.subscribers:
+            self._by_name[f"pull {subscriber.name}"].moved(subscriber.place)
+        self._watchdog.look()
+        self._notifier.status(self.problem or "all goes well")
+        return TICK_SECONDS
+
     async def _log_what_was_changed(self) -> None:
         """Log changes with the tables as this daemon knows them: the next one knows others.
 
@@ -241,13 +268,17 @@ class Daemon:
                 await self.capture.drain()
 
     async def _drain(self) -> None:
-        """Bring the log up to date, for a loop that waits for it; a busy moment is waited for."""
-        async for attempt in transient():
-            with attempt:
-                await self.capture.drain()
+        """Bring the log up to date, for whoever waits for it; a busy moment is waited for. Raises `SiteBusy`."""
+        try:
+            async with asyncio.timeout(WAIT_FOR_CAPTURE):
+                async for attempt in transient():
+                    with attempt:
+                        await self.capture.drain()
+        except TimeoutError:
+            raise SiteBusy("the site's changes could not be captured in time", hint="it is tried again") from None
 
     async def _healing(self) -> None:
-        with suppress(TimeoutError):  # something queued is due
+        with suppress(TimeoutError), resting():  # something queued is due
             async with asyncio.timeout(self._heal_in):
                 await self._heal.wait()
         self._heal.clear()

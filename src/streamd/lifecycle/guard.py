@@ -109,7 +109,10 @@ class Guard:
 
 
 def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> Iterator[str]:
-    """How the tables of the document types differ from what they were, in words. Users' own triggers do not count."""
+    """How the tables of the document types differ from what they were, in words.
+
+    What users' own triggers do is theirs; only whether there are some counts, since then more is looked at.
+    """
     used = {name for doctype in catalogue.doctypes.values() for name in tables_of(doctype)}
     for name in sorted(used & before.keys()):
         one, other = before[name], after.get(name)
@@ -119,6 +122,8 @@ def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mappin
             yield _columns(name, one.columns, other.columns)
         elif (one.primary_key, one.uniques, one.foreign_keys) != (other.primary_key, other.uniques, other.foreign_keys):
             yield f"the keys of {name} were changed"
+        elif bool(one.triggers) != bool(other.triggers):
+            yield f"{name} has triggers of its users now" if other.triggers else f"{name} has no more triggers"
 
 
 def columns_added(

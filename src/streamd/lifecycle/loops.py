@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from streamd.errors import Fenced, StreamdError
+from streamd.progress import Pulse, came_further, resting, watched
 from streamd.retry import loop_pause
 
 log = structlog.get_logger("streamd.daemon")
@@ -36,11 +37,14 @@ class Loop:
         self.failures = 0
         self.turns = 0
         self.place: object = None
+        self.pulse = Pulse()
         self.moved_at = self.turned_at = time.monotonic()
         self._turn = turn
         self._look = look
         self._said = ""
         self._traced: set[str] = set()
+        self._bound: asyncio.Timeout | None = None
+        self._interrupted = ""
 
     def moved(self, place: object) -> None:
         """Note the place that the loop has come to."""
@@ -49,9 +53,10 @@ class Loop:
 
     async def run(self) -> None:
         """Take turns for ever, until cancelled. Raises `Fenced`."""
+        watched(self.pulse)
         while True:
             try:
-                rest = await self._turn()
+                rest = await self._one_turn()
             except asyncio.CancelledError:
                 if _is_cancelled():
                     raise
@@ -64,7 +69,26 @@ class Loop:
             else:
                 self._went_well()
                 if rest is not None:
-                    await asyncio.sleep(rest)
+                    with resting():
+                        await asyncio.sleep(rest)
+
+    def interrupt(self, why: str) -> None:
+        """Cancel what the turn waits for: it fails with `why`, and the next one begins after a pause."""
+        if self._bound is not None and not self._bound.expired() and not self._interrupted:
+            self._interrupted = why
+            self._bound.reschedule(asyncio.get_running_loop().time())
+
+    async def _one_turn(self) -> float | None:
+        came_further()
+        try:
+            async with asyncio.timeout(None) as self._bound:
+                return await self._turn()
+        except TimeoutError:
+            if not self._interrupted:
+                raise
+            raise StreamdError(self._interrupted) from None
+        finally:
+            self._bound, self._interrupted = None, ""
 
     def _went_well(self) -> None:
         if self.failures:
@@ -83,7 +107,8 @@ class Loop:
                 await self._look(error)
             except Exception as further:  # noqa: BLE001  # it comes on top of the first one
                 self._say(further)
-        await asyncio.sleep(loop_pause(self.failures))
+        with resting():
+            await asyncio.sleep(loop_pause(self.failures))
 
     def _say(self, error: Exception) -> None:
         """Log an error, unless it is the one that was logged last; a fault of ours with its traceback, once."""

@@ -18,6 +18,7 @@ from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
+from streamd.progress import resting
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
@@ -93,6 +94,8 @@ class Subscriber:
         self._look_for_gaps = True
         self._read_up_to: dict[str, Cursor] = {}
         self._unsettled = False
+        self.place: object = None
+        """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -158,9 +161,11 @@ class Subscriber:
 
     async def _rest(self, seconds: float | None) -> None:
         """Wait so long, or until woken; None waits for a person."""
+        self.place = None
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+            with resting():
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
@@ -299,6 +304,7 @@ class Subscriber:
         if not self._known.items() <= pulled.subscriptions.items():
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
+        self.place = pulled.end if pulled.end.sequence < pulled.head else time.monotonic()
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
         await self._report.progress(pulled, self._source, self._ours)
 

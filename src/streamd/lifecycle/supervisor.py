@@ -33,8 +33,10 @@ from streamd.lifecycle.installing import (
     write_gaps,
 )
 from streamd.lifecycle.loops import first_of, in_words
+from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.model import Catalogue, Table
+from streamd.progress import resting
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, Heartbeat
@@ -72,6 +74,7 @@ class Supervisor:
         self._path = path
         self.stop = asyncio.Event()
         self.asked = asyncio.Event()
+        self._notifier = Notifier()
         self._said = ""
 
     async def run(self) -> None:
@@ -81,7 +84,7 @@ class Supervisor:
             why = ""
             began = time.monotonic()
             try:
-                why = await daemon.run(self.stop, partial(self._listening, daemon))
+                why = await daemon.run(self.stop, partial(self._listening, daemon), self._notifier)
             finally:
                 await daemon.close(stopped=not why)
             if not why:
@@ -93,7 +96,8 @@ class Supervisor:
 
     async def _listening(self, daemon: Daemon) -> None:
         """Look at the configuration when asked to; only one that can be used is taken."""
-        await self.asked.wait()
+        with resting():
+            await self.asked.wait()
         self.asked.clear()
         try:
             settings = load(self._path)
@@ -134,6 +138,8 @@ class Supervisor:
                         exc_info=None if ours is not None else error,
                     )
                     said = problem
+            self._notifier.status(f"it cannot go on: {said}")
+            self._notifier.alive()  # it looks again and again
             if last is not None:
                 await _show(last, f"it cannot go on: {said}")
             await self._rest()

@@ -17,6 +17,7 @@ from streamd.errors import (
     TransferBroken,
     TransferStalled,
 )
+from streamd.progress import resting
 from streamd.settings import ProducerSettings, toml_key
 from streamd.wire import API, ErrorAnswer
 
@@ -77,7 +78,8 @@ class Line:
         pool = await self._connected()
         pool.users += 1
         try:
-            return await self._ask(pool.session, what, request, wait)
+            with resting():  # its time-outs bound it
+                return await self._ask(pool.session, what, request, wait)
         except PeerUnreachable as error:
             self.breaks = self.breaks or isinstance(error, TransferBroken)
             if error.__cause__ is not None and pool is self._pool:

@@ -140,21 +140,26 @@ class Peer:
             self._check(event)
         return page
 
-    async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
-        """These documents as they are now, in as many requests as it takes."""
+    async def fetch(self, wanted: Sequence[WantedDocument], follow: int = 0) -> Documents:
+        """These documents as they are now, in as many requests as it takes.
+
+        `follow` of those that they link to, in turn, may come along with each request.
+        """
         found: list[Any] = []
         as_of = ""
         waiting = deque(wanted)
         while waiting:
             some = [waiting.popleft() for _ in range(min(self._documents.size, len(waiting)))]
-            request = DocumentsRequest(documents=some, own_names=self._own_names)
+            request = DocumentsRequest(documents=some, own_names=self._own_names, follow=follow)
             try:
                 answer = self._decode(_DOCUMENTS, await self._line.call("documents", request))
             except (TransferBroken, PeerRefused) as error:
                 # The producer gives fewer at once, or these are large, or the line breaks before they are here.
                 too_much = isinstance(error, TransferBroken) or error.code == TOO_LARGE
-                if not (too_much and self._documents.broke(len(some))) or isinstance(error, TransferStalled):
+                smaller = too_much and (follow > 0 or self._documents.broke(len(some)))
+                if not smaller or isinstance(error, TransferStalled):
                     raise
+                follow //= 2
                 waiting.extendleft(reversed(some))
                 continue
             self._came_whole(self._documents)

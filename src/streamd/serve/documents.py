@@ -35,6 +35,12 @@ from streamd.wire import (
 PATH_SHARE = 10
 """Documents on the ways to the wanted ones: this many times as many as may be wanted."""
 
+FOLLOWED_SHARE = 4
+"""Documents that come along: this many times as many as may be wanted."""
+
+FOLLOWED_BYTES = 4 << 20
+"""Where the rows that come along are as large as this, no further level is read."""
+
 FOUND = 2
 """Documents that are given where one is looked for by its values: more than one is as good as none."""
 
@@ -72,9 +78,44 @@ class Desk:
             keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
             found = await self._read(view.reader, dict.fromkeys(keys))
             given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
+            if asked.follow:
+                most = min(asked.follow, limit * FOLLOWED_SHARE)
+                onward = {key: rights.onward(key, each, proven.get(key)) for key, each in given.items()}
+                given |= await self._followed(view.reader, rights, given, onward, most)
             answer = await self._answer(view, site, given, every=asked.own_names)
         crash_point("serve.documents")
         return answer
+
+    async def _followed(
+        self,
+        reader: Reader,
+        rights: Rights,
+        given: Mapping[Key, RawDocument],
+        onward: Mapping[Key, frozenset[str]],
+        most: int,
+    ) -> dict[Key, RawDocument]:
+        """What these documents link to, in turn, as far as it may be had: `most` at most, level by level.
+
+        `onward` says to which types each one's links lead by right.
+        """
+        found: dict[Key, RawDocument] = {}
+        looked_at = set(given)
+        size, frontier = 0, dict(given)
+        while frontier and len(found) < most and size < FOLLOWED_BYTES:
+            wanted: dict[Key, frozenset[str]] = {}
+            for key, document in frontier.items():
+                for target in linked_documents(self._services.catalogue[key[0]], document) - looked_at:
+                    doctype = self._services.catalogue.get(target[0])
+                    if doctype is not None and possible(doctype, target[1]):
+                        wanted[target] = wanted.get(target, frozenset()) | onward[key]
+            some = list(wanted)[: most - len(found)]
+            looked_at.update(some)
+            read = await self._read(reader, some)
+            frontier = {key: each for key, each in read.items() if key[0] in wanted[key] or rights.give(key, each)}
+            onward = {key: rights.onward(key, each, wanted[key]) for key, each in frontier.items()}
+            found |= frontier
+            size += sum(len(each.row) for each in frontier.values())
+        return found
 
     async def find(self, caller: Caller, asked: FindRequest) -> Documents:
         """The documents with these values that may be had, two at most; none where the type may not be looked into."""
@@ -167,14 +208,20 @@ class Rights:
         opened = self._opened.get(first, frozenset())
         return wanted.doctype in opened and all(each in opened or each in self._allowed.starts for each in further)
 
-    def proven(self, wanted: Iterable[WantedDocument], steps: Mapping[Key, RawDocument]) -> set[Key]:
+    def onward(self, key: Key, document: RawDocument, came_by: frozenset[str] | None) -> frozenset[str]:
+        """The types to which this document's links lead by right: by that which it came by, and its own approval."""
+        own = self._opened.get(key[0], frozenset()) if self.give(key, document) else frozenset()
+        return own | (came_by or frozenset())
+
+    def proven(self, wanted: Iterable[WantedDocument], steps: Mapping[Key, RawDocument]) -> dict[Key, frozenset[str]]:
         """The documents to which their paths lead: each document links to the next one, and the last to the wanted.
 
         The first has to satisfy its condition. Those that follow come by right of its approval, else of their own.
+        With each come the types that the approval of its path's first document opens.
         """
         given = {key for key, document in steps.items() if self.give(key, document)}
-        links = {key: _links(self._catalogue[key[0]], document) for key, document in steps.items()}
-        found = set()
+        links = {key: linked_documents(self._catalogue[key[0]], document) for key, document in steps.items()}
+        found: dict[Key, frozenset[str]] = {}
         for each in wanted:
             way = _way(each)
             opened = self._opened[way[0][0]]
@@ -182,11 +229,11 @@ class Rights:
                 following in links.get(step, ()) and (step[0] in opened or step in given)
                 for step, following in pairwise(way)
             ):
-                found.add(_key(each))
+                found[_key(each)] = found.get(_key(each), frozenset()) | opened
         return found
 
 
-def _links(doctype: DocumentType, document: RawDocument) -> set[Key]:
+def linked_documents(doctype: DocumentType, document: RawDocument) -> set[Key]:
     """The documents to which this one links, with its columns or with those of its child rows."""
     children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
     return set(document_links(doctype, read_json(document.row), children))

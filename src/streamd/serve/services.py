@@ -39,6 +39,8 @@ class Services:
     remembered: frozenset[str] = frozenset()
     covered_by: Callable[[Cursor], int | None] = lambda _: None
     """The moment up to which everything that was committed here is at or before a place of the log."""
+    problem: Callable[[], str] = lambda: ""
+    """What is wrong with the daemon at the moment; nothing where all goes well."""
 
     async def standing(self, caller: Caller) -> Standing:
         """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""

@@ -206,9 +206,10 @@ class ProducerSettings(Part):
     timeout_seconds: float = Field(30, gt=0)
     retry_seconds: float = Field(60, gt=0)
     """The longest pause between two tries while the producer is away."""
-    max_dependencies: int = Field(10_000, ge=1)
-    """Documents fetched for the links of one page, at most."""
-    max_dependency_depth: int = Field(50, ge=1, le=100)
+    max_dependencies: int = Field(50_000, ge=1)
+    """Documents fetched for the links of one page, at most: they are held in memory until they are written."""
+    max_dependency_depth: int = Field(1000, ge=1, le=1_000_000)
+    """Requests that follow links from document to document, at most; one may bring many levels."""
     repair_gaps: bool = True
     """Whether a type is read again by itself where the producer says that changes of it are missing."""
 

@@ -13,7 +13,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from streamd.apply.values import same_text
-from streamd.db.numbers import FLOAT_DIGITS, as_meant, digits_of, fitting, scale_of
+from streamd.db.numbers import FLOAT_DIGITS, as_meant, digits_of, is_noise
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
 
@@ -110,7 +110,7 @@ def _same_number(column: Column, meant: Any, found: Any) -> bool:
     if column.kind == Kind.FLOAT:
         same = not isinstance(meant, int) and digits_of(one) <= FLOAT_DIGITS + 1 and _double(one) == _double(other)
         return same or _single(other) == one
-    return column.kind == Kind.DECIMAL and (as_meant(one) == other or fitting(one, scale_of(column)) == other)
+    return column.kind == Kind.DECIMAL and (as_meant(one) == other or is_noise(one, other))
 
 
 def _decimal(value: int | float | Decimal) -> Decimal:

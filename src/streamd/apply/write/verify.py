@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
-from streamd.db.base import TableWrite, Transaction, WriteKind
+from streamd.apply.write.rowwrite import UPDATE
+from streamd.apply.write.writer import table_write
+from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
 from streamd.model import Row
-from streamd.wire import read_json
 
 SHOWN = 3
 """Differences that one error shows, at most."""
@@ -60,13 +59,7 @@ async def _differing(
 async def _rows(transaction: Transaction, read: Read, columns: Columns) -> list[Row]:
     known = columns[read.table]
     key, wanted = [known[name] for name in read.key], [known[name] for name in read.columns]
-    text = b"[" + b",".join(await transaction.read_rows(read.table, wanted, key, read.keys)) + b"]"
-    try:
-        rows: list[Row] = read_json(text)
-    except msgspec.DecodeError:
-        # SQLite keeps as text what is no valid text: that is not what was meant, and is shown as far as it goes.
-        rows = read_json(text.decode("utf-8", "replace"))
-    return rows
+    return await transaction.read_rows(read.table, wanted, key, read.keys)
 
 
 def _refused(found: Iterable[Difference], lenient: set[str]) -> list[Difference]:
@@ -78,9 +71,8 @@ def _again(found: Iterable[Difference], columns: Columns) -> Iterable[TableWrite
     for meant in {id(each.meant): each.meant for each in found}.values():
         known = columns[meant.table]
         values = {name: value for name, value in (meant.values or {}).items() if name not in meant.where}
-        written, where = tuple(known[name] for name in values), tuple(known[name] for name in meant.where)
         row = (*values.values(), *meant.where.values())
-        yield TableWrite(WriteKind.UPDATE, meant.table, written, where, [row])
+        yield table_write(UPDATE, meant.table, known, list(values), list(meant.where), [row], exactly=False)
 
 
 def _noted(found: Iterable[Difference], text: str) -> dict[Ref, str]:

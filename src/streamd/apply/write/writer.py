@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from streamd.apply.write.docwrites import rename_writes
 from streamd.apply.write.ordering import Order, Planned
 from streamd.apply.write.rowwrite import DELETE, UPDATE, RowWrite
 from streamd.db.base import TableWrite, WriteKind
-from streamd.model import Catalogue, Column, Kind, Operation
-from streamd.wire import HEX
+from streamd.model import Catalogue, Column, Name, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of what is written that stands or falls by itself; `place` is its own in the order.
+
+    `renamed` is the document whose name it changes, where it does: then it takes all along that names it.
+    """
+
+    writes: Sequence[TableWrite]
+    renamed: Planned | None = None
+    place: int = 0
+
+    @property
+    def kind(self) -> WriteKind:
+        return self.writes[0].kind
+
 
 Columns = Mapping[str, Mapping[str, Column]]
 """The columns of each table of the catalogue, by name."""
@@ -38,34 +55,54 @@ def table_writes(order: Order, columns: Columns) -> list[TableWrite]:
     return found + _grouped(((0, write) for write in order.last), columns)
 
 
-def freeing(planned: Iterable[Planned], columns: Columns) -> list[TableWrite]:
-    """Takes the values away that are unique and about to change, so that one row can have what another had.
-
-    Two documents that swap a unique value leave no order in which to write them one after the other.
-    """
-    found: list[TableWrite] = []
-    for each in planned:
-        if each.renamed_from is not None:
+def steps_of(order: Order, columns: Columns, catalogue: Catalogue) -> list[Step]:
+    """The same writes one row at a time, in order; but what changes a document's name stays together."""
+    found = _steps(_grouped(((0, write) for write in order.first), columns))
+    for run in order.runs:
+        planned = run[0]
+        if planned.renamed_from is None:
+            found += _steps(_run(run, columns))
             continue
-        for write in each.writes:
-            if write.kind != UPDATE:
-                continue
-            known = columns.get(write.table, {})
-            unique = tuple(known[name] for name in write.columns if name in known and known[name].unique)
-            if unique:
-                where = tuple(known[name] for name in write.where)
-                values = [*map(_nothing, unique), *write.values[len(write.columns) :]]
-                found.append(TableWrite(WriteKind.UPDATE, write.table, unique, where, [values]))
-    return found
+        naming = renaming_writes(planned, catalogue)
+        if naming:
+            found.append(Step(_grouped(enumerate(naming), columns), planned))
+        found += _steps(_grouped(enumerate(planned.writes[len(naming) :]), columns))
+    found += _steps(_grouped(((0, write) for write in order.last), columns))
+    return [replace(step, place=place) for place, step in enumerate(found)]
 
 
-def _nothing(column: Column) -> str | dict[str, str] | int | None:
-    """A value for the time being that no other row has."""
-    if column.nullable:
-        return None
-    if column.kind in (Kind.TEXT, Kind.ANY, Kind.JSON, Kind.UUID):
-        return secrets.token_hex(16)
-    return {HEX: secrets.token_hex(16)} if column.kind == Kind.BYTES else -secrets.randbits(60)
+def renaming_writes(planned: Planned, catalogue: Catalogue) -> Sequence[RowWrite]:
+    """The first writes of a document, if these give it another name wherever it is named; else none."""
+    if planned.renamed_from is None:
+        return ()
+    wanted = rename_writes(planned.doctype, planned.renamed_from, planned.name, catalogue)
+    return wanted if list(planned.writes[: len(wanted)]) == wanted else ()
+
+
+def step_of_rename(planned: Planned, old: Name, new: Name, catalogue: Catalogue, columns: Columns) -> list[TableWrite]:
+    """What gives a document the name `new` instead of `old`, as `steps_of` has it."""
+    return _grouped(enumerate(rename_writes(planned.doctype, old, new, catalogue)), columns)
+
+
+def _steps(writes: Iterable[TableWrite]) -> list[Step]:
+    return [Step([write]) for write in _single(writes)]
+
+
+def _single(writes: Iterable[TableWrite]) -> Iterator[TableWrite]:
+    for write in writes:
+        for row in write.rows:
+            yield replace(write, rows=[row])
+
+
+def grouped_steps(steps: Iterable[Step]) -> list[TableWrite]:
+    """Updates that are alike, each of one row, as few writes."""
+    found: dict[tuple[object, ...], TableWrite] = {}
+    for step in steps:
+        (write,) = step.writes
+        key = (write.table, write.columns, write.where, write.exactly)
+        before = found.get(key)
+        found[key] = write if before is None else replace(before, rows=[*before.rows, *write.rows])
+    return list(found.values())
 
 
 def _run(run: Sequence[Planned], known: Columns) -> list[TableWrite]:
@@ -86,9 +123,26 @@ def _grouped(writes: Iterable[tuple[int, RowWrite]], known: Columns) -> list[Tab
     found = []
     for (_, kind, table, columns, where, exactly), rows in sorted(groups.items(), key=lambda group: group[0][0]):
         there = known[table]
-        written = tuple(there[name] for name in columns)
-        found.append(TableWrite(WriteKind(kind), table, written, tuple(there[name] for name in where), rows, exactly))
+        found.append(table_write(kind, table, there, columns, where, rows, exactly=exactly))
     return found
+
+
+def table_write(
+    kind: str,
+    table: str,
+    known: Mapping[str, Column],
+    columns: Sequence[str],
+    where: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    exactly: bool,
+) -> TableWrite:
+    """A write of rows that are alike, of a table with these columns. An update keeps those that renew themselves."""
+    written = tuple(known[name] for name in columns)
+    kept: tuple[Column, ...] = ()
+    if kind == UPDATE:
+        kept = tuple(column for column in known.values() if column.renews and column.name not in columns)
+    return TableWrite(WriteKind(kind), table, written, tuple(known[name] for name in where), rows, exactly, kept)
 
 
 def _rank(planned: Planned, write: RowWrite) -> int:
