@@ -155,7 +155,7 @@ async def exchange(folder: Path, engine: Engine, turns: list[list[tuple[int, lis
         assert store.rows("SELECT id, org FROM note ORDER BY id") == [(n, n) for n in range(1, SIZE + 1)]
         await store.capture.drain()
         logged, _, _ = await store.update_log.read(
-            head.cursor, dict.fromkeys(DOCTYPES, 0), not_through="", limit=10_000, max_bytes=1 << 30
+            head.cursor, dict.fromkeys(DOCTYPES, 0), not_through="nobody", limit=10_000, max_bytes=1 << 30
         )
         assert {entry.operation for entry in logged} <= {Operation.UPDATE}
         assert all(entry.origin for entry in logged)

@@ -43,7 +43,7 @@ async def test_everything_that_refers_to_a_renamed_document_follows(
         await site.open()
     try:
         hq.write(
-            "INSERT INTO node VALUES (1, 'A', NULL), (2, 'B', 1), (3, 'C', NULL), (4, 'D', 2)",
+            "INSERT INTO node VALUES (1, 'A', NULL), (2, 'B', 1), (3, 'C', 3), (4, 'D', 2)",
             "INSERT INTO tag VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 2, 'bb')",
             "INSERT INTO part VALUES (1, 1, 'x'), (1, 2, 'y'), (2, 1, 'z'), (3, 1, 'w')",
         )

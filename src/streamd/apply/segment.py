@@ -127,6 +127,8 @@ class Segment:
                 }
         if planned:
             await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
+        # A name that one document gave up may be another one's by now.
+        remembered.sort(key=lambda record: record.renamed_to is None)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)

@@ -121,13 +121,13 @@ class _Steps:
     async def write(self) -> None:
         """Write them all. Raises `_Left`."""
         await self._forth_and_back()
-        for means in (self._put_again, self._stand_in):
-            if self._left:
-                await means()
-                await self._forth_and_back()
         while self._left:
+            # What waits for a name can be tried by every means once that is given.
             before = len(self._left)
-            await self._forth_and_back()
+            for means in (self._put_again, self._stand_in):
+                if self._left:
+                    await means()
+                    await self._forth_and_back()
             if len(self._left) == before:
                 raise _Left
 
