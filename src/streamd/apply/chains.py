@@ -7,6 +7,7 @@ what each of them held in between may be the other one's still.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from streamd.apply.folding import net_effect
@@ -42,14 +43,20 @@ def _joined_in_one(
     result: dict[int, Incoming] = dict(enumerate(events))
     for chain in chains:
         some = [events[place] for place in chain]
-        net = net_effect(some, catalogue, mapped) if len(some) > 1 and _is_renamed_only(some) else None
-        if net is not None:
-            result = {place: each for place, each in result.items() if place not in chain} | {chain[-1]: net}
-    return [result[place] for place in sorted(result)]
+        if len(some) == 1 or all(each.event.renamed_from is None for each in some):
+            continue
+        net = net_effect(some, catalogue, mapped) if _are_updates(some) else None
+        if net is None:
+            return list(events)
+        result = {place: each for place, each in result.items() if place not in chain} | {chain[-1]: net}
+    if len(result) == len(events):
+        return list(events)
+    return [_at_once(result[place]) for place in sorted(result)]
 
 
-def _is_renamed_only(events: Sequence[Incoming]) -> bool:
-    updates = all(
-        each.event.operation == Operation.UPDATE and not each.event.enters and not each.fault for each in events
-    )
-    return updates and any(each.event.renamed_from is not None for each in events)
+def _at_once(incoming: Incoming) -> Incoming:
+    return replace(incoming, at_once=incoming.event.renamed_from is not None)
+
+
+def _are_updates(events: Sequence[Incoming]) -> bool:
+    return all(each.event.operation == Operation.UPDATE and not each.event.enters and not each.fault for each in events)

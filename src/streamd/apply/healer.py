@@ -120,7 +120,7 @@ class Healer:
             net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
             if net is None or net.event.doctype not in self._catalogue:
                 return False
-            incoming.append(net)
+            incoming.append(replace(net, at_once=net.event.renamed_from is not None))
         try:
             units = await self._applier.prepare(route.source, incoming, route.fetcher)
             await self._commit(queues, units, route)
