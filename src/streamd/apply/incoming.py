@@ -34,6 +34,8 @@ class Incoming:
     document's here; `gone` where it is deleted here and its name is another one's by now.
     `former` are the names that a document that was read had there before, the last one first; where it is here under
     one of them, the event is `renamed_from` the last of these.
+    `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
+    written together with the others of that transaction.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
@@ -56,6 +58,7 @@ class Incoming:
     by_counterpart: bool = False
     another: bool = False
     gone: bool = False
+    at_once: bool = False
     lost_name: Name | None = None
     lost_life: str = ""
     former: Sequence[FormerName] = ()

@@ -78,6 +78,7 @@ class Segment:
         self._said = said
         self._items: list[tuple[Incoming, Unit]] = []
         self._refs: set[Ref] = set()
+        self._olds: set[Ref] = set()
         self._stuck: set[Ref] = set()
         self.kept: list[Kept] = []
         self.refused: set[Ref] = set()
@@ -91,16 +92,18 @@ class Segment:
         """Take one more event; writes what was collected if its document is among it."""
         event = incoming.event
         refs = {(event.doctype, event.name)} | ({(event.doctype, event.renamed_from)} if event.renamed_from else set())
-        if not refs.isdisjoint(self._refs):
+        old = (event.doctype, event.renamed_from or event.name)
+        if old in self._olds if incoming.at_once else not refs.isdisjoint(self._refs):
             if incoming.fetched and incoming is not unit.incoming:
                 return
             await self.flush()
         self._items.append((incoming, unit))
         self._refs |= refs
+        self._olds.add(old)
 
     async def flush(self) -> None:
         """Decide and write what was collected."""
-        items, self._items, self._refs = self._items, [], set()
+        items, self._items, self._refs, self._olds = self._items, [], set(), set()
         if not items:
             return
         wholes = [unit.whole for _, unit in items if unit.whole is not None]
@@ -135,6 +138,8 @@ class Segment:
         if planned:
             group = Group(planned, marks, self._columns, self._catalogue)
             await self._put(group, said, items[0][0].log)
+        # A name that one document gave up may be another one's by now.
+        remembered.sort(key=lambda record: record.renamed_to is None)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
