@@ -22,7 +22,7 @@ from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
-from streamd.model import Catalogue, Cursor, Table
+from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
 from streamd.progress import resting
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
@@ -151,7 +151,14 @@ class Daemon:
             sync_log=self.sync_log,
             mappings=self.settings.mappings,
             applied=self._wake_healer,
+            returns=self._returns,
         )
+
+    async def _returns(self, site: str) -> frozenset[str]:
+        """The types that a site has from us."""
+        names = {each.name for each in await self.peers.consumers() if each.consumer_site == site}
+        approved = (each for each in await self.peers.approvals() if each.status == ApprovalStatus.APPROVED)
+        return frozenset(each.doctype for each in approved if each.consumer in names)
 
     async def run(self, stop: asyncio.Event, also: Turn, notifier: Notifier) -> str:
         """Run until `stop` is set, or until everything has to be read anew: then returns why.
