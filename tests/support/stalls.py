@@ -134,7 +134,8 @@ def _drop_slow_trigger(pair: Stalled) -> None:
 def _drop_trigger(pair: Stalled) -> None:
     name = {
         "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd%insert%'",
-        "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = '\"Item\"'::regclass ORDER BY tgname",
+        "postgresql": "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal "
+        "AND tgrelid = to_regclass('\"Item\"') ORDER BY tgname",
         "mariadb": "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() "
         "AND event_manipulation = 'INSERT'",
     }[pair.engine]
