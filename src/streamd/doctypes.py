@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -240,6 +241,14 @@ class Catalogue:
 
     def get(self, name: str) -> DocumentType | None:
         return self.doctypes.get(name)
+
+    def stored_in(self, tables: Collection[str]) -> frozenset[str]:
+        """The types that have one of these tables."""
+        return frozenset(
+            name
+            for name, doctype in self.doctypes.items()
+            if doctype.table in tables or any(child.table in tables for child in doctype.children)
+        )
 
     def opened_by(self, doctype: str) -> tuple[str, ...]:
         """The further types that approving `doctype` opens through links, however far; sorted.
