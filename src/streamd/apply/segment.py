@@ -270,12 +270,8 @@ class Segment:
         edited here meanwhile."""
         conditional = doctype.name in self._conditional
         unseen = isinstance(incoming.data, Difference) and incoming.data.whole
-        if unit.whole is None and not conditional and not unseen:
+        if unit.whole is None and (unseen or not conditional):
             raise RowRefused("the producer does not have (or give) this document any more: discard this, if so")
-        if unit.whole is None and unseen:
-            raise RowRefused(
-                "the producer does not give this document now, and its child rows are not known without it"
-            )
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):

@@ -140,7 +140,7 @@ class DoctypeSettings(Part):
     """Columns that are never captured and never served."""
     side_effects: Literal["refuse", "local"] = "refuse"
     """What becomes of changes that this database makes to these documents by itself (a trigger, a cascade) while events
-    of other documents are applied: such an event is refused, or the change is an edit of this site."""
+    of other documents are applied: they are undone or the event is parked, or they are edits of this site."""
     accept_changes: bool = False
     """Whether triggers of this database have the last word on values that arrive; else what they change is refused."""
 
