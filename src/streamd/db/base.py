@@ -178,10 +178,7 @@ class Transaction(Reader):
 
     @abstractmethod
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """What this transaction itself changed since `last_change` gave `after`.
-
-        With `marked` also what has a mark, and triggers that were put off fire before.
-        """
+        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -339,10 +336,7 @@ class SiteDatabase(ABC):
         return None
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
-        """Put among the changes what happened to the offered types' tables and no trigger saw, as far as it shows.
-
-        Returns it in words. Raises `SiteError`.
-        """
+        """Put among the changes what no trigger of an offered type saw; returns it in words. Raises `SiteError`."""
         return []
 
     @abstractmethod
@@ -359,15 +353,16 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of the offered types would be lost here, or arrive out of order, each with the mend.
-
-        Where there is one, nothing may be installed.
-        """
+        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
         return []
 
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    async def partly_seen(self) -> set[str]:
+        """The tables of which the database shows us some rows only: reading them raises `PartialView`."""
+        return set()
 
     # Capture
 

@@ -26,7 +26,7 @@ from streamd.db import postgresql_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
-from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_errors import SEES_ALL, plain_errors
 from streamd.db.postgresql_parts import differs, our_triggers, unseen
 from streamd.db.postgresql_reflect import reflect
 from streamd.db.postgresql_session import (
@@ -163,7 +163,19 @@ class PostgresqlSite(SiteDatabase):
             found.append("this server is a standby: nothing can be written there; name the primary in site.database")
         if rows[0][1] == "off":
             found.append("fsync is off: after a power cut the database may be damaged, and synced documents lost")
+        found += [
+            f"row-level security hides rows of {doctype} from the daemon's role: its changes are sent, but its "
+            f"documents cannot be read, listed or written; {SEES_ALL}"
+            for doctype in sorted(catalogue.stored_in(await self.partly_seen()))
+        ]
         return found
+
+    async def partly_seen(self) -> set[str]:
+        rows = await self._fetch(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p') AND relrowsecurity AND row_security_active(oid)"
+        )
+        return {name for (name,) in rows}
 
     # Capture
 
@@ -335,6 +347,8 @@ def _engine(url: str) -> AsyncEngine:
                 "intervalstyle": "postgres",
                 "bytea_output": "hex",
                 "extra_float_digits": "1",
+                # What policies would leave out is an error, instead of a document that seems to be gone.
+                "row_security": "off",
                 "synchronous_commit": "on",
                 "lock_timeout": f"{LOCK_SECONDS}s",
                 "statement_timeout": "0",
