@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.apply.source import Ref
 from streamd.apply.values import shown
+from streamd.apply.write.glance import glances
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
 from streamd.apply.write.rowwrite import UPDATE
@@ -24,10 +25,13 @@ async def verify(transaction: Transaction, planned: Sequence[Planned], columns: 
     Returns what is to be noted of documents. Raises `RowRefused` where a row is missing, still there, or holds other
     values; of types whose triggers have the last word, other values are only noted.
     """
-    meant, renames = rows_meant(planned), renames_of(planned)
-    found = await _differing(transaction, meant, columns, renames)
+    renames = renames_of(planned)
+    found = await _differing(
+        transaction, rows_meant(await _to_look_at(transaction, planned, columns)), columns, renames
+    )
     if not found:
         return {}
+    meant = rows_meant(planned)
     lenient = {each.doctype.name for each in planned if each.doctype.accept_changes}
     refused = _refused(found, lenient)
     notes: dict[Ref, str] = {}
@@ -41,6 +45,16 @@ async def verify(transaction: Transaction, planned: Sequence[Planned], columns: 
     if refused:
         raise RowRefused("; ".join(map(str, refused[:SHOWN])) + ("; …" if len(refused) > SHOWN else ""))
     return notes | _noted(found, "this database changed {}, which is accepted (accept_changes)")
+
+
+async def _to_look_at(transaction: Transaction, planned: Sequence[Planned], columns: Columns) -> list[Planned]:
+    """The documents of which a glance does not show that all rows stand exactly as they were written."""
+    quick, places = glances(planned)
+    for each in quick:
+        known = columns[each.table]
+        key, wanted = [known[name] for name in each.key], [known[name] for name in each.columns]
+        places += each.unlike(await transaction.read_rows(each.table, wanted, key, each.keys))
+    return [planned[place] for place in sorted(set(places))]
 
 
 async def _differing(
