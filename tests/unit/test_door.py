@@ -65,6 +65,16 @@ def test_where_many_addresses_come_the_most_crowded_one_gives_way(hall: Hall) ->
     assert hall.ended == ["far 0"]
 
 
+def test_who_has_sent_a_whole_head_does_not_give_way_to_who_has_not(hall: Hall) -> None:
+    asking = hall.come("asking")
+    hall.door.began(asking)
+    for number in range(50):
+        hall.come(str(number))
+    assert "asking" not in hall.ended
+    hall.door.is_known(asking, "key")
+    assert len(hall.door) == 4
+
+
 def test_a_consumer_keeps_its_connection_whoever_knocks(hall: Hall) -> None:
     hall.consumer("store")
     for number in range(100):

@@ -74,10 +74,10 @@ class Door:
         """Let a connection in; another stranger may have to go for it. Returns whether there is a place."""
         places = self._places
         if self._addresses[visitor.address] >= places.address:
-            self._send_away(next(each for each in self._strangers if each.address == visitor.address))
+            self._give_way(visitor.address)
         elif len(self._strangers) >= places.strangers or (len(self) >= places.all and self._strangers):
             (crowd, _), *_ = self._addresses.most_common(1)
-            self._send_away(next(each for each in self._strangers if each.address == crowd))
+            self._give_way(crowd)
         elif len(self) >= places.all:
             return False
         visitor.due = self._now() + HEAD_SECONDS
@@ -143,6 +143,11 @@ class Door:
         if left and visitor.key:
             visitor.due = max(visitor.due, now + 1)  # a slow line, on which something moves
         return now > visitor.due
+
+    def _give_way(self, address: str) -> None:
+        """Of this address the stranger goes that has been here for longest; rather one whose head is not complete."""
+        there = [each for each in self._strangers if each.address == address]
+        self._send_away(next((each for each in there if not each.requests), there[0]))
 
     def _send_away(self, visitor: Visitor) -> None:
         self.turned_away += 1
