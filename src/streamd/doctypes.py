@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -32,7 +33,8 @@ class Column:
     """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
 
     `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
-    or an expression such as a new UUID).
+    or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
+    `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Column:
     has_default: bool = False
     unique: bool = False
     automatic: bool = False
+    renews: bool = False
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class ForeignKey:
     """A foreign key, as the database describes it.
 
     `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
-    words (`CASCADE`, `SET NULL`, …); empty where nobody asked.
+    words (`CASCADE`, `SET NULL`, …); empty where nobody asked. `silent`: no trigger fires for what it does.
     """
 
     columns: tuple[str, ...]
@@ -58,6 +62,7 @@ class ForeignKey:
     referred: tuple[str, ...]
     on_delete: str = ""
     on_update: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Table:
     """A table, as the database describes it. `triggers` are those that are not ours.
 
     `unreadable` says why nothing is known of it, where that is so.
+    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
+    and have their schemas.
     """
 
     name: str
@@ -74,6 +81,8 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[str, ...] = ()
     unreadable: str = ""
+    heirs: tuple[str, ...] = ()
+    partitions: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -125,6 +134,25 @@ class ChildTable:
         """The names of those columns."""
         return frozenset(column.name for column in self.written_columns)
 
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others: its key, and its parent's."""
+        return tuple(dict.fromkeys((*self.key, *self.parent_key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
+
+    `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
+    field is empty where they are the documents' own rows. `key` says what happens to them. `doctype` is empty where
+    they are no document's, but others refer to them in turn.
+    """
+
+    doctype: str
+    rows: ChildTable
+    key: ForeignKey
+
 
 @dataclass(frozen=True)
 class DocumentType:
@@ -135,6 +163,7 @@ class DocumentType:
     nothing creates, renames or deletes it.
     `naming` says how documents are named here that come under another name; empty where nothing says so. `excluded`
     columns are not among `columns`: they are never captured and never served.
+    `accept_changes`: this database's triggers have the last word on the values of its rows.
     """
 
     name: str
@@ -146,6 +175,12 @@ class DocumentType:
     single: bool = False
     naming: str = ""
     excluded: tuple[str, ...] = ()
+    accept_changes: bool = False
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others."""
+        return self.key
 
     @property
     def only_name(self) -> Name:
@@ -183,7 +218,10 @@ class Catalogue:
     `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
     the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
     a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
-    series, with the columns of their names and of their last numbers; None where it has none.
+    series, with the columns of their names and of their last numbers; None where it has none. `references` are the
+    foreign keys by which the database itself changes documents; what applied events make the database do to documents
+    of the types in `open_to_effects` is an edit of this site, and to others it is refused. `triggered` are the tables
+    that have triggers of the user's.
     """
 
     doctypes: dict[str, DocumentType]
@@ -191,6 +229,9 @@ class Catalogue:
     guarded: frozenset[str] = frozenset()
     dynamic: frozenset[str] | None = None
     series: tuple[str, str, str] | None = None
+    references: tuple[Reference, ...] = ()
+    open_to_effects: frozenset[str] = frozenset()
+    triggered: frozenset[str] = frozenset()
 
     def __getitem__(self, name: str) -> DocumentType:
         return self.doctypes[name]
@@ -200,6 +241,14 @@ class Catalogue:
 
     def get(self, name: str) -> DocumentType | None:
         return self.doctypes.get(name)
+
+    def stored_in(self, tables: Collection[str]) -> frozenset[str]:
+        """The types that have one of these tables."""
+        return frozenset(
+            name
+            for name, doctype in self.doctypes.items()
+            if doctype.table in tables or any(child.table in tables for child in doctype.children)
+        )
 
     def opened_by(self, doctype: str) -> tuple[str, ...]:
         """The further types that approving `doctype` opens through links, however far; sorted.

@@ -5,18 +5,28 @@
     ├── ExpressionError             a condition, filter or name that cannot be understood or worked out (2)
     ├── SiteError                   the site's database
     │   ├── NotInstalled            our tables or triggers are missing
-    │   ├── SiteBusy                locked by another writer; try again            (retryable)
+    │   ├── SiteBusy                locked, away, its disk full; try again         (retryable)
     │   ├── Fenced                  another daemon captures this site
-    │   ├── RowRefused              the database refused a row (constraint, type)
+    │   ├── RowRefused              the database refused a row (constraint, type, trigger)
+    │   │   └── TypeRefused         … and would refuse every row of that table
+    │   │       └── PartialView     … as it would show a part of its rows only
     │   └── SchemaChanged           a table or column that we know is not there any more
+    │       └── SiteReplaced        the database is another one than the daemon opened
     ├── StateError                  the daemon's state database
+    │   ├── StateReplaced           the file is another one than the daemon opened
     │   └── StateBusy               locked by another writer; try again            (retryable)
     ├── PeerError                   another site
     │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
+    │   │   └── TransferBroken      an answer was cut off; TransferStalled: it ceased to come
     │   ├── PeerRefused             credentials, protocol, approval: a person has to act
     │   └── ResyncRequired          the cursor does not fit the producer's log any more
     ├── InvalidRequest              a peer sent what cannot be understood
     └── NotFound                    a command named something that is not there
+
+Where an error belongs decides what follows from it. What is retryable is tried again; `RowRefused` parks the document,
+`TypeRefused` pauses the type; `PeerError` is the producer's; what else a loop of the daemon meets is said, and the
+loop begins again. What nobody has foreseen is the document's where a statement of a document raised it, so each engine
+lists what is *not* a document's (`db/…_errors.py`), and never what is.
 
 An error carries a message (what is wrong and where) and a hint (how to mend it). `retryable` says whether
 the same call may succeed later without anybody doing anything.
@@ -86,7 +96,7 @@ class NotInstalled(SiteError):
 
 
 class SiteBusy(SiteError):
-    """Another writer holds the site's database."""
+    """Another writer holds the site's database, or it is away, or its disk is full."""
 
     retryable = True
 
@@ -101,6 +111,24 @@ class RowRefused(SiteError):
     """The database refused what we wrote: a constraint, a type, a trigger of the user's."""
 
 
+class TypeRefused(RowRefused):
+    """The database would refuse whatever document of the type: a right, or a collation, is missing.
+
+    So the type is paused, and no document is parked for it. `table` is the one to which was written, if it was.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", table: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.table = table
+
+
+class PartialView(TypeRefused):
+    """The database would show us a part of a table's rows only, as its policies (row-level security) say.
+
+    What is not shown would be taken for deleted; so nothing is read.
+    """
+
+
 class ValueTaken(RowRefused):
     """A value that must be unique (or not overlap) is another row's at this moment; that row may be about to change."""
 
@@ -112,8 +140,19 @@ class SchemaChanged(SiteError):
     """
 
 
+class SiteReplaced(SchemaChanged):
+    """The site's database is another one than the daemon opened: a copy was put in its place, or it was restored.
+
+    Nothing that is known of it holds any longer; it has to be opened again.
+    """
+
+
 class StateError(StreamdError):
     """Something is wrong with the daemon's state database."""
+
+
+class StateReplaced(StateError):
+    """The state database's file was removed or replaced while it was open; it has to be opened again."""
 
 
 class StateBusy(StateError):
@@ -135,6 +174,18 @@ class PeerUnreachable(PeerError):
     """No connection, no complete answer, or an answer that says that the peer itself is in trouble."""
 
     retryable = True
+
+
+class TransferBroken(PeerUnreachable):
+    """The answer began to come, and was cut off: less may pass. `received`: how many bytes of it had come."""
+
+    def __init__(self, message: str, *, received: int) -> None:
+        super().__init__(message, hint="less is asked for at once; if that goes on, look at the line between the sites")
+        self.received = received
+
+
+class TransferStalled(TransferBroken):
+    """The answer began to come, and ceased to, or comes too slowly."""
 
 
 class PeerRefused(PeerError):

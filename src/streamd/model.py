@@ -127,10 +127,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an applying transaction leaves on the rows it writes, so that capture knows where they came from.
-
-    `life` and `old_life` are those of the event (`Event`).
-    """
+    """What an applying transaction leaves on the rows it writes, so that capture knows where they came from."""
 
     origin: Origin
     clock: str
@@ -195,8 +192,9 @@ class OldValues(msgspec.Struct, omit_defaults=True):
 class Difference(msgspec.Struct, omit_defaults=True):
     """An update's data, in the ancestor's form.
 
-    `changed`: columns of the parent; `added`: whole child rows by field; `removed`: names of child rows by
-    field; `row_changed`: by field, each row's key columns with the columns that changed; `old`: what was there.
+    `changed`: columns of the parent; `added`: whole child rows by field; `removed`: names of child rows by field;
+    `row_changed`: by field, each row's key with the columns that changed; `old`: what was there; `whole`: more may have
+    become of child rows than this says, so the document is to be taken as it is at its site.
     """
 
     changed: Row = {}
@@ -204,6 +202,7 @@ class Difference(msgspec.Struct, omit_defaults=True):
     removed: dict[str, list[list[Any]]] = {}
     row_changed: dict[str, list[Row]] = {}
     old: OldValues = msgspec.field(default_factory=OldValues)
+    whole: bool = False
 
 
 @dataclass(slots=True)

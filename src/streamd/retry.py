@@ -15,8 +15,15 @@ PARKED_FIRST = 2.0
 PARKED_LONGEST = 300.0
 """A parked event is tried again after a few seconds, and later every five minutes at the latest."""
 
+TYPE_LONGEST = 60.0
+"""A type that the database refuses as a whole is tried again every minute at the latest."""
+
 AWAY_FIRST = 0.5
 """The first pause after a producer did not answer; the longest is the producer's `retry_seconds`."""
+
+LOOP_FIRST = 0.25
+LOOP_LONGEST = 10.0
+"""A loop of the daemon that failed begins again after a moment, and later every ten seconds."""
 
 
 def transient() -> AsyncRetrying:
@@ -38,6 +45,17 @@ def away_pause(failures: int, longest: float) -> float:
     """How long to wait for a producer after so many failures in a row."""
     policy = wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST)
     return min(_pause(policy, failures), longest)
+
+
+def type_pause(attempts: int) -> float:
+    """How long a type rests that the database refused as a whole so many times."""
+    return _pause(wait_exponential(multiplier=PARKED_FIRST, max=TYPE_LONGEST) + wait_random(0, 1), attempts)
+
+
+def loop_pause(failures: int) -> float:
+    """How long a loop of the daemon rests after so many failed turns in a row."""
+    policy = wait_exponential(multiplier=LOOP_FIRST, max=LOOP_LONGEST) + wait_random(0, LOOP_FIRST)
+    return _pause(policy, failures)
 
 
 def _pause(policy: Any, attempt: int) -> float:

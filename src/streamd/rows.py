@@ -45,6 +45,11 @@ def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[s
             yield doctype, name, link
 
 
+def tables_of(doctype: DocumentType) -> list[str]:
+    """The tables that a document's rows are in."""
+    return [doctype.table, *(child.table for child in doctype.children)]
+
+
 def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
     """A whole document as it travels, as (columns, child rows by field)."""
     fields = dict(data)
@@ -66,13 +71,17 @@ def document_links(
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One way in which a table's rows belong to documents: as the parent (`child` is None) or as child rows."""
+    """One way in which a table's rows belong to documents: as the parent (`child` is None) or as child rows.
+
+    `silent`: when such a parent row is deleted, what becomes of its child rows may go unseen.
+    """
 
     doctype: DocumentType
     child: ChildTable | None
     name_of: Callable[[bytes], Name | None]
     row_key_of: Callable[[bytes], Name | None]
     matches: Callable[[bytes], bool]
+    silent: bool = False
 
 
 def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
@@ -82,10 +91,13 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
     `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
     """
     found: dict[str, list[Binding]] = {}
+    silent = {(each.doctype, each.key.table) for each in catalogue.references if each.key.silent and each.rows.field}
     for doctype in catalogue.doctypes.values():
         if not doctype.single:
             key_reader = name_reader(doctype.key)
-            found.setdefault(doctype.table, []).append(Binding(doctype, None, key_reader, key_reader, _always))
+            unseen = (doctype.name, doctype.table) in silent
+            binding = Binding(doctype, None, key_reader, key_reader, _always, silent=unseen)
+            found.setdefault(doctype.table, []).append(binding)
         for child in doctype.children:
             binding = Binding(
                 doctype, child, name_reader(child.parent_key), name_reader(child.key), _condition(child.where)
@@ -149,6 +161,20 @@ def _condition(where: Sequence[tuple[str, Scalar]]) -> Callable[[bytes], bool]:
 
 def _always(_row: bytes) -> bool:
     return True
+
+
+UNSEEN = "$unseen"
+"""In the `after` of a `TRUNCATE`: what happened instead, where rows of the table came or went in another way."""
+
+
+_UNSEEN = msgspec.json.Decoder(dict[str, str])
+
+
+def unseen(change: Change) -> str:
+    """What happened to a table that no trigger saw row by row, in words: to a change of the kind `TRUNCATE`."""
+    if change.after is None:
+        return f"{change.table} was emptied (TRUNCATE)"
+    return f"{change.table}: {_UNSEEN.decode(change.after)[UNSEEN]}"
 
 
 def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:

@@ -8,12 +8,17 @@ statement has ended.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
+from sqlalchemy import Engine, event
+
+from streamd.progress import came_further
 
 T = TypeVar("T")
 
@@ -44,6 +49,7 @@ class Connection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         result: T = await to_its_end(super()._execute(fn, *args, **kwargs))  # type: ignore[no-untyped-call]
+        came_further()
         return result
 
     async def close(self) -> None:
@@ -65,3 +71,59 @@ def set_pragmas(connection: Any, *pragmas: str) -> None:
     """Set these on a new connection (SQLAlchemy's), all at once: nothing is left open if this is cancelled."""
     script = "".join(f"PRAGMA {pragma};" for pragma in pragmas)
     connection.run_async(lambda driver: driver.executescript(script))
+
+
+class OpenFile:
+    """Whether the path of a database still names the file that our connections have open.
+
+    What is written through a connection whose file was removed or replaced is lost, and SQLite does not say so. A look
+    costs two `stat` calls.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._file: tuple[int, int] | None = None
+        self._wal: tuple[int, int] | None = None
+        self._open = 0
+
+    def count(self, engine: Engine) -> None:
+        """Know of each connection that this engine opens and closes."""
+        event.listen(engine, "connect", self._opened)
+        event.listen(engine, "close", self._closed)
+
+    def _opened(self, *_: object) -> None:
+        self._open += 1
+        self._file = self._file or _file_at(self._path)
+
+    def _closed(self, *_: object) -> None:
+        self._open -= 1
+        if not self._open:
+            self._wal = None  # SQLite itself removes the WAL with the last connection
+
+    def reading(self) -> None:
+        """A transaction of ours has begun: from here on the WAL that is there, if there is one, has to stay."""
+        if self._open and self._wal is None:
+            self._wal = _file_at(f"{self._path}-wal")
+
+    def replaced(self) -> str:
+        """How the file is another one than the one that is open, in words; empty where all is as it was."""
+        now = _file_at(self._path)
+        # Looked at before it is opened: where it is replaced in between, that shows.
+        self._file = self._file or now
+        if self._file is None:
+            return ""
+        if now is None:
+            return "was removed or renamed while the daemon had it open"
+        if now != self._file:
+            return "was replaced by another file while the daemon had it open"
+        if self._wal is not None and _file_at(f"{self._path}-wal") != self._wal:
+            return "lost its WAL file (-wal) while the daemon had it open"
+        return ""
+
+
+def _file_at(path: str | Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino

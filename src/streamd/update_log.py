@@ -20,8 +20,9 @@ from streamd.errors import ResyncRequired, StateError
 from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
-from streamd.store.log_rows import rows_told
+from streamd.store.log_rows import renames_told, rows_told
 from streamd.store.schema import approvals, is_named, log_head, update_log
+from streamd.wire import FormerName, write_json
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
@@ -148,8 +149,6 @@ class UpdateLog:
 
     async def add_gap(self, doctypes: Sequence[str], reason: str, *, clock: str) -> None:
         """Say in the log that changes of these types may be missing, and why."""
-        from streamd.wire import write_json
-
         async with self._state.write() as connection:
             head = await self._head(connection)
             if head is None or not doctypes:
@@ -236,6 +235,10 @@ class UpdateLog:
         """
         return await rows_told(self._state, after, documents)
 
+    async def renames_told(self, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
+        """How the documents of these names (as text) got them, as far as the log goes back: the last rename first."""
+        return await renames_told(self._state, doctype, names)
+
     async def start(self, from_sequence: int) -> Cursor:
         """The cursor behind the entry `from_sequence`, for a consumer that has none yet.
 
@@ -257,6 +260,22 @@ class UpdateLog:
             cursor = Cursor(head.log, from_sequence, nonce or "")
             await self._check(connection, head, cursor)
             return cursor
+
+    async def first_after(self, sequence: int, doctypes: Collection[str]) -> int | None:
+        """When the first entry of these types after a place was made (ms since 1970); None if there is none."""
+        query = (
+            select(update_log.c.at)
+            .where(
+                update_log.c.site == self._state.site,
+                update_log.c.sequence > sequence,
+                update_log.c.doctype.in_(doctypes),
+            )
+            .order_by(update_log.c.sequence)
+            .limit(1)
+        )
+        async with self._state.read() as connection:
+            found = await connection.scalar(query)
+            return None if found is None else int(found)
 
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""

@@ -234,7 +234,7 @@ def test_what_a_restored_site_had_made_and_sent_comes_back_where_it_reads_again_
     def read_again(site: Site) -> None:
         site.cli("resync", "--all", "--whole")
         world.eventually(lambda: site.json("status")["requests"] == 0, f"{site.name} has read everything", timeout=60)
-        world.eventually(lambda: site.json("status")["producers"][0]["status"] == "in sync", "and is in sync")
+        world.eventually(lambda: site.json("status")["producers"][0]["status"] == "connected", "and is in sync")
 
     read_again(store)
     read_again(hq)

@@ -144,13 +144,13 @@ def test_the_status_says_that_a_producer_is_back_before_it_has_anything_new(pair
     def status() -> str:
         return str(pair.store.json("status")["producers"][0]["status"])
 
-    pair.world.eventually(lambda: status() == "in sync", "all is well", timeout=10)
+    pair.world.eventually(lambda: status() == "connected", "all is well", timeout=10)
     pair.hq.stop()
     pair.world.eventually(lambda: status() == "away", "it is away", timeout=10)
     pair.hq.start()
-    pair.world.eventually(lambda: status() == "in sync", "it is back", timeout=10)
+    pair.world.eventually(lambda: status() == "connected", "it is back", timeout=10)
     pair.store.restart()
-    pair.world.eventually(lambda: status() == "in sync", "and it is when the store begins anew", timeout=5)
+    pair.world.eventually(lambda: status() == "connected", "and it is when the store begins anew", timeout=5)
     pair.store.cli("resync", "--doctype", "Genre", "--whole")
     pair.world.eventually(lambda: pair.store.json("status")["requests"] == 0, "it was read again", timeout=10)
-    pair.world.eventually(lambda: status() == "in sync", "and after reading again", timeout=5)
+    pair.world.eventually(lambda: status() == "connected", "and after reading again", timeout=5)

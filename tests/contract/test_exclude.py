@@ -141,9 +141,9 @@ def _catalogue(site: Site, doctypes: dict[str, Any], tables: Any) -> Catalogue:
 async def test_a_changed_exclude_renews_the_triggers(site: Site) -> None:
     tables = await site.database.tables()
     opened = _catalogue(site, OPEN, tables)
-    guard = Guard(site.database, site.catalogue, tables)
+    guard = Guard(site.database, site.catalogue, tables, site=site.site, claimed=lambda: site.capture.claimed)
     assert await guard.look() == ""
-    assert "triggers" in await Guard(site.database, opened, tables).look()
+    assert "triggers" in await Guard(site.database, opened, tables, site=site.site, claimed=lambda: None).look()
     _insert_item(site, "before")
     assert any("renewed" in line for line in await install_site("hq", site.database, opened, tables, site.state))
     _insert_item(site, "open", "seen")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
@@ -84,7 +85,7 @@ async def test_an_approval_is_said_once_also_when_the_subscriber_is_interrupted_
     producers = InterruptedProducers(store.state)
     producers.subscriber = await subscribed(store, hq, producers)
     with structlog.testing.capture_logs() as said:
-        running = asyncio.create_task(producers.subscriber.run())
+        running = asyncio.create_task(Loop("pull", producers.subscriber.turn).run())
         try:
             await learned(store, "Pending")
             await hq.approve("Invoice")
@@ -101,7 +102,7 @@ async def test_a_decision_is_learned_soon_wherever_the_subscriber_is_woken(hq: P
     """It leaves what it is doing when it is woken: also when the answer that tells of the decision is just there."""
     subscriber = await subscribed(store, hq, Producers(store.state))
 
-    running = asyncio.create_task(subscriber.run())
+    running = asyncio.create_task(Loop("pull", subscriber.turn).run())
     try:
         await learned(store, "Pending")
         for number in range(TIMES):

@@ -7,7 +7,6 @@ import gzip
 import json
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -261,23 +260,6 @@ async def test_a_damaged_body_is_no_fault_of_ours(hq: ProducerSite, client: Clie
         assert (await client.events()).status == 200
     assert line == b"" or line.split()[1][:1] == b"4", line
     assert not [each for each in logged if each["event"] == "request_failed"]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    key, pem = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-keyout", key, "-out", pem, "-days", "2", "-subj", "/CN=hq"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return pem, key
 
 
 async def test_with_a_certificate_peers_talk_tls(start: Any, certificate: tuple[Path, Path]) -> None:

@@ -14,6 +14,8 @@ from tests.support.ports import free_port
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
+HELD_SECONDS = 0.05
+"""How often what is held looks whether it may go on."""
 
 
 class Passage:
@@ -24,6 +26,8 @@ class Passage:
         self._target = (host, port)
         self._listener: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._flows = threading.Event()
+        self._flows.set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="passage", daemon=True)
         self._thread.start()
@@ -46,7 +50,16 @@ class Passage:
         self.close()
         self.open()
 
+    def hold(self) -> None:
+        """Nothing goes through any more, and nobody is told: connections stay open, and new ones can be made."""
+        self._flows.clear()
+
+    def release(self) -> None:
+        """What was held goes on its way, and all that comes after it."""
+        self._flows.set()
+
     def end(self) -> None:
+        self.release()
         self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_SECONDS)
@@ -67,18 +80,23 @@ class Passage:
             writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward_reader, onward = await asyncio.open_connection(*self._target)
+        try:
+            onward_reader, onward = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()  # the server itself is not there
+            return
         ends = {writer, onward}
         self._open |= ends
         try:
-            await asyncio.gather(_copy(reader, onward), _copy(onward_reader, writer))
+            await asyncio.gather(self._copy(reader, onward), self._copy(onward_reader, writer))
         finally:
             self._open -= ends
 
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await source.read(1 << 16):
-            target.write(data)
-            await target.drain()
-    target.transport.abort() if source.exception() else target.close()
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(1 << 16):
+                while not self._flows.is_set():
+                    await asyncio.sleep(HELD_SECONDS)
+                target.write(data)
+                await target.drain()
+        target.transport.abort() if source.exception() else target.close()

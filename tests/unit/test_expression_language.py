@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from streamd.errors import ExpressionError
-from streamd.expressions import compile_expression
+from streamd.expressions import Expression, compile_expression
+from streamd.expressions.evaluation import Kept
 
 INVOICE: dict[str, Any] = {
     "name": "SINV-0007",
@@ -179,6 +180,24 @@ def test_the_same_text_is_compiled_once_and_is_the_same_expression() -> None:
     one, other = compile_expression("doc.a == 1"), compile_expression("doc.a == 1")
     assert one is other
     assert len({one, other, compile_expression("doc.a  == 1")}) == 2
+
+
+def test_what_is_kept_compiled_is_bounded_by_the_length_of_the_texts_and_what_is_used_stays() -> None:
+    made: list[str] = []
+
+    def make(text: str) -> Expression:
+        made.append(text)
+        return compile_expression("doc.a")
+
+    kept = Kept(make, characters=100)
+    for text in ("a" * 40, "b" * 40, "a" * 40, "c" * 40, "a" * 40, "b" * 40):
+        kept(text)
+    assert "".join(text[0] for text in made) == "abcb"
+    assert kept.characters == 80
+    kept("d" * 1000)
+    assert kept.characters == 1000, "the last one is kept, however long it is"
+    kept("e")
+    assert kept.characters == 1
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,24 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import groupby, islice
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import structlog
 
-from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued
+from streamd.apply.batch import (
+    Kept,
+    Replan,
+    Uncaptured,
+    Unit,
+    all_captured,
+    cut,
+    middle_of,
+    queued,
+    steps_before,
+    without,
+)
 from streamd.apply.chains import joined
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
@@ -22,12 +34,13 @@ from streamd.apply.fetching import Fetcher
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import localise, look_up, remember
 from streamd.apply.preparation import Preparation
+from streamd.apply.refusedtypes import RefusedTypes
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out
 from streamd.apply.write.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
-from streamd.errors import RowRefused, SiteBusy
+from streamd.errors import RowRefused, SiteBusy, SiteReplaced, TypeRefused
 from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
@@ -40,7 +53,7 @@ from streamd.model import (
     SyncStatus,
     name_text,
 )
-from streamd.rows import bindings
+from streamd.rows import bindings, tables_of
 from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.apply")
@@ -76,6 +89,9 @@ class Applier:
         self._turn = asyncio.Lock()
         self._to_confirm: str | None = None
         self._said: set[tuple[str, str]] = set()
+        self._places: dict[str, Cursor | None] = {}
+        """The checkpoint of each producer of which a page is under way, as it was seen or written last."""
+        self.refused_types = RefusedTypes()
 
     async def recover(self) -> None:
         """Settle sync log entries of batches that may or may not have been committed when we were stopped."""
@@ -107,14 +123,43 @@ class Applier:
             }
         await self._sync_log.resolve_all_but(waiting)
 
+    async def place(self, producer: str) -> Cursor | None:
+        """The checkpoint from which the next page has to go on; `apply` writes only if it still stands there then."""
+        async with self._database.snapshot() as reader:
+            checkpoint = await reader.checkpoint(producer)
+        place = self._places[producer] = None if checkpoint is None else Cursor(*checkpoint)
+        return place
+
+    async def _move(self, transaction: Transaction, producer: str, to: Cursor) -> None:
+        """Set the checkpoint. Raises `SiteReplaced` where it is not where it was left.
+
+        From a checkpoint that went back, with its database, what is between would never be asked for again.
+        """
+        if producer in self._places:
+            found = await transaction.checkpoint(producer)
+            if (None if found is None else Cursor(*found)) != self._places[producer]:
+                raise SiteReplaced(
+                    "the site's database does not have the checkpoint that was read last: it was restored or replaced",
+                    hint="the daemon begins again from the checkpoint that is there",
+                )
+        await transaction.put_checkpoint(producer, to.log, to.sequence, to.nonce)
+
     async def apply(
         self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
     ) -> None:
         """Apply a page, and set the checkpoint to its end.
 
         Events of types that are not `wanted` are passed over. Raises `PeerError` if what is missing cannot be
-        fetched now, and `SiteBusy`; what was committed by then stays, with the checkpoint behind it.
+        fetched now, `SiteBusy`, and `SiteReplaced`; what was committed by then stays, with the checkpoint behind it.
         """
+        try:
+            await self._page(source, events, end, wanted, fetcher)
+        finally:
+            self._places.pop(source.site, None)
+
+    async def _page(
+        self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
+    ) -> None:
         todo = [
             decode(event, source, end.log, self.catalogue)
             for event in events
@@ -122,13 +167,13 @@ class Applier:
         ]
         todo = joined(todo, self.catalogue, source.mapped)
         while todo:
-            chunk = todo[: self._cut(todo)]
+            chunk = todo[: cut(todo, self._batch, LARGEST_BATCH)]
             todo = todo[len(chunk) :]
             last = chunk[-1].event
             position = Cursor(end.log, last.sequence, last.nonce) if todo else end
             for _ in range(TRIES):
                 try:
-                    units = await self.prepare(source, chunk, fetcher)
+                    units = await self._prepared(source, chunk, fetcher)
                     crash_point("apply.prepared")
                     await self._attempt(source, units, position)
                     break
@@ -142,18 +187,6 @@ class Applier:
         await self._checkpoint(source, end)
         await self.confirm()
 
-    def _cut(self, todo: Sequence[Incoming]) -> int:
-        """How many events to apply together: about a batch, and whole transactions if they fit `LARGEST_BATCH`."""
-        if len(todo) <= self._batch:
-            return len(todo)
-        events = [incoming.event for incoming in todo[: LARGEST_BATCH + 1]]
-        ends = [size for size in range(1, len(events)) if _ends(events, size)]
-        if len(events) == len(todo) <= LARGEST_BATCH:
-            ends.append(len(todo))
-        beyond = [size for size in ends if size >= self._batch]
-        # A transaction that does not fit behind the others begins the next batch.
-        return beyond[0] if beyond else ends[-1] if ends else self._batch
-
     async def _left(self, source: Source, chunk: Sequence[Incoming]) -> list[Incoming]:
         async with self._database.snapshot() as reader:
             checkpoint = await reader.checkpoint(source.site)
@@ -165,11 +198,29 @@ class Applier:
             if await reader.checkpoint(source.site) == (end.log, end.sequence, end.nonce):
                 return
         async with self._database.transaction() as transaction:
-            await transaction.put_checkpoint(source.site, end.log, end.sequence, end.nonce)
+            await self._move(transaction, source.site, end)
 
     async def prepare(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
-        """Find out what each event needs, and fetch what is missing. Raises `PeerError`."""
+        """Find out what each event needs, and fetch what is missing. Raises `PeerError`, `RowRefused`."""
+        source = replace(source, paused=self._paused(source))
         return await Preparation(self._database, self.catalogue, source, fetcher).units(chunk)
+
+    def _paused(self, source: Source) -> dict[str, str]:
+        """The types that wait as a whole: because of the producer's tables, or of what the database here says."""
+        return {**source.paused, **self.refused_types.paused()}
+
+    async def _prepared(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
+        """The same; what cannot even be looked at here is refused alone."""
+        try:
+            return await self.prepare(source, chunk, fetcher)
+        except RowRefused as error:
+            if len(chunk) == 1:
+                unit = Unit(chunk[0], refused=error.message)
+                self._note_type([unit], error)
+                return [unit]
+            middle = middle_of([incoming.event for incoming in chunk])
+            first = await self._prepared(source, chunk[:middle], fetcher)
+            return [*first, *await self._prepared(source, chunk[middle:], fetcher)]
 
     # Write
 
@@ -178,6 +229,9 @@ class Applier:
         try:
             await self.commit(source, units, position)
         except RowRefused as error:
+            if len(units) == 1 and units[0].incoming.event.doctype in self.refused_types.paused():
+                await self.commit(source, units, position)
+                return
             if len(units) == 1:
                 log.warning(
                     "event_parked",
@@ -189,7 +243,7 @@ class Applier:
                 units[0].refused = error.message
                 await self.commit(source, units, position)
                 return
-            middle = _middle([unit.incoming.event for unit in units])
+            middle = middle_of([unit.incoming.event for unit in units])
             event = units[middle - 1].incoming.event
             await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
             await self._attempt(source, units[middle:], position)
@@ -199,24 +253,16 @@ class Applier:
 
         What cannot be written so stays with the units. With names of this site's own all of it does.
         """
-        before = {ref_of(each): each for unit in units for each in unit.before}
-        if len(before) <= LARGEST_BATCH or source.renamed:
+        if source.renamed or len({ref_of(each) for unit in units for each in unit.before}) <= LARGEST_BATCH:
             return
         async with self._database.snapshot() as reader:
             waiting = await reader.queued_documents(source.site)
-        put: set[Ref] = set()
-        while len(put) < len(before):
-            refs = list(islice((ref for ref in before if ref not in put), LARGEST_BATCH))
-            if any(ref in waiting or before[ref].fault for ref in refs):
-                break
-            step = [Unit(before[ref], note="needed by a document that links to it") for ref in refs]
+        for step in steps_before(units, LARGEST_BATCH, waiting):
             try:
                 await self.commit(source, step, None, alone=True)
             except RowRefused:
-                break  # the units themselves meet it, and say why
-            put.update(refs)
-        for unit in units:
-            unit.before = [each for each in unit.before if ref_of(each) not in put]
+                return  # the units themselves meet it, and say why
+            without(units, step)
 
     async def commit(
         self,
@@ -241,7 +287,21 @@ class Applier:
                     return await self._commit(source, units, position, dequeue, alone=alone)
             except Uncaptured:
                 await self._drain()
+            except RowRefused as error:
+                self._note_type(units, error)
+                raise
         raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
+
+    def _note_type(self, units: Sequence[Unit], error: RowRefused) -> None:
+        """Pause the type of which the database refused more than one document, if it was that."""
+        if not isinstance(error, TypeRefused):
+            return
+        concerned = {each.event.doctype for unit in units for each in unit.all}
+        for doctype in concerned:
+            alone = len(concerned) == 1 and not error.table
+            known = self.catalogue.get(doctype)
+            if alone or (known is not None and error.table in tables_of(known)):
+                self.refused_types.refuse(doctype, error.message)
 
     async def _commit(
         self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int], *, alone: bool
@@ -254,7 +314,7 @@ class Applier:
                 started = time.perf_counter()
                 names = Names(source, self.catalogue)
                 await look_up(transaction, names, units, self.catalogue)
-                here = self._here(units, names)
+                here = self._here(units, names, self._paused(source))
                 await self._lock(transaction, here)
                 if self.catalogue.offers and not await all_captured(transaction, here, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
@@ -263,7 +323,7 @@ class Applier:
                 if dequeue:
                     await transaction.dequeue(dequeue)
                 if position is not None:
-                    await transaction.put_checkpoint(source.site, position.log, position.sequence, position.nonce)
+                    await self._move(transaction, source.site, position)
                 confirming = position.sequence if position is not None else -min(dequeue, default=0)
                 again: list[SyncEntry] = []
                 if dequeue:
@@ -281,18 +341,21 @@ class Applier:
                 await self._sync_log.abandon(batch)
             raise
         crash_point("apply.committed")
+        if position is not None:
+            self._places[source.site] = position
+        self.refused_types.accept({entry.doctype for entry in (*entries, *again) if entry.status == SyncStatus.SYNCED})
         # The next batch says it along with its own entries; at the end of a page it is said alone.
         self._to_confirm = batch
         self._adapt(len(units), held_for)
         return again
 
-    def _here(self, units: Sequence[Unit], names: Names) -> list[Ref]:
-        """The documents of these units under the names that they have here, as far as they have one."""
+    def _here(self, units: Sequence[Unit], names: Names, paused: Mapping[str, str]) -> list[Ref]:
+        """The documents of these units under the names that they have here, as far as they have one, and are tried."""
         refs = [
             ref
             for unit in units
             for ref in unit.refs
-            if unit.incoming.event.operation != Operation.GAP and not unit.refused
+            if unit.incoming.event.operation != Operation.GAP and not unit.refused and not unit.waits_as_type(paused)
         ]
         return [(ref[0], name) for ref in refs for name in names.each(ref)]
 
@@ -314,7 +377,7 @@ class Applier:
         self, transaction: Transaction, source: Source, units: Sequence[Unit], names: Names, *, healing: bool
     ) -> tuple[list[SyncEntry], list[Kept]]:
         waiting = set() if healing else await transaction.queued_documents(source.site)
-        todo, kept = await sort_out(transaction, units, waiting, names, source.paused)
+        todo, kept = await sort_out(transaction, units, waiting, names, self._paused(source))
         written = await localise(transaction, todo, names, source, self.catalogue, site=self._site)
         kept += written.kept
         entries = written.entries
@@ -335,15 +398,3 @@ class Applier:
             status = SyncStatus.FAILED if each.state == QueueState.PARKED else SyncStatus.HELD
             entries.append(each.unit.incoming_entry(source.name, status, error=each.error))
         return entries, kept
-
-
-def _middle(events: Sequence[Event]) -> int:
-    """Where to part events: between two transactions of the producer, if there are two."""
-    half = len(events) // 2
-    ends = [size for size in range(1, len(events)) if _ends(events, size)]
-    return min(ends, key=lambda size: abs(size - half), default=half)
-
-
-def _ends(events: Sequence[Event], size: int) -> bool:
-    """Whether a transaction of the producer ends with the first `size` events. Its own last one may not be for us."""
-    return events[size - 1].last_in_tx or events[size - 1].tx != events[size].tx

@@ -34,6 +34,8 @@ def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Inco
     except msgspec.DecodeError:
         data = None
     working = _in_our_words(event, source)
+    if isinstance(data, Difference) and data.whole:
+        working = msgspec.structs.replace(working, enters=True)
     doctype = catalogue.get(working.doctype)
     mapped = source.mapped.get(event.doctype)
     if event.operation == Operation.CREATE and doctype is not None:

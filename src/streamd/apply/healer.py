@@ -28,7 +28,16 @@ from streamd.apply.traces import Trace, taken_whole, traces
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused, ValueTaken
 from streamd.faults import crash_point
-from streamd.model import Catalogue, QueuedEvent, QueueRequest, QueueState, name_from_text, name_label, name_text
+from streamd.model import (
+    Catalogue,
+    Difference,
+    QueuedEvent,
+    QueueRequest,
+    QueueState,
+    name_from_text,
+    name_label,
+    name_text,
+)
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -147,7 +156,8 @@ class Healer:
 
     def _paused(self, producer: str) -> Mapping[str, str]:
         route = self._routes.get(producer)
-        return {} if route is None else route.source.paused
+        theirs = {} if route is None else route.source.paused
+        return {**theirs, **self._applier.refused_types.paused()}
 
     async def _is_due(self, reader: Reader, queue: Sequence[QueuedEvent], *, everything: bool) -> bool:
         head = queue[0]
@@ -198,6 +208,9 @@ class Healer:
             await self._failed(queue, f"{strange} is no document type of this site: is a mapping missing?")
             return 0
         net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
+        if net is None and any(isinstance(each.data, Difference) and each.data.whole for each in events):
+            # It has another name by now, and is asked for by that one.
+            return await self._whole(queue, route)
         error = ""
         if net is not None:
             try:

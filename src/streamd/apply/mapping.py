@@ -89,6 +89,7 @@ class MappedType:
                 row_changed=self._parts_of_rows(data.old.row_changed),
                 removed=self._whole_rows(data.old.removed),
             ),
+            whole=data.whole,
         )
 
     def deletion(self, data: Any) -> Any:

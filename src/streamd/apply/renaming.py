@@ -220,7 +220,8 @@ class _Moved:
             row_changed=rows(data.old.row_changed),
             removed=rows(data.old.removed),
         )
-        return Difference(self._changed(data.changed), rows(data.added), removed, rows(data.row_changed), old)
+        changed = self._changed(data.changed)
+        return Difference(changed, rows(data.added), removed, rows(data.row_changed), old, data.whole)
 
     def _parent(self, row: Row) -> Row:
         row = dict(with_local_links(self._doctype.links, row, self._names, self._links))

@@ -10,20 +10,24 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
-from streamd.apply.incoming import Incoming
+from streamd.apply.decision import Decision, NeedsWhole, another_document
+from streamd.apply.effects import Effects
+from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
+from streamd.apply.plan import contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
 from streamd.apply.write.attempts import Group, write_group
 from streamd.apply.write.ordering import Planned
+from streamd.apply.write.verify import verify
 from streamd.apply.write.writer import Columns
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
 from streamd.lives import FIRST
 from streamd.model import (
     Catalogue,
+    Difference,
     Document,
     DocumentType,
     Event,
@@ -107,6 +111,7 @@ class Segment:
         for _, unit in items:
             unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
         planned: list[Planned] = []
+        said: dict[Ref, SyncEntry] = {}
         marks: dict[Ref, str] = {}
         remembered: list[Record] = []
         forgotten: list[Ref] = []
@@ -116,25 +121,41 @@ class Segment:
                 continue
             doctype = self._catalogue[incoming.event.doctype]
             operation = Operation.CREATE if unit.whole and arrived is unit.incoming else incoming.event.operation
+            operation = operation if incoming.event.renamed_from is None else Operation.UPDATE
             if decision.writes:
                 name, before = incoming.event.name, incoming.event.renamed_from
                 here = documents.get((doctype.name, before or name))
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
+                said[(doctype.name, name)] = self._entries[-1]
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
-            if doctype.name in self._catalogue.offers and not decision.local:
+            if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
                 mark = msgspec.json.encode(_mark(incoming)).decode()
                 marks |= {
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
+            group = Group(planned, marks, self._columns, self._catalogue)
+            await self._put(group, said, items[0][0].log)
         # A name that one document gave up may be another one's by now.
         remembered.sort(key=lambda record: record.renamed_to is None)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
+
+    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str) -> None:
+        """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
+        effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
+        notes = await effects.foresee()
+        await write_group(self._transaction, group)
+        checked = await verify(self._transaction, group.planned, self._columns)
+        notes += await effects.seen()
+        if effects.undone:
+            checked |= await verify(self._transaction, group.planned, self._columns)
+        last = list(said)[-1]
+        for ref, note in (*checked.items(), *((last, note) for note in notes)):
+            said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""
@@ -158,9 +179,10 @@ class Segment:
     ) -> tuple[Decision | None, Incoming]:
         """What to do with one event, and the event under the name that its document has here."""
         arrived = incoming
+        incoming = _as_it_stands(incoming, documents)
         event = incoming.event
         doctype = self._catalogue[event.doctype]
-        if incoming is unit.incoming and not self._stuck.isdisjoint(unit.refs):
+        if arrived is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
         incoming = in_known_life(incoming, records)
@@ -244,16 +266,29 @@ class Segment:
     def _entering(
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
-        """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
+        """A document that came to satisfy our condition, or failed when it was read: as it is now, but for what was
+        edited here meanwhile."""
+        conditional = doctype.name in self._conditional
+        unseen = isinstance(incoming.data, Difference) and incoming.data.whole
+        if unit.whole is None and not conditional and not unseen:
+            raise RowRefused("the producer does not have (or give) this document any more: discard this, if so")
+        if unit.whole is None and unseen:
+            raise RowRefused(
+                "the producer does not give this document now, and its child rows are not known without it"
+            )
         if unit.whole is None:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
             return Decision(notes=["was deleted here; stays deleted"])
+        if not conditional:
+            whole = replace(unit.whole, repair=True)
+            return decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
         if here is not None and record is not None and not is_of_life(record, incoming.event.life or FIRST):
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
-        decision.notes = ["came to satisfy the condition: taken whole"]
+        why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
+        decision.notes = [f"{why}: taken whole"]
         return decision
 
     def _ours(self, incoming: Incoming, doctype: DocumentType, here: Document | None) -> Incoming:
@@ -308,6 +343,15 @@ class Segment:
             fields, children = split(doctype, read_json(text))
             found[(doctype.name, name)] = Document(doctype.name, name, fields, children)
         return found
+
+
+def _as_it_stands(incoming: Incoming, documents: Mapping[Ref, Document]) -> Incoming:
+    """A document that was read; as one that moves here only where it still has its former name, and no other one."""
+    event = incoming.event
+    if not incoming.fetched or event.renamed_from is None:
+        return incoming
+    moves = (event.doctype, event.renamed_from) in documents and (event.doctype, event.name) not in documents
+    return incoming if moves else without_former_name(incoming)
 
 
 def _mark(incoming: Incoming) -> Mark:

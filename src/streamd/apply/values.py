@@ -31,9 +31,12 @@ def same(table: Fields, column: str, one: Any, other: Any) -> bool:
         return False
     if one == other:
         return True
-    if not isinstance(one, str):
-        return False
-    meaning = _MEANINGS.get(_kind(table, column))
+    return isinstance(one, str) and same_text(_kind(table, column), one, other)
+
+
+def same_text(kind: Kind | None, one: str, other: str) -> bool:
+    """Whether two texts of a column of this kind mean the same, though they differ."""
+    meaning = _MEANINGS.get(kind)
     if meaning is None:
         return False
     found = meaning(one)

@@ -29,7 +29,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, read_name
+from streamd.rows import Binding, read_name, unseen
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
@@ -131,7 +131,7 @@ class _Former:
         for binding in self._bound.get(change.table, ()):
             try:
                 if change.op == ChangeOp.TRUNCATE:
-                    self._gap(change, binding, clock, f"{change.table} was emptied (TRUNCATE)")
+                    self._gap(change, binding, clock, unseen(change))
                 elif binding.child is None:
                     self._parent(change, binding, clock)
                 else:
@@ -153,7 +153,7 @@ class _Former:
             self._gap(change, binding, clock, _unreadable(change, "a row without a name (its key is NULL)"))
             return
         if change.op == ChangeOp.INSERT and new is not None:
-            found = self._inserted(doctype, new, change, clock)
+            found = self._inserted(binding, new, change, clock)
         elif change.op == ChangeOp.UPDATE and old is not None and new is not None:
             early = self._open.get((doctype.name, new))
             if old != new and early is not None and early.is_early(change):
@@ -174,11 +174,13 @@ class _Former:
         found.after = change.after
         found.parent_touched = True
 
-    def _inserted(self, doctype: DocumentType, name: Name, change: Change, clock: str) -> Happening:
+    def _inserted(self, binding: Binding, name: Name, change: Change, clock: str) -> Happening:
         """The document whose row was inserted: a new one, or one that got another row (`INSERT OR REPLACE`).
 
-        A replaced row's child rows may never have gone (where foreign keys are off), so it is an update.
+        A replaced row's child rows may never have gone (where foreign keys are off), so it is an update. Where they
+        may have gone unseen, it says so.
         """
+        doctype = binding.doctype
         self._taken_again(doctype, name)
         found = self._open.get((doctype.name, name))
         if found is not None and _is_apart(found, change):
@@ -187,6 +189,7 @@ class _Former:
         if found is not None and found.origin == change.origin and found.parent_touched:
             if found.operation == Operation.DELETE:
                 found.operation = Operation.UPDATE
+                found.whole = found.whole or binding.silent
             return self._document(doctype, name, change, clock)
         if found is not None and (found.origin != change.origin or found.had_rows):
             self._close(found)

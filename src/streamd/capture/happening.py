@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Happening:
-    """A document to which something is happening."""
+    """A document to which something is happening. `whole` is that of `Difference`."""
 
     doctype: DocumentType
     name: Name
@@ -32,6 +32,7 @@ class Happening:
     clock: str = ""
     at: int = 0
     adds: bool = False
+    whole: bool = False
 
     @property
     def had_rows(self) -> bool:
@@ -96,6 +97,8 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
                         named | {column: _old(before, column) for column in changed}
                     )
                     fields += [f"{prefix}/{column}" for column in changed]
+    if found.whole:
+        data["whole"] = True
     if not data and found.renamed_from is None:
         return None, []
     if old:

@@ -16,6 +16,7 @@ import structlog
 
 from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
+from streamd.completeness import CapturedThrough
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
 from streamd.lives import begun, is_over, life_at
@@ -33,6 +34,7 @@ from streamd.model import (
 )
 from streamd.names import id_ranges
 from streamd.rows import Binding, bindings, clocks_under, documents_of, names_touched, read_name
+from streamd.store.engine import now_ms
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
@@ -65,9 +67,16 @@ class Capture:
         self._remembered = remembered
         self._batch = batch
         self._claim: Claim | None = None
+        self._logged_to = 0
+        self.through = CapturedThrough()
         self._busy = asyncio.Lock()
         self.captured = 0
         self._not_remembered: set[str] = set()
+
+    @property
+    def claimed(self) -> Claim | None:
+        """The last claim that is known to be committed; None while that is not known."""
+        return self._claim
 
     async def recover(self) -> str:
         """Bring site and log together after whatever happened. Returns why the log began anew, or nothing."""
@@ -81,6 +90,8 @@ class Capture:
         why = await self._recover(claim, head)
         if why:
             log.warning("log_began_anew", reason=why)
+        head = await self._update_log.head()
+        self._logged_to = head.sequence if head is not None else 0
         return why
 
     async def _recover(self, claim: Claim | None, head: Head | None) -> str:
@@ -129,8 +140,11 @@ class Capture:
             if self._claim is None:
                 await self._recovered()
             assert self._claim is not None  # noqa: S101  # recovering sets it, or raises
-            changes = await self._next_changes(self._claim)
+            began = now_ms()
+            changes, everything = await self._next_changes(self._claim)
             if not changes:
+                if everything:
+                    self.through.saw_everything(self._claim.log, self._logged_to, began)
                 return 0
             # From here on only the databases know: whoever cancels this may do so while the claim is committed, and
             # if the append fails the claim stands one ahead. Recovering looks, and appends it again.
@@ -138,28 +152,33 @@ class Capture:
             claim, formed = await self._take(last, changes)
             crash_point("capture.claimed")
             try:
-                await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
+                head = await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
             except BaseException:
                 log.warning("append_failed", batch=claim.batch)
                 raise
-            self._claim = claim
+            self._claim, self._logged_to = claim, head.sequence
+            if everything:
+                self.through.saw_everything(claim.log, head.sequence, began)
             crash_point("capture.appended")
             self.captured += len(changes)
             if formed.entries:
                 log.debug("captured", changes=len(changes), events=len(formed.entries))
             return len(changes)
 
-    async def _next_changes(self, claim: Claim) -> Sequence[Change]:
-        """A batch, cut between two documents; larger, where a document is renamed that is larger than a batch."""
+    async def _next_changes(self, claim: Claim) -> tuple[Sequence[Change], bool]:
+        """A batch, cut between two documents; larger, where a document is renamed that is larger than a batch.
+
+        And whether it is everything that was committed before.
+        """
         limit = self._batch
         while True:
             read = await self._database.read_changes(claim, limit)
             changes = read.rows
             if not read.cut:
-                return changes
+                return changes, read.everything
             size, renaming = _between_documents(changes, self._bound)
             if size or not renaming or limit >= self._batch * RENAMED_BATCHES:
-                return changes[:size] if size else changes
+                return (changes[:size] if size else changes), False
             limit *= 2
 
     async def _take(self, last: Claim, changes: Sequence[Change]) -> tuple[Claim, Formed]:

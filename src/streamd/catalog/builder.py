@@ -87,7 +87,14 @@ def _doctype(
         if made is not None:
             children.append(made)
     doctype = DocumentType(
-        target.doctype, table.name, target.key, table.columns, links, tuple(children), naming=given.naming or ""
+        target.doctype,
+        table.name,
+        target.key,
+        table.columns,
+        links,
+        tuple(children),
+        naming=given.naming or "",
+        accept_changes=given.accept_changes,
     )
     return doctype, problems
 

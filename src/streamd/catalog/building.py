@@ -11,6 +11,7 @@ from streamd.catalog.excluding import without_excluded
 from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
 from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
 from streamd.catalog.naming import path
+from streamd.catalog.referring import references_of
 from streamd.errors import ConfigurationError, Problem
 from streamd.model import Catalogue, ChildTable, DocumentType, Link, Table
 from streamd.settings import DoctypeSettings, Settings
@@ -23,8 +24,15 @@ def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | 
     `metadata` has the rows of the tables that `metadata_tables` names.
     """
     if settings.site.catalog == "frappe":
-        return _build_frappe(settings, tables, metadata or {})
-    return build_declared(settings, tables)
+        catalogue = _build_frappe(settings, tables, metadata or {})
+    else:
+        catalogue = build_declared(settings, tables)
+    return replace(
+        catalogue,
+        references=references_of(catalogue.doctypes.values(), tables),
+        triggered=frozenset(name for name, table in tables.items() if table.triggers),
+        open_to_effects=frozenset(name for name, given in settings.doctypes.items() if given.side_effects == "local"),
+    )
 
 
 def _build_frappe(settings: Settings, tables: Mapping[str, Table], metadata: Metadata) -> Catalogue:

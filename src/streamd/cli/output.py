@@ -59,6 +59,14 @@ def moment(at: int | None) -> str:
     return datetime.fromtimestamp(at / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def clock_time(at: int | None, now: int) -> str:
+    """A time in ms since 1970 as people read it, in their own zone; with its date, unless that is `now`'s."""
+    if at is None:
+        return "never"
+    when, today = (datetime.fromtimestamp(each / 1000).astimezone() for each in (at, now))
+    return when.strftime("%H:%M:%S" if when.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+
+
 def ago(at: int | None, now: int) -> str:
     """How long ago that was, roughly; both in ms since 1970."""
     if at is None:

@@ -6,7 +6,7 @@ import click
 
 from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import ago, as_json_option, print_json, print_table, short
-from streamd.status import ProducerStatus, read_status
+from streamd.status import ProducerStatus, Status, read_status
 from streamd.store.engine import now_ms
 from streamd.store.producers import Producers
 
@@ -26,7 +26,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
     async def work() -> list[ProducerStatus]:
         async with opened(ctx) as here:
-            return await producer_rows(here)
+            return producer_rows(here, await read_status(here.site, here.state))
 
     found = finish(work())
     if as_json:
@@ -40,7 +40,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
                 row.name,
                 row.url,
                 row.status,
-                row.lag,
+                "unknown" if row.lag is None else row.lag,
                 ago(row.last_contact_at, now),
                 ", ".join(f"{doctype}: {status}" for doctype, status in row.doctypes.items()),
                 short(row.error),
@@ -69,9 +69,9 @@ def resume(ctx: click.Context, name: str) -> None:
     click.echo(f"{name} is resumed")
 
 
-async def producer_rows(here: Opened) -> list[ProducerStatus]:
+def producer_rows(here: Opened, found: Status) -> list[ProducerStatus]:
     """The producers that the daemon knows, and those of the configuration that it has not met yet."""
-    known = (await read_status(here.site, here.state)).producers
+    known = found.producers
     met = {row.name for row in known}
     new = [
         ProducerStatus(
@@ -83,7 +83,7 @@ async def producer_rows(here: Opened) -> list[ProducerStatus]:
             paused=False,
             sequence=0,
             head=0,
-            lag=0,
+            lag=None,
             last_contact_at=None,
             last_event_at=None,
             doctypes=dict.fromkeys(producer.subscribed, "not asked yet"),

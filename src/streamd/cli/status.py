@@ -2,35 +2,82 @@
 
 from __future__ import annotations
 
-import shlex
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import click
 
 from streamd.cli.opening import finish, opened
-from streamd.cli.output import ago, as_json_option, count, print_json, print_table, short
+from streamd.cli.output import ago, as_json_option, clock_time, count, print_json, print_table, short
 from streamd.cli.producers import producer_rows
-from streamd.status import Status, read_status
+from streamd.errors import SiteBusy
+from streamd.model import ApprovalStatus
+from streamd.status import (
+    MAX_AGE,
+    Completeness,
+    ConsumerStatus,
+    Life,
+    Limits,
+    Status,
+    TypeStatus,
+    attention,
+    read_status,
+)
+
+ATTENTION = 6
+"""The exit code of `--check` where there is something for a person to look at."""
+
+
+ANSWER_SECONDS = 20.0
+"""How long the databases may take to answer."""
 
 
 @click.command()
 @as_json_option
+@click.option("--check", is_flag=True, help=f"End with {ATTENTION} if there is something for you to look at.")
+@click.option(
+    "--max-age",
+    type=click.FloatRange(min=0),
+    default=MAX_AGE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How old the moment may be up to which all is here, or at a consumer.",
+)
+@click.option(
+    "--max-behind", type=click.IntRange(min=0), metavar="N", help="How many entries of a log may be missing.  [any]"
+)
 @click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
+def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_behind: int | None) -> None:
     """Show how this site is doing: daemon, log, consumers, producers, and what waits for a person."""
 
     async def work() -> Status:
         async with opened(ctx) as here:
             found = await read_status(here.site, here.state)
-            return replace(found, producers=tuple(await producer_rows(here)))
+            found = replace(found, producers=tuple(producer_rows(here, found)))
+            return replace(found, attention=attention(found, Limits(max_age, max_behind)))
 
-    found = finish(work())
+    found = finish(_in_time(work()))
     if as_json:
         print_json(found)
-        return
-    _say_site(found)
-    _say_peers(found)
-    _say_what_waits(found)
+    else:
+        _say_site(found)
+        _say_peers(found)
+        _say_what_waits(found)
+    if check and found.attention:
+        ctx.exit(ATTENTION)
+
+
+async def _in_time(work: Awaitable[Status]) -> Status:
+    """Raises `SiteBusy` where a database does not answer: a status that never comes says nothing."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await work
+    except TimeoutError:
+        raise SiteBusy(
+            f"the site's database, or the state database, did not answer within {ANSWER_SECONDS:.0f} s",
+            hint="nothing is known of this site: look at its databases, and at the daemon's log",
+        ) from None
 
 
 def _say_site(found: Status) -> None:
@@ -41,14 +88,22 @@ def _say_site(found: Status) -> None:
             f"Daemon     running: process {daemon.pid} on {daemon.host}, release {daemon.version}, "
             f"started {ago(daemon.started_at, found.at)}, {count(daemon.captured, 'change')} captured since"
         )
+    elif daemon.state == Life.SILENT:
+        click.echo(
+            f"Daemon     gives no sign of life since {clock_time(daemon.beat_at, found.at)}: process {daemon.pid} is "
+            "stopped, or its state database does not answer"
+        )
     else:
         last = f" (last seen {ago(daemon.beat_at, found.at)})" if daemon.beat_at else ""
         click.echo(f"Daemon     not running{last}: start it with `streamd run`")
     if daemon.problem:
-        click.echo(f"           capture is held up: {daemon.problem}")
+        click.echo(f"           not all goes well: {daemon.problem}")
     log = found.log
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""
     click.echo(f"Log        {f'entry {log.sequence} is the last one{kept}' if log else 'not begun yet'}")
+    capture = found.capture
+    unknown = f"; unknown since then: {capture.why}" if capture.why else ""
+    click.echo(f"Captured   {_up_to(capture.captured_to_at, capture.age_seconds, found.at)}{unknown}")
     if found.waiting_changes:
         click.echo(f"           {count(found.waiting_changes, 'changed row')} not captured yet")
 
@@ -57,15 +112,7 @@ def _say_peers(found: Status) -> None:
     click.echo("\nConsumers: sites that subscribe to this one")
     print_table(
         ("Name", "Last seen", "Behind", "Document types"),
-        [
-            (
-                row.name,
-                ago(row.last_seen_at, found.at),
-                "" if row.lag is None else count(row.lag, "entry", "entries"),
-                _types(row.doctypes),
-            )
-            for row in found.consumers
-        ],
+        [(row.name, ago(row.last_seen_at, found.at), _behind(row), _types(row.doctypes)) for row in found.consumers],
         empty="none",
     )
     click.echo("\nProducers: sites that this one subscribes to")
@@ -76,7 +123,7 @@ def _say_peers(found: Status) -> None:
                 row.name,
                 row.status,
                 ago(row.last_contact_at, found.at),
-                count(row.lag, "entry", "entries"),
+                "unknown" if row.lag is None else count(row.lag, "entry", "entries"),
                 _types(row.doctypes),
                 short(row.error),
             )
@@ -84,29 +131,47 @@ def _say_peers(found: Status) -> None:
         ],
         empty="none",
     )
+    rows = [
+        (row.name, ", ".join(doctypes), text)
+        for row in found.producers
+        for text, doctypes in _by_completeness(row.types, found.at).items()
+    ]
+    if rows:
+        click.echo("\nWhat is here of them (times are the producers')")
+        print_table(("Producer", "Document types", "Complete"), rows, empty="")
+
+
+def _behind(row: ConsumerStatus) -> str:
+    if row.lag is None:
+        return "unknown" if ApprovalStatus.APPROVED in row.doctypes.values() else ""
+    age = f", {row.lag_seconds:.0f} s" if row.lag and row.lag_seconds is not None else ""
+    return count(row.lag, "entry", "entries") + age
+
+
+def _by_completeness(types: tuple[TypeStatus, ...], now: int) -> dict[str, list[str]]:
+    """Types by what is said of them."""
+    found: dict[str, list[str]] = {}
+    for each in types:
+        text = _up_to(each.complete_to_at, each.age_seconds, now)
+        if each.state == Completeness.UNKNOWN:
+            since = f" since {clock_time(each.unknown_since_at, now)}" if each.unknown_since_at else ""
+            text += f"; unknown{since}: {each.why}"
+        elif each.why:
+            text += f"; {each.why}"
+        found.setdefault(text, []).append(each.doctype)
+    return found
+
+
+def _up_to(moment: int | None, age_seconds: float | None, now: int) -> str:
+    """`complete up to 12:03:07 (4 s ago)`."""
+    if moment is None or age_seconds is None:
+        return "not known to be complete"
+    return f"complete up to {clock_time(moment, now)} ({ago(now - round(age_seconds * 1000), now)})"
 
 
 def _say_what_waits(found: Status) -> None:
-    lines = []
-    if found.pending:
-        lines.append(f"{count(found.pending, 'document type')} Pending: `streamd consumers list`, then `… approve`")
-    if found.parked or found.held:
-        lines.append(
-            f"{count(found.parked, 'event')} parked, {found.held} held behind: `streamd log syncs --status failed`"
-        )
-    lines += [
-        f"{doctype}: changes are missing: `streamd resync --doctype {shlex.quote(doctype)} --whole` reads it again"
-        for doctype in found.incomplete
-    ]
-    if found.requests:
-        lines.append(f"{count(found.requests, 'request')} of yours still to be done by the daemon")
+    lines = [*found.attention, *found.waiting]
     for row in found.producers:
-        if row.error:
-            lines.append(f"{row.name}: {row.status}: {row.error}")
-        lines += [
-            f"{row.name}: {doctype} is paused, and its events are held: {reason}"
-            for doctype, reason in row.paused_types.items()
-        ]
         lines += [
             f"{row.name}: {count(len(fields), 'field')} of {doctype} not mapped, and left out: {', '.join(fields)}"
             for doctype, fields in row.unmapped.items()

@@ -16,7 +16,7 @@ from streamd.db.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.series import SeriesTransaction
 from streamd.db.statements import some_of
-from streamd.errors import Fenced, SiteError
+from streamd.errors import Fenced, SiteError, SiteReplaced
 from streamd.model import (
     Change,
     Claim,
@@ -52,6 +52,14 @@ def name_key(values: Sequence[Scalar]) -> str:
     )
 
 
+RESTORED = "the site's database was restored from an older copy, or replaced by it, while the daemon ran"
+
+
+def went_back(known: Claim, found: Claim | None) -> bool:
+    """Whether the database holds an older claim than the one that is known: no daemon takes one back."""
+    return found is None or (found.log == known.log and found.batch < known.batch)
+
+
 class BookReader(CounterpartReader):
     """Reads our own tables."""
 
@@ -79,16 +87,20 @@ class BookReader(CounterpartReader):
                 found[record.name] = record
         return found
 
-    def _change(self, row: Sequence[Any]) -> Change:
-        """A change of what `CHANGE` gave."""
-        return Change(*row)
+    async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        """Changes of what `CHANGE` gave."""
+        return [Change(*row) for row in rows]
 
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
         where, values = self._not_taken(claim)
         rows = await self._fetch(
             f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
         )
-        return [self._change(row) for row in rows]
+        return await self._changes(rows)
+
+    async def last_change(self) -> int:
+        rows = await self._fetch("SELECT coalesce(max(id), 0) FROM streamd_change")
+        return int(rows[0][0])
 
     async def waiting_changes(self, claim: Claim | None) -> int:
         where, values = self._not_taken(claim)
@@ -124,6 +136,16 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
     def __init__(self, taken: TakenKeys) -> None:
         self._marked = False
         self._taken = taken
+
+    OURS = ""
+    """A further condition for changes that this transaction made, where others may write at the same time."""
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        which = "" if marked else " AND origin IS NULL"
+        rows = await self._fetch(
+            f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ?{which}{self.OURS} ORDER BY id", [after]
+        )
+        return await self._changes(rows)
 
     @abstractmethod
     async def _remove_taken(self, claim: Claim) -> None:
@@ -208,6 +230,8 @@ class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
                 (previous.log, previous.batch, previous.digest),
             )
             if found != 1:
+                if went_back(previous, await self.last_claim()):
+                    raise SiteReplaced(RESTORED)
                 raise Fenced(
                     "another daemon has claimed changes of this site",
                     hint="stop one of the two; only one daemon may stand beside a database",

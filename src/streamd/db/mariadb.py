@@ -23,7 +23,15 @@ from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
 from streamd.db.mariadb_checks import blind_spots, warnings
 from streamd.db.mariadb_driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
-from streamd.db.mariadb_emptied import emptied, known, made, remember
+from streamd.db.mariadb_emptied import (
+    emptied,
+    known,
+    known_partitions,
+    made,
+    note_partitions,
+    partitions,
+    remember,
+)
 from streamd.db.mariadb_errors import NO_SUCH_TABLE, number_of, plain_errors
 from streamd.db.mariadb_floor import TransactionWatch
 from streamd.db.mariadb_names import Indexes
@@ -160,16 +168,19 @@ class MariadbSite(SiteDatabase):
         return super().outgrown({name: text.partition(sql.BEHIND)[0] for name, text in ours.items()}, catalogue, tables)
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        tables = bound_tables(catalogue).keys()
         async with self._reading() as session:
-            now = await made(session, bound_tables(catalogue).keys())
-            before = await known(session)
+            now, parts = await made(session, tables), await partitions(session, tables)
+            before, parts_before = await known(session), await known_partitions(session, tables)
         different = {table: each for table, each in now.items() if before.get(table) != each}
-        if not different:
-            return []
+        if not different and (parts == parts_before or not (now or parts)):
+            return []  # as it was; or nothing may be seen
         gone = emptied(before, different)
         async with self._writing() as session:
             await remember(session, different, gone)
-        return [f"{table} was emptied (TRUNCATE)" for table in gone]
+            happened = await note_partitions(session, parts_before, parts)
+        said = [f"{table} was emptied (TRUNCATE)" for table in gone]
+        return said + [f"{table}: {'; '.join(words)}" for table, words in happened.items()]
 
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         async with self._reading() as session:
@@ -218,7 +229,8 @@ class MariadbSite(SiteDatabase):
         self._claim = claim
         if changes:
             self._lively_until = time.monotonic() + LIVELY_FOR
-        return Changes(changes, cut=len(changes) >= limit)
+        cut = len(changes) >= limit
+        return Changes(changes, cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         ranges = ranges_of(claim.ids)
@@ -254,7 +266,7 @@ class MariadbSite(SiteDatabase):
                 await transaction.clear_marks()
 
     def _transaction(self, session: Session, taken: TakenKeys) -> MariadbTransaction:
-        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken)
+        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken, self._fetch)
 
     # Connections
 

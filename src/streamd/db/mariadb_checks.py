@@ -156,8 +156,9 @@ async def warnings(session: Session) -> list[str]:
         if number_of(error) not in NOT_ALLOWED:
             raise
         found.append(
-            "the user of site.database lacks the privilege PROCESS: that TRUNCATE emptied a table is not noticed, and "
-            "other sites keep the rows; and while somebody reads for long (a dump), looking for changes becomes ever "
+            "the user of site.database lacks the privilege PROCESS: that TRUNCATE emptied a table, or that a partition "
+            "was truncated, exchanged or dropped, is not noticed, and other sites keep the rows; and while somebody "
+            "reads for long (a dump), looking for changes becomes ever "
             "slower (mend: GRANT PROCESS ON *.* TO that user)"
         )
     return found

@@ -11,7 +11,6 @@ is given up. So no connection goes back to the pool in the middle of something.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -25,12 +24,16 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamd.db.mariadb_errors import is_broken
+from streamd.db.sockets import keep_alive
 from streamd.errors import SiteError
+from streamd.progress import came_further
 
 T = TypeVar("T")
 
-SQL_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION"
-"""The mode of our sessions."""
+SQL_MODE = (
+    "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
+)
+"""The mode of our sessions: a row keeps the number 0 that it comes with."""
 
 TRIGGER_MODE = "PIPES_AS_CONCAT,ANSI_QUOTES,NO_BACKSLASH_ESCAPES,NO_ENGINE_SUBSTITUTION"
 """The mode of our triggers, in the order in which the server names its parts.
@@ -42,9 +45,6 @@ LOCK_SECONDS = 5
 """How long we wait for a user's lock before we say that the site is busy."""
 
 CONNECT_SECONDS = 10
-SILENT_SECONDS = 30
-"""A server whose machine is silent for so long is taken for gone."""
-
 LAST_WORDS_SECONDS = 10.0
 """How long one who was cancelled waits for the statement that is under way, before the connection is given up."""
 
@@ -128,15 +128,19 @@ class Session:
             prepared = await self._prepare(one)
             if len(uniform) > 1 and uniform[0] and self._driver._bulk_supported:
                 found += (await prepared.execute_bulk(uniform)).affected_rows
+                came_further()
             else:
                 for row in uniform:
                     found += (await prepared.execute(tuple(row))).affected_rows
+                    came_further()
         return found
 
     async def _ended(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)
         try:
-            return await asyncio.shield(task)
+            result = await asyncio.shield(task)
+            came_further()
+            return result
         except asyncio.CancelledError:
             await asyncio.wait({task}, timeout=LAST_WORDS_SECONDS)
             if not task.done():
@@ -277,28 +281,13 @@ async def _connect(**options: Any) -> Any:
                 f"the server is MySQL {connection.get_server_info()}, and not MariaDB",
                 hint="streamd works with MariaDB 10.6 and newer",
             )
-        _keep_alive(connection)
+        keep_alive(connection._transport.get_extra_info("socket"))
         for statement in _SESSION:
             await connection.query(statement)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _keep_alive(connection: Any) -> None:
-    """Notice a machine that went away without a word, instead of waiting for it for hours."""
-    raw = connection._transport.get_extra_info("socket")
-    if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    for name, value in (
-        ("TCP_KEEPIDLE", SILENT_SECONDS // 3),
-        ("TCP_KEEPINTVL", SILENT_SECONDS // 6),
-        ("TCP_KEEPCNT", 4),
-        ("TCP_USER_TIMEOUT", SILENT_SECONDS * 1000),
-    ):
-        if hasattr(socket, name):
-            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _engine(url: URL) -> AsyncEngine:

@@ -1,10 +1,12 @@
-"""What MariaDB refuses, in plain words.
+"""What MariaDB refuses, in plain words, and where it belongs.
 
-Which of our errors it is depends on the server's error number alone, never on its words: those come in many languages.
+Which of our errors it is depends on the server's error number, and on the names of tables in its words; never on the
+words, which come in many languages. Listed is what is *not* a document's; all else that a statement of one raises is.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +14,16 @@ from asyncmy.errors import Error, InterfaceError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError, StreamdError, ValueTaken
+from streamd.errors import (
+    NotInstalled,
+    RowRefused,
+    SchemaChanged,
+    SiteBusy,
+    SiteError,
+    StreamdError,
+    TypeRefused,
+    ValueTaken,
+)
 
 WAITED_TOO_LONG = 1205
 DEADLOCK = 1213
@@ -47,61 +58,31 @@ _PASSING = frozenset(
         4031,
     }
 )
+"""After these the same may succeed by itself."""
+
 _BROKEN = frozenset({1053, 1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, 1927, 2002, 2003, 2006, 2013, 2014, 4031})
 """After these the connection is of no use any more."""
 
 _ROLLED_BACK = frozenset({DEADLOCK, 1020, *_BROKEN})
 """After these the transaction is gone with its savepoints."""
 
+_DATA = frozenset({1048, 1264, 1265, 1292, 1366, 1406, 1451, 1452})
+"""What is refused as data, also outside of a document's statement: a claim that does not fit, say."""
+
 _TAKEN = frozenset({1022, 1062, 1169, 1557, 1586, 1761, 1762, 1859})
 """Duplicate keys, as the server words them in several places."""
 
-_REFUSED = frozenset(
-    {
-        1048,  # NULL
-        1054,  # unknown column
-        1138,
-        1142,  # a privilege on the table
-        1143,
-        1146,  # no such table of the user's
-        1216,
-        1217,  # foreign keys
-        1227,
-        1242,
-        1263,
-        1264,  # out of range
-        1265,  # truncated
-        1292,  # a wrong value
-        1348,  # a column that cannot be written
-        1364,  # no default
-        1366,  # a wrong value
-        1367,
-        1369,
-        1406,  # too long
-        1411,
-        1416,  # geometry
-        1441,
-        1442,
-        1451,
-        1452,  # foreign keys
-        1526,  # no partition
-        1644,  # SIGNAL in a trigger of the user's
-        1690,  # out of range
-        1834,
-        1838,
-        1906,  # a generated column
-        3819,
-        4025,  # a CHECK
-        4078,
-        4161,
-    }
-)
+_TABLE = frozenset({1034, 1035, 1142, 1143, 1194, 1195, 1712, 1877, 1932})
+"""A right on a table is missing, or the table is damaged: whatever the document is, unless it is a trigger's table."""
+
 _SERVER = {
+    1016: "a file of the server cannot be opened",
     1021: "the disk of the server is full",
+    1030: "the server's storage cannot be read or written: look at its disk",
     1037: "the server has no memory left",
     1038: "the server has no memory left",
+    1041: "the server has no memory left",
     1114: "the table or the disk is full",
-    1153: "a row is larger than the server's max_allowed_packet: raise it there",
     1290: "the server runs with an option that forbids this (read_only?): write to the primary",
     1665: "set binlog_format = ROW or MIXED: streamd works in READ COMMITTED",
     1836: "the server is read-only: streamd has to stand beside the primary",
@@ -147,34 +128,58 @@ def has_rolled_back(error: BaseException) -> bool:
 
 
 @contextmanager
-def plain_errors(where: str, *, writing: bool = False) -> Iterator[None]:
-    """Say in plain words what the server or the driver raises. `writing`: what is refused is a row of a document."""
+def plain_errors(where: str, *, of_documents: bool = False, table: str = "") -> Iterator[None]:
+    """Say in plain words what the server or the driver raises.
+
+    `of_documents`: what is run here are statements of documents, whose is all that is not listed above as something
+    else. They write to `table`, if that is given.
+    """
     try:
         yield
     except (Error, DBAPIError, PoolTimeout) as error:
-        raise _plain(where, error, writing) from error
+        raise _plain(where, error, of_documents, table) from error
+    except (OSError, EOFError) as error:
+        raise SiteBusy(f"{where}: {error or type(error).__name__}", hint=_AWAY) from error
 
 
-def _plain(where: str, error: BaseException, writing: bool) -> StreamdError:
+_OURS = re.compile(r"(?:\.`?|')streamd_\w+['`]")
+"""A table of ours in the server's words; the database's name stands before it, or is left out."""
+
+_AWAY = "the server is busy or away; it is tried again"
+
+
+def _plain(where: str, error: BaseException, of_documents: bool, table: str) -> StreamdError:
     original: BaseException = getattr(error, "orig", None) or error
     number = number_of(original)
     words = " ".join(str(each) for each in original.args[1:]) or str(original) or type(original).__name__
     text = f"{where}: {words}"
     if number in _PASSING or not isinstance(original, Error) or isinstance(original, InterfaceError) or not number:
-        hint = "the server is busy or away; it is tried again"
+        hint = _AWAY
         if number in (2002, 2003):
             hint = "is the server running, and are host and port of site.database right? It is tried again"
         return SiteBusy(text, hint=hint)
-    if number == NO_SUCH_TABLE and ".streamd_" in words:
-        return NotInstalled(f"{where} has none of streamd's tables", hint="run `streamd install`")
     if number in _SERVER:
-        return SiteError(text, hint=_SERVER[number])
+        return SiteBusy(text, hint=f"{_SERVER[number]}; it is tried again")
     if number in _TAKEN:
         return ValueTaken(words)
-    if writing:
-        return RowRefused(words)
+    ours = _OURS.search(words) is not None
+    if number == NO_SUCH_TABLE and ours:
+        return NotInstalled(f"{where} has none of streamd's tables", hint="run `streamd install`")
+    if of_documents and not ours:
+        return _documents(number, words, table)
     if number in _ACCESS:
         return SiteError(text, hint=_ACCESS[number])
-    if number in _REFUSED:
-        return RowRefused(words)
-    return SiteError(text)
+    return RowRefused(words) if of_documents or number in _DATA else SiteError(text)
+
+
+def _documents(number: int, words: str, table: str) -> SiteError:
+    """Whose an error of a document's statement is. What a trigger of the user's lacks is about another table."""
+    own = not table or any(f"{quote}{table}{quote}" in words for quote in "'`\"") or f".{table}'" in words
+    if number in _TABLE and own:
+        return TypeRefused(words, hint=_ACCESS.get(number, ""), table=table)
+    if number == NO_SUCH_TABLE and own:
+        return SchemaChanged(
+            f"the tables are not what they were: {words}",
+            hint="the daemon reads them again; is the configuration right?",
+        )
+    return RowRefused(words)

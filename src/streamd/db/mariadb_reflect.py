@@ -129,7 +129,8 @@ def _column(row: Sequence[Any], is_json: bool, unique: bool) -> Column:
     counted = "auto_increment" in extra
     has_default = default is not None or nullable == "YES" or counted
     automatic = counted or gives_another_each_time(None if default is None else _text(default))
-    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique, automatic)
+    renews = "on update" in extra.lower()
+    return Column(name, declared, kind, nullable == "YES", generated, has_default, unique, automatic, renews)
 
 
 async def _indexes(
@@ -172,6 +173,7 @@ async def foreign_keys(session: Session) -> dict[str, list[ForeignKey]]:
                 tuple(referred for _, _, referred in columns),
                 on_delete=on_delete,
                 on_update=on_update,
+                silent=True,
             )
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
 from streamd.db.moves import Movement, changes_keys
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -30,12 +30,13 @@ from streamd.model import (
     DocumentType,
     ForeignKey,
     Name,
+    Row,
     Scalar,
     name_from_text,
     name_text,
 )
 from streamd.names import ranges_of
-from streamd.wire import write_json
+from streamd.wire import read_rows, write_json
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
@@ -62,7 +63,7 @@ class MariadbReader(BookReader):
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.fetch(statement, values)
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
@@ -120,6 +121,17 @@ class MariadbReader(BookReader):
             document = found.get(name_from_text(key))
             if document is not None:
                 document.children[child.field].append(text)
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[Row]:
+        found: list[bytes] = []
+        for some in some_of(keys):
+            where, values = named(key, some)
+            row = sql.row_as_json(columns, "t")
+            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
+            found += [text for (text,) in rows]
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()
@@ -182,9 +194,19 @@ class MariadbReader(BookReader):
 class MariadbTransaction(MariadbReader, BookTransaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, session: Session, where: str, floor: int, indexes: Indexes, taken: TakenKeys) -> None:
+    def __init__(
+        self,
+        session: Session,
+        where: str,
+        floor: int,
+        indexes: Indexes,
+        taken: TakenKeys,
+        elsewhere: Callable[[str], Awaitable[Sequence[Sequence[Any]]]],
+    ) -> None:
+        """`elsewhere` runs a query outside of this transaction: it sees what is committed."""
         MariadbReader.__init__(self, session, where, floor)
         BookTransaction.__init__(self, taken)
+        self._elsewhere = elsewhere
         self._indexes = indexes
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
@@ -192,11 +214,11 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         self._depth = 0
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await self._session.run(statement, values)
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             await self._session.run_many(statement, rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
@@ -214,8 +236,17 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         )
 
     async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             return await next_keys(self._session, self._taken, table, column, count)
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        found = await super().own_changes(after, marked=marked)
+        # What others can see as well was committed by somebody else in the meantime.
+        ids = ", ".join(str(change.id) for change in found if not change.origin)
+        if not ids:
+            return found
+        theirs = {number for (number,) in await self._elsewhere(f"SELECT id FROM streamd_change WHERE id IN ({ids})")}
+        return [change for change in found if change.id not in theirs]
 
     async def _remove_taken(self, claim: Claim) -> None:
         # One by one: a scan of a range, or a list that the server reads as one, waits for the row behind it, and that
@@ -248,7 +279,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                     yield
             except BaseException as error:
                 # After a deadlock, or without a connection, the savepoint is gone with all the rest.
-                if not has_rolled_back(error):
+                if self._session.is_open and not has_rolled_back(error):
                     await self._run(f"ROLLBACK TO {name}")
                     await self._run(f"RELEASE SAVEPOINT {name}")
                 raise
@@ -275,14 +306,14 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         where: Sequence[tuple[str, Scalar]],
     ) -> None:
         known = {column.name: column for column in columns}
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             further = conditions(where, known)
             await lock_rows(self._session, table, [known[name] for name in key], names, further, self._indexes)
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         moves: list[Move] = []
         for write in writes:
-            with self._refusals():
+            with self._refusals(write.table):
                 rows = _bound(write)
                 moving = await self._moving(write)
                 if write.kind == WriteKind.INSERT:
@@ -294,7 +325,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                 else:
                     found = await self._session.run_many(sql.write_sql(write), rows)
             _all_found(write, found)
-        with plain_errors(self._where):
+        with plain_errors(self._where, of_documents=True):
             for each in moves:
                 await verify(self._session, each)
 
@@ -308,17 +339,14 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         return self._foreign_keys
 
     async def put_again(self, write: TableWrite) -> None:
-        with self._refusals():
+        with self._refusals(write.table):
             found = await put_again(self._session, write, _bound(write), await self.foreign_keys())
         _all_found(write, found)
 
     @contextmanager
-    def _refusals(self) -> Iterator[None]:
-        try:
-            with plain_errors(self._where, writing=True):
-                yield
-        except UnicodeEncodeError as error:
-            raise RowRefused(f"a value is no valid text: {error.reason}") from error
+    def _refusals(self, table: str) -> Iterator[None]:
+        with refused_if_unforeseen(), plain_errors(self._where, of_documents=True, table=table):
+            yield
 
 
 def _bound(write: TableWrite) -> list[list[Any]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, kept_columns
 from streamd.db.mariadb_driver import TRIGGER_MODE
+from streamd.db.numbers import scale_of
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
 
 PREFIX = "streamd_"
@@ -54,6 +55,9 @@ TABLES = {
         PRIMARY KEY (doctype, name)) {_TABLE}""",
     "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
         tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
+    "streamd_partition": f"""CREATE TABLE IF NOT EXISTS streamd_partition (
+        tbl VARCHAR(64), part VARCHAR(64), number BIGINT NOT NULL, made_at BIGINT NOT NULL,
+        PRIMARY KEY (tbl, part)) {_TABLE}""",
     # A name that is too long for any document here can be parked all the same.
     "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
         id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,
@@ -117,7 +121,7 @@ def plain_value(column: Column, reference: str) -> str:
     if column.kind == Kind.DATETIME_ZONED:
         # Its seconds since 1970 are what is stored; all else goes through the session's time zone.
         moment = f"'1970-01-01' + INTERVAL UNIX_TIMESTAMP({reference}) SECOND"
-        zero = f"IF(UNIX_TIMESTAMP({reference}) = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
+        zero = f"IF({reference} = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
         return f"CONCAT({zero}, '+00:00')"
     if column.kind in (Kind.DATETIME, Kind.TIME):
         return _trimmed(declared, reference)
@@ -193,12 +197,6 @@ def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) 
     return f"CAST(CONVERT({joined} USING utf8mb4) AS BINARY)"
 
 
-def scale_of(column: Column) -> int:
-    """The digits behind the point of a DECIMAL column."""
-    found = re.match(r"decimal\(\d+,(\d+)\)", column.declared)
-    return int(found[1]) if found else 0
-
-
 def fingerprint(table: Table) -> str:
     """A short digest of a table's columns: a row captured under another one was another table."""
     text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
@@ -257,7 +255,8 @@ def _body(table: Table, event: str, users: Sequence[User]) -> str:
 def _same(column: Column) -> str:
     old, new = f"OLD.{quote(column.name)}", f"NEW.{quote(column.name)}"
     if column.kind == Kind.DATETIME_ZONED:
-        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new})"
+        # Of a zero it is NULL in a trigger.
+        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new}) AND ({old} = 0) <=> ({new} = 0)"
     if column.kind in (Kind.TEXT, Kind.JSON, Kind.ANY):
         return f"BINARY {old} <=> BINARY {new}"
     return f"{old} <=> {new}"
@@ -323,5 +322,6 @@ def write_sql(write: TableWrite) -> str:
     if write.kind == WriteKind.INSERT:
         return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     if write.kind == WriteKind.UPDATE:
-        return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
+        kept = [f"{name} = {name}" for name in (quote(column.name) for column in write.kept)]
+        return f"UPDATE {table} SET {', '.join([*(f'{column} = ?' for column in columns), *kept])} WHERE {where}"
     return f"DELETE FROM {table} WHERE {where}"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from streamd.db.numbers import fitting, scale_of
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
@@ -24,8 +25,6 @@ EXACT_DIGITS = 17
 """Significant digits that a 64-bit float keeps."""
 
 _INFINITY = float("inf")
-_WIDE = Context(prec=400)
-"""Python's own context keeps 28 digits, and a number that comes may have more than any column."""
 
 _MEMBERS = re.compile(r"'((?:[^']|'')*)'")
 _TIME = re.compile(r"(-?\d+:\d\d:\d\d)(?:\.(\d+))?$")
@@ -164,8 +163,7 @@ def _year(column: Column) -> Binder:
 
 
 def _decimal(column: Column) -> Binder:
-    found = re.match(r"decimal\(\d+,(\d+)\)", column.declared)
-    scale = int(found[1]) if found else 0
+    scale = scale_of(column) or 0
 
     def bind(value: Any) -> Any:
         kind = type(value)
@@ -179,8 +177,11 @@ def _decimal(column: Column) -> Binder:
             value = Decimal(repr(value))
         if not isinstance(value, Decimal) or not value.is_finite() or value.adjusted() > 65:
             raise _refused(column, value, "it holds decimal numbers of up to 65 digits")
-        if -value.as_tuple().exponent > scale and value != value.quantize(Decimal(1).scaleb(-scale), None, _WIDE):  # type: ignore[operator]
-            raise _refused(column, value, "it would be rounded")
+        if -value.as_tuple().exponent > scale:  # type: ignore[operator]  # a finite number has a number there
+            kept = fitting(value, scale)
+            if kept is None:
+                raise _refused(column, value, "it would be rounded")
+            value = kept
         return f"{value:f}"
 
     return bind

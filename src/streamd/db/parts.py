@@ -11,7 +11,7 @@ import msgspec
 
 from streamd.model import Change, Column, DocumentType, Name
 
-SITE_SCHEMA = 3
+SITE_SCHEMA = 4
 """The version of our tables in the site's database."""
 
 
@@ -84,6 +84,7 @@ class TableWrite:
 
     Each row of `rows` has the values of `columns` (those that are written), then those of `where` (those that say
     which row is meant). `exactly`: each must hit exactly one row of the table. Values are as they travel (`wire`).
+    An update names the columns `kept` as well, with the values that they have: else the database would set them.
     """
 
     kind: WriteKind
@@ -92,6 +93,7 @@ class TableWrite:
     where: tuple[Column, ...]
     rows: Sequence[Sequence[Any]]
     exactly: bool = False
+    kept: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Changes:
     """What one read of the change table gave, in order.
 
     `cut`: the limit ended it in the midst of things, so that a transaction, or a document, may go on after it.
+    `everything`: nothing that was committed before the read began was left behind.
     """
 
     rows: Sequence[Change]
     cut: bool
+    everything: bool

@@ -24,8 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from streamd.db import postgresql_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
-from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_errors import SEES_ALL, plain_errors
+from streamd.db.postgresql_parts import differs, our_triggers, unseen
 from streamd.db.postgresql_reflect import reflect
 from streamd.db.postgresql_session import (
     CHANGE,
@@ -35,9 +37,12 @@ from streamd.db.postgresql_session import (
     not_taken,
     numbered,
 )
+from streamd.db.postgresql_triggers import triggers, wanted_digest
+from streamd.db.sockets import keep_alive
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
 from streamd.errors import NotInstalled, SiteBusy
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+from streamd.progress import came_further
 from streamd.sqlite_driver import to_its_end
 
 LOCK_SECONDS = 5
@@ -120,7 +125,7 @@ class PostgresqlSite(SiteDatabase):
             f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
         )
         version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
-        made = [statement for statements in sql.triggers(catalogue).values() for statement in statements]
+        made = [statement for statements in triggers(catalogue, tables).values() for statement in statements]
         return [*sql.TABLES, site, version, *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
@@ -136,16 +141,20 @@ class PostgresqlSite(SiteDatabase):
                 await driver.execute(statement)
 
     async def our_triggers(self) -> dict[str, str]:
-        rows = await self._fetch(
-            "SELECT p.proname::text, obj_description(p.oid, 'pg_proc') FROM pg_trigger t "
-            "JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace "
-            "WHERE n.nspname = ? AND t.tgname = ? AND t.tgenabled = 'A'",
-            [sql.SCHEMA, sql.TRIGGER],
-        )
-        return {name: description or "" for name, description in rows}
+        async with self._connection() as driver:
+            return await our_triggers(driver)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        return {name: sql.wanted_digest(statements) for name, statements in sql.triggers(catalogue).items()}
+        return {name: wanted_digest(statements) for name, statements in triggers(catalogue, tables).items()}
+
+    async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        tables = bound_tables(catalogue).keys()
+        async with self._connection() as driver:
+            if not await differs(driver, tables):
+                return []
+        async with self._writing() as driver:
+            happened = await unseen(driver, tables)
+        return [f"{table}: {'; '.join(words)}" for table, words in happened.items()]
 
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         found = []
@@ -154,7 +163,19 @@ class PostgresqlSite(SiteDatabase):
             found.append("this server is a standby: nothing can be written there; name the primary in site.database")
         if rows[0][1] == "off":
             found.append("fsync is off: after a power cut the database may be damaged, and synced documents lost")
+        found += [
+            f"row-level security hides rows of {doctype} from the daemon's role: its changes are sent, but its "
+            f"documents cannot be read, listed or written; {SEES_ALL}"
+            for doctype in sorted(catalogue.stored_in(await self.partly_seen()))
+        ]
         return found
+
+    async def partly_seen(self) -> set[str]:
+        rows = await self._fetch(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p') AND relrowsecurity AND row_security_active(oid)"
+        )
+        return {name for (name,) in rows}
 
     # Capture
 
@@ -194,7 +215,7 @@ class PostgresqlSite(SiteDatabase):
                 going_on = {tx for (tx,) in rows}
             ids, cut = whole_transactions(window, going_on, limit)
             changes = await self._changes(driver, ids)
-        return Changes(changes, cut)
+        return Changes(changes, cut, everything=len(ids) == len(window) < size)
 
     async def _raise_floor(self, driver: asyncpg.Connection, claim: Claim) -> None:
         if self._floor.wants_look(claim.last_change):
@@ -223,7 +244,7 @@ class PostgresqlSite(SiteDatabase):
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
-        async with self._connection() as driver:
+        async with self._connection(of_documents=True) as driver:
             await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield PostgresqlReader(driver, self._floor.id)
@@ -235,7 +256,7 @@ class PostgresqlSite(SiteDatabase):
     async def transaction(self) -> AsyncIterator[Transaction]:
         taken = TakenKeys(self._pool)
         with taken.undone_on_error():
-            async with self._writing() as driver:
+            async with self._writing(of_documents=True) as driver:
                 await driver.execute("SET CONSTRAINTS ALL DEFERRED")
                 transaction = PostgresqlTransaction(driver, self._floor.id, taken)
                 yield transaction
@@ -244,10 +265,10 @@ class PostgresqlSite(SiteDatabase):
     # Connections
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[asyncpg.Connection]:
+    async def _writing(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
         """The writing connection, in a transaction of its own that commits at the end."""
         async with self._write_lock:
-            with plain_errors():
+            with plain_errors(of_documents=of_documents):
                 driver = await self._writing_driver()
                 await driver.execute("BEGIN")
                 try:
@@ -287,8 +308,8 @@ class PostgresqlSite(SiteDatabase):
             await writer.close()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
-        with plain_errors():
+    async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
+        with plain_errors(of_documents=of_documents):
             async with self._engine.connect() as connection:
                 driver = await _driver(connection)
                 try:
@@ -326,6 +347,8 @@ def _engine(url: str) -> AsyncEngine:
                 "intervalstyle": "postgres",
                 "bytea_output": "hex",
                 "extra_float_digits": "1",
+                # What policies would leave out is an error, instead of a document that seems to be gone.
+                "row_security": "off",
                 "synchronous_commit": "on",
                 "lock_timeout": f"{LOCK_SECONDS}s",
                 "statement_timeout": "0",
@@ -344,6 +367,12 @@ def _engine(url: str) -> AsyncEngine:
     def _connected(connection: Any, _record: Any) -> None:
         # Our tables are found behind all that the user's own path names.
         set_path = "SELECT set_config('search_path', current_setting('search_path') || ', streamd', false)"
-        connection.run_async(lambda driver: driver.execute(set_path))
+
+        async def prepare(driver: asyncpg.Connection) -> None:
+            keep_alive(driver._transport.get_extra_info("socket"))
+            driver.add_query_logger(lambda _: came_further())
+            await driver.execute(set_path)
+
+        connection.run_async(prepare)
 
     return engine

@@ -1,4 +1,8 @@
-"""What PostgreSQL raises, in plain words, and as the errors that streamd knows."""
+"""What PostgreSQL raises, in plain words, and where it belongs.
+
+Which error it is depends on its SQLSTATE and on the place where the server raised it, never on its words: those come in
+many languages. Listed is what is *not* a document's; all else that a statement of a document raises is.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +12,72 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError, ValueTaken
+from streamd.errors import (
+    NotInstalled,
+    PartialView,
+    RowRefused,
+    SchemaChanged,
+    SiteBusy,
+    SiteError,
+    TypeRefused,
+    ValueTaken,
+)
 
-_REFUSED = ("22", "23", "44", "P0", "54")
-"""SQLSTATE classes: data, integrity, WITH CHECK OPTION, raised by a function of the user's, limits of the engine."""
+_PASSING = (
+    "08",  # the connection broke
+    "25",  # the transaction: the server is a standby now, or ended one of ours
+    "26",  # a prepared statement is gone, as behind a pooler
+    "40",  # a serialization failure, a deadlock
+    "53",  # no memory, disk or connection left
+    "55P03",  # a lock
+    "57",  # the server stops, starts, or somebody cancelled the statement
+    "58",  # the system below the server
+    "F0",  # its configuration
+)
+"""SQLSTATEs, or the beginnings of some, after which the same may succeed by itself."""
 
-_PASSING = ("40", "53", "57", "08", "55", "58")
-"""Serialization and deadlock, no resources, shutdown, connection, locked, system: the same may work later."""
+_ACCESS = ("28", "3D")
+"""Who may not come in at all."""
 
-_UNDEFINED_TABLE, _UNDEFINED_SCHEMA, _UNDEFINED_COLUMN = "42P01", "3F000", "42703"
+_DAMAGED = ("XX001", "XX002")
+"""Files of the server that are damaged."""
+
+_DATA = ("22", "23", "44", "54", "P0")
+"""What is refused as data, also outside of a document's statement: a claim that does not fit, say."""
+
+_GONE = ("42P01", "3F000", "42703")
+"""A table, a schema, a column."""
+
 _NO_RIGHT = "42501"
+_JUDGES_POLICIES = "check_enable_rls"
+"""The function of the server that refuses what policies would cut short: its words depend on the language."""
+
+SEES_ALL = "give the daemon's role BYPASSRLS, or let it own the table, and take FORCE ROW LEVEL SECURITY from that"
 _TAKEN = ("23505", "23P01")
 """A unique constraint or index, and an exclusion constraint."""
 
+_ROW_SECURITY = "ExecWithCheckOptions"
+"""The server's function that refuses one row for a policy; it has the same SQLSTATE as a right that is missing."""
+
+_RAISE = "exec_stmt_raise"
+"""The server's function that raises what a function of the user's says: whatever it says, it is about the row."""
+
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Says in plain words what the driver raises inside."""
+def plain_errors(*, of_documents: bool = False, table: str = "") -> Iterator[None]:
+    """Says in plain words what the driver raises inside. `of_documents`: what is run there are statements of documents.
+
+    Then it is a document's, unless it is listed above as something else. They write to `table`, if that is given.
+    """
     try:
         yield
     except asyncpg.PostgresError as error:
-        raise _translated(error) from error
+        raise _translated(error, of_documents, table) from error
     except DBAPIError as error:
         # What SQLAlchemy says where connecting failed.
         cause = error.orig.__cause__ if error.orig is not None else None
         if isinstance(cause, asyncpg.PostgresError):
-            raise _translated(cause) from cause
+            raise _translated(cause, of_documents=False) from cause
         raise _unreachable(error.orig or error) from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         # The driver says so of a connection that was closed under its hands.
@@ -45,22 +89,39 @@ def _unreachable(error: BaseException) -> SiteBusy:
     return SiteBusy(f"the site's database cannot be reached: {words}", hint="is PostgreSQL running? It is tried again")
 
 
-def _translated(error: asyncpg.PostgresError) -> SiteError:
+def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "") -> SiteError:
     state = getattr(error, "sqlstate", None) or ""
     words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
-    if state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA) and "streamd" in words:
-        return NotInstalled("the site's database has none of streamd's tables", hint="run `streamd install`")
-    if state == _NO_RIGHT:
+    said = f"the site's database: {words}"
+    if error.server_source_function == _JUDGES_POLICIES:
+        return PartialView(words, hint=SEES_ALL, table=table)
+    if error.server_source_function == _RAISE:
+        return RowRefused(words)
+    if state.startswith(_PASSING) or isinstance(error, asyncpg.InvalidCachedStatementError):
+        return SiteBusy(said, hint="it is tried again")
+    if state.startswith(_ACCESS):
+        return SiteError(said, hint="look at site.database: user, password and name")
+    if state in _DAMAGED:
+        return SiteError(said, hint="restore the database from a backup")
+    # Within a function of the user's the server says in which one; what stands in our own statement has a place there.
+    ours = error.context is None
+    if ours and state in _GONE and (error.position is not None or "streamd" in words):
+        return _gone(words)
+    if ours and state == _NO_RIGHT and error.server_source_function != _ROW_SECURITY:
+        if of_documents and "streamd" not in words:
+            return TypeRefused(words, hint="grant the right to the role of site.database", table=table)
         return SiteError(
-            f"the site's database: {words}",
+            said,
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",
         )
     if state in _TAKEN:
         return ValueTaken(words)
-    if state[:2] in _REFUSED:
-        return RowRefused(words)
-    if state[:2] in _PASSING:
-        return SiteBusy(f"the site's database: {words}", hint="it is tried again")
-    if state[:2] in ("28", "3D"):
-        return SiteError(f"the site's database: {words}", hint="look at site.database: user, password and name")
-    return SiteError(f"the site's database: {words}")
+    return RowRefused(words) if of_documents or state.startswith(_DATA) else SiteError(said)
+
+
+def _gone(words: str) -> SiteError:
+    if "streamd" in words:
+        return NotInstalled("the site's database has none of streamd's tables", hint="run `streamd install`")
+    return SchemaChanged(
+        f"the tables are not what they were: {words}", hint="the daemon reads them again; is the configuration right?"
+    )

@@ -112,7 +112,7 @@ async def _missing(driver: asyncpg.Connection, source: _Source, keys: Keys) -> K
     table, name = quote(source.table), quote(source.column.name)
     rows = await driver.fetch(
         f"SELECT row_to_json(k.*)::text FROM (SELECT t.{name} FROM {table} AS t "
-        f"WHERE t.{name} IN (SELECT r.{name} FROM {rowset(source.table, '$1')} AS r)) AS k",
+        f"WHERE t.{name} IN (SELECT r.{name} FROM {rowset((source.column,), '$1')})) AS k",
         rows_as_json((source.column,), [(key,) for key in keys]),
     )
     present = set(_values(source, rows))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import asyncpg
 
 from streamd.db.postgresql_keys import AUTOMATIC
+from streamd.db.postgresql_parts import heirs_and_partitions, parts
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _KINDS = {
@@ -34,12 +35,28 @@ _ARRAYS_AND_ROWS = ("A", "C")
 """Type categories whose values PostgreSQL writes as JSON arrays and objects."""
 
 _COLUMNS = """
+WITH RECURSIVE domain (type, base, not_null) AS (
+    SELECT oid, typbasetype, typnotnull FROM pg_type WHERE typtype = 'd'
+    UNION ALL
+    SELECT d.type, t.typbasetype, d.not_null OR t.typnotnull
+    FROM domain d JOIN pg_type t ON t.oid = d.base WHERE t.typtype = 'd'
+), as_object (type) AS (
+    -- Types of somebody's own with a cast to JSON, which makes JSON of them that no cast reads back.
+    SELECT castsource FROM pg_cast
+    WHERE casttarget = 'pg_catalog.json'::regtype AND castmethod = 'f' AND castsource >= 16384
+    UNION
+    SELECT t.oid FROM as_object o JOIN pg_type t ON (t.typelem = o.type AND t.typcategory = 'A')
+        OR (t.typtype = 'd' AND t.typbasetype = o.type)
+        OR (t.typtype = 'c' AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.typrelid
+            AND a.atttypid = o.type AND a.attnum > 0 AND NOT a.attisdropped))
+)
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typcategory::text,
-       a.attnotnull, a.attgenerated <> '', a.atthasdef OR a.attidentity <> ''
+       a.attnotnull OR coalesce(d.not_null, false), a.attgenerated <> '', a.atthasdef OR a.attidentity <> '',
+       a.atttypid IN (SELECT type FROM as_object)
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
-JOIN pg_type t ON t.oid = a.atttypid
-JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+LEFT JOIN (domain d JOIN pg_type x ON x.oid = d.base AND x.typtype <> 'd') ON d.type = a.atttypid
+JOIN pg_type b ON b.oid = coalesce(d.base, a.atttypid)
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
   AND NOT a.attisdropped AND ($1::text[] IS NULL OR c.relname = ANY($1))
 ORDER BY c.relname, a.attnum
@@ -81,13 +98,12 @@ WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
 async def columns_of(driver: asyncpg.Connection, tables: Iterable[str] | None) -> dict[str, tuple[Column, ...]]:
     """The columns of these tables (of all, for None), by table."""
     found: dict[str, list[Column]] = {}
-    for table, name, declared, base, category, not_null, generated, default in await driver.fetch(
+    for table, name, declared, base, category, not_null, generated, default, as_text in await driver.fetch(
         _COLUMNS, None if tables is None else list(tables)
     ):
         kind = Kind.JSON if category in _ARRAYS_AND_ROWS else _KINDS.get(base, Kind.TEXT)
-        found.setdefault(table, []).append(
-            Column(name, declared, kind, nullable=not not_null, generated=generated, has_default=default)
-        )
+        column = Column(name, declared, kind, nullable=not not_null, generated=generated, has_default=default)
+        found.setdefault(table, []).append(replace(column, kind=Kind.TEXT, as_text=True) if as_text else column)
     return {table: tuple(columns) for table, columns in found.items()}
 
 
@@ -120,6 +136,7 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
     triggers: dict[str, list[str]] = {}
     for table, trigger in await driver.fetch(_TRIGGERS):
         triggers.setdefault(table, []).append(trigger)
+    heirs, partitions = heirs_and_partitions(await parts(driver))
     return {
         table: Table(
             table,
@@ -128,6 +145,8 @@ async def reflect(driver: asyncpg.Connection) -> dict[str, Table]:
             tuple(dict.fromkeys(uniques.get(table, ()))),
             tuple(foreign.get(table, ())),
             tuple(triggers.get(table, ())),
+            heirs=heirs.get(table, ()),
+            partitions=partitions.get(table, ()),
         )
         for table, found in columns.items()
     }

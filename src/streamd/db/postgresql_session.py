@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,15 +21,29 @@ from streamd.db.moves import changes_keys, movements
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of, foreign_keys
-from streamd.db.postgresql_values import reader, rows_as_json
+from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.putting_again import touching
-from streamd.db.statements import some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
+from streamd.wire import read_json, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
 
 
 @lru_cache(maxsize=512)
@@ -78,6 +93,8 @@ class PostgresqlReader(BookReader):
 
     CHANGE = CHANGE
 
+    CHANGE = CHANGE
+
     def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
         self._driver = driver
         self._floor = floor
@@ -89,11 +106,7 @@ class PostgresqlReader(BookReader):
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
 
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
-        where, values = self._not_taken(claim)
-        rows = await self._fetch(
-            f"SELECT {CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
-        )
+    async def _changes(self, rows: Sequence[Any]) -> list[Change]:
         return await changes_of(self._driver, rows)
 
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
@@ -151,11 +164,34 @@ class PostgresqlReader(BookReader):
         quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
             f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(table, '$1')})"
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
             f"{conditions}{ordering}{lock}",
             rows_as_json(keys, names),
         )
         return [row[0].encode() for row in rows]
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[Row]:
+        read = reader(tuple(columns))
+        quoted = ", ".join(sql.quote(column.name) for column in key)
+        query = (
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
+            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
+        )
+        found: list[bytes] = []
+        for some in some_of(keys):
+            found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
+        return read_rows(found)
+
+    async def as_kept(self, column: Column, text: str) -> str:
+        if column.declared == "name":
+            return text  # it cuts what is longer than a name
+        of_any_length = replace(column, declared=re.sub(r"\([0-9,]+\)", "", column.declared))
+        query = f"SELECT row_to_json(r.*)::text FROM {sql.rowset([of_any_length], '$1')}"
+        (row,) = await self._driver.fetch(query, rows_as_json([column], [(text,)]))
+        return str(read_json(reader((column,))(row[0].encode()))[column.name])
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -170,7 +206,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
-            f"(SELECT {keys} FROM {sql.rowset(doctype.table, '$1')})) AS k",
+            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
             rows_as_json(columns, list(possible_names(columns, some))),
         )
         return self._as_names(doctype, columns, rows)
@@ -199,7 +235,7 @@ class PostgresqlReader(BookReader):
         keys = ", ".join(sql.quote(name) for name in doctype.key)
         where, values = "", []
         if after is not None:
-            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(doctype.table, '$2')})"
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
             values = [rows_as_json(columns, [after])]
         rows = await self._driver.fetch(
             f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
@@ -222,6 +258,14 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+
+    OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
@@ -267,7 +311,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 )
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
-        with plain_errors():
+        with refused_if_unforeseen(), plain_errors(of_documents=True):
             mode = sql.PLAN_EACH_TIME
             for write in writes:
                 # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
@@ -275,15 +319,19 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                 if wanted != mode:
                     await self._driver.execute(wanted)
                     mode = wanted
-                _all_found(write, await self._write(write))
+                with plain_errors(of_documents=True, table=write.table):
+                    _all_found(write, await self._write(write))
             if mode != sql.PLAN_EACH_TIME:
                 await self._driver.execute(sql.PLAN_EACH_TIME)
 
     async def _write(self, write: TableWrite) -> int:
         if changes_keys(write):
             return sum([await self._change_key(write, row) for row in write.rows])
-        rows = rows_as_json((*write.columns, *write.where), write.rows)
-        return found_rows(await self._driver.execute(sql.write_sql(write), rows))
+        found = 0
+        for nulls, some in by_json_nulls(write.columns, write.rows):
+            rows = rows_as_json((*write.columns, *write.where), some)
+            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+        return found
 
     async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
         """Give a row another key. What refers to it follows in the same statement, if it does not by itself."""

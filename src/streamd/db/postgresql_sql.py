@@ -1,25 +1,16 @@
-"""PostgreSQL's SQL: our tables in a schema of their own, the triggers, and what finds rows by names.
-
-The trigger functions name no columns of the user's, except those of the key, and those only where we write ourselves:
-whatever a migration does to a table, its users' writes go on, and are captured as the rows are.
-"""
+"""PostgreSQL's SQL: our tables in a schema of their own, and what finds and writes rows."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
-from streamd.db.bound import User, bound_tables, excluded_columns
 from streamd.db.moves import Movement, in_one_statement
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar
+from streamd.model import ChildTable, Column, DocumentType, Kind, Scalar
 from streamd.wire import HEX
 
 SCHEMA = "streamd"
-
-TRIGGER = "!streamd"
-"""Triggers fire in the order of their names: ours before those of users, whose own writes come after."""
 
 PLAN_EACH_TIME = "SET LOCAL plan_cache_mode = force_custom_plan"
 """As our sessions have it: each time it is planned anew how rows are found, by how large the tables are now."""
@@ -71,6 +62,7 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
     f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_life (
         doctype text NOT NULL, name text NOT NULL, lives text NOT NULL, PRIMARY KEY (doctype, name))""",
+    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_table (tbl text PRIMARY KEY, parts text NOT NULL)",
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
     f"""DO $streamd$ DECLARE grantee text; BEGIN
         FOR grantee IN
@@ -79,7 +71,7 @@ TABLES = (
             WHERE c.oid = '{SCHEMA}.streamd_document'::regclass AND a.privilege_type = 'UPDATE' AND r.oid <> c.relowner
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
-                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life TO %I', grantee);
+                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life, {SCHEMA}.streamd_table TO %I', grantee);
         END LOOP;
     END $streamd$""",
 )
@@ -95,147 +87,20 @@ def literal(value: Scalar) -> str:
     return repr(value)
 
 
-def function_name(table: str) -> str:
-    """The name of a table's trigger function: PostgreSQL cuts names after 63 bytes."""
-    name = f"capture_{table}"
-    if len(name.encode()) <= 63:
-        return name
-    return f"capture_{table.encode()[:36].decode(errors='ignore')}_{_digest(table)}"
-
-
-def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
-    """An expression: a row's name as `bookkeeping.name_key` makes it."""
-    return " || chr(31) || ".join(_name_part(columns[name], f"{alias}.{quote(name)}") for name in key)
-
-
-def _name_part(column: Column, reference: str) -> str:
-    if column.kind in (Kind.INTEGER, Kind.DECIMAL):
-        return f"'i' || {reference}::text"
-    if column.kind == Kind.FLOAT:
-        return f"'r' || {reference}::text"
-    if column.kind == Kind.DATETIME_ZONED:
-        return f"'t' || ({reference} AT TIME ZONE 'UTC')::text || '+00:00'"
-    return f"'t' || {reference}::text"
-
-
-def triggers(catalogue: Catalogue) -> dict[str, list[str]]:
-    """For each table of the offered document types: its trigger function's name → the statements that make it."""
-    return {function_name(table): _trigger(table, users) for table, users in bound_tables(catalogue).items()}
-
-
-def _trigger(table: str, users: Sequence[User]) -> list[str]:
-    function = f"{SCHEMA}.{quote(function_name(table))}"
-    old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
-    variables = prepared = ""
-    if excluded_columns(users):
-        old, new, differ = "old_row", "new_row", "old_row <> new_row"
-        variables = "    old_row text;\n    new_row text;\n"
-        prepared = f"""    IF TG_OP <> 'INSERT' THEN
-        old_row := {_kept(users, "OLD")};
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        new_row := {_kept(users, "NEW")};
-    END IF;
-"""
-    body = f"""
-DECLARE
-    found text;
-{variables}BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        INSERT INTO {SCHEMA}.streamd_change (tbl, op) VALUES ({literal(table)}, 'T');
-        RETURN NULL;
-    END IF;
-    IF current_setting('{APPLYING}', true) = 'on' THEN
-        IF TG_OP = 'DELETE' THEN
-            found := {_marks(users, "OLD")};
-        ELSE
-            found := {_marks(users, "NEW")};
-        END IF;
-    END IF;
-{prepared}    IF TG_OP = 'INSERT' THEN
-        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "after", origin)
-        VALUES ({literal(table)}, 'I', {new}, found);
-    ELSIF TG_OP = 'DELETE' THEN
-        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", origin)
-        VALUES ({literal(table)}, 'D', {old}, found);
-    ELSIF {differ} THEN
-        INSERT INTO {SCHEMA}.streamd_change (tbl, op, "before", "after", origin)
-        VALUES ({literal(table)}, 'U', {old}, {new}, found);
-    END IF;
-    RETURN NULL;
-END
-"""
-    # What a user's session has set must not change how values are written.
-    make = (
-        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-        "SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' "
-        "SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 "
-        f"AS $streamd${body}$streamd$"
-    )
-    on = f"ON {quote(table)}"
-    rows, all_of_it = quote(TRIGGER), quote(f"{TRIGGER} truncate")
-    return [
-        make,
-        f"COMMENT ON FUNCTION {function}() IS 'streamd {_digest(make)}'",
-        f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
-        f"DROP TRIGGER IF EXISTS {rows} {on}",
-        f"CREATE TRIGGER {rows} AFTER INSERT OR UPDATE OR DELETE {on} FOR EACH ROW EXECUTE FUNCTION {function}()",
-        # Also where a session plays a replica, and other triggers rest.
-        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {rows}",
-        f"DROP TRIGGER IF EXISTS {all_of_it} {on}",
-        f"CREATE TRIGGER {all_of_it} AFTER TRUNCATE {on} FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
-        f"ALTER TABLE {quote(table)} ENABLE ALWAYS TRIGGER {all_of_it}",
-    ]
-
-
-def _kept(users: Sequence[User], alias: str) -> str:
-    """An expression: a row as JSON, with these columns only.
-
-    They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
-    they are those that are kept: an excluded column that is renamed stays outside.
-    """
-    doctype, child = users[0]
-    names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
-    # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
-    return (
-        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || e.value::text, ',' ORDER BY e.n), '') "
-        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n) "
-        f"WHERE e.key = ANY (ARRAY[{names}]::text[]))"
-    )
-
-
 def row_of(columns: DocumentType | ChildTable) -> str:
     """An expression: a row of the table `t` as JSON text; what is excluded is not read.
 
     `t.*` is the row, where `t` alone would be a column of that name.
     """
-    if not columns.excluded:
+    if not columns.excluded and not any(column.as_text for column in columns.columns):
         return "row_to_json(t.*)::text"
-    names = ", ".join(f"t.{quote(column.name)}" for column in columns.written_columns)
-    return f"(SELECT row_to_json(k.*) FROM (SELECT {names}) AS k)::text"
+    return f"(SELECT row_to_json(k.*) FROM (SELECT {selected(columns.written_columns)}) AS k)::text"
 
 
-def wanted_digest(statements: Sequence[str]) -> str:
-    """What `our_triggers` finds where these statements were run."""
-    return f"streamd {_digest(statements[0])}"
-
-
-def _marks(users: Sequence[User], alias: str) -> str:
-    marks = [_mark(doctype, child, alias) for doctype, child in users]
-    return marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
-
-
-def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
-    columns = {column.name: column for column in (child.columns if child else doctype.columns)}
-    where = "".join(
-        f" AND {alias}.{quote(name)} IS NOT DISTINCT FROM {literal(value)}"
-        for name, value in (child.where if child else ())
-    )
-    name = name_key_sql(child.parent_key if child else doctype.key, columns, alias)
-    return (
-        f"(SELECT o.mark FROM {SCHEMA}.streamd_origin o WHERE o.doctype = {literal(doctype.name)} "
-        f"AND o.name = {name}{where})"
-    )
+def selected(columns: Iterable[Column]) -> str:
+    """These columns of the table `t`, as a list to select."""
+    names = ((quote(column.name), column.as_text) for column in columns)
+    return ", ".join(f"t.{name}::text AS {name}" if as_text else f"t.{name}" for name, as_text in names)
 
 
 def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
@@ -271,31 +136,40 @@ def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
     return " AND ".join(parts), values
 
 
-def rowset(table: str, parameter: str) -> str:
-    """The rows that a parameter holds as a JSON list, as rows of the table."""
-    return f"json_populate_recordset({_no_row(table)}, {parameter}::json)"
+def rowset(columns: Iterable[Column], parameter: str) -> str:
+    """The rows that a parameter holds as a JSON list, as rows `r` of these columns.
+
+    Not as rows of the table: a domain would refuse that the table's other columns are NULL there.
+    """
+    return f"json_to_recordset({parameter}::json) AS r ({_defined(columns)})"
 
 
-def _row(table: str, parameter: str) -> str:
-    """The row that a parameter holds as a JSON object."""
-    return f"json_populate_record({_no_row(table)}, {parameter}::json)"
+def _record(columns: Iterable[Column], parameter: str, alias: str) -> str:
+    return f"json_to_record({parameter}::json) AS {alias} ({_defined(columns)})"
 
 
-def _no_row(table: str) -> str:
-    """NULL as a row of the table. Its type's own name may be that of a type of the server's (`line`, `path`)."""
-    return f"(SELECT streamd_row FROM {quote(table)} AS streamd_row LIMIT 0)"
+def _defined(columns: Iterable[Column]) -> str:
+    return ", ".join(
+        f"{name} {declared}" for name, declared in {quote(each.name): each.declared for each in columns}.items()
+    )
 
 
-def write_sql(write: TableWrite) -> str:
-    """The statement of a write of many rows, which are its one parameter."""
+def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
+    """The statement of a write of many rows, which are its one parameter.
+
+    The columns of `nulls` get the `null` of JSON, which is not SQL's: no row that is read from JSON can have it.
+    """
     table, columns = quote(write.table), [quote(column.name) for column in write.columns]
+    values = [
+        f"'null'::{column.declared}" if column.name in nulls else f"r.{quote(column.name)}" for column in write.columns
+    ]
     where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
-    rows = f"{rowset(write.table, '$1')} AS r"
+    rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
-        values = ", ".join(f"r.{column}" for column in columns)
-        return f"INSERT INTO {table} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {rows}"
+        names, given = ", ".join(columns), ", ".join(values)
+        return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
     if write.kind == WriteKind.UPDATE:
-        changes = ", ".join(f"{column} = r.{column}" for column in columns)
+        changes = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
     return f"DELETE FROM {table} AS t USING {rows} WHERE {where}"
 
@@ -306,8 +180,8 @@ def rekey_sql(write: TableWrite) -> str:
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
     return (
-        f"UPDATE {table} AS t SET {changes} FROM {_row(write.table, '$1')} AS n, {_row(write.table, '$2')} AS o "
-        f"WHERE {where}"
+        f"UPDATE {table} AS t SET {changes} FROM {_record(write.columns, '$1', 'n')}, "
+        f"{_record(write.where, '$2', 'o')} WHERE {where}"
     )
 
 
@@ -315,7 +189,7 @@ def count_sql(write: TableWrite) -> str:
     """How many rows `rekey_sql` and `move_sql` would change; the old row is the one parameter."""
     table = quote(write.table)
     where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
-    return f"SELECT count(*) FROM {table} AS t, {_row(write.table, '$1')} AS o WHERE {where}"
+    return f"SELECT count(*) FROM {table} AS t, {_record(write.where, '$1', 'o')} WHERE {where}"
 
 
 def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
@@ -326,8 +200,8 @@ def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
         return f"n.{quote(write.columns[place].name)}" if place < size else f"o.{quote(write.where[place - size].name)}"
 
     return (
-        f"WITH n AS (SELECT * FROM {_row(write.table, '$1')}), o AS (SELECT * FROM {_row(write.table, '$2')})"
-        f"{in_one_statement(moved, value)}"
+        f"WITH n AS (SELECT * FROM {_record(write.columns, '$1', 'n')}), "
+        f"o AS (SELECT * FROM {_record(write.where, '$2', 'o')}){in_one_statement(moved, value)}"
     )
 
 
@@ -336,7 +210,7 @@ def among(write: TableWrite, parameter: str) -> str:
     names = [quote(column.name) for column in write.where]
     return (
         f"({', '.join(f't.{name}' for name in names)}) IN "
-        f"(SELECT {', '.join(names)} FROM {rowset(write.table, parameter)})"
+        f"(SELECT {', '.join(names)} FROM {rowset(write.where, parameter)})"
     )
 
 
@@ -353,7 +227,7 @@ def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
     same = " AND ".join(f"g.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
     order = ", ".join(f"g.{quote(column.name)}" for column in write.where)
     return (
-        f"WITH r AS (SELECT * FROM {rowset(write.table, '$1')}), "
+        f"WITH r AS (SELECT * FROM {rowset((*write.columns, *write.where), '$1')}), "
         f"g AS (DELETE FROM {table} AS t USING r WHERE {removed} RETURNING t.*) "
         f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
         f"SELECT {values} FROM g JOIN r ON {same} ORDER BY {order}"
@@ -374,7 +248,3 @@ def grants(role: str) -> list[str]:
         f"GRANT USAGE ON SCHEMA {SCHEMA} TO {name}",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {name}",
     ]
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

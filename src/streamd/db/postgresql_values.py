@@ -1,14 +1,14 @@
 """How values travel from and to PostgreSQL.
 
 PostgreSQL writes a row as JSON by itself (`row_to_json`), and reads rows from JSON by itself
-(`json_populate_recordset`): quick, exact, and blind to columns that come and go. What it writes differently from how
+(`json_to_recordset`): quick, and exact. What it writes differently from how
 values travel (`wire`) is changed here, in the rows of tables that have such columns.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -42,13 +42,17 @@ def reader(columns: tuple[Column, ...]) -> Callable[[bytes], bytes]:
     """What turns a row as PostgreSQL writes it into the row as it travels."""
     changed = {column.name: change for column in columns if (change := _change(column)) is not None}
     generated = [column.name for column in columns if column.generated]
+    # The `null` of JSON is written as SQL's NULL is, which cannot stand there.
+    never_null = [column.name for column in columns if column.kind == Kind.JSON and not column.nullable]
     if not changed and not generated:
         return _same
-    thorough = _thorough(changed, generated)
+    thorough = _thorough(changed, generated, never_null)
     return _quick(columns, thorough) if all(map(_is_simple, columns)) else thorough
 
 
-def _thorough(changed: Mapping[str, Callable[[bytes], bytes]], generated: Sequence[str]) -> Callable[[bytes], bytes]:
+def _thorough(
+    changed: Mapping[str, Callable[[bytes], bytes]], generated: Sequence[str], never_null: Sequence[str]
+) -> Callable[[bytes], bytes]:
     """A reader that takes the row apart, and puts it together again."""
 
     def read(row: bytes) -> bytes:
@@ -59,6 +63,9 @@ def _thorough(changed: Mapping[str, Callable[[bytes], bytes]], generated: Sequen
             value = values.get(name)
             if value is not None and (raw := bytes(value)) != _NULL:
                 values[name] = msgspec.Raw(change(raw))
+        for name in never_null:
+            if name in values and bytes(values[name]) == _NULL:
+                values[name] = msgspec.Raw(b'"null"')
         return _encode(values)
 
     return read
@@ -115,13 +122,34 @@ def _change(column: Column) -> Callable[[bytes], bytes] | None:
 
 
 def rows_as_json(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows for `json_populate_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
+    """Rows for `json_to_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
     binders = [(column.name, _binder(column.kind)) for column in columns]
     made = [{name: bind(value) for (name, bind), value in zip(binders, row, strict=True)} for row in rows]
     try:
         return _encode(made).decode()
     except UnicodeEncodeError as error:
         raise RowRefused(f"a value is no valid text: {error.reason}") from error
+
+
+def by_json_nulls(
+    columns: Sequence[Column], rows: Sequence[Sequence[Any]]
+) -> Iterable[tuple[frozenset[str], Sequence[Sequence[Any]]]]:
+    """The rows by the columns in which they hold the `null` of JSON, which is another value than NULL."""
+    # No other type that travels as JSON has such a value; a column that may be NULL gets that, if it is an array.
+    places = [
+        (index, column.name)
+        for index, column in enumerate(columns)
+        if column.kind == Kind.JSON and not (column.nullable and column.declared.endswith("[]"))
+    ]
+    if not places:
+        return [(frozenset(), rows)]
+    found: dict[frozenset[str], list[Sequence[Any]]] = {}
+    for row in rows:
+        nulls = frozenset(
+            name for index, name in places if isinstance(row[index], str) and row[index].strip() == "null"
+        )
+        found.setdefault(nulls, []).append(row)
+    return found.items()
 
 
 def _binder(kind: Kind) -> Callable[[Any], Any]:

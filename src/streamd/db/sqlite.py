@@ -26,11 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from streamd.db import sqlite_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.given_keys import KeyPool, TakenKeys
+from streamd.db.sqlite_checks import unusable
+from streamd.db.sqlite_errors import PlainErrors
 from streamd.db.sqlite_reflect import reflect
-from streamd.db.sqlite_session import SqliteReader, SqliteTransaction
-from streamd.errors import NotInstalled, RowRefused, SiteBusy, SiteError
+from streamd.db.sqlite_session import SqliteReader, SqliteTransaction, change_of
+from streamd.errors import NotInstalled, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
-from streamd.sqlite_driver import connect, set_pragmas, to_its_end, what_to_look_at
+from streamd.sqlite_driver import OpenFile, connect, set_pragmas, to_its_end
 
 BUSY_SECONDS = 5.0
 """How long we wait for another writer before we say that the site is busy."""
@@ -68,7 +70,8 @@ class SqliteSite(SiteDatabase):
         if not database:
             raise SiteError("the site's database URL names no file", hint="write sqlite:///file.db")
         self.path = Path(database)
-        self._engine = _engine(self.path)
+        self._file = OpenFile(self.path)
+        self._engine = _engine(self.path, self._file)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
@@ -178,7 +181,8 @@ class SqliteSite(SiteDatabase):
                 f"the journal mode is {rows[0][0]}: readers and writers wait for each other; "
                 "WAL is advised (PRAGMA journal_mode = WAL, once)"
             )
-        return found
+        async with self._connection() as connection:
+            return found + await unusable(await _driver(connection), catalogue)
 
     # Capture
 
@@ -188,6 +192,7 @@ class SqliteSite(SiteDatabase):
         while True:
             now = time.monotonic()
             if self._changed():
+                self._require_file()
                 self._lively_until = now + LIVELY_FOR
                 self._again, self._again_at = AGAIN_FIRST, now + AGAIN_FIRST
                 return
@@ -212,20 +217,21 @@ class SqliteSite(SiteDatabase):
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? ORDER BY id LIMIT ?",
             (claim.last_change, limit),
         )
-        return Changes([Change(*row) for row in rows], cut=len(rows) >= limit)
+        cut = len(rows) >= limit
+        return Changes([change_of(row) for row in rows], cut, everything=not cut)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         rows = await self._fetch(
             f"SELECT {SqliteReader.CHANGE} FROM streamd_change WHERE id > ? AND id <= ? ORDER BY id",
             (claim.previous_change, claim.last_change),
         )
-        return [Change(*row) for row in rows]
+        return [change_of(row) for row in rows]
 
     # Reading and applying
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
-        async with self._connection() as connection:
+        async with self._connection(of_documents=True) as connection:
             driver = await _driver(connection)
             await driver.execute("BEGIN")
             try:
@@ -235,7 +241,7 @@ class SqliteSite(SiteDatabase):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._writing() as driver:
+        async with self._writing(of_documents=True) as driver:
             await driver.execute("PRAGMA defer_foreign_keys = ON")
             transaction = SqliteTransaction(driver, TakenKeys(self._pool))
             yield transaction
@@ -244,17 +250,19 @@ class SqliteSite(SiteDatabase):
     # Connections
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[aiosqlite.Connection]:
+    async def _writing(self, *, of_documents: bool = False) -> AsyncIterator[aiosqlite.Connection]:
         """The writing connection, in a transaction of its own that commits at the end."""
         async with self._write_lock:
-            with PlainErrors(self.path):
+            self._require_file()
+            with PlainErrors(self.path, of_documents=of_documents):
                 if self._writer is None:
-                    self._require_file()
                     self._writer = await self._engine.connect()
                 driver = await _driver(self._writer)
                 try:
                     await driver.execute("BEGIN IMMEDIATE")
+                    self._file.reading()
                     yield driver
+                    self._require_file()
                     await to_its_end(driver.execute("COMMIT"))
                 except BaseException:
                     # Also when cancelled, while a statement is under way in the driver's thread: this waits behind it,
@@ -263,9 +271,9 @@ class SqliteSite(SiteDatabase):
                     raise
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[AsyncConnection]:
         self._require_file()
-        with PlainErrors(self.path):
+        with PlainErrors(self.path, of_documents=of_documents):
             async with self._engine.connect() as connection:
                 yield connection
 
@@ -275,6 +283,10 @@ class SqliteSite(SiteDatabase):
             return list(await driver.execute_fetchall(statement, values))
 
     def _require_file(self) -> None:
+        """Raises `SiteReplaced` where the path no longer names what our connections have open."""
+        replaced = self._file.replaced()
+        if replaced:
+            raise SiteReplaced(f"{self.path} {replaced}", hint="the daemon opens it again as soon as it is there")
         if not self.path.is_file():
             raise SiteError(
                 f"there is no database {self.path}", hint="mend site.database, or create the database first"
@@ -296,32 +308,7 @@ async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
     return driver
 
 
-class PlainErrors:
-    """Says in plain words what SQLite raises. A class, because it has to work around `yield`s cheaply."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        error = getattr(error, "orig", None) or error
-        if not isinstance(error, sqlite3.Error):
-            return
-        words = str(error)
-        if "locked" in words or "busy" in words:
-            raise SiteBusy(
-                f"{self._path} is busy: {words}", hint="another program holds it; it is tried again"
-            ) from error
-        if "no such table: streamd_" in words:
-            raise NotInstalled(f"{self._path} has none of streamd's tables", hint="run `streamd install`") from error
-        if isinstance(error, sqlite3.IntegrityError):
-            raise RowRefused(words) from error
-        raise SiteError(f"{self._path}: {words}", hint=what_to_look_at(words, "site.database")) from error
-
-
-def _engine(path: Path) -> AsyncEngine:
+def _engine(path: Path, file: OpenFile) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_SECONDS, "async_creator_fn": connect}
     )
@@ -331,4 +318,5 @@ def _engine(path: Path) -> AsyncEngine:
         connection.isolation_level = None
         set_pragmas(connection, "synchronous = FULL", "foreign_keys = ON", "cache_size = -2000")
 
+    file.count(engine.sync_engine)
     return engine

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -19,12 +19,13 @@ from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
 from streamd.db.moves import changes_keys, movements, update_sql
 from streamd.db.putting_again import touching
+from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
-from streamd.db.sqlite_values import binder
+from streamd.db.sqlite_values import binder, short_numbers, travelling
 from streamd.db.statements import some_of
-from streamd.errors import RowRefused, SchemaChanged, ValueTaken
-from streamd.model import ChildTable, Claim, Column, DocumentType, ForeignKey, Name
+from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
 
 class SqliteReader(BookReader):
@@ -37,13 +38,34 @@ class SqliteReader(BookReader):
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
 
+    def _change(self, row: Sequence[Any]) -> Change:
+        return change_of(row)
+
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
             return list(await self._driver.execute_fetchall(statement, values))
         except sqlite3.OperationalError as error:
-            if _GONE.search(str(error)) and "streamd_" not in statement:
+            if "streamd_" in statement or not is_documents(error):
+                raise
+            if _GONE.search(str(error)):
                 raise _changed(error) from error
-            raise
+            raise await self._refusal(statement, error) from error
+
+    async def _refusal(self, statement: str, error: sqlite3.Error, table: str = "") -> RowRefused:
+        """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
+
+        So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
+        """
+        if _GONE.search(str(error)):
+            return RowRefused(str(error))
+        try:
+            await self._driver.execute_fetchall(f"EXPLAIN {statement}")
+        except sqlite3.OperationalError:
+            return TypeRefused(str(error), table=table)
+        except sqlite3.ProgrammingError:
+            pass  # it was prepared, and lacks its values only
+        return RowRefused(str(error))
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
@@ -67,7 +89,8 @@ class SqliteReader(BookReader):
                 name = tuple(key)
                 # A collation may find another name than the one that was asked for.
                 if name in wanted:
-                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
+                    children: dict[str, list[bytes]] = {child.field: [] for child in doctype.children}
+                    found[name] = RawDocument(name, short_numbers(text), children)
             if found:
                 for child in doctype.children:
                     await self._read_children(child, some, found)
@@ -86,7 +109,27 @@ class SqliteReader(BookReader):
         for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
             document = found.get(tuple(key))
             if document is not None:
-                document.children[child.field].append(text)
+                document.children[child.field].append(short_numbers(text))
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[Row]:
+        binders = [binder(column) for column in key]
+        names = [column.name for column in columns]
+        # As they are: to make JSON of them takes longer than to write them.
+        wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
+        found: list[Row] = []
+        for some in some_of(keys):
+            bound = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], bound)
+            try:
+                rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                raise RowRefused(f"a row of {table} was changed into what is no valid text: {error}") from error
+            found += [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
+        return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -138,6 +181,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
         SqliteReader.__init__(self, driver)
         BookTransaction.__init__(self, taken)
         self._foreign_keys: Mapping[str, Sequence[ForeignKey]] | None = None
+        self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return (await self._driver.execute(statement, values)).rowcount
@@ -166,14 +210,14 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            rows = _bound(write)
-            with _refusals(write):
+            rows, statement = _bound(write), sql.write_sql(write, await self._conflict_clause(write.table))
+            async with self._refusals(write, statement):
                 if changes_keys(write):
                     found = await self._change_keys(write, rows)
                 else:
-                    found = await self._execute(sql.write_sql(write), rows)
+                    found = await self._execute(statement, rows)
             if write.exactly and found != len(rows):
-                raise RowRefused(f"{found} rows were found where {len(rows)} should be: {sql.write_sql(write)}")
+                raise RowRefused(f"{found} rows were found where {len(rows)} should be: {statement}")
 
     async def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> int:
         if len(rows) == 1:
@@ -202,7 +246,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
         where = [column.name for column in write.where]
         changed = [column.name for column in write.columns]
         conditions = " AND ".join(f"t.{sql.quote(name)} = ?" for name in where)
-        with _refusals(write):
+        async with self._refusals(write, sql.write_sql(write)):
             for query, text in touching(write, await self.foreign_keys(), conditions):
                 if any([await self._fetch(query, row[len(changed) :]) for row in rows]):
                     raise RowRefused(text)
@@ -222,28 +266,46 @@ class SqliteTransaction(SqliteReader, BookTransaction):
         if write.exactly and len(again) != len(rows):
             raise RowRefused(f"{len(again)} rows of {write.table} were found where {len(rows)} should be")
 
+    @asynccontextmanager
+    async def _refusals(self, write: TableWrite, statement: str) -> AsyncIterator[None]:
+        """Says of what a document's statement raises inside whose it is."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not is_documents(error):
+                raise  # said in plain words where the transaction ends
+            if getattr(error, "sqlite_errorcode", None) in _TAKEN:
+                raise ValueTaken(str(error)) from error
+            if not isinstance(error, sqlite3.OperationalError):
+                raise RowRefused(str(error)) from error
+            if _is_gone(error, write):
+                raise _changed(error) from error
+            raise await self._refusal(statement, error, write.table) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise RowRefused(str(error)) from error
+
+    async def _conflict_clause(self, table: str) -> str:
+        """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.
+
+        Only where there may be one: a statement's own clause overrides those of the user's triggers as well.
+        """
+        if table not in self._otherwise:
+            ((clauses,),) = await self._fetch(sql.HAS_CONFLICT_CLAUSE, (table,))
+            self._otherwise[table] = "OR ABORT" if clauses else ""
+        return self._otherwise[table]
+
+
+def change_of(row: Sequence[Any]) -> Change:
+    """A change of what `SqliteReader.CHANGE` gave."""
+    number, table, op, before, after, *rest = row
+    old, new = (None if text is None else short_numbers(text) for text in (before, after))
+    return Change(number, table, op, old, new, *rest)
+
 
 def _bound(write: TableWrite) -> list[list[Any]]:
     """The rows of a write as the driver takes them."""
     binders = [binder(column) for column in (*write.columns, *write.where)]
     return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-
-
-@contextmanager
-def _refusals(write: TableWrite) -> Iterator[None]:
-    """Says of what SQLite raises inside whether it refuses the write's rows."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise (ValueTaken if error.sqlite_errorcode in _TAKEN else RowRefused)(str(error)) from error
-    except (sqlite3.DataError, OverflowError, UnicodeEncodeError) as error:
-        raise RowRefused(str(error)) from error
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
-            raise
-        if _is_gone(error, write):
-            raise _changed(error) from error
-        raise RowRefused(str(error)) from error
 
 
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)

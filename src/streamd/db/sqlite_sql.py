@@ -109,16 +109,20 @@ def name_key_sql(columns: Sequence[str], alias: str) -> str:
     return " || char(31) || ".join(f"substr(typeof({ref}), 1, 1) || {ref}" for ref in references)
 
 
-def write_sql(write: TableWrite) -> str:
-    """The statement of a write, with its values as parameters."""
+def write_sql(write: TableWrite, otherwise: str = "") -> str:
+    """The statement of a write, with its values as parameters. `otherwise` is its own conflict clause."""
     table = quote(write.table)
     columns = [quote(column.name) for column in write.columns]
     where = " AND ".join(f"{quote(column.name)} = ?" for column in write.where)
     if write.kind == WriteKind.INSERT:
-        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        return f"INSERT {otherwise} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     if write.kind == WriteKind.UPDATE:
-        return f"UPDATE {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
+        return f"UPDATE {otherwise} {table} SET {', '.join(f'{column} = ?' for column in columns)} WHERE {where}"
     return f"DELETE FROM {table} WHERE {where}"
+
+
+HAS_CONFLICT_CLAUSE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%conflict%'"
+"""Whether a table may say what becomes of a row that breaks a constraint: IGNORE, REPLACE, …"""
 
 
 def fingerprint(table: Table) -> str:

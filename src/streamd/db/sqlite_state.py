@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from sqlalchemy import URL, Connection, create_engine, event, pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from streamd.db.sqlite_errors import passes
 from streamd.db.state import BUSY_SECONDS, DOCUMENTED, StateDatabase
-from streamd.errors import StateBusy, StateError
-from streamd.sqlite_driver import connect, set_pragmas, what_to_look_at
+from streamd.errors import StateBusy, StateError, StateReplaced
+from streamd.sqlite_driver import OpenFile, connect, set_pragmas, what_to_look_at
 
 
 class SqliteState(StateDatabase):
@@ -29,6 +30,8 @@ class SqliteState(StateDatabase):
         )
         event.listen(self.engine.sync_engine, "connect", _connected)
         event.listen(self.engine.sync_engine, "begin", _begin)
+        self._file = OpenFile(self._path)
+        self._file.count(self.engine.sync_engine)
 
     def may_exist(self) -> bool:
         return Path(self._path).is_file()
@@ -46,15 +49,38 @@ class SqliteState(StateDatabase):
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
+        self._require_file()
         async with self.engine.connect() as connection:
             yield connection
+            self._file.reading()
 
     @asynccontextmanager
     async def writing(self, site: str) -> AsyncIterator[AsyncConnection]:
+        self._require_file()
         async with self.engine.connect() as connection:
             await connection.execution_options(streamd_write=True)
             async with connection.begin():
+                self._file.reading()
                 yield connection
+                self._require_file()
+
+    async def settle(self) -> None:
+        """Bring what was written into the file itself: a copy of that alone has the keys and approvals in it."""
+        if not self.may_exist() or self._file.replaced():
+            return
+        with suppress(DBAPIError, OSError):  # it is a service to copies; what is in the WAL is durable all the same
+            async with self.engine.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _require_file(self) -> None:
+        """Raises `StateReplaced` where the path no longer names what our connections have open."""
+        replaced = self._file.replaced()
+        if replaced:
+            raise StateReplaced(
+                f"the state database {self.where} {replaced}",
+                hint="put it back; if it is lost, run `streamd install`: a new one has no keys and no approvals, and "
+                "consumers have to read everything again",
+            )
 
     def upgrade(self, run: Callable[[Connection], None]) -> None:
         if self._path:
@@ -67,10 +93,11 @@ class SqliteState(StateDatabase):
         return "no such table" in str(error.orig)
 
     def in_plain_words(self, error: BaseException) -> StateError:
-        words = str(error.orig if isinstance(error, DBAPIError) else error)
+        original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        words = str(original)
         said = f"the state database {self.where}: {words}"
-        if "locked" in words or "busy" in words:
-            return StateBusy(said, hint="another program holds it; it is tried again")
+        if passes(original):
+            return StateBusy(said, hint=passes(original))
         return StateError(said, hint=what_to_look_at(words, "state.database") or DOCUMENTED)
 
 

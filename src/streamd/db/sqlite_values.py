@@ -6,6 +6,7 @@ SQLite holds any value in any column, so little is refused; but it has no exact 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
@@ -62,6 +63,35 @@ def _decimal(value: Any) -> Any:
             f"SQLite keeps {EXACT_DIGITS} digits of a number, and {value} has more: declare the column TEXT here"
         )
     return found
+
+
+def travelling(value: Any) -> Any:
+    """A value as the driver gives it, as values travel."""
+    kind = type(value)
+    if kind is float:
+        return Decimal(repr(value)) if abs(value) != _INFINITY else Decimal("1e999").copy_sign(Decimal(value))
+    return {HEX: value.hex()} if kind is bytes else value
+
+
+_LONG = re.compile(rb"[0-9.]{17}")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]+\.[0-9]*(?:e[+-]?[0-9]+)?')
+
+
+def short_numbers(row: bytes) -> bytes:
+    """A row as JSON, in which each float is written as the shortest number that is this float.
+
+    SQLite writes 52.12345678 as 52.1234567800000003: so it is surely told from all others, but nobody meant that.
+    """
+    return _TOKEN.sub(_short, row) if _LONG.search(row) else row
+
+
+def _short(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    if len(text) < 17 or text.startswith(b'"'):
+        return text
+    short = repr(float(text))
+    # Infinity is no number of JSON, and travels as 1e999.
+    return short.encode() if short[-1].isdigit() else text
 
 
 def hex_bytes(text: Any) -> bytes:

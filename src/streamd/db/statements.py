@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from streamd.db.base import Reader, Transaction
+from streamd.errors import RowRefused, StreamdError
 from streamd.model import Name
 
 AT_ONCE = 400
@@ -21,6 +23,19 @@ def some_of(names: Iterable[Name]) -> Iterator[list[Name]]:
     every = list(dict.fromkeys(names))
     for start in range(0, len(every), AT_ONCE):
         yield every[start : start + AT_ONCE]
+
+
+@contextmanager
+def refused_if_unforeseen() -> Iterator[None]:
+    """What is raised here, and is no error that streamd knows, is the document's whose statement is run here."""
+    try:
+        yield
+    except StreamdError:
+        raise
+    except UnicodeError as error:
+        raise RowRefused(f"a value is no valid text: {error}") from error
+    except Exception as error:
+        raise RowRefused(f"{type(error).__name__}: {error}") from error
 
 
 class Fetching(Reader):

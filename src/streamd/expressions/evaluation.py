@@ -7,9 +7,9 @@ CEL never calls back into Python: with functions of our own, cel-expr-python 0.1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -27,8 +27,8 @@ from streamd.expressions.values import Form, Passed, bytes_in, passed, returned
 LONGEST_FIELDS = 65_536
 """Bytes that the texts of the fields may have together, each as often as the expression looks at it."""
 
-MOST_KEPT = 256
-"""Compiled expressions that are kept."""
+KEPT_CHARACTERS = 400_000
+"""Characters that the texts of kept expressions may have together. What is compiled takes about 80 bytes for each."""
 
 _ENVIRONMENT = cel.NewEnv(variables={f"v{index}": cel.Type.DYN for index in range(MOST_VARIABLES)})
 
@@ -119,9 +119,34 @@ class Expression:
             return False  # whoever wants to know why calls `evaluate`
 
 
-@lru_cache(maxsize=MOST_KEPT)
+class Kept:
+    """What was compiled last, in so many characters of text; what was not used for longest goes first."""
+
+    def __init__(self, make: Callable[[str], Expression], characters: int = KEPT_CHARACTERS) -> None:
+        self._make = make
+        self._most = characters
+        self._kept: OrderedDict[str, Expression] = OrderedDict()
+        self.characters = 0
+
+    def __call__(self, text: str) -> Expression:
+        """The expression of this text; it is made where it is not kept. Raises what `make` raises."""
+        found = self._kept.get(text)
+        if found is not None:
+            self._kept.move_to_end(text)
+            return found
+        made = self._kept[text] = self._make(text)
+        self.characters += len(text)
+        while self.characters > self._most and len(self._kept) > 1:
+            self.characters -= len(self._kept.popitem(last=False)[0])
+        return made
+
+
 def compile_expression(text: str) -> Expression:
     """The expression that a text is. Raises `ExpressionError`: what is wrong, where, and what to write instead."""
+    return _kept(text)
+
+
+def _compiled(text: str) -> Expression:
     tree = parse(text)
     found = paths(tree)
     hops: dict[str, frozenset[str]] = {}
@@ -139,6 +164,9 @@ def compile_expression(text: str) -> Expression:
         program,
         program if condition.cel == value.cel and condition.variables == value.variables else _Program(text, condition),
     )
+
+
+_kept = Kept(_compiled)
 
 
 def _alone(tree: Node) -> Variable | None:

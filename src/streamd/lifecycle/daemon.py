@@ -1,4 +1,4 @@
-"""The composition root: builds everything once, runs the loops in one task group, and stops cleanly.
+"""The composition root: builds everything once, runs the loops (`loops.py`) in one task group, and stops cleanly.
 
 A daemon knows the configuration and the tables as they were when it was made. Where they change, it ends, and
 `supervisor.py` makes the next one.
@@ -7,9 +7,8 @@ A daemon knows the configuration and the tables as they were when it was made. W
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
@@ -17,10 +16,14 @@ from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteError, StreamdError
+from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
+from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
+from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
-from streamd.model import Catalogue, Table
+from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
+from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
+from streamd.progress import resting
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
 from streamd.retry import transient
@@ -42,6 +45,9 @@ WATCH_SECONDS = 0.5
 TRIM_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
 """How long a daemon that makes way for the next one takes to log what was changed before."""
+
+WAIT_FOR_CAPTURE = 60.0
+"""How long one who needs the log up to date waits for capture."""
 
 QUIET_SECONDS = 5.0
 """How long capture waits for a change before it looks all the same."""
@@ -93,16 +99,37 @@ class Daemon:
             database=database,
             drain_capture=self._drain,
             remembered=remembered,
+            covered_by=self._covered_by,
+            problem=lambda: self.problem,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
         ]
         self._heal = asyncio.Event()
         self._heal_everything = False
-        self._problem = ""
-        self._guard = Guard(database, catalogue, tables)
+        self._heal_in: float | None = 0.0
+        self._seen: object = None
+        self._asked_before: object = None
+        self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
+        self._watchdog: Watchdog | None = None
+        self._notifier = Notifier("")
         self._anew = asyncio.Event()
         self._why = ""
+        self.loops = [
+            self._loop(name, turn)
+            for name, turn in (
+                ("capture", self._capturing),
+                ("heal", self._healing),
+                ("heartbeat", self._beating),
+                ("commands", self._watching),
+                ("trim", self._trimming),
+                ("schema", self._guarding),
+                ("serve", self.server.look),
+                *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
+            )
+        ]
+        """All that runs beside the site, with how far each has come, and what is wrong with it."""
+        self._by_name = {loop.name: loop for loop in self.loops}
 
     def _subscriber(self, name: str) -> Subscriber:
         settings = self.settings.producers[name]
@@ -120,38 +147,62 @@ class Daemon:
             sync_log=self.sync_log,
             mappings=self.settings.mappings,
             applied=self._wake_healer,
+            returns=self._returns,
         )
 
-    async def run(self, stop: asyncio.Event, also: Coroutine[Any, Any, None]) -> str:
+    async def _returns(self, site: str) -> frozenset[str]:
+        """The types that a site has from us."""
+        names = {each.name for each in await self.peers.consumers() if each.consumer_site == site}
+        approved = (each for each in await self.peers.approvals() if each.status == ApprovalStatus.APPROVED)
+        return frozenset(each.doctype for each in approved if each.consumer in names)
+
+    async def run(self, stop: asyncio.Event, also: Turn, notifier: Notifier) -> str:
         """Run until `stop` is set, or until everything has to be read anew: then returns why.
 
-        `also` runs beside the daemon's own loops. Raises `StreamdError` for what a person has to mend.
+        `also` is one more loop's turn. Whatever a loop meets, it goes on. Raises `Fenced`, within a group.
         """
-        loops = [self._capturing(), self._healing(), self._beating()]
-        loops += [self._watching(), self._trimming(), self._guarding(), also]
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop) for loop in loops]
-                tasks += [group.create_task(subscriber.run()) for subscriber in self.subscribers]
-                ends = [group.create_task(stop.wait()), group.create_task(self._anew.wait())]
-                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-                if stop.is_set():
-                    log.info("stopping")
-                for task in [*tasks, *ends]:
-                    task.cancel()
-        except BaseExceptionGroup as group:
-            error = first_of(group)
-            # Where a statement failed because the tables are others now, they tell.
-            different = await self._guard.look() if isinstance(error, SiteError) and not error.retryable else ""
-            if isinstance(error, SchemaChanged):
-                different = different or error.message
-            if not different:
-                raise
-            self._why = different
+        self.loops.append(self._loop("configuration", also))
+        self._watchdog = Watchdog(self.loops, notifier)
+        self._notifier = notifier
+        notifier.ready()
+        self.loops.append(Loop("watchdog", self._watching_over))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop.run(), name=loop.name) for loop in self.loops]
+            ends = [group.create_task(stop.wait()), group.create_task(self._anew.wait())]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                log.info("stopping")
+                notifier.stopping()
+            for task in [*tasks, *ends]:
+                task.cancel()
         if stop.is_set():
             return ""
         await self._log_what_was_changed()
         return self._why
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the daemon's loops now, in one line; nothing where all go well."""
+        stands_still = self._watchdog.problem if self._watchdog is not None else ""
+        return "; ".join(filter(None, (problems_of(self.loops), stands_still)))
+
+    def _loop(self, name: str, turn: Turn) -> Loop:
+        return Loop(name, turn, look=self._look_at_tables)
+
+    async def _look_at_tables(self, error: Exception) -> None:
+        """Begin anew where a statement failed because the tables are others now, or a database is another one."""
+        if isinstance(error, StateReplaced):
+            self.begin_anew(error.message)
+        if not isinstance(error, SiteError) or error.retryable:
+            return
+        try:
+            different = await self._guard.look()
+        except SchemaChanged as now:
+            different = now.message
+        if isinstance(error, SchemaChanged):
+            different = different or error.message
+        if different:
+            self.begin_anew(different)
 
     def begin_anew(self, why: str) -> None:
         """Let `run` return, so that configuration and tables are read again."""
@@ -160,13 +211,13 @@ class Daemon:
 
     async def close(self, *, stopped: bool = True) -> None:
         """Give everything back; also after a failed start. Unless `stopped`, the next daemon takes over at once."""
-        await self.server.stop()
-        for subscriber in self.subscribers:
-            await subscriber.close()
-        if stopped:
-            await self.heartbeat.stopped()
-        await self.database.close()
-        await self.state.close()
+        farewell = [self.heartbeat.stopped] if stopped else []
+        subscribers = [subscriber.close for subscriber in self.subscribers]
+        for give_back in (self.server.stop, *subscribers, *farewell, self.database.close, self.state.close):
+            try:
+                await give_back()
+            except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
+                log.warning("not_closed_well", error=in_words(error))
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""
@@ -190,16 +241,29 @@ class Daemon:
             producers=sorted(self.settings.producers),
         )
 
-    # Loops
+    def _covered_by(self, place: Cursor) -> int | None:
+        """The moment up to which everything is at or before this place of the log: captured, and seen by triggers."""
+        return _earlier(self.capture.through.covered_by(place), self._guard.looked_at)
+
+    # Loops: one turn each
 
     async def _capturing(self) -> None:
-        while True:
-            taken = await self._patiently(self.capture.run_once)
-            if taken:
-                self._wake_healer(everything=True)
-                continue
-            await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
-            self._wake_healer()
+        taken = await self.capture.run_once()
+        if taken:
+            self._wake_healer(everything=True)
+            return
+        await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
+        self._wake_healer()
+
+    async def _watching_over(self) -> float:
+        """Look whether all loops come further: capture in the site's changes, subscribers in the producers' logs."""
+        assert self._watchdog is not None  # noqa: S101  # this loop begins with it
+        self._by_name["capture"].moved((self.capture.captured, self.capture.through.latest))
+        for subscriber in self.subscribers:
+            self._by_name[f"pull {subscriber.name}"].moved(subscriber.place)
+        self._watchdog.look()
+        self._notifier.status(self.problem or "all goes well")
+        return TICK_SECONDS
 
     async def _log_what_was_changed(self) -> None:
         """Log changes with the tables as this daemon knows them: the next one knows others.
@@ -211,50 +275,59 @@ class Daemon:
                 await self.capture.drain()
 
     async def _drain(self) -> None:
-        while await self._patiently(self.capture.run_once):
-            pass
+        """Bring the log up to date, for whoever waits for it; a busy moment is waited for. Raises `SiteBusy`."""
+        try:
+            async with asyncio.timeout(WAIT_FOR_CAPTURE):
+                async for attempt in transient():
+                    with attempt:
+                        await self.capture.drain()
+        except TimeoutError:
+            raise SiteBusy("the site's changes could not be captured in time", hint="it is tried again") from None
 
     async def _healing(self) -> None:
-        pause: float | None = 0.0
-        while True:
-            try:
-                async with asyncio.timeout(pause):
-                    await self._heal.wait()
-            except TimeoutError:
-                pass  # something queued is due
-            self._heal.clear()
-            everything, self._heal_everything = self._heal_everything, False
-            pause = await self.healer.next_due()
-            if pause is not None:
-                routes: dict[str, Route] = dict(each.route for each in self.subscribers if each.route is not None)
-                await self._patiently(lambda: self.healer.run_once(routes, everything=everything))  # noqa: B023  # awaited here
-                pause = max(await self.healer.next_due() or 0.0, 0.5)
+        with suppress(TimeoutError), resting():  # something queued is due
+            async with asyncio.timeout(self._heal_in):
+                await self._heal.wait()
+        self._heal.clear()
+        everything, self._heal_everything = self._heal_everything, False
+        self._heal_in = 0.0
+        try:
+            self._heal_in = await self._heal_what_is_due(everything=everything)
+        except BaseException:
+            self._heal_everything = self._heal_everything or everything
+            raise
+
+    async def _heal_what_is_due(self, *, everything: bool) -> float | None:
+        """Returns in how many seconds to look again, or None where nothing is queued."""
+        if await self.healer.next_due() is None:
+            return None
+        routes: dict[str, Route] = dict(each.route for each in self.subscribers if each.route is not None)
+        await self.healer.run_once(routes, everything=everything)
+        return max(await self.healer.next_due() or 0.0, 0.5)
 
     def _wake_healer(self, *, everything: bool = False) -> None:
         self._heal_everything = self._heal_everything or everything
         self._heal.set()
 
-    async def _beating(self) -> None:
-        while True:
-            await self._patiently(lambda: self.heartbeat.beat(captured=self.capture.captured, problem=self._problem))
-            await asyncio.sleep(BEAT_SECONDS)
+    async def _beating(self) -> float:
+        await self.heartbeat.beat(
+            captured=self.capture.captured,
+            problem=self.problem,
+            captured_to=_earlier(self.capture.through.latest, self._guard.looked_at),
+        )
+        return BEAT_SECONDS
 
-    async def _watching(self) -> None:
+    async def _watching(self) -> float:
         """Notice what commands, in processes of their own, wrote into the state database."""
-        seen = self.state.version()
-        asked: object = None
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            version = self.state.version()
-            if version == seen:
-                continue
-            seen = version
-            now = await self._patiently(self._asked)
-            if now != asked:
-                asked = now
+        version = self.state.version()
+        if version != self._seen:
+            now = await self._asked()
+            if now != self._asked_before:
                 await self.update_log.wake()
                 for subscriber in self.subscribers:
                     subscriber.wake()
+            self._seen, self._asked_before = version, now
+        return WATCH_SECONDS
 
     async def _asked(self) -> object:
         """What people decide: approvals, pauses, requests."""
@@ -263,40 +336,19 @@ class Daemon:
         asked = [each.id for each in await self.requests.pending() if each.kind == WHOLE]
         return approvals, paused, asked
 
-    async def _trimming(self) -> None:
-        while True:
-            await asyncio.sleep(TRIM_SECONDS)
-            await self._patiently(lambda: trim_update_log(self.state, self.settings.retention))
-            await self._patiently(lambda: self.sync_log.trim(self.settings.retention))
-            oldest = now_ms() - self.settings.retention.tombstone_seconds * 1000
-            await self._patiently(lambda: self.database.forget_deleted(oldest))  # noqa: B023  # awaited here
+    async def _trimming(self) -> float:
+        await trim_update_log(self.state, self.settings.retention)
+        await self.sync_log.trim(self.settings.retention)
+        await self.database.forget_deleted(now_ms() - self.settings.retention.tombstone_seconds * 1000)
+        return TRIM_SECONDS
 
-    async def _guarding(self) -> None:
+    async def _guarding(self) -> float:
         """Notice tables that were changed, and triggers that vanished."""
-        while not self._anew.is_set():
-            await asyncio.sleep(self._guard.pause)
-            different = await self._patiently(self._guard.look)
-            if different:
-                self.begin_anew(str(different))
-
-    async def _patiently(self, work: Callable[[], Awaitable[int | object]]) -> int | object:
-        """Do something that may meet a busy database, for as long as it takes; say so when it takes long."""
-        while True:
-            try:
-                async for attempt in transient():
-                    with attempt:
-                        result = await work()
-                self._problem = ""
-                return result
-            except StreamdError as error:
-                if not error.retryable:
-                    raise
-                self._problem = error.message
-                log.warning("still_busy", error=error.message)
+        different = await self._guard.look()
+        if different:
+            self.begin_anew(different)
+        return self._guard.pause
 
 
-def first_of(error: BaseException) -> BaseException:
-    """What a task group failed with first."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else min(one, other)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
 from streamd.db.base import SiteDatabase
+from streamd.db.bookkeeping import RESTORED, went_back
 from streamd.lifecycle.installing import missing_triggers
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
+from streamd.model import Catalogue, ChildTable, Claim, Column, DocumentType, Table
+from streamd.rows import tables_of
+from streamd.store.engine import now_ms
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -34,17 +37,40 @@ LONGEST_SECONDS = 10.0
 class Guard:
     """Compares tables and triggers with those that the daemon began with."""
 
-    def __init__(self, database: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table]) -> None:
+    def __init__(
+        self,
+        database: SiteDatabase,
+        catalogue: Catalogue,
+        tables: Mapping[str, Table],
+        *,
+        site: str,
+        claimed: Callable[[], Claim | None],
+    ) -> None:
+        """`claimed` gives the last claim that is known to be committed; None while that is not known."""
         self._database = database
+        self._site = site
+        self._claimed = claimed
         self._catalogue = catalogue
         self._tables = tables
         self._stamp: object = None
         self._took = math.inf
         self.pause = LOOK_SECONDS
         """Seconds until the next look."""
+        self.looked_at: int | None = None
+        """When the last look began that found all as it was (ms since 1970): until then triggers saw everything."""
 
     async def look(self) -> str:
         """What is different now, in words; nothing if all is as it was. Raises `SiteError`."""
+        began_at = now_ms()
+        different = await self._look()
+        if not different:
+            self.looked_at = began_at
+        return different
+
+    async def _look(self) -> str:
+        replaced = await self._replaced()
+        if replaced:
+            return replaced
         for happened in await self._database.note_unseen(self._catalogue):
             log.warning(
                 "not_seen_by_triggers", happened=happened, mend="nothing: consumers are told, and read it again"
@@ -68,9 +94,25 @@ class Guard:
             self._stamp = stamp
         return different
 
+    async def _replaced(self) -> str:
+        """How the database is another one than the daemon opened; on a server nothing but its contents tells."""
+        known = self._claimed()
+        identity = await self._database.identity()
+        if identity is None:
+            return "streamd's tables are gone from the site's database"
+        if identity.site != self._site:
+            return f"the site's database is another site's now ({identity.name or identity.site})"
+        if known is None:
+            return ""
+        async with self._database.snapshot() as reader:
+            return RESTORED if went_back(known, await reader.last_claim()) else ""
+
 
 def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> Iterator[str]:
-    """How the tables of the document types differ from what they were, in words. Users' own triggers do not count."""
+    """How the tables of the document types differ from what they were, in words.
+
+    What users' own triggers do is theirs; only whether there are some counts, since then more is looked at.
+    """
     used = {name for doctype in catalogue.doctypes.values() for name in tables_of(doctype)}
     for name in sorted(used & before.keys()):
         one, other = before[name], after.get(name)
@@ -80,6 +122,8 @@ def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mappin
             yield _columns(name, one.columns, other.columns)
         elif (one.primary_key, one.uniques, one.foreign_keys) != (other.primary_key, other.uniques, other.foreign_keys):
             yield f"the keys of {name} were changed"
+        elif bool(one.triggers) != bool(other.triggers):
+            yield f"{name} has triggers of its users now" if other.triggers else f"{name} has no more triggers"
 
 
 def columns_added(
@@ -101,11 +145,6 @@ def columns_added(
                 if new:
                     found.setdefault(doctype.name, []).extend(new)
     return found
-
-
-def tables_of(doctype: DocumentType) -> list[str]:
-    """The tables that a document's rows are in."""
-    return [doctype.table, *(child.table for child in doctype.children)]
 
 
 def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,14 +15,26 @@ from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mappe
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
-from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired, StreamdError
+from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
+from streamd.lifecycle.readings import Readings
+from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
+from streamd.progress import resting
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
-from streamd.store.engine import now_ms
-from streamd.store.heartbeat import REPAIR, WHOLE, Requests
-from streamd.store.producers import Producers, SubscribedType
+from streamd.store.heartbeat import Requests
+from streamd.store.producers import (
+    AWAY,
+    CATCHING_UP,
+    CONNECTED,
+    CONNECTING,
+    PAUSED,
+    REFUSED,
+    RESYNC_REQUIRED,
+    Producers,
+    SubscribedType,
+)
 from streamd.store.sync_log import SyncLog
 from streamd.wire import HandshakeAnswer
 
@@ -31,14 +43,14 @@ log = structlog.get_logger("streamd.pull")
 REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
 
-CLOSED = "closed: all documents were read again"
 
-PROGRESS_SECONDS = 1.0
-"""How often the place in the producer's log is written down for people to see."""
+async def no_returns(_site: str) -> frozenset[str]:
+    """The producer gets nothing from us."""
+    return frozenset()
 
 
 class Subscriber:
-    """One producer of this site."""
+    """One producer of this site. `returns` says which types a site (a UUID) has from us: edits of those reach it."""
 
     def __init__(
         self,
@@ -56,6 +68,7 @@ class Subscriber:
         sync_log: SyncLog,
         mappings: Mapping[str, MappingSettings],
         applied: Callable[[], None],
+        returns: Callable[[str], Awaitable[frozenset[str]]] = no_returns,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -66,26 +79,27 @@ class Subscriber:
         self._catalogue = catalogue
         self._applier = applier
         self._producers = producers
-        self._requests = requests
         self._sync_log = sync_log
         self._mappings = mappings
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
+        self._returns = returns
         self._pull = Pull(peer, place=self._place, apply=self._apply, known=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
-        self._said: str | None = None
+        self._report = Report(name, database, producers, sync_log, requests)
         self._stale = True
         """Whether what was said of the producer may not be so any more: the next word does not wait for a long poll."""
         self._away = 0
-        self._progress_at = 0.0
         self._known: dict[str, str] = {}
         self._waiting: set[str] = set()
         """The types that waited for approval, of which nothing else was told in the log since."""
         self._greet_at = 0.0
-        self._look_for_gaps = True
-        self._read_up_to: dict[str, Cursor] = {}
+        self._readings = Readings(name, database, sync_log, requests, repair_gaps=settings.repair_gaps)
+        self._unsettled = False
+        self.place: object = None
+        """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -96,24 +110,15 @@ class Subscriber:
         """Something was asked of us by hand (pause, resume, resync): look now."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Go on for ever. Raises only what a person has to mend in the code or the configuration."""
-        failures, unsettled = 0, False
-        while True:
-            try:
-                if unsettled:
-                    # What was under way may be committed in one database, and not in the other.
-                    await self._applier.recover()
-                    unsettled = False
-                await self._go_on()
-                failures = 0
-            except StreamdError as error:
-                if not error.retryable:
-                    raise
-                failures += 1
-                unsettled = True
-                log.warning("try_again", producer=self.name, error=error.message)
-                await self._rest(away_pause(failures, 5.0))
+    async def turn(self) -> None:
+        """One round, and what follows from it. Raises what concerns neither a document nor the producer."""
+        if self._unsettled:
+            # What was under way may be committed in one database, and not in the other.
+            await self._applier.recover()
+            self._stale = True
+        self._unsettled = True
+        await self._go_on()
+        self._unsettled = False
 
     async def _go_on(self) -> None:
         """One round, and what follows from the producer's answer. Raises `SiteBusy`, `StateBusy`."""
@@ -121,16 +126,16 @@ class Subscriber:
             await self._until_woken(self._round())
             self._away = 0
         except ResyncRequired as error:
-            await self._say("resync required", error)
-            await self._rest(None)
+            await self._say(RESYNC_REQUIRED, error)
+            await self._rest(REFUSED_SECONDS if await self._readings.asked_for() else None)
         except PeerUnreachable as error:
             self._away += 1
             self._greet_at = 0.0  # it may come back with other tables
-            await self._say("away", error)
+            await self._say(AWAY, error)
             await self._rest(max(away_pause(self._away, self._settings.retry_seconds), error.retry_after))
         except PeerRefused as error:
             self._source = None
-            await self._say("refused", error)
+            await self._say(REFUSED, error)
             await self._rest(REFUSED_SECONDS)
 
     async def close(self) -> None:
@@ -160,24 +165,25 @@ class Subscriber:
 
     async def _rest(self, seconds: float | None) -> None:
         """Wait so long, or until woken; None waits for a person."""
+        self.place = None
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
+            with resting():
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
 
     async def _round(self) -> None:
         if (await self._producers.get(self.name)).paused:
-            await self._say("paused", None)
+            await self._say(PAUSED, None)
             await self._rest(None)
             return
-        if self._said is None:
-            await self._say("connecting", None)
+        if self._report.said is None:
+            await self._say(CONNECTING, None)
         if self._source is None or time.monotonic() >= self._greet_at:
             await self._greet()
         assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
-        await self._note_gaps()
         if await self._whole(self._source):
             return
         try:
@@ -209,6 +215,7 @@ class Subscriber:
         )
         strange |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
         paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
+        paused |= await self._partly_seen()
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -227,6 +234,11 @@ class Subscriber:
         )
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
+
+    async def _partly_seen(self) -> dict[str, str]:
+        """The types of which we see some rows only: what is not shown would seem not to be here."""
+        why = "row-level security hides rows of it from the daemon's role: see `streamd check`"
+        return dict.fromkeys(self._catalogue.stored_in(await self._database.partly_seen()), why)
 
     def _say_paused(self, paused: Mapping[str, str]) -> None:
         before = {} if self._source is None else self._source.paused
@@ -265,7 +277,7 @@ class Subscriber:
             ],
         )
         self._known = {each.doctype: each.status for _, each in said if each.doctype in self._ours}
-        self._look_for_gaps = True
+        self._readings.look_for_gaps = True
         pending = self._having(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
@@ -286,14 +298,12 @@ class Subscriber:
 
     async def _place(self) -> Cursor | None:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        async with self._database.snapshot() as reader:
-            checkpoint = await reader.checkpoint(self._source.site)
-        return None if checkpoint is None else Cursor(*checkpoint)
+        return await self._applier.place(self._source.site)
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101
         if any(event.operation == Operation.GAP for event in events):
-            self._look_for_gaps = True
+            self._readings.look_for_gaps = True
             self._greet_at = 0.0  # a gap may come from other columns
         await self._applier.apply(self._source, events, end, self._wanted, self._peer)
         if events:
@@ -303,83 +313,34 @@ class Subscriber:
         if not self._known.items() <= pulled.subscriptions.items():
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
-        behind = pulled.end.sequence < pulled.head
-        now = time.monotonic()
-        if behind and now - self._progress_at < PROGRESS_SECONDS:
-            return
-        self._progress_at = now
-        await self._say("catching up" if behind else "in sync", None)
-        await self._producers.progress(
-            self.name,
-            sequence=pulled.end.sequence,
-            head=pulled.head,
-            last_contact_at=now_ms(),
-            last_event_at=now_ms() if pulled.events else None,
-        )
-
-    def _approved(self) -> set[str]:
-        """The types that we want, and may have."""
-        return set(self._having(ApprovalStatus.APPROVED)) & self._wanted
+        self.place = pulled.end if pulled.end.sequence < pulled.head else time.monotonic()
+        assert self._source is not None  # noqa: S101  # pulling begins after the handshake
+        await self._report.progress(pulled, self._source, self._ours)
 
     def _having(self, status: ApprovalStatus) -> list[str]:
         """The types that we ask for, as we call them, which have this status at the producer."""
         return sorted(self._ours[doctype] for doctype, known in self._known.items() if known == status)
 
-    async def _note_gaps(self) -> None:
-        """Ask for the types to be read again of which changes are missing; the sync log says which these are."""
-        if not self._look_for_gaps or not self._settings.repair_gaps:
-            return
-        place = await self._place()
-        gaps = await self._sync_log.open_gaps(self.name)
-        for doctype in sorted(gaps.keys() & self._approved()):
-            read = self._read_up_to.get(doctype)
-            if read is not None and place is not None and read.log == place.log and read.sequence >= gaps[doctype]:
-                # It was met on the way to where the type had been read up to already.
-                await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
-            else:
-                await self._requests.add(REPAIR, self.name, doctype)
-                log.info("gap_is_repaired", producer=self.name, doctype=doctype)
-        self._look_for_gaps = False
-
     async def _whole(self, source: Source) -> bool:
-        """Read types again, as `resync --whole` or a gap asked for. Returns whether there was anything."""
-        pending = [request for request in await self._requests.pending() if request.producer == self.name]
-        # A type that is paused is read when it goes on.
-        later = {request.doctype for request in pending if request.kind == WHOLE} & source.paused.keys()
-        asked = [request for request in pending if request.doctype not in source.paused]
+        """Read types again, as `resync --whole` or a gap asked for. Returns whether any was read."""
+        statuses = {self._ours[there]: status for there, status in self._known.items()}
+        wanted = {doctype: statuses.get(doctype, "") for doctype in self._wanted}
+        await self._readings.note_gaps(source, wanted, await self._place())
+        asked = await self._readings.due(source, wanted)
         if not asked:
             return False
-        by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
-        repaired = {request.doctype for request in asked} & self._approved() - by_hand
-        await self._say("catching up", None)
+        await self._say(CATCHING_UP, None)
         self._stale = True
-        results = []
-        for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
-            if doctypes:
-                resync = WholeResync(self._applier, self._database, self._catalogue, self._site, repair=repair)
-                restart = not repair and set(doctypes) | later >= self._approved()
-                results.append(await resync.run(source, self._peer, doctypes, restart=restart))
-                self._read_up_to |= resync.as_of
-        for doctype in sorted(by_hand | repaired):
-            await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
-        result = "; ".join(results)
-        for request in asked:
-            done = request.doctype in by_hand | repaired
-            text = result if done else f"{request.doctype} is not approved by {self.name}"
-            await self._requests.finish(request.id, text)
-        log.info("read_whole", producer=self.name, result=result)
-        return True
+
+        returns = await self._returns(source.site)
+
+        def reading(*, repair: bool) -> WholeResync:
+            return WholeResync(
+                self._applier, self._database, self._catalogue, self._site, repair=repair, returns=returns
+            )
+
+        return await self._readings.read(asked, source, self._peer, wanted, reading)
 
     async def _say(self, status: str, error: PeerError | None) -> None:
-        """Write down how it goes, and log it once when it changes."""
-        text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
-        self._stale = self._stale or status not in ("in sync", "catching up")
-        if status != self._said:
-            if error is not None:
-                log.warning(
-                    "producer_" + status.replace(" ", "_"), producer=self.name, error=error.message, mend=error.hint
-                )
-            elif self._said in ("away", "refused", "resync required"):
-                log.info("producer_back", producer=self.name)
-            await self._producers.set_status(self.name, status, text)
-            self._said = status
+        self._stale = self._stale or status not in (CONNECTED, CATCHING_UP)
+        await self._report.say(status, error)

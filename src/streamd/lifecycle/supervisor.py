@@ -1,9 +1,10 @@
 """Keeps a daemon running: makes one, and the next one when the configuration or the tables are others.
 
-When the program starts, whatever is wrong ends it with an exit code that says so. Once it runs, it does not give up: a
-configuration that became wrong is not taken, and the daemon goes on with the one that it has; and where the tables no
-longer fit the configuration, it says so, and looks again every few seconds until somebody has mended that. Meanwhile
-nothing is captured, applied or served, and peers see this site as away.
+When the program starts, whatever is wrong ends it with an exit code that says so; only for a database that is away or
+busy it waits. Once it runs, it does not give up: a configuration that became wrong is not taken, and the daemon goes on
+with the one that it has; and where the tables no longer fit the configuration, or the site or the state is away, it
+says so, and looks again every few seconds until that is over. Meanwhile nothing is captured, applied or served, and
+peers see this site as away. Once it runs it ends for two things: a signal, and another daemon that claimed the site.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,7 +22,7 @@ from streamd import logs
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
-from streamd.lifecycle.daemon import Daemon, first_of
+from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.guard import columns_added
 from streamd.lifecycle.installing import (
     columns_changed,
@@ -30,11 +32,15 @@ from streamd.lifecycle.installing import (
     require_tables,
     write_gaps,
 )
+from streamd.lifecycle.loops import first_of, in_words
+from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.model import Catalogue, Table
+from streamd.progress import resting
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, Heartbeat
+from streamd.store.migrate import HEAD
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -51,7 +57,7 @@ async def main(path: Path) -> int:
     loop.add_signal_handler(signal.SIGHUP, supervisor.asked.set)
     try:
         await supervisor.run()
-    except (StreamdError, BaseExceptionGroup) as error:
+    except (StreamdError, ExceptionGroup) as error:
         cause = first_of(error)
         if not isinstance(cause, StreamdError):
             raise
@@ -68,16 +74,17 @@ class Supervisor:
         self._path = path
         self.stop = asyncio.Event()
         self.asked = asyncio.Event()
+        self._notifier = Notifier()
         self._said = ""
 
     async def run(self) -> None:
         """Run until `stop` is set. Raises `StreamdError` for what a person has to mend before it can start."""
-        daemon: Daemon | None = await make(load(self._path), None)
+        daemon = await self._next(None)
         while daemon is not None:
             why = ""
             began = time.monotonic()
             try:
-                why = await daemon.run(self.stop, self._listening(daemon))
+                why = await daemon.run(self.stop, partial(self._listening, daemon), self._notifier)
             finally:
                 await daemon.close(stopped=not why)
             if not why:
@@ -89,48 +96,56 @@ class Supervisor:
 
     async def _listening(self, daemon: Daemon) -> None:
         """Look at the configuration when asked to; only one that can be used is taken."""
-        while True:
+        with resting():
             await self.asked.wait()
-            self.asked.clear()
-            try:
-                settings = load(self._path)
-                require_usable(settings)
-                if settings.site.database == daemon.settings.site.database:
-                    await catalogue_of(settings, daemon.database)
-            except StreamdError as error:
-                log.error(
-                    "configuration_not_taken",
-                    error=error.message,
-                    mend=error.hint or "it goes on with the one from before; mend the file, and send SIGHUP again",
-                )
-            else:
-                daemon.begin_anew("the configuration was to be read again (SIGHUP)")
-
-    async def _next(self, last: Daemon) -> Daemon | None:
-        """The next daemon, as soon as one can be made; None if `stop` is set before."""
-        said = ""
-        state = State(last.settings.state.database, last.site)
+        self.asked.clear()
         try:
-            while not self.stop.is_set():
-                try:
-                    return await make(self._settings(last), last)
-                except Fenced:
+            settings = load(self._path)
+            require_usable(settings)
+            if settings.site.database == daemon.settings.site.database:
+                await catalogue_of(settings, daemon.database)
+        except StreamdError as error:
+            log.error(
+                "configuration_not_taken",
+                error=error.message,
+                mend=error.hint or "it goes on with the one from before; mend the file, and send SIGHUP again",
+            )
+        else:
+            daemon.begin_anew("the configuration was to be read again (SIGHUP)")
+
+    async def _next(self, last: Daemon | None) -> Daemon | None:
+        """The next daemon, as soon as one can be made; None if `stop` is set before.
+
+        Raises `StreamdError` where there was none before, and waiting does not help.
+        """
+        said = ""
+        while not self.stop.is_set():
+            try:
+                return await make(load(self._path) if last is None else self._settings(last), last)
+            except Fenced:
+                raise
+            except Exception as error:  # a daemon that ran does not give up, whatever it meets
+                ours = error if isinstance(error, StreamdError) else None
+                if last is None and (ours is None or not ours.retryable):
                     raise
-                except StreamdError as error:
-                    if error.message != said:
-                        log.error(
-                            "cannot_go_on",
-                            error=error.message,
-                            mend=error.hint or "mend the tables, or the configuration",
-                            looks_again_every_seconds=AGAIN_SECONDS,
-                        )
-                        said = error.message
-                await self._show(state, f"the site's database no longer fits: {said}")
-                await self._rest()
-            await Heartbeat(state).stopped()
-            return None
-        finally:
-            await state.close()
+                problem = in_words(error)
+                if problem != said:
+                    log.error(
+                        "cannot_go_on",
+                        error=problem,
+                        mend=(ours.hint if ours is not None else "") or "mend the tables, or the configuration",
+                        looks_again_every_seconds=AGAIN_SECONDS,
+                        exc_info=None if ours is not None else error,
+                    )
+                    said = problem
+            self._notifier.status(f"it cannot go on: {said}")
+            self._notifier.alive()  # it looks again and again
+            if last is not None:
+                await _show(last, f"it cannot go on: {said}")
+            await self._rest()
+        if last is not None:
+            await _show(last, None)
+        return None
 
     def _settings(self, last: Daemon) -> Settings:
         """The configuration as it is now; where it cannot be read, the last one that could."""
@@ -144,13 +159,6 @@ class Supervisor:
             return last.settings
         return settings
 
-    async def _show(self, state: State, problem: str) -> None:
-        """Let `streamd status` say what is wrong."""
-        try:
-            await Heartbeat(state).beat(captured=0, problem=problem)
-        except StreamdError as error:
-            log.warning("no_sign_of_life", error=error.message)
-
     async def _rest(self) -> None:
         """Wait a little, or until somebody asks for something."""
         waits = [asyncio.create_task(self.stop.wait()), asyncio.create_task(self.asked.wait())]
@@ -158,6 +166,19 @@ class Supervisor:
         for task in waits:
             task.cancel()
         self.asked.clear()
+
+
+async def _show(last: Daemon, problem: str | None) -> None:
+    """Let `streamd status` say what is wrong, while no daemon runs that would; None: that it was stopped."""
+    state = State(last.settings.state.database, last.site)
+    try:
+        if await state.revision() == HEAD:  # its own file may be what is gone
+            heartbeat = Heartbeat(state)
+            await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
+    except StreamdError as error:
+        log.warning("no_sign_of_life", error=error.message)
+    finally:
+        await state.close()
 
 
 async def make(settings: Settings, last: Daemon | None) -> Daemon:

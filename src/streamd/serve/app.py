@@ -13,10 +13,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
-from streamd.model import Catalogue
+from streamd.model import Catalogue, Cursor
 from streamd.serve.answers import plain_errors, set_headers
 from streamd.serve.events import Feed
 from streamd.serve.handlers import Handlers
+from streamd.serve.listener import Listener, counted
 from streamd.serve.openapi import ENDPOINTS
 from streamd.serve.services import Services
 from streamd.settings import ServerSettings
@@ -24,6 +25,7 @@ from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
 from streamd.wire import is_loopback
 
+LOOK_SECONDS = 1.0
 STOP_SECONDS = 1.5
 """How long requests that are being answered may take to end when the server stops; long polls end at once."""
 
@@ -32,7 +34,7 @@ log = structlog.get_logger("streamd.serve")
 
 def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Application:
     """The application. When `stopping` is done, long polls end at once with what they have."""
-    app = web.Application(client_max_size=services.settings.max_request_bytes, middlewares=[plain_errors])
+    app = web.Application(client_max_size=services.settings.max_request_bytes, middlewares=[counted, plain_errors])
     handlers = Handlers(services, Feed(services, stopping)).by_name()
     for endpoint in ENDPOINTS:
         add = app.router.add_get if endpoint.asks is None else app.router.add_post
@@ -44,7 +46,9 @@ def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Applicat
 class Server:
     """The API for peers. `drain_capture` brings the log up to date with what the site's database holds.
 
-    `remembered` are the types of which it is remembered what this site's users edit.
+    `remembered` are the types of which it is remembered what this site's users edit. `covered_by` gives the moment (ms
+    since 1970) up to which everything that was committed here is at or before a place of the log. `problem` says what
+    is wrong with the daemon at the moment.
     """
 
     def __init__(
@@ -58,11 +62,16 @@ class Server:
         database: SiteDatabase,
         drain_capture: Callable[[], Awaitable[None]],
         remembered: frozenset[str] = frozenset(),
+        covered_by: Callable[[Cursor], int | None] = lambda _: None,
+        problem: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
-        self._services = Services(identity, settings, catalogue, peers, log, database, drain_capture, remembered)
+        self._services = Services(
+            identity, settings, catalogue, peers, log, database, drain_capture, remembered, covered_by, problem
+        )
         self._stopping: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
         self.port = settings.port
         """The port that is listened on; after `start` the one that was given, where the settings say 0."""
 
@@ -78,34 +87,40 @@ class Server:
         certificate = _certificate(self._settings)
         self._stopping = asyncio.get_running_loop().create_future()
         self._runner = web.AppRunner(
-            make_app(self._services, self._stopping),
-            access_log=None,
-            logger=_http_log(),
-            auto_decompress=False,
-            shutdown_timeout=STOP_SECONDS,
+            make_app(self._services, self._stopping), access_log=None, shutdown_timeout=STOP_SECONDS
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, ssl_context=certificate)
+        assert self._runner.server is not None  # noqa: S101  # it was just set up
+        self._listener = Listener(self._runner.server, certificate, logger=_http_log())
         try:
-            await site.start()
+            self.port = await self._listener.listen(self._settings.host, self._settings.port)
         except OSError as error:
             await self.stop()
             raise StreamdError(
                 f"cannot listen on {self._settings.host}:{self._settings.port}: {error.strerror or error}",
                 hint="stop what uses that port, or change host and port of [server]",
             ) from error
-        self.port = self._runner.addresses[0][1]
         if certificate is None and not is_loopback(self._settings.host):
             log.warning("plain_http", host=self._settings.host, mend="set certificate and certificate_key of [server]")
         log.info("serving", url=self.url)
+
+    async def look(self) -> float:
+        """End connections that are overdue. Returns in how many seconds to look again. Raises `StreamdError`."""
+        if self._listener is not None:
+            self._listener.look()
+        return LOOK_SECONDS
 
     async def stop(self) -> None:
         """Stop listening, end long polls at once, and wait a little for what is being answered."""
         if self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
+        if self._listener is not None:
+            await self._listener.stop()
         if self._runner is not None:
             await self._runner.cleanup()
-            self._runner = None
+        if self._listener is not None:
+            self._listener.end_all()
+        self._listener = self._runner = None
 
 
 class _OnlyOurFaults(logging.Filter):

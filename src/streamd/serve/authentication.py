@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
+import hmac
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiohttp import web
 
 from streamd.errors import InvalidRequest
+from streamd.serve.address import network_of
 from streamd.serve.services import Caller, unauthorized
+from streamd.store.keys import NO_HASH, hash_of
 from streamd.store.peers import Peers
 
 log = structlog.get_logger("streamd.serve")
@@ -22,6 +24,9 @@ STRANGERS_SHARE = 10
 
 BUCKETS = 10_000
 """Keys, or addresses, whose pace is remembered. The one that was quiet for longest is forgotten first."""
+
+KNOWN_SECONDS = 5.0
+"""How long it is remembered which keys there are, while an address sends many wrong ones."""
 
 CREDENTIAL_LIMIT = 400
 """Characters in a credential, at most."""
@@ -39,9 +44,6 @@ class Limiter:
 
     def __len__(self) -> int:
         return len(self._left)
-
-    def knows(self, owner: str) -> bool:
-        return owner in self._left
 
     def wait(self, owner: str) -> float:
         """Seconds until the owner's next request is allowed; 0 if it is now."""
@@ -72,24 +74,29 @@ class Limiter:
 class Authentication:
     """Finds the consumer behind a request. Nothing that the request claims in its body counts."""
 
-    def __init__(self, peers: Peers, requests_per_minute: int) -> None:
+    def __init__(self, peers: Peers, requests_per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
         self._peers = peers
+        self._now = now
         self._keys = Limiter(requests_per_minute)
         self._strangers = Limiter(max(1, requests_per_minute // STRANGERS_SHARE))
         # One word a minute for each address: a log that a stranger can fill is no log.
         self._said = Limiter(1)
+        self._hashes: Mapping[str, str] = {}
+        self._read_at = -KNOWN_SECONDS
 
     def admit_stranger(self, request: web.Request) -> None:
         """Count a request that needs no key. Raises `InvalidRequest` (429)."""
         self._strangers.take(_address(request))
 
     async def caller(self, request: web.Request) -> Caller:
-        """Who sent the request. Raises `InvalidRequest`: 401, or 429 for too many requests."""
+        """Who sent the request. Raises `InvalidRequest`: 401, or 429 for too many requests.
+
+        Only what is wrong counts against an address: a right key passes, whatever its neighbours there do.
+        """
         credential = _credential(request)
         address = _address(request)
-        # Guessing is stopped before it costs a query; a key that has been seen is not locked out by its
-        # neighbours behind one address.
-        if self._strangers.wait(address) and not (credential and self._keys.knows(credential[0])):
+        # Guessing is stopped before it costs a query.
+        if self._strangers.wait(address) and not (credential and await self._may_be_right(*credential)):
             self._strangers.take(address)
         consumer = await self._peers.authenticate(*credential) if credential else None
         if credential is None or consumer is None:
@@ -101,6 +108,13 @@ class Authentication:
         self._keys.take(credential[0])
         return Caller(credential[0], consumer)
 
+    async def _may_be_right(self, api_key: str, secret: str) -> bool:
+        """Whether the secret is the key's, as far as was known a few seconds ago."""
+        if self._now() - self._read_at >= KNOWN_SECONDS:
+            self._read_at = self._now()
+            self._hashes = await self._peers.secret_hashes()
+        return hmac.compare_digest(self._hashes.get(api_key, NO_HASH), hash_of(secret))
+
 
 def _credential(request: web.Request) -> tuple[str, str] | None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -111,12 +125,4 @@ def _credential(request: web.Request) -> tuple[str, str] | None:
 
 
 def _address(request: web.Request) -> str:
-    """The remote address; of IPv6 the network that one subscriber gets (/64)."""
-    text = request.remote or ""
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return text
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return text
+    return network_of(request.remote or "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -21,16 +21,12 @@ from streamd.model import DocumentType, LogEntry, Operation
 from streamd.spelling import near
 from streamd.wire import read_json
 
-COMPILED = 1000
-"""Expressions that are kept compiled; the one that was unused for longest goes first."""
-
 NOTHING_CHANGED = "{}"
 """The data of an event by which a document enters: the consumer takes the document whole."""
 
 Ref = tuple[str, str]
 """A document: its type, and its name as text."""
 
-_compiled = lru_cache(COMPILED)(compile_expression)
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -90,7 +86,7 @@ def condition_of(text: str, doctype: DocumentType) -> Condition:
 def readable_condition(text: str, doctype: str) -> Expression:
     """The expression of a condition, whatever the type has. Raises `StreamdError` that names the type and the fault."""
     try:
-        expression = _compiled(text)
+        expression = compile_expression(text)
     except ExpressionError as error:
         raise _refused(doctype, error.message, error.hint) from error
     if not expression.may_hold:

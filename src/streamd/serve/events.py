@@ -19,8 +19,9 @@ from streamd.faults import crash_point
 from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
 from streamd.serve.conditions import Served
 from streamd.serve.names import name_events
-from streamd.serve.pages import Pages, Stretch
+from streamd.serve.pages import Limits, Pages, Stretch
 from streamd.serve.services import Allowed, Caller, Services
+from streamd.store.engine import now_ms
 from streamd.store.peers import Standing
 from streamd.update_log import Head
 from streamd.wire import EventsRequest, Page, read_cursor, write_cursor
@@ -67,7 +68,8 @@ class Feed:
         Raises `ResyncRequired` for a cursor that does not fit, and `InvalidRequest`.
         """
         cursor = None if asked.cursor is None else read_cursor(asked.cursor)
-        found = await self._look(caller, cursor, asked.limit)
+        limits = Limits(asked.limit, asked.max_bytes)
+        found = await self._look(caller, cursor, limits)
         await self._acknowledge(caller, asked, found.standing)
         if not found.served:
             found = await self._wait(caller, asked, found, gone)
@@ -80,6 +82,8 @@ class Feed:
             next=write_cursor(found.next),
             head=found.head.sequence,
             subscriptions=found.standing.statuses(),
+            complete_to=self._services.covered_by(found.next),
+            clock_ms=now_ms(),
         )
 
     async def _wait(self, caller: Caller, asked: EventsRequest, found: Look, gone: Callable[[], bool]) -> Look:
@@ -99,7 +103,7 @@ class Feed:
                     break
                 if not found.more:
                     await self._pause(caller, found, until - clock(), gone)
-                found = await self._look(caller, found.next, asked.limit)
+                found = await self._look(caller, found.next, Limits(asked.limit, asked.max_bytes))
             return found
         finally:
             self._open[caller.consumer] -= 1
@@ -125,12 +129,12 @@ class Feed:
             grown.cancel()
             await asyncio.gather(grown, return_exceptions=True)
 
-    async def _look(self, caller: Caller, cursor: Cursor | None, limit: int) -> Look:
+    async def _look(self, caller: Caller, cursor: Cursor | None, limits: Limits) -> Look:
         standing, site = await self._services.registered(caller)
         while True:
             allowed = self._services.allowed(standing)
             await self._suspend(caller, allowed)
-            found = await self._read(cursor, allowed, site, limit)
+            found = await self._read(cursor, allowed, site, limits)
             now, site = await self._services.registered(caller)
             # Approved after the first look and before the read: its `next` might be beyond the type's first entries.
             # Taken back between them, or under another condition now: the entries must not go out.
@@ -144,14 +148,14 @@ class Feed:
             log.warning("condition_broken", consumer=caller.consumer, doctype=doctype, problem=fault)
             await self._services.peers.suspend(caller.consumer, row)
 
-    async def _read(self, cursor: Cursor | None, allowed: Allowed, site: str, limit: int) -> Stretch:
+    async def _read(self, cursor: Cursor | None, allowed: Allowed, site: str, limits: Limits) -> Stretch:
         try:
             if cursor is None:
                 if not allowed.starts:
                     head = await self._services.head()
                     return Stretch([], head.cursor, head)
                 cursor = await self._services.log.start(min(allowed.starts.values()))
-            return await self._pages.read(cursor, allowed, site, limit)
+            return await self._pages.read(cursor, allowed, site, limits)
         except ResyncRequired:
             await self._services.head()  # a log that has not begun yet is no reason for a resync
             raise

@@ -20,6 +20,7 @@ from streamd.serve.conditions import condition_of, readable_condition
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import Desk
 from streamd.serve.events import Feed
+from streamd.serve.listener import known
 from streamd.serve.listing import Listing
 from streamd.serve.services import Caller, Services
 from streamd.store.engine import now_ms
@@ -78,12 +79,16 @@ class Handlers:
 
     def _for_callers(self, handle: HandleCaller) -> Handle:
         async def handler(request: web.Request) -> web.StreamResponse:
-            return await handle(request, await self._authentication.caller(request))
+            caller = await self._authentication.caller(request)
+            known(request, caller.api_key)
+            return await handle(request, caller)
 
         return handler
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
-        return await answer(request, HealthAnswer().model_dump_json().encode())
+        # What it is stands in `streamd status`: it is no stranger's.
+        said = HealthAnswer(status="troubled" if self._services.problem() else "ok")
+        return await answer(request, said.model_dump_json().encode())
 
     async def _describe_api(self, request: web.Request) -> web.StreamResponse:
         return await answer(request, self._openapi)

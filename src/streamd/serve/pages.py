@@ -18,6 +18,14 @@ STRETCHES = 8
 """Stretches of the log in one look; each may be twice as long as the one before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a consumer asks for at once, at most: events, and bytes where it says so."""
+
+    events: int
+    bytes: int | None = None
+
+
 @dataclass(slots=True)
 class Stretch:
     """What one look at the log gave. `more`: it ended before the log did, so that the next look need not wait."""
@@ -34,11 +42,12 @@ class Pages:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def read(self, cursor: Cursor, allowed: Allowed, site: str, limit: int) -> Stretch:
+    async def read(self, cursor: Cursor, allowed: Allowed, site: str, limits: Limits) -> Stretch:
         """What the consumer at `site` may have after the cursor. Raises `ResyncRequired` if it does not fit the log."""
         settings = self._services.settings
-        most, max_bytes = settings.max_page_events, settings.max_page_bytes
-        limit = length = min(limit, most)
+        most = settings.max_page_events
+        max_bytes = min(limits.bytes or settings.max_page_bytes, settings.max_page_bytes)
+        limit = length = min(limits.events, most)
         served: list[Served] = []
         place = cursor
         for _ in range(STRETCHES):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import InvalidRequest, StateBusy, StreamdError
-from streamd.model import Catalogue
+from streamd.model import Catalogue, Cursor
 from streamd.serve.conditions import Condition, condition_of
 from streamd.settings import ServerSettings
 from streamd.store.peers import Approval, Peers, Standing
@@ -37,6 +37,10 @@ class Services:
     database: SiteDatabase
     drain_capture: Callable[[], Awaitable[None]]
     remembered: frozenset[str] = frozenset()
+    covered_by: Callable[[Cursor], int | None] = lambda _: None
+    """The moment up to which everything that was committed here is at or before a place of the log."""
+    problem: Callable[[], str] = lambda: ""
+    """What is wrong with the daemon at the moment; nothing where all goes well."""
 
     async def standing(self, caller: Caller) -> Standing:
         """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""

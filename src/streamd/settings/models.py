@@ -138,6 +138,11 @@ class DoctypeSettings(Part):
     """How documents are named here that come from a site which does not use the same names."""
     exclude: tuple[str, ...] = ()
     """Columns that are never captured and never served."""
+    side_effects: Literal["refuse", "local"] = "refuse"
+    """What becomes of changes that this database makes to these documents by itself (a trigger, a cascade) while events
+    of other documents are applied: such an event is refused, or the change is an edit of this site."""
+    accept_changes: bool = False
+    """Whether triggers of this database have the last word on values that arrive; else what they change is refused."""
 
 
 class SubscribedDoctype(Part):

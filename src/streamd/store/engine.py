@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from streamd.db import open_state
 from streamd.db.state import FAULTS
 from streamd.errors import StateError
+from streamd.progress import came_further
 from streamd.store.migrate import HEAD
 
 
@@ -33,6 +34,7 @@ class State:
         return self._database.engine
 
     async def close(self) -> None:
+        await self._database.settle()
         await self.engine.dispose()
 
     def version(self) -> object:
@@ -82,3 +84,5 @@ class State:
             yield
         except FAULTS as error:
             raise self._database.in_plain_words(error) from error
+        finally:
+            came_further()

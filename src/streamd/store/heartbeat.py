@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,6 +42,7 @@ class Beat:
     stopped_at: int | None
     captured: int
     problem: str
+    captured_to: int | None = None
 
     def alive(self, now: int) -> bool:
         """Whether the daemon runs at `now` (ms since 1970), as far as its sign of life says."""
@@ -54,8 +56,11 @@ class Heartbeat:
         self._state = state
         self._started_at = now_ms()
 
-    async def beat(self, *, captured: int, problem: str = "") -> None:
-        """The daemon runs: it captured so many changes since its start, and `problem` holds capture up."""
+    async def beat(self, *, captured: int, problem: str = "", captured_to: int | None = None) -> None:
+        """The daemon runs: it captured so many changes since its start, and `problem` holds it up.
+
+        What was committed before `captured_to` (ms since 1970) is in the update log.
+        """
         values = {
             "pid": os.getpid(),
             "host": socket.gethostname()[:255],
@@ -65,6 +70,7 @@ class Heartbeat:
             "stopped_at": None,
             "captured": captured,
             "problem": problem,
+            "captured_to": captured_to,
         }
         async with self._state.write() as connection:
             found = await connection.execute(
@@ -93,13 +99,14 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something that a command asked the daemon to do."""
+    """Something that a command asked the daemon to do. `result` says why it is not done yet, where that is known."""
 
     id: int
     kind: str
     producer: str
     doctype: str
     requested_at: int
+    result: str = ""
 
 
 class Requests:
@@ -140,7 +147,7 @@ class Requests:
         """What the daemon still has to do, oldest first."""
         c = requests.c
         query = (
-            select(c.id, c.kind, c.producer, c.doctype, c.requested_at)
+            select(c.id, c.kind, c.producer, c.doctype, c.requested_at, c.result)
             .where(c.site == self._state.site, c.kind.in_((WHOLE, REPAIR)), c.finished_at.is_(None))
             .order_by(c.id)
         )
@@ -149,9 +156,14 @@ class Requests:
 
     async def finish(self, id: int, result: str) -> None:
         """It is done, or cannot be done; `result` says which, in words."""
+        await self._put(id, {"finished_at": now_ms(), "result": result})
+
+    async def wait(self, id: int, reason: str) -> None:
+        """It cannot be done yet, for this reason; it stays."""
+        await self._put(id, {"result": reason})
+
+    async def _put(self, id: int, values: dict[str, Any]) -> None:
         async with self._state.write() as connection:
             await connection.execute(
-                update(requests)
-                .where(requests.c.site == self._state.site, requests.c.id == id)
-                .values(finished_at=now_ms(), result=result)
+                update(requests).where(requests.c.site == self._state.site, requests.c.id == id).values(**values)
             )

@@ -21,7 +21,7 @@ USED_EVERY_MS = 60_000
 """`last_used_at` and `last_seen_at` are not written more often than this."""
 
 NAME_LIMIT = 140
-_NO_HASH = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
+NO_HASH = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
 """What the secret of an unknown key is compared with, so that both take equally long."""
 
 
@@ -74,7 +74,7 @@ class Keys:
                 insert(api_keys).values(
                     site=self._site,
                     api_key=api_key,
-                    secret_hash=_hash(secret),
+                    secret_hash=hash_of(secret),
                     consumer=consumer_name,
                     created_at=now_ms(),
                 )
@@ -91,6 +91,13 @@ class Keys:
         )
         async with self._state.read() as connection:
             return [ApiKey(*row) for row in await connection.execute(query)]
+
+    async def secret_hashes(self) -> dict[str, str]:
+        """What is kept of the secrets of all active keys, by key."""
+        k = api_keys.c
+        query = select(k.api_key, k.secret_hash).where(k.site == self._site, k.revoked_at.is_(None))
+        async with self._state.read() as connection:
+            return {row.api_key: row.secret_hash for row in await connection.execute(query)}
 
     async def revoke_key(self, api_key: str) -> None:
         """From now on nothing is served to this key. Raises `NotFound`."""
@@ -115,8 +122,8 @@ class Keys:
                     )
                 )
                 row = found.first()
-        kept = row.secret_hash if row is not None else _NO_HASH
-        if not hmac.compare_digest(kept, _hash(api_secret)) or row is None:
+        kept = row.secret_hash if row is not None else NO_HASH
+        if not hmac.compare_digest(kept, hash_of(api_secret)) or row is None:
             return None
         if (row.last_used_at or 0) < now_ms() - USED_EVERY_MS:
             await self._used(api_key, row.consumer)
@@ -137,5 +144,6 @@ class Keys:
             )
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

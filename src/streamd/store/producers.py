@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 
+from streamd.completeness import CompleteUpTo
 from streamd.errors import NotFound
 from streamd.store.engine import State
 from streamd.store.schema import producers, subscriptions
 
 CONNECTING = "connecting"
-IN_SYNC = "in sync"
+CONNECTED = "connected"
+"""It was asked for everything that it has, and answers. Up to which moment that is complete is said by type."""
+
 CATCHING_UP = "catching up"
 WAITING = "waiting for approval"
 AWAY = "away"
@@ -49,6 +52,7 @@ class SubscribedType:
     opens: tuple[str, ...] = ()
     approved_at: int | None = None
     unmapped: tuple[str, ...] = ()
+    complete: CompleteUpTo | None = None
 
 
 class Producers:
@@ -92,12 +96,25 @@ class Producers:
         head: int,
         last_contact_at: int | None = None,
         last_event_at: int | None = None,
+        complete: Mapping[str, CompleteUpTo] | None = None,
     ) -> None:
-        """How far we are, and when we last heard (ms since 1970). A time that is None stays as it was."""
+        """How far we are, and when we last heard (ms since 1970). A time that is None stays as it was.
+
+        `complete` has the types of which everything is here that was committed at the producer before a moment.
+        """
         times = {"last_contact_at": last_contact_at, "last_event_at": last_event_at}
-        await self._change(
-            name, sequence=sequence, head=head, **{key: at for key, at in times.items() if at is not None}
-        )
+        values = {"sequence": sequence, "head": head, **{key: at for key, at in times.items() if at is not None}}
+        by_word: dict[CompleteUpTo, list[str]] = {}
+        for doctype, word in (complete or {}).items():
+            by_word.setdefault(word, []).append(doctype)
+        async with self._state.write() as connection:
+            await connection.execute(update(producers).where(self._mine(name)).values(**values))
+            for word, doctypes in by_word.items():
+                await connection.execute(
+                    update(subscriptions)
+                    .where(self._subscribed(name), subscriptions.c.doctype.in_(doctypes))
+                    .values(complete_to=word.moment, complete_age=word.age, complete_heard_at=word.heard_at)
+                )
 
     async def set_paused(self, name: str, paused: bool) -> None:
         """Pause or resume. Raises `NotFound`."""
@@ -121,7 +138,7 @@ class Producers:
         return found[0]
 
     async def set_subscriptions(self, name: str, states: Iterable[SubscribedType]) -> None:
-        """Replace what the producer says of our subscriptions."""
+        """Replace what the producer says of our subscriptions. Up to when each is complete stays as it is known."""
         rows = [
             {
                 "site": self._site,
@@ -134,7 +151,11 @@ class Producers:
             }
             for state in states
         ]
+        c = subscriptions.c
+        kept = select(c.doctype, c.complete_to, c.complete_age, c.complete_heard_at).where(self._subscribed(name))
         async with self._state.write() as connection:
+            known = {row.doctype: row._mapping for row in await connection.execute(kept)}
+            rows = [{**dict.fromkeys(_COMPLETE), **known.get(str(row["doctype"]), {}), **row} for row in rows]
             await connection.execute(delete(subscriptions).where(self._subscribed(name)))
             if rows:
                 await connection.execute(insert(subscriptions), rows)
@@ -142,11 +163,20 @@ class Producers:
     async def subscriptions(self, name: str) -> list[SubscribedType]:
         """What the producer last said of our subscriptions, by type."""
         c = subscriptions.c
-        query = select(c.doctype, c.status, c.opens, c.approved_at, c.unmapped)
+        query = select(
+            c.doctype, c.status, c.opens, c.approved_at, c.unmapped, c.complete_to, c.complete_age, c.complete_heard_at
+        )
         async with self._state.read() as connection:
             return [
-                SubscribedType(doctype, status, _OPENS.decode(opens), approved_at, _OPENS.decode(unmapped))
-                for doctype, status, opens, approved_at, unmapped in await connection.execute(
+                SubscribedType(
+                    doctype,
+                    status,
+                    _OPENS.decode(opens),
+                    approved_at,
+                    _OPENS.decode(unmapped),
+                    None if complete[0] is None else CompleteUpTo(*complete),
+                )
+                for doctype, status, opens, approved_at, unmapped, *complete in await connection.execute(
                     query.where(self._subscribed(name)).order_by(c.doctype)
                 )
             ]
@@ -177,4 +207,5 @@ class Producers:
         return and_(subscriptions.c.site == self._site, subscriptions.c.producer == name)
 
 
+_COMPLETE = ("complete_to", "complete_age", "complete_heard_at")
 _OPENS = msgspec.json.Decoder(tuple[str, ...])

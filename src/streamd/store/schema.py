@@ -192,6 +192,9 @@ subscriptions = Table(
     Column("opens", WORDS, nullable=False),
     Column("approved_at", BIG, comment="by the producer's clock"),
     Column("unmapped", WORDS, nullable=False, comment="JSON list: the producer's fields that a mapping drops"),
+    Column("complete_to", BIG, comment="what was committed there before this moment (its clock) is here"),
+    Column("complete_age", BIG, comment="milliseconds between that moment and its word, by its clock"),
+    Column("complete_heard_at", BIG, comment="when it said so, by our clock"),
     PrimaryKeyConstraint("site", "producer", "doctype"),
 )
 
@@ -259,4 +262,5 @@ heartbeat = Table(
     Column("stopped_at", BIG),
     Column("captured", BIG, nullable=False, comment="changes captured since the start"),
     Column("problem", WORDS, nullable=False, comment="what holds capture up, or empty"),
+    Column("captured_to", BIG, comment="what was committed at this site before this moment is in the log"),
 )

@@ -189,12 +189,16 @@ class SyncLog:
         async with self._state.read() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
-    async def gaps(self) -> dict[str, int]:
-        """What waits for the types to be read again: type → notices of missing changes that nobody has settled."""
+    async def gaps(self, producer: str | None = None) -> dict[str, int]:
+        """What waits for the types to be read again: type → notices of missing changes that nobody has settled.
+
+        All of them, or those of one producer.
+        """
         c = sync_log.c
+        whose = () if producer is None else (c.producer == producer,)
         query = (
             select(c.doctype, func.count())
-            .where(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED)
+            .where(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED, *whose)
             .group_by(c.doctype)
             .order_by(c.doctype)
         )

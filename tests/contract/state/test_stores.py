@@ -13,7 +13,7 @@ from streamd.store import sync_log as sync_log_module
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Heartbeat, Requests
 from streamd.store.owed import OwedGaps
-from streamd.store.producers import CONNECTING, IN_SYNC, Producers, SubscribedType
+from streamd.store.producers import CONNECTED, CONNECTING, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from tests.contract.state.conftest import ELSEWHERE
 
@@ -39,12 +39,12 @@ async def test_a_producer_keeps_what_is_known_when_it_is_named_again(state: Stat
     producers = Producers(state)
     await producers.upsert("hq", "http://old")
     await producers.set_identity("hq", ELSEWHERE, "Headquarters", "1.0")
-    await producers.set_status("hq", IN_SYNC)
+    await producers.set_status("hq", CONNECTED)
     await producers.progress("hq", sequence=5, head=7, last_contact_at=10, last_event_at=9)
     await producers.progress("hq", sequence=6, head=7, last_contact_at=11)
     await producers.upsert("hq", "http://new")
     found = await producers.get("hq")
-    assert (found.url, found.producer_site, found.status) == ("http://new", ELSEWHERE, IN_SYNC)
+    assert (found.url, found.producer_site, found.status) == ("http://new", ELSEWHERE, CONNECTED)
     assert (found.sequence, found.head, found.last_contact_at, found.last_event_at) == (6, 7, 11, 9)
 
 
@@ -209,7 +209,7 @@ async def test_what_others_say_is_kept_whatever_it_is(state: State) -> None:
     producers, log = Producers(state), SyncLog(state)
     await producers.upsert("hq", "http://hq")
     await producers.set_identity("hq", said, said, said)
-    await producers.set_status("hq", IN_SYNC, said)
+    await producers.set_status("hq", CONNECTED, said)
     await log.begin("b1", said, said, 1, [SyncEntry("update", "Failed", "Item", "hq", said, said, True, "", 1, said)])
     kept = (await producers.get("hq")).producer_name
     assert kept is not None

@@ -262,10 +262,10 @@ def _where(write: RowWrite) -> Row:
 
 def _child_key(doctype: DocumentType, write: RowWrite) -> tuple[object, ...]:
     row = dict(zip(write.columns, write.values, strict=True)) if write.kind == INSERT else _where(write)
-    return tuple(row.get(column) for column in _child(doctype, write.table, row).key)
+    return tuple(row.get(column) for column in child_of(doctype, write.table, row).key)
 
 
-def _child(doctype: DocumentType, table: str, row: Row) -> ChildTable:
+def child_of(doctype: DocumentType, table: str, row: Row) -> ChildTable:
     """The child table that a row of this table is in; several may share the table by their conditions."""
     children = [child for child in doctype.children if child.table == table]
     return next(
@@ -278,7 +278,7 @@ def _nullable(doctype: DocumentType, write: RowWrite, link: Link) -> tuple[str, 
     if write.table == doctype.table:
         columns, fixed = doctype.columns, set(doctype.key)
     else:
-        child = _child(doctype, write.table, dict(zip(write.columns, write.values, strict=False)))
+        child = child_of(doctype, write.table, dict(zip(write.columns, write.values, strict=False)))
         columns, fixed = child.columns, {*child.key, *child.parent_key, *(column for column, _ in child.where)}
     free = {column.name for column in columns if column.nullable and not column.generated} - fixed
     return tuple(column for column in link.columns if column in free)
@@ -345,5 +345,5 @@ def _patch(owner: Planned, table: str, row: Row, columns: Iterable[str]) -> Iter
     if table == owner.doctype.table:
         yield RowWrite.update(table, values, owner.doctype.key, owner.name)
         return
-    child = _child(owner.doctype, table, row)
+    child = child_of(owner.doctype, table, row)
     yield from RowWrite.update_child(child, owner.name, tuple(row[column] for column in child.key), values)

@@ -135,9 +135,26 @@ def _grouped(writes: Iterable[tuple[int, RowWrite]], known: Columns) -> list[Tab
     found = []
     for (_, kind, table, columns, where, exactly), rows in sorted(groups.items(), key=lambda group: group[0][0]):
         there = known[table]
-        written = tuple(there[name] for name in columns)
-        found.append(TableWrite(WriteKind(kind), table, written, tuple(there[name] for name in where), rows, exactly))
+        found.append(table_write(kind, table, there, columns, where, rows, exactly=exactly))
     return found
+
+
+def table_write(
+    kind: str,
+    table: str,
+    known: Mapping[str, Column],
+    columns: Sequence[str],
+    where: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    exactly: bool,
+) -> TableWrite:
+    """A write of rows that are alike, of a table with these columns. An update keeps those that renew themselves."""
+    written = tuple(known[name] for name in columns)
+    kept: tuple[Column, ...] = ()
+    if kind == UPDATE:
+        kept = tuple(column for column in known.values() if column.renews and column.name not in columns)
+    return TableWrite(WriteKind(kind), table, written, tuple(known[name] for name in where), rows, exactly, kept)
 
 
 def _rank(planned: Planned, write: RowWrite) -> int:

@@ -1,0 +1,311 @@
+"""What must stand in the rows of documents after they were written, and how what stands there differs. Pure.
+
+A database may take a write and keep something else, or nothing: a trigger or rule, a conflict clause, the type of a
+column. So every row that was written is read again, and compared with what was meant. Only columns that the event
+brought have to match; all others are the site's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import NoneType
+from typing import Any
+
+import msgspec
+
+from streamd.apply.moving import document_under
+from streamd.apply.source import Ref
+from streamd.apply.values import shown
+from streamd.apply.write.ordering import Planned, child_of
+from streamd.apply.write.rowwrite import DELETE, INSERT, RowWrite
+from streamd.apply.write.stored import is_stored
+from streamd.model import ChildTable, Column, DocumentType, Kind, Name, Row, name_label
+from streamd.names import Scalar
+
+Columns = Mapping[str, Mapping[str, Column]]
+
+UNREADABLE = "$unreadable"
+"""The one key of a row that is too large to be read."""
+
+_NUMBERS = (int, float, Decimal)
+_HASHABLE = (str, int, float, Decimal, NoneType)
+
+
+class Meant(msgspec.Struct, gc=False):
+    """One row as it must be: these columns hold these values. `values` is None for a row that must be gone.
+
+    `owner` is the document that it belongs to; `identity` are the columns that tell the row from all others, of which
+    `place` has the values.
+    """
+
+    owner: Ref
+    table: str
+    key: tuple[str, ...]
+    identity: tuple[str, ...]
+    place: Row
+    values: Row | None
+
+    @property
+    def where(self) -> Row:
+        """Which row it is."""
+        return {column: self.place[column] for column in self.identity}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row that is not as it was meant. `column` is empty where the row is missing, or still there."""
+
+    meant: Meant
+    cause: str
+    column: str = ""
+    value: Any = None
+    found: Any = None
+
+    def __str__(self) -> str:
+        row = ", ".join(f"{column} {shown(value)}" for column, value in self.meant.where.items())
+        where = f"{self.meant.owner[0]} {name_label(self.meant.owner[1])}: the row of {self.meant.table} with {row}"
+        if self.column:
+            return f"{where} holds {shown(self.found)} in {self.column}, and not {shown(self.value)}: {self.cause}"
+        state = "is still there" if self.meant.values is None else "is not there"
+        return f"{where} {state} after it was written: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read: the rows of a table whose `key` columns hold one of `keys`, with these columns."""
+
+    table: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: list[Meant] = field(default_factory=list)
+
+    @property
+    def keys(self) -> list[Name]:
+        """What the rows are found by, each once."""
+        names = [tuple([each.place[column] for column in self.key]) for each in self.rows]
+        return list({tuple(map(_hashable, name)): name for name in names}.values())
+
+
+def rows_meant(planned: Iterable[Planned]) -> list[Meant]:
+    """Every row that these documents' writes touch, as it must be after all of them."""
+    found: list[Meant] = []
+    for each in planned:
+        found += _rows_of(each)
+    return found
+
+
+def reads(meant: Iterable[Meant]) -> list[Read]:
+    """One read per table: of the columns that were written to any of the rows."""
+    rows: dict[tuple[str, tuple[str, ...]], list[Meant]] = {}
+    for each in meant:
+        rows.setdefault((each.table, each.key), []).append(each)
+    found = []
+    for (table, key), those in rows.items():
+        columns = set(key).union(*{each.identity for each in those}, *{tuple(each.values or ()) for each in those})
+        found.append(Read(table, key, tuple(sorted(columns)), those))
+    return found
+
+
+def differences(
+    read: Read, found: Sequence[Row], columns: Mapping[str, Column], renames: Mapping[str, Mapping[Any, Any]]
+) -> list[Difference]:
+    """How the rows that a read gave differ from what was meant.
+
+    `renames` maps, by column, what documents of the same group were called to what they are called now: whether a
+    link follows depends on which was written first.
+    """
+    known = _Rows(read, found, columns)
+    result: list[Difference] = []
+    for meant in read.rows:
+        if known.holds(meant):
+            continue
+        rows = known.of(meant.where)
+        if meant.values is None:
+            if rows:
+                result.append(Difference(meant, "a trigger or rule of this database kept or restored it"))
+        elif not rows:
+            if not known.unreadable:
+                result.append(Difference(meant, "a trigger, a rule or a conflict clause of this database swallowed it"))
+        else:
+            result += _closest(meant, meant.values, rows, columns, renames)
+    return result
+
+
+def renames_of(planned: Iterable[Planned]) -> dict[str, dict[str, dict[Any, Any]]]:
+    """By table and column: the names that links to renamed documents had, and those that they have now."""
+    found: dict[str, dict[str, dict[Any, Any]]] = {}
+    for each in planned:
+        if each.renamed_from is None:
+            continue
+        for write in each.writes:
+            if _follows(write):
+                size = len(write.columns)
+                for column, new, old in zip(write.columns, write.values, write.values[size:], strict=False):
+                    found.setdefault(write.table, {}).setdefault(column, {})[old] = new
+    return found
+
+
+def _rows_of(planned: Planned) -> Iterable[Meant]:
+    """The rows of one document."""
+    owner = (planned.doctype.name, planned.name)
+    if planned.renamed_from is None and all(write.kind == INSERT for write in planned.writes):
+        return _rows_made(planned, owner)
+    return _rows_changed(planned, owner).values()
+
+
+def _rows_made(planned: Planned, owner: Ref) -> Iterator[Meant]:
+    """The rows of a document that is made: nearly all of a first catch-up."""
+    for write in planned.writes:
+        row = dict(zip(write.columns, write.values, strict=True))
+        table = _table_of(planned.doctype, write.table, row)
+        identity = table.identity
+        if row.keys() >= set(identity):
+            yield Meant(owner, write.table, table.key, identity, row, row)
+
+
+def _rows_changed(planned: Planned, owner: Ref) -> dict[object, Meant]:
+    """The rows of any other document. Its writes build on each other, so they are gone through in order."""
+    rows: dict[object, Meant] = {}
+
+    def put(table: DocumentType | ChildTable, place: Row, values: Row | None) -> None:
+        identity = table.identity
+        if place.keys() >= set(identity):
+            meant = Meant(owner, table.table, table.key, identity, place, values)
+            rows[_place(table, place)] = meant
+
+    for child, row in _following(planned):
+        put(child, row, {})
+    for write in planned.writes:
+        if _follows(write):
+            continue
+        row = dict(zip(write.columns, write.values, strict=False))
+        if write.kind == INSERT:
+            put(_table_of(planned.doctype, write.table, row), row, row)
+            continue
+        place = dict(zip(write.where, write.values[len(write.columns) :], strict=True))
+        table = _table_of(planned.doctype, write.table, place | row)
+        if write.kind == DELETE:
+            put(table, place, None)
+            continue
+        before = rows.get(_place(table, place))
+        after = {column: row.get(column, value) for column, value in place.items()}
+        if after != place:
+            put(table, place, None)
+        put(table, after, (before.values or {} if before is not None else {}) | row)
+    return rows
+
+
+def _place(table: DocumentType | ChildTable, place: Row) -> object:
+    return table.table, tuple(_hashable(place.get(column)) for column in table.identity)
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, _HASHABLE) else shown(value)
+
+
+def _table_of(doctype: DocumentType, table: str, row: Row) -> DocumentType | ChildTable:
+    return doctype if table == doctype.table else child_of(doctype, table, row)
+
+
+def _following(planned: Planned) -> Iterator[tuple[ChildTable, Row]]:
+    """The child rows of a document that gets another name: they go with it."""
+    if planned.renamed_from is None or planned.here is None:
+        return
+    here = document_under(planned.doctype, planned.here, {planned.renamed_from: planned.name})
+    for child in planned.doctype.children:
+        for row in here.children.get(child.field, ()):
+            yield child, row
+
+
+def _follows(write: RowWrite) -> bool:
+    """Whether a write gives another name to whatever links to the old one (`RowWrite.follow`)."""
+    return not write.exactly and bool(write.columns) and write.where[: len(write.columns)] == write.columns
+
+
+class _Rows:
+    """The rows that were read, by their keys."""
+
+    def __init__(self, read: Read, rows: Iterable[Row], columns: Mapping[str, Column]) -> None:
+        self._key = read.key
+        self._columns = columns
+        self._rows: dict[object, list[Row]] = {}
+        self.unreadable = False
+        for row in rows:
+            if UNREADABLE in row:
+                self.unreadable = True
+            else:
+                self._rows.setdefault(self._key_of(row), []).append(row)
+        # A column may keep a key in a way of its own.
+        wanted = {self._key_of(each.place) for each in read.rows}
+        self._otherwise = [row for key, rows in self._rows.items() if key not in wanted for row in rows]
+
+    def holds(self, meant: Meant) -> bool:
+        """Whether the row is there, and holds exactly what was meant in all columns that were read, as most do."""
+        found = self._rows.get(self._key_of(meant.place))
+        return found is not None and len(found) == 1 and found[0] == meant.values
+
+    def of(self, where: Row) -> list[Row]:
+        """The rows that are meant by these values."""
+        found = self._rows.get(self._key_of(where), self._otherwise)
+        return [row for row in found if all(self._same(column, value, row) for column, value in where.items())]
+
+    def _key_of(self, row: Row) -> object:
+        if len(self._key) == 1:
+            return _hashable(row.get(self._key[0]))
+        return tuple([_hashable(row.get(column)) for column in self._key])
+
+    def _same(self, column: str, value: Any, row: Row) -> bool:
+        there = row.get(column)
+        return bool(there == value) or is_stored(self._columns[column], value, there)
+
+
+def _closest(
+    meant: Meant,
+    values: Row,
+    rows: Sequence[Row],
+    columns: Mapping[str, Column],
+    renames: Mapping[str, Mapping[Any, Any]],
+) -> list[Difference]:
+    """How the row differs; of several with one key, the one that differs least."""
+    return min((_compared(meant, values, row, columns, renames) for row in rows), key=len)
+
+
+def _compared(
+    meant: Meant, values: Row, row: Row, columns: Mapping[str, Column], renames: Mapping[str, Mapping[Any, Any]]
+) -> list[Difference]:
+    result = []
+    for name, value in values.items():
+        if name not in row:
+            continue  # a column that cannot be read as a value
+        found = row[name]
+        if found == value or is_stored(columns[name], value, found):
+            continue
+        if name in renames and isinstance(value, Scalar) and renames[name].get(value, value) == found:
+            continue
+        result.append(Difference(meant, cause_of(columns[name], value, found), name, value, found))
+    return result
+
+
+def cause_of(column: Column, meant: Any, found: Any) -> str:
+    """What probably made another value of one."""
+    declared = f"the column (declared {column.declared})" if column.declared else "the column (without a declared type)"
+    if isinstance(meant, str) and isinstance(found, _NUMBERS):
+        return f"{declared} makes numbers of text that looks like one; declare it TEXT"
+    if isinstance(meant, _NUMBERS) and isinstance(found, _NUMBERS) and _is_near(meant, found):
+        return f"{declared} keeps fewer digits"
+    if isinstance(meant, str) and isinstance(found, str) and column.kind in _CUT and found and meant.startswith(found):
+        return f"{declared} keeps less of it"
+    return (
+        "a trigger, a rule, or the column's own way to set itself changed it. Where this site's triggers have the last "
+        "word, set accept_changes = true for the type"
+    )
+
+
+_CUT = (Kind.TEXT, Kind.ANY, Kind.DATE, Kind.TIME, Kind.DATETIME, Kind.DATETIME_ZONED)
+
+
+def _is_near(one: Any, other: Any) -> bool:
+    first, second = (Decimal(repr(each)) if isinstance(each, float) else Decimal(each) for each in (one, other))
+    return first.is_finite() and second.is_finite() and abs(first - second) <= max(abs(first) / 1000, Decimal(1))

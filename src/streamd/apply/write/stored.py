@@ -1,0 +1,140 @@
+"""Whether what stands in a column is what was meant to be written there. Pure.
+
+A column may keep a value in its own way: another zone, other digits behind the point, a number that came as text.
+That is the same value. What lost digits, characters, leading zeros or a zone is another one.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from decimal import Decimal
+from ipaddress import ip_interface
+from typing import Any
+
+from streamd.apply.values import same_text
+from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise
+from streamd.model import Column, Kind
+from streamd.wire import HEX, write_json
+
+_NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN)
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+"""Text that is a number and nothing else: zeros in front of one mean something."""
+
+_UTC = re.compile(r"(.*\d)(?:Z|[+-]00(?::?00)?)")
+_PADDED = ("character(", "char(", "bpchar")
+
+
+def is_stored(column: Column, meant: Any, found: Any) -> bool:
+    """Whether a column that was given `meant` keeps it, where it reads as `found`. Both are as values travel."""
+    if type(meant) is type(found) and meant == found:
+        return True
+    if column.kind == Kind.JSON:
+        return _same_json(meant, found)
+    if meant is None or found is None:
+        return False
+    if column.kind == Kind.BYTES:
+        return _bytes(meant) == _bytes(found) is not None
+    if isinstance(meant, str) and isinstance(found, str):
+        return _same_text(column, meant, found)
+    if isinstance(meant, str):
+        return column.kind in _NUMBERS and _as_number(meant) == found
+    if isinstance(found, str):
+        return _as_text(column, meant, found)
+    return bool(meant == found) or _same_number(column, meant, found)
+
+
+def _same_text(column: Column, meant: str, found: str) -> bool:
+    declared = column.declared.lower()
+    if declared.startswith(_PADDED) and meant.rstrip(" ") == found.rstrip(" "):
+        return True
+    if declared.startswith("set("):
+        return set(meant.split(",")) == set(found.split(","))
+    if declared.startswith(("inet", "cidr")):
+        return _address(meant) == _address(found) is not None
+    if column.kind == Kind.DATETIME and (utc := _UTC.fullmatch(meant)) is not None:
+        # A column that keeps no zone keeps the time of UTC.
+        meant = utc[1]
+    return meant == found or same_text(column.kind, meant, found)
+
+
+def _same_json(meant: Any, found: Any) -> bool:
+    """JSON travels as its text; an engine without a type for it may keep a number of it as a number."""
+    one, other = _json_text(meant), _json_text(found)
+    return one == other or same_text(Kind.JSON, one, other)
+
+
+def _json_text(value: Any) -> str:
+    return value if isinstance(value, str) else write_json(value).decode()
+
+
+def _bytes(value: Any) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict) and isinstance(value.get(HEX), str):
+        try:
+            return bytes.fromhex(value[HEX])
+        except ValueError:
+            return None
+    return None
+
+
+def _address(text: str) -> object:
+    try:
+        return ip_interface(text)
+    except ValueError:
+        return None
+
+
+def _as_number(text: str) -> Decimal | None:
+    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
+
+
+def _as_text(column: Column, meant: Any, found: str) -> bool:
+    """Whether a column of text keeps a number, or a list or object, that came."""
+    if isinstance(meant, bool):
+        return found in (str(int(meant)), write_json(meant).decode())
+    if isinstance(meant, int | float | Decimal):
+        # PostgreSQL writes numbers that no JSON number is as text.
+        number = _as_number(found)
+        return number is not None and _same_number(column, meant, number)
+    return found == write_json(meant).decode()
+
+
+def _same_number(column: Column, meant: Any, found: Any) -> bool:
+    if not isinstance(meant, int | float | Decimal) or not isinstance(found, int | float | Decimal):
+        return False
+    one, other = _decimal(meant), _decimal(found)
+    if one == other:
+        return True
+    if column.kind == Kind.FLOAT:
+        same = not isinstance(meant, int) and digits_of(one) <= FLOAT_DIGITS + 1 and _double(one) == _double(other)
+        return same or _single(other) == one
+    return column.kind == Kind.DECIMAL and is_noise(one, other)
+
+
+def _decimal(value: int | float | Decimal) -> Decimal:
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def _double(value: Decimal) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def _single(value: Decimal) -> Decimal | None:
+    """The shortest number that a 32-bit float is written as; None for what is no such float."""
+    number = _double(value)
+    try:
+        if struct.unpack("f", _packed(number))[0] != number:
+            return None
+    except OverflowError:
+        return None
+    written = (format(number, f".{digits}g") for digits in range(6, 10))
+    return Decimal(next((text for text in written if _packed(float(text)) == _packed(number)), repr(number)))
+
+
+def _packed(number: float) -> bytes:
+    return struct.pack("f", number)

@@ -1,0 +1,93 @@
+"""Reads again what was written, and refuses what is not as it was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamd.apply.source import Ref
+from streamd.apply.values import shown
+from streamd.apply.write.ordering import Planned
+from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
+from streamd.apply.write.rowwrite import UPDATE
+from streamd.apply.write.writer import table_write
+from streamd.db.base import TableWrite, Transaction
+from streamd.errors import RowRefused
+from streamd.model import Column, Kind, Row
+
+SHOWN = 3
+"""Differences that one error shows, at most."""
+
+
+async def verify(transaction: Transaction, planned: Sequence[Planned], columns: Columns) -> dict[Ref, str]:
+    """See to it that the rows of these documents, which were just written, are as they were meant.
+
+    Returns what is to be noted of documents. Raises `RowRefused` where a row is missing, still there, or holds other
+    values; of types whose triggers have the last word, other values are only noted.
+    """
+    meant, renames = rows_meant(planned), renames_of(planned)
+    found = await _differing(transaction, meant, columns, renames)
+    if not found:
+        return {}
+    lenient = {each.doctype.name for each in planned if each.doctype.accept_changes}
+    refused = _refused(found, lenient)
+    notes: dict[Ref, str] = {}
+    if refused and len(meant) > 1 and all(each.column for each in refused):
+        # Another row of the group, written later, may have set off a trigger that changed this one. The producer's
+        # database did the same, and what it made of this row is what came: so that is written once more.
+        await transaction.write(list(_again(refused, columns)))
+        notes = _noted(refused, "a trigger of this database changed {}; written again as it came")
+        found = await _differing(transaction, meant, columns, renames)
+        refused = _refused(found, lenient)
+    if refused:
+        raise RowRefused("; ".join(map(str, refused[:SHOWN])) + ("; …" if len(refused) > SHOWN else ""))
+    return notes | _noted(found, "this database changed {}, which is accepted (accept_changes)")
+
+
+async def _differing(
+    transaction: Transaction,
+    meant: Iterable[Meant],
+    columns: Columns,
+    renames: Mapping[str, Mapping[str, Mapping[object, object]]],
+) -> list[Difference]:
+    found: list[Difference] = []
+    for read in reads(meant):
+        known = columns[read.table]
+        for each in differences(read, await _rows(transaction, read, columns), known, renames.get(read.table, {})):
+            if not await _is_only_written_otherwise(transaction, each, known):
+                found.append(each)
+    return found
+
+
+async def _is_only_written_otherwise(transaction: Transaction, each: Difference, columns: Mapping[str, Column]) -> bool:
+    """Whether a column of a type that streamd does not know writes in its own way what it was given."""
+    column = columns.get(each.column)
+    if column is None or column.kind != Kind.TEXT or not isinstance(each.value, str):
+        return False
+    return bool(await transaction.as_kept(column, each.value) == each.found)
+
+
+async def _rows(transaction: Transaction, read: Read, columns: Columns) -> list[Row]:
+    known = columns[read.table]
+    key, wanted = [known[name] for name in read.key], [known[name] for name in read.columns]
+    return await transaction.read_rows(read.table, wanted, key, read.keys)
+
+
+def _refused(found: Iterable[Difference], lenient: set[str]) -> list[Difference]:
+    return [each for each in found if not (each.column and each.meant.owner[0] in lenient)]
+
+
+def _again(found: Iterable[Difference], columns: Columns) -> Iterable[TableWrite]:
+    """Writes what was meant to the rows that hold something else."""
+    for meant in {id(each.meant): each.meant for each in found}.values():
+        known = columns[meant.table]
+        values = {name: value for name, value in (meant.values or {}).items() if name not in meant.where}
+        row = (*values.values(), *meant.where.values())
+        yield table_write(UPDATE, meant.table, known, list(values), list(meant.where), [row], exactly=False)
+
+
+def _noted(found: Iterable[Difference], text: str) -> dict[Ref, str]:
+    changed: dict[Ref, list[str]] = {}
+    for each in found:
+        said = f"{each.meant.table}.{each.column} from {shown(each.value)} to {shown(each.found)}"
+        changed.setdefault(each.meant.owner, []).append(said)
+    return {owner: text.format(", ".join(said[:SHOWN])) for owner, said in changed.items()}

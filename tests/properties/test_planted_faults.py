@@ -1,0 +1,78 @@
+"""The promise is worth something: each of these faults, planted into streamd, breaks it, and random work finds that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.properties import faults
+from tests.properties.faults import Fault, planted
+from tests.properties.kinds import INT, KINDS, PRICE, REAL, WORD, Kind
+from tests.properties.playing import Impossible, play
+from tests.properties.schemas import Schema, schemas
+from tests.properties.workload import Step, steps
+from tests.support.database_url import Engine
+
+PLAIN = ("insert", "insert", "update", "set two", "delete", "delete whole", "rename")
+PAIR: tuple[Engine, Engine] = ("sqlite", "sqlite")
+LOOSE = ("no foreign key", "deferred", "on update")
+
+
+class Search(NamedTuple):
+    """Where to look for a fault: so that a few dozen small examples are enough. The promise is the same."""
+
+    fault: Fault
+    both: bool = False
+    operations: Sequence[str] = PLAIN
+    kinds: Sequence[Kind] = (WORD, INT)
+    sure: Sequence[str] = ()
+
+
+SEARCHES = (
+    Search(faults.an_event_is_skipped, kinds=KINDS),
+    Search(faults.a_change_is_not_captured, kinds=KINDS),
+    Search(faults.deletions_are_not_applied, operations=("insert", "delete", "delete whole")),
+    Search(faults.what_was_applied_is_taken_for_an_edit),
+    Search(faults.a_child_row_is_dropped),
+    Search(faults.decimals_are_cut_off, kinds=(PRICE, REAL)),
+    Search(faults.null_becomes_an_empty_text, kinds=(WORD,)),
+    Search(faults.a_rename_loses_its_links, operations=("insert", "rename"), sure=LOOSE),
+    Search(faults.refused_events_are_forgotten, operations=("insert", "many", "update"), kinds=(WORD, INT)),
+    Search(faults.a_gap_is_closed_with_a_refused_document, operations=("insert", "many", "update")),
+    Search(faults.local_edits_have_no_clock, both=True, operations=("update", "all")),
+)
+
+
+class Caught(Exception):
+    """An example that breaks the promise with the fault, and keeps it without."""
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search.fault.__name__.replace("_", " "))
+def test_random_work_finds_a_planted_fault(search: Search) -> None:
+    found: list[str] = []
+
+    @settings(
+        max_examples=100,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+        report_multiple_bugs=False,
+    )
+    @given(schemas(search.kinds, search.sure), steps(both=search.both, operations=search.operations))
+    def look(schema: Schema, history: list[Step]) -> None:
+        with suppress(Impossible):
+            with planted(search.fault):
+                found.append(", ".join(sorted({each.kind for each in play(schema, PAIR, history).findings})))
+            if found[-1] and not play(schema, PAIR, history).findings:
+                raise Caught
+
+    with suppress(Caught):
+        look()
+        pytest.fail(f"nobody noticed in {len(found)} examples: {sorted(set(found))}")
+    print(f"found in example {len(found)}: {found[-1]}")
