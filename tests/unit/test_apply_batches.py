@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from streamd.apply import batch
 from streamd.apply.applier import LARGEST_BATCH, Applier
 from streamd.apply.incoming import Incoming
 from streamd.model import Catalogue, Event
