@@ -32,10 +32,10 @@ class Incoming:
     of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
     remembered of names, and not by its name; `another` where that tells that its name is another
     document's here; `gone` where it is deleted here and its name is another one's by now.
-    `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
-    written together with the others of that transaction.
     `former` are the names that a document that was read had there before, the last one first; where it is here under
     one of them, the event is `renamed_from` the last of these.
+    `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
+    written together with the others of that transaction.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 

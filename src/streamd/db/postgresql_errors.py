@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from streamd.db.engines import ENCODED
 from streamd.errors import (
     NotInstalled,
     PartialView,
@@ -86,7 +87,10 @@ def plain_errors(*, of_documents: bool = False, table: str = "") -> Iterator[Non
 
 def _unreachable(error: BaseException) -> SiteBusy:
     words = str(error) or type(error).__name__
-    return SiteBusy(f"the site's database cannot be reached: {words}", hint="is PostgreSQL running? It is tried again")
+    hint = "is PostgreSQL running? It is tried again"
+    if "rejected SSL upgrade" in words:  # the driver's own words for an answer that is not PostgreSQL's
+        hint = "what answers there is no PostgreSQL server: look at the port in site.database (PostgreSQL's is 5432)"
+    return SiteBusy(f"the site's database cannot be reached: {words}", hint=hint)
 
 
 def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "") -> SiteError:
@@ -100,7 +104,7 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
     if state.startswith(_PASSING) or isinstance(error, asyncpg.InvalidCachedStatementError):
         return SiteBusy(said, hint="it is tried again")
     if state.startswith(_ACCESS):
-        return SiteError(said, hint="look at site.database: user, password and name")
+        return SiteError(said, hint=f"look at site.database: user, password and name ({ENCODED})")
     if state in _DAMAGED:
         return SiteError(said, hint="restore the database from a backup")
     # Within a function of the user's the server says in which one; what stands in our own statement has a place there.

@@ -34,7 +34,13 @@ class SqliteState(StateDatabase):
         self._file.count(self.engine.sync_engine)
 
     def may_exist(self) -> bool:
-        return Path(self._path).is_file()
+        try:
+            os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # whoever looks is told why it cannot be looked at
+        return True
 
     def version(self) -> tuple[object, ...]:
         found: list[object] = []
@@ -74,6 +80,11 @@ class SqliteState(StateDatabase):
 
     def _require_file(self) -> None:
         """Raises `StateReplaced` where the path no longer names what our connections have open."""
+        if os.path.isdir(self._path):
+            raise StateError(
+                f"the state database {self.where} is a folder, and no database",
+                hint="name a file in it in state.database: sqlite:///state.db",
+            )
         replaced = self._file.replaced()
         if replaced:
             raise StateReplaced(

@@ -46,6 +46,9 @@ TRIM_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
 """How long a daemon that makes way for the next one takes to log what was changed before."""
 
+PROBE_SECONDS = 15.0
+"""How often the daemon asks its own API whether it answers."""
+
 WAIT_FOR_CAPTURE = 60.0
 """How long one who needs the log up to date waits for capture."""
 
@@ -124,6 +127,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self._answering),
                 ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
@@ -341,6 +345,11 @@ class Daemon:
         await self.sync_log.trim(self.settings.retention)
         await self.database.forget_deleted(now_ms() - self.settings.retention.tombstone_seconds * 1000)
         return TRIM_SECONDS
+
+    async def _answering(self) -> float:
+        """Ask our own API whether it answers."""
+        await self.server.probe()
+        return PROBE_SECONDS
 
     async def _guarding(self) -> float:
         """Notice tables that were changed, and triggers that vanished."""
