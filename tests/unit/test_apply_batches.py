@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamd.apply import applier
+from streamd.apply import batch
 from streamd.apply.applier import LARGEST_BATCH, Applier
 from streamd.apply.incoming import Incoming
 from streamd.model import Catalogue, Event
@@ -28,7 +28,7 @@ def batches(sizes: Sequence[int], *, said: bool = True) -> list[int]:
     one = Applier(None, None, Catalogue({}, frozenset()), site="s", drain=lambda: None)  # type: ignore[arg-type]  # only parts events
     todo, found = incoming(sizes, said=said), []
     while todo:
-        found.append(one._cut(todo))
+        found.append(batch.cut(todo, one._batch, LARGEST_BATCH))
         todo = todo[found[-1] :]
     return found
 
@@ -54,7 +54,7 @@ def test_a_transaction_is_applied_together_as_far_as_it_fits(sizes: list[int], e
 
 def test_what_is_refused_is_parted_between_transactions_first() -> None:
     def middle(sizes: Sequence[int]) -> int:
-        return applier._middle([each.event for each in incoming(sizes)])
+        return batch.middle_of([each.event for each in incoming(sizes)])
 
     assert middle([1, 9]) == 1
     assert middle([4, 2, 4]) in (4, 6)

@@ -11,11 +11,22 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import groupby
 
 import structlog
 
-from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued
+from streamd.apply.batch import (
+    Kept,
+    Replan,
+    Uncaptured,
+    Unit,
+    all_captured,
+    cut,
+    middle_of,
+    queued,
+    steps_before,
+    without,
+)
 from streamd.apply.chains import joined
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
@@ -156,7 +167,7 @@ class Applier:
         ]
         todo = joined(todo, self.catalogue, source.mapped)
         while todo:
-            chunk = todo[: self._cut(todo)]
+            chunk = todo[: cut(todo, self._batch, LARGEST_BATCH)]
             todo = todo[len(chunk) :]
             last = chunk[-1].event
             position = Cursor(end.log, last.sequence, last.nonce) if todo else end
@@ -175,18 +186,6 @@ class Applier:
                 raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
         await self._checkpoint(source, end)
         await self.confirm()
-
-    def _cut(self, todo: Sequence[Incoming]) -> int:
-        """How many events to apply together: about a batch, and whole transactions if they fit `LARGEST_BATCH`."""
-        if len(todo) <= self._batch:
-            return len(todo)
-        events = [incoming.event for incoming in todo[: LARGEST_BATCH + 1]]
-        ends = [size for size in range(1, len(events)) if _ends(events, size)]
-        if len(events) == len(todo) <= LARGEST_BATCH:
-            ends.append(len(todo))
-        beyond = [size for size in ends if size >= self._batch]
-        # A transaction that does not fit behind the others begins the next batch.
-        return beyond[0] if beyond else ends[-1] if ends else self._batch
 
     async def _left(self, source: Source, chunk: Sequence[Incoming]) -> list[Incoming]:
         async with self._database.snapshot() as reader:
@@ -219,7 +218,7 @@ class Applier:
                 unit = Unit(chunk[0], refused=error.message)
                 self._note_type([unit], error)
                 return [unit]
-            middle = _middle([incoming.event for incoming in chunk])
+            middle = middle_of([incoming.event for incoming in chunk])
             first = await self._prepared(source, chunk[:middle], fetcher)
             return [*first, *await self._prepared(source, chunk[middle:], fetcher)]
 
@@ -244,7 +243,7 @@ class Applier:
                 units[0].refused = error.message
                 await self.commit(source, units, position)
                 return
-            middle = _middle([unit.incoming.event for unit in units])
+            middle = middle_of([unit.incoming.event for unit in units])
             event = units[middle - 1].incoming.event
             await self._attempt(source, units[:middle], Cursor(position.log, event.sequence, event.nonce))
             await self._attempt(source, units[middle:], position)
@@ -254,24 +253,16 @@ class Applier:
 
         What cannot be written so stays with the units. With names of this site's own all of it does.
         """
-        before = {ref_of(each): each for unit in units for each in unit.before}
-        if len(before) <= LARGEST_BATCH or source.renamed:
+        if source.renamed or len({ref_of(each) for unit in units for each in unit.before}) <= LARGEST_BATCH:
             return
         async with self._database.snapshot() as reader:
             waiting = await reader.queued_documents(source.site)
-        put: set[Ref] = set()
-        while len(put) < len(before):
-            refs = list(islice((ref for ref in before if ref not in put), LARGEST_BATCH))
-            if any(ref in waiting or before[ref].fault for ref in refs):
-                break
-            step = [Unit(before[ref], note="needed by a document that links to it") for ref in refs]
+        for step in steps_before(units, LARGEST_BATCH, waiting):
             try:
                 await self.commit(source, step, None, alone=True)
             except RowRefused:
-                break  # the units themselves meet it, and say why
-            put.update(refs)
-        for unit in units:
-            unit.before = [each for each in unit.before if ref_of(each) not in put]
+                return  # the units themselves meet it, and say why
+            without(units, step)
 
     async def commit(
         self,
@@ -407,15 +398,3 @@ class Applier:
             status = SyncStatus.FAILED if each.state == QueueState.PARKED else SyncStatus.HELD
             entries.append(each.unit.incoming_entry(source.name, status, error=each.error))
         return entries, kept
-
-
-def _middle(events: Sequence[Event]) -> int:
-    """Where to part events: between two transactions of the producer, if there are two."""
-    half = len(events) // 2
-    ends = [size for size in range(1, len(events)) if _ends(events, size)]
-    return min(ends, key=lambda size: abs(size - half), default=half)
-
-
-def _ends(events: Sequence[Event], size: int) -> bool:
-    """Whether a transaction of the producer ends with the first `size` events. Its own last one may not be for us."""
-    return events[size - 1].last_in_tx or events[size - 1].tx != events[size].tx

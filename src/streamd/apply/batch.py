@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import msgspec
 
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
@@ -89,6 +90,21 @@ def refs_of(incoming: Incoming) -> list[Ref]:
     return [(event.doctype, name) for name in names]
 
 
+def steps_before(units: Iterable[Unit], most: int, queued: Collection[Ref]) -> list[list[Unit]]:
+    """What was fetched for these units, as units of its own, `most` together, up to the first that cannot be."""
+    before = {ref_of(each): each for unit in units for each in unit.before}
+    free = takewhile(lambda each: ref_of(each) not in queued and not each.fault, before.values())
+    alone = [Unit(each, note="needed by a document that links to it") for each in free]
+    return [alone[start : start + most] for start in range(0, len(alone), most)]
+
+
+def without(units: Iterable[Unit], written: Iterable[Unit]) -> None:
+    """Take what is written already from what has to be written with the units."""
+    refs = {ref_of(each.incoming) for each in written}
+    for unit in units:
+        unit.before = [each for each in unit.before if ref_of(each) not in refs]
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An event that cannot be applied now, and why."""
@@ -150,3 +166,28 @@ def sync_entry(incoming: Incoming, producer: str, status: str, *, error: str = "
         error,
         note,
     )
+
+
+def cut(todo: Sequence[Incoming], about: int, most: int) -> int:
+    """How many events to apply together: `about` so many, and whole transactions if they are no more than `most`."""
+    if len(todo) <= about:
+        return len(todo)
+    events = [incoming.event for incoming in todo[: most + 1]]
+    ends = [size for size in range(1, len(events)) if ends_transaction(events, size)]
+    if len(events) == len(todo) <= most:
+        ends.append(len(todo))
+    beyond = [size for size in ends if size >= about]
+    # A transaction that does not fit behind the others begins the next batch.
+    return beyond[0] if beyond else ends[-1] if ends else about
+
+
+def middle_of(events: Sequence[Event]) -> int:
+    """Where to part events: between two transactions of the producer, if there are two."""
+    half = len(events) // 2
+    ends = [size for size in range(1, len(events)) if ends_transaction(events, size)]
+    return min(ends, key=lambda size: abs(size - half), default=half)
+
+
+def ends_transaction(events: Sequence[Event], size: int) -> bool:
+    """Whether a transaction of the producer ends with the first `size` events. Its own last one may not be for us."""
+    return events[size - 1].last_in_tx or events[size - 1].tx != events[size].tx
