@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamd.apply import Applier, WholeResync
+from streamd.apply import Applier, WholeResync, segment
+from streamd.apply.effects import Effects
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.capture import tail
 from streamd.db.base import TableWrite, WriteKind
@@ -74,10 +75,32 @@ async def _no_marks(self: object, marks: object) -> None:
     return
 
 
-# What is written
+# What is written. Read back, each of these would be refused: so nothing is.
+
+
+def _unread(patch: Patch) -> None:
+    async def verified(*_: object) -> dict[object, str]:
+        return {}
+
+    patch.setattr(segment, "verify", verified)
+
+
+def nobody_sees_that_a_trigger_swallowed_a_row(patch: Patch) -> None:
+    _unread(patch)
+
+
+def what_the_database_does_besides_is_not_looked_for(patch: Patch) -> None:
+    """A cascade of the consumer's database goes on to other documents, and is sent back as an edit."""
+
+    async def nothing(self: Effects) -> list[str]:
+        return []
+
+    patch.setattr(Effects, "foresee", nothing)
+    patch.setattr(Effects, "seen", nothing)
 
 
 def _writes(patch: Patch, change: Callable[[TableWrite], TableWrite]) -> None:
+    _unread(patch)
     for transaction in _TRANSACTIONS:
         write = transaction.write
 
@@ -112,6 +135,7 @@ def null_becomes_an_empty_text(patch: Patch) -> None:
 
 
 def a_rename_loses_its_links(patch: Patch) -> None:
+    _unread(patch)
     follow = RowWrite.follow.__func__
 
     def following(cls: Any, table: str, columns: Sequence[str], old: tuple[Any, ...], *rest: Any) -> RowWrite:

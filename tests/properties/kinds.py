@@ -88,7 +88,7 @@ PRICE = _kind(
     "price",
     ("NUMERIC(10,2)", "numeric(10,2)", "DECIMAL(10,2)"),
     (Decimal("1.50"), Decimal("2"), Decimal("0"), Decimal("-0.01"), Decimal("99999999.99")),
-    (("REAL", "TEXT"), ("numeric(6,1)", "double precision", "real"), ("DECIMAL(6,1)", "DOUBLE", "FLOAT")),
+    (("REAL", "TEXT"), ("numeric(6,1)", "double precision"), ("DECIMAL(6,1)", "DOUBLE")),
     reads="decimal",
     unique=True,
     check='"{}" >= 0',
@@ -104,7 +104,7 @@ REAL = _kind(
     "real",
     ("REAL", "double precision", "DOUBLE"),
     (0.5, 52.520008, 1 / 3, 1e300, -0.0, 8460.118448544279),
-    (("NUMERIC",), ("numeric(12,6)", "real"), ("DECIMAL(12,6)", "FLOAT")),
+    (("NUMERIC",), ("numeric(12,6)",), ("DECIMAL(12,6)",)),
     reads="decimal",
 )
 BOOL = _kind(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streamd.errors import ConfigurationError, SiteError, StreamdError
+from streamd.model import QueueState
 from tests.properties import ddl
 from tests.properties.ledger import Key, Ledger, Place, Rows, document_of, shown
 from tests.properties.schemas import Schema, Table
@@ -55,6 +56,14 @@ class Finding(NamedTuple):
 
     kind: str
     text: str
+
+
+class Said(NamedTuple):
+    """A queued event: the document that it is about, under its names, and why it is not applied."""
+
+    places: list[Place]
+    state: str
+    error: str
 
 
 @dataclass
@@ -235,33 +244,38 @@ class _Play:
     # What is there in the end
 
     async def _judge(self) -> None:
-        said: dict[Place, str] = {}
-        for side in (0, 1):
-            said |= await self._said(self.sites[side])
+        said = [each for site in self.sites for each in await self._said(site)]
         first, second = (self._documents(rows) for rows in self.rows)
-        for place in sorted(first.keys() | second.keys(), key=repr):
+        different = {place for place in first.keys() | second.keys() if first.get(place) != second.get(place)}
+        spoken_of = {place for each in said for place in each.places}
+        for place in sorted(different - spoken_of, key=repr):
             one, other = first.get(place), second.get(place)
-            name = f'"{place[0]}" {shown(place[1])}'
-            if one != other and not said.get(place):
-                self._find("different", f"{name}\n  hq:    {_plain(one)}\n  store: {_plain(other)}")
-            elif one == other and said.get(place, "").startswith("parked"):
-                self._find("parked though equal", f"{name}: {said[place]}")
+            self._find("different", f"{_named(place)}\n  hq:    {_plain(one)}\n  store: {_plain(other)}")
+        for each in said:
+            if each.state == QueueState.PARKED and different.isdisjoint(each.places):
+                self._find("parked though equal", f"{_named(each.places[0])}: {each.error}")
         if said and not self._wilful():
-            place, why = next(iter(said.items()))
-            self._find("stuck", f'the databases are alike, and yet "{place[0]}" {shown(place[1])} is {why}')
+            self._find("stuck", f"the databases are alike, and yet {_named(said[0].places[0])} waits: {said[0].error}")
         for side in (0, 1):
             for table, rows in self.rows[side].items():
                 self.played.tables += [f"{NAMES[side]} {table}: {_plain(row)}" for row in rows.values()]
 
-    async def _said(self, site: Site) -> dict[Place, str]:
-        """The documents of which this site says that they are not as they should be, with the reason."""
-        found: dict[Place, str] = {}
+    async def _said(self, site: Site) -> list[Said]:
+        """What this site says is not as it should be, with the reason."""
         async with site.database.snapshot() as reader:
-            for each in await reader.queue():
-                for name in (each.event.name, each.event.renamed_from):
-                    if name is not None and each.error:
-                        found.setdefault((each.doctype, tuple(map(meaning, name))), f"{each.state}: {each.error}")
-        return found
+            return [
+                Said(
+                    [
+                        (each.doctype, tuple(map(meaning, name)))
+                        for name in (each.event.name, each.event.renamed_from)
+                        if name is not None
+                    ],
+                    each.state,
+                    each.error,
+                )
+                for each in await reader.queue()
+                if each.error
+            ]
 
     def _wilful(self) -> bool:
         """Whether one of the databases may not be able to hold what the other one holds, or not want to."""
@@ -280,6 +294,10 @@ class _Play:
                 place = document_of(self.schema, table, key, row)
                 found.setdefault(place, []).append((table.name, tuple(sorted(row.items()))))
         return {place: sorted(parts, key=repr) for place, parts in found.items()}
+
+
+def _named(place: Place) -> str:
+    return f'"{place[0]}" {shown(place[1])}'
 
 
 def _plain(value: object) -> object:

@@ -134,12 +134,21 @@ _PICKY = ("check", "unique", "not null", "refuses")
 """Features by which a database refuses what the other site's takes."""
 
 
+class Sure(NamedTuple):
+    """Of these features one is there for sure: at both sites, at the first one, at the second one."""
+
+    both: Sequence[str] = ()
+    first: Sequence[str] = ()
+    second: Sequence[str] = ()
+
+
 @st.composite
-def schemas(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, sure: Sequence[str] = ()) -> Schema:
+def schemas(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, sure: Sure | None = None) -> Schema:
     """A schema of one to three document types, with links, child tables and some features.
 
-    Columns are of these `kinds`, often words and integers; one feature of the `sure` ones is at both sites.
+    `sure` says which features it surely has. Columns are of these `kinds`; of all kinds, often words and integers.
     """
+    sure = sure or Sure()
     names = _NAMES[: draw(st.integers(1, 3))]
     keys = {name: draw(st.sampled_from(_KEYS)) for name in names}
     tables: list[Table] = []
@@ -154,12 +163,17 @@ def schemas(draw: st.DrawFn, kinds: Sequence[Kind] = KINDS, sure: Sequence[str] 
     possible = sorted(set(_possible(tables)), key=repr)
     some = st.sampled_from(possible)
     likely = st.lists(st.sampled_from([each for each in possible if each.what in _LIKELY] or possible), max_size=2)
-    certain = [each for each in possible if each.what in sure]
-    shared = [*([draw(st.sampled_from(certain))] if certain else []), *draw(likely), *draw(st.lists(some, max_size=4))]
-    first = draw(st.lists(some, max_size=1))
+    shared = [*_sure(draw, possible, sure.both), *draw(likely), *draw(st.lists(some, max_size=4))]
+    first = [*draw(st.lists(some, max_size=1)), *_sure(draw, possible, sure.first)]
     picky = [each for each in possible if each.what in _PICKY] or possible
     second = [*draw(st.lists(some, max_size=2)), *draw(st.lists(st.sampled_from(picky), max_size=1))]
+    second += _sure(draw, possible, sure.second)
     return Schema(tuple(tables), tuple(dict.fromkeys(shared)), (tuple(first), tuple(dict.fromkeys(second))))
+
+
+def _sure(draw: st.DrawFn, possible: Sequence[Feature], whats: Sequence[str]) -> list[Feature]:
+    found = [each for each in possible if each.what in whats]
+    return [draw(st.sampled_from(found))] if found else []
 
 
 def _columns(draw: st.DrawFn, kinds: Sequence[Kind]) -> list[Column]:

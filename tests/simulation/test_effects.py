@@ -146,6 +146,38 @@ async def test_what_a_foreign_key_here_would_do_is_refused_until_the_producer_di
     assert hq.rows("SELECT customer_id FROM invoice") == [(2,)]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_document_that_is_reached_through_a_table_without_documents_is_kept_as_well(
+    make: Make, engine: Engine
+) -> None:
+    hq, store = await make("hq"), await make("store", engine)
+    sale(hq)
+    await both_ways(hq, store)
+    store.write(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, customer INTEGER, parent INTEGER, "
+        "FOREIGN KEY (customer) REFERENCES customer (id) ON DELETE CASCADE, "
+        "FOREIGN KEY (parent) REFERENCES account (id) ON DELETE CASCADE)",
+        "INSERT INTO account VALUES (1, 1, 1)",
+        "INSERT INTO account VALUES (2, NULL, 1)",
+        "DROP TABLE line",
+        "DROP TABLE invoice",
+        "CREATE TABLE invoice (id INTEGER PRIMARY KEY, customer_id INTEGER, note VARCHAR(20), "
+        "customer_code VARCHAR(20), account INTEGER, FOREIGN KEY (account) REFERENCES account (id) ON DELETE CASCADE)",
+        "CREATE TABLE line (id INTEGER PRIMARY KEY, invoice_id INTEGER NOT NULL, qty INTEGER, "
+        "FOREIGN KEY (invoice_id) REFERENCES invoice (id) ON DELETE CASCADE)",
+    )
+    await store.close()
+    await store.open()
+    store.write("INSERT INTO invoice VALUES (1, 1, 'good', NULL, 2)", "INSERT INTO line VALUES (1, 1, 10)")
+    await store.capture.drain()
+    hq.write("DELETE FROM customer WHERE id = 1")
+    await store.pull_all(hq)
+    ((state, error),) = await store.queue()
+    assert state == "parked"
+    assert "invoice 1" in error
+    assert store.rows("SELECT count(*) FROM line") == [(1,)]
+
+
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_what_foreign_keys_did_at_both_sites_is_applied(make: Make, engine: Engine, action: str) -> None:

@@ -14,6 +14,7 @@ from streamd.apply.write.effects import (
     Effect,
     Reach,
     allowed,
+    beyond,
     caused,
     effect_of,
     happened,
@@ -26,7 +27,7 @@ from streamd.apply.write.ordering import Planned
 from streamd.apply.write.writer import Columns
 from streamd.db.base import Transaction
 from streamd.errors import RowRefused
-from streamd.model import Catalogue, Name
+from streamd.model import Catalogue, Name, Row
 from streamd.rows import bindings
 
 
@@ -59,14 +60,19 @@ class Effects:
 
     async def _look(self, reach: Reach, accounted: Accounted) -> list[str]:
         reference = reach.reference
-        rows = reference.rows
-        known = {column.name: column for column in rows.columns}
+        known = {column.name: column for column in reference.rows.columns}
         key = [known[name] for name in reference.key.columns]
-        notes = []
-        for row in await self._transaction.read_rows(rows.table, rows.columns, key, reach.causes):
+        found: list[tuple[Row, Planned]] = []
+        for row in await self._transaction.read_rows(reference.rows.table, reference.rows.columns, key, reach.causes):
             cause = caused(reach, row)
-            if cause is None or accounted.has(reference, row):
-                continue
+            if cause is not None and not accounted.has(reference, row):
+                found.append((row, cause))
+        notes = []
+        if not reference.doctype:
+            for further in beyond(reach, found, self._catalogue.references):
+                notes += await self._look(further, accounted)
+            return notes
+        for row, cause in found:
             if reference.doctype not in self._catalogue.open_to_effects:
                 raise RowRefused(refused(reach, row, cause))
             if reference.doctype not in self._catalogue.offers:

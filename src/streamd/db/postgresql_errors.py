@@ -13,7 +13,16 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from streamd.db.engines import ENCODED
-from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused, ValueTaken
+from streamd.errors import (
+    NotInstalled,
+    PartialView,
+    RowRefused,
+    SchemaChanged,
+    SiteBusy,
+    SiteError,
+    TypeRefused,
+    ValueTaken,
+)
 
 _PASSING = (
     "08",  # the connection broke
@@ -41,6 +50,10 @@ _GONE = ("42P01", "3F000", "42703")
 """A table, a schema, a column."""
 
 _NO_RIGHT = "42501"
+_JUDGES_POLICIES = "check_enable_rls"
+"""The function of the server that refuses what policies would cut short: its words depend on the language."""
+
+SEES_ALL = "give the daemon's role BYPASSRLS, or let it own the table, and take FORCE ROW LEVEL SECURITY from that"
 _TAKEN = ("23505", "23P01")
 """A unique constraint or index, and an exclusion constraint."""
 
@@ -84,6 +97,8 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
     state = getattr(error, "sqlstate", None) or ""
     words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
     said = f"the site's database: {words}"
+    if error.server_source_function == _JUDGES_POLICIES:
+        return PartialView(words, hint=SEES_ALL, table=table)
     if error.server_source_function == _RAISE:
         return RowRefused(words)
     if state.startswith(_PASSING) or isinstance(error, asyncpg.InvalidCachedStatementError):

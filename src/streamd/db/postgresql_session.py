@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,7 +28,7 @@ from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
-from streamd.wire import read_rows
+from streamd.wire import read_json, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
 
@@ -183,6 +184,14 @@ class PostgresqlReader(BookReader):
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
         return read_rows(found)
+
+    async def as_kept(self, column: Column, text: str) -> str:
+        if column.declared == "name":
+            return text  # it cuts what is longer than a name
+        of_any_length = replace(column, declared=re.sub(r"\([0-9,]+\)", "", column.declared))
+        query = f"SELECT row_to_json(r.*)::text FROM {sql.rowset([of_any_length], '$1')}"
+        (row,) = await self._driver.fetch(query, rows_as_json([column], [(text,)]))
+        return str(read_json(reader((column,))(row[0].encode()))[column.name])
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:

@@ -122,7 +122,12 @@ class SqliteReader(BookReader):
         for some in some_of(keys):
             bound = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
             where, values = _named("t", [column.name for column in key], bound)
-            rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+            try:
+                rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                raise RowRefused(f"a row of {table} was changed into what is no valid text: {error}") from error
             found += [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
         return found
 

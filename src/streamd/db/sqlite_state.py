@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,14 @@ class SqliteState(StateDatabase):
                 self._file.reading()
                 yield connection
                 self._require_file()
+
+    async def settle(self) -> None:
+        """Bring what was written into the file itself: a copy of that alone has the keys and approvals in it."""
+        if not self.may_exist() or self._file.replaced():
+            return
+        with suppress(DBAPIError, OSError):  # it is a service to copies; what is in the WAL is durable all the same
+            async with self.engine.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _require_file(self) -> None:
         """Raises `StateReplaced` where the path no longer names what our connections have open."""

@@ -34,12 +34,16 @@ _SCALARS = (str, int, float, Decimal)
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A foreign key whose action runs, and for which documents of the group: by the values that are referred to."""
+    """A foreign key whose action runs, and for which documents of the group: by the values that are referred to.
+
+    `through` are the rows of tables without documents by which it is reached.
+    """
 
     reference: Reference
     event: str
     action: str
     causes: dict[Name, Planned] = field(default_factory=dict)
+    through: frozenset[tuple[str, Name | None]] = frozenset()
 
     @property
     def rule(self) -> str:
@@ -144,6 +148,23 @@ def caused(reach: Reach, row: Row) -> Planned | None:
     if value is None or any(row.get(column) != meant for column, meant in reach.reference.rows.where):
         return None
     return reach.causes.get(value) or next(iter(reach.causes.values()))
+
+
+def beyond(reach: Reach, rows: Iterable[tuple[Row, Planned]], references: Iterable[Reference]) -> list[Reach]:
+    """What the action reaches in turn through rows that are no document's, each with the document that it refers to."""
+    if reach.event != "DELETE" or reach.action != CASCADE:
+        return []
+    table, key = reach.reference.rows.table, reach.reference.rows.key
+    new = [(row, cause) for row, cause in rows if (table, name_in(row, key)) not in reach.through]
+    through = reach.through | {(table, name_in(row, key)) for row, _ in new}
+    found = []
+    for reference in references:
+        if reference.key.table == table and reference.key.on_delete in ACTIONS:
+            values = ((name_in(row, reference.key.referred), cause) for row, cause in new)
+            causes = {value: cause for value, cause in values if value is not None}
+            if causes:
+                found.append(Reach(reference, "DELETE", reference.key.on_delete, causes, through))
+    return found
 
 
 def effect_of(reach: Reach, row: Row) -> str:
