@@ -79,7 +79,7 @@ async def test_a_consumer_that_was_restored_in_place_passes_over_nothing(install
     hq = installed.site
     installed.write(CUSTOMER.format(1))
     await store.pull_all(hq)
-    place = await store.applier.place(hq.site)
+    place = await store.applier.places.read(hq.site)
     assert place is not None
     # As a restore leaves it:
     emptied = ['"Customer"', *(_bookkeeping(store, name) for name in ("streamd_document", "streamd_change"))]
@@ -92,7 +92,7 @@ async def test_a_consumer_that_was_restored_in_place_passes_over_nothing(install
     assert head is not None
     with pytest.raises(SiteReplaced, match="checkpoint"):
         await store.applier.apply(store.source(hq), [], head.cursor, frozenset(store.types), hq.fetcher(store))
-    assert await store.applier.place(hq.site) == Cursor(place.log, 0, "")
+    assert await store.applier.places.read(hq.site) == Cursor(place.log, 0, "")
     await store.pull_all(hq)
     assert store.rows('SELECT "Id" FROM "Customer" ORDER BY 1') == [(1,), (2,)]
 

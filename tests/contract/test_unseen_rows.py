@@ -231,3 +231,8 @@ async def test_a_subpartition_that_is_truncated_is_a_gap(tmp_path: Path) -> None
     site.write("ALTER TABLE part TRUNCATE PARTITION p1")
     assert "p1sp0" in (await reasons(site))[0]
     await site.close()
+
+
+async def test_rules_are_told_like_triggers(partitioned: Site) -> None:
+    partitioned.write("CREATE RULE swallow AS ON INSERT TO part DO INSTEAD NOTHING")
+    assert (await partitioned.database.tables())["part"].triggers == ("rule swallow",)

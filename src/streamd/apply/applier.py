@@ -33,6 +33,7 @@ from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
 from streamd.apply.incoming import Incoming, ref_of
 from streamd.apply.localise import localise, look_up, remember
+from streamd.apply.places import Places
 from streamd.apply.preparation import Preparation
 from streamd.apply.refusedtypes import RefusedTypes
 from streamd.apply.segment import Segment
@@ -40,7 +41,7 @@ from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out
 from streamd.apply.write.writer import columns_of
 from streamd.db.base import SiteDatabase, Transaction
-from streamd.errors import RowRefused, SiteBusy, SiteReplaced, TypeRefused
+from streamd.errors import RowRefused, SiteBusy, TypeRefused
 from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
@@ -89,8 +90,7 @@ class Applier:
         self._turn = asyncio.Lock()
         self._to_confirm: str | None = None
         self._said: set[tuple[str, str]] = set()
-        self._places: dict[str, Cursor | None] = {}
-        """The checkpoint of each producer of which a page is under way, as it was seen or written last."""
+        self.places = Places(database)
         self.refused_types = RefusedTypes()
 
     async def recover(self) -> None:
@@ -123,27 +123,6 @@ class Applier:
             }
         await self._sync_log.resolve_all_but(waiting)
 
-    async def place(self, producer: str) -> Cursor | None:
-        """The checkpoint from which the next page has to go on; `apply` writes only if it still stands there then."""
-        async with self._database.snapshot() as reader:
-            checkpoint = await reader.checkpoint(producer)
-        place = self._places[producer] = None if checkpoint is None else Cursor(*checkpoint)
-        return place
-
-    async def _move(self, transaction: Transaction, producer: str, to: Cursor) -> None:
-        """Set the checkpoint. Raises `SiteReplaced` where it is not where it was left.
-
-        From a checkpoint that went back, with its database, what is between would never be asked for again.
-        """
-        if producer in self._places:
-            found = await transaction.checkpoint(producer)
-            if (None if found is None else Cursor(*found)) != self._places[producer]:
-                raise SiteReplaced(
-                    "the site's database does not have the checkpoint that was read last: it was restored or replaced",
-                    hint="the daemon begins again from the checkpoint that is there",
-                )
-        await transaction.put_checkpoint(producer, to.log, to.sequence, to.nonce)
-
     async def apply(
         self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
     ) -> None:
@@ -155,7 +134,7 @@ class Applier:
         try:
             await self._page(source, events, end, wanted, fetcher)
         finally:
-            self._places.pop(source.site, None)
+            self.places.forget(source.site)
 
     async def _page(
         self, source: Source, events: Sequence[Event], end: Cursor, wanted: frozenset[str], fetcher: Fetcher
@@ -198,7 +177,7 @@ class Applier:
             if await reader.checkpoint(source.site) == (end.log, end.sequence, end.nonce):
                 return
         async with self._database.transaction() as transaction:
-            await self._move(transaction, source.site, end)
+            await self.places.move(transaction, source.site, end)
 
     async def prepare(self, source: Source, chunk: Sequence[Incoming], fetcher: Fetcher) -> list[Unit]:
         """Find out what each event needs, and fetch what is missing. Raises `PeerError`, `RowRefused`."""
@@ -323,7 +302,7 @@ class Applier:
                 if dequeue:
                     await transaction.dequeue(dequeue)
                 if position is not None:
-                    await self._move(transaction, source.site, position)
+                    await self.places.move(transaction, source.site, position)
                 confirming = position.sequence if position is not None else -min(dequeue, default=0)
                 again: list[SyncEntry] = []
                 if dequeue:
@@ -342,7 +321,7 @@ class Applier:
             raise
         crash_point("apply.committed")
         if position is not None:
-            self._places[source.site] = position
+            self.places.committed(source.site, position)
         self.refused_types.accept({entry.doctype for entry in (*entries, *again) if entry.status == SyncStatus.SYNCED})
         # The next batch says it along with its own entries; at the end of a page it is said alone.
         self._to_confirm = batch

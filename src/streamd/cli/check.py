@@ -98,7 +98,8 @@ async def _look(settings: Settings, findings: list[Finding]) -> None:
             warning(
                 "site.database",
                 f"{table.name} has triggers of its own: {', '.join(table.triggers)}",
-                "they also run for what arrives from other sites, and what they write is a change of this site",
+                "they also run for what arrives from other sites: they can change or swallow it, and what they write "
+                "elsewhere is a change of this site",
                 "see to it that they do no work that the other site has done already",
             )
             for table in tables.values()

@@ -87,11 +87,14 @@ WHERE k.contype = 'f' AND c.relnamespace = current_schema()::regnamespace
 
 _ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
+# A rule rewrites statements: like a trigger, it can change or swallow what is written.
 _TRIGGERS = """
-SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+SELECT c.relname, t.tgname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 JOIN pg_proc p ON p.oid = t.tgfoid
 WHERE NOT t.tgisinternal AND c.relnamespace = current_schema()::regnamespace
-  AND p.pronamespace <> coalesce(to_regnamespace('streamd'), 0::oid) ORDER BY t.tgname
+  AND p.pronamespace <> coalesce(to_regnamespace('streamd'), 0::oid)
+UNION ALL SELECT c.relname, 'rule ' || r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace ORDER BY 2
 """
 
 

@@ -58,14 +58,15 @@ def _trigger(whole: Table, users: Sequence[User]) -> list[str]:
     variables = prepared = ""
     texts = _columns_as_text(users)
     # A child by inheritance has columns of its own, which are none of the type's.
-    if whole.heirs or texts or excluded_columns(users):
+    only_named = bool(whole.heirs or excluded_columns(users))
+    if only_named or texts:
         old, new, differ = "old_row", "new_row", "old_row <> new_row"
         variables = "    old_row text;\n    new_row text;\n    one text;\n    texts jsonb := '{}';\n"
         prepared = f"""    IF TG_OP <> 'INSERT' THEN
-{_texts(texts, "OLD")}        old_row := {_kept(users, "OLD")};
+{_texts(texts, "OLD")}        old_row := {_kept(users, "OLD", only_named)};
     END IF;
     IF TG_OP <> 'DELETE' THEN
-{_texts(texts, "NEW")}        new_row := {_kept(users, "NEW")};
+{_texts(texts, "NEW")}        new_row := {_kept(users, "NEW", only_named)};
     END IF;
 """
     body = f"""
@@ -144,15 +145,15 @@ def _texts(columns: Sequence[str], alias: str) -> str:
     )
 
 
-def _kept(users: Sequence[User], alias: str) -> str:
-    """An expression: a row as JSON, without what is excluded, and with what is in `texts` in the place of its values.
+def _kept(users: Sequence[User], alias: str, only_named: bool) -> str:
+    """An expression: a row as JSON, with what is in `texts` in the place of its values; or only the type's own columns.
 
     They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
     they are those that are kept: an excluded column that is renamed stays outside.
     """
     doctype, child = users[0]
     names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
-    only = f" WHERE e.key = ANY (ARRAY[{names}]::text[])" if excluded_columns(users) else ""
+    only = f" WHERE e.key = ANY (ARRAY[{names}]::text[])" if only_named else ""
     # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
     return (
         "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || "

@@ -298,7 +298,7 @@ class Subscriber:
 
     async def _place(self) -> Cursor | None:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        return await self._applier.place(self._source.site)
+        return await self._applier.places.read(self._source.site)
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101
