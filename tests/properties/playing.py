@@ -252,7 +252,8 @@ class _Play:
             one, other = first.get(place), second.get(place)
             self._find("different", f"{_named(place)}\n  hq:    {_plain(one)}\n  store: {_plain(other)}")
         for each in said:
-            if each.state == QueueState.PARKED and different.isdisjoint(each.places):
+            names = set(each.places).union(*(other.places for other in said if set(other.places) & set(each.places)))
+            if each.state == QueueState.PARKED and different.isdisjoint(names):
                 self._find("parked though equal", f"{_named(each.places[0])}: {each.error}")
         if said and not self._wilful():
             self._find("stuck", f"the databases are alike, and yet {_named(said[0].places[0])} waits: {said[0].error}")
