@@ -10,8 +10,8 @@ import asyncio
 import re
 import tempfile
 import traceback
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from tests.properties.ledger import Key, Ledger, Place, Rows, document_of, shown
 from tests.properties.schemas import Schema, Table
 from tests.properties.workload import Step, Writer, beginning
 from tests.simulation.sites import Site
+from tests.support.access import Connection
 from tests.support.database_url import Engine
 from tests.support.meaning import meaning
 from tests.support.servers import drop_database
@@ -187,7 +188,7 @@ class _Play:
         todo = [statement for do in step.work for statement in writer.statements(do)]
         before = self.rows[step.side]
         try:
-            with site.access.write() as connection:
+            with site.access.connection() as connection, _transaction(site, connection):
                 for statement, values in todo:
                     connection.execute(statement, values)
         except site.access.errors as error:
@@ -295,6 +296,21 @@ class _Play:
                 place = document_of(self.schema, table, key, row)
                 found.setdefault(place, []).append((table.name, tuple(sorted(row.items()))))
         return {place: sorted(parts, key=repr) for place, parts in found.items()}
+
+
+@contextmanager
+def _transaction(site: Site, connection: Connection) -> Iterator[None]:
+    if site.access.engine == "sqlite":
+        # Without this SQLite tells no trigger of the rows that a REPLACE deletes (docs/operations.md).
+        connection.execute("PRAGMA recursive_triggers = ON")
+    connection.execute(site.access.begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(*site.access.errors):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _named(place: Place) -> str:
