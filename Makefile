@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check soak bench format clean
+.PHONY: help setup demo test check cases soak bench format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,7 @@ help:
 	@echo 'make demo     two sites in sync before your eyes, until Ctrl-C'
 	@echo 'make test     the test suite'
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
+	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
 	@echo 'make soak     the long tests, which `make test` leaves out'
 	@echo 'make format   formats the code'
@@ -44,6 +45,9 @@ check: $(READY)
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(MAKE) --no-print-directory test
+
+cases: $(READY)
+	@$(BIN)/python -m tests.cases
 
 soak: $(READY)
 	@STREAMD_TEST_PROGRAMS=1 $(PYTEST) -m soak --timeout=3600

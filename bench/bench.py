@@ -25,6 +25,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from bench import readback
 from bench.engines import NAMES, bulk_way, version
 from bench.stages import Bench
 from tests.support import servers
@@ -109,6 +110,7 @@ def run(folder: Path, engines: tuple[Engine, Engine], sizes: Sizes) -> list[Figu
         plain = bench.plain(invoices)
     finally:
         bench.close()
+    unread, read = readback.seconds(folder, engines, invoices, lines)
     ordered = sorted(delays)
     return [
         ("capture", rows / capture, "rows/s", "change table → Event Update Log; the consumer is down"),
@@ -124,6 +126,12 @@ def run(folder: Path, engines: tuple[Engine, Engine], sizes: Sizes) -> list[Figu
             rows / end_to_end,
             "rows/s",
             "from nothing captured until every row is there; both daemons run",
+        ),
+        (
+            "reading back",
+            (read / unread - 1) * 100,
+            "%",
+            "more time to write what came, since each written row is read again; in one process, alternating",
         ),
         (
             "plain load",

@@ -274,6 +274,11 @@ def open_shop(database: DatabaseUrl) -> Shop:
     return _SHOPS[database.engine](database)
 
 
+def schema_of(engine: Engine) -> str:
+    """The statements that make the shop's tables."""
+    return _SHOPS[engine].schema
+
+
 def make_shop(database: DatabaseUrl) -> None:
     """Make the shop's tables in an empty database."""
     open_access(database).raw(_SHOPS[database.engine].schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -133,13 +134,19 @@ class ChildTable:
         """The names of those columns."""
         return frozenset(column.name for column in self.written_columns)
 
+    @cached_property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others: its key, and its parent's."""
+        return tuple(dict.fromkeys((*self.key, *self.parent_key)))
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
 
     `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
-    field is empty where they are the documents' own rows. `key` says what happens to them.
+    field is empty where they are the documents' own rows. `key` says what happens to them. `doctype` is empty where
+    they are no document's, but others refer to them in turn.
     """
 
     doctype: str
@@ -169,6 +176,11 @@ class DocumentType:
     naming: str = ""
     excluded: tuple[str, ...] = ()
     accept_changes: bool = False
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell a row from all others."""
+        return self.key
 
     @property
     def only_name(self) -> Name:
@@ -229,6 +241,14 @@ class Catalogue:
 
     def get(self, name: str) -> DocumentType | None:
         return self.doctypes.get(name)
+
+    def stored_in(self, tables: Collection[str]) -> frozenset[str]:
+        """The types that have one of these tables."""
+        return frozenset(
+            name
+            for name, doctype in self.doctypes.items()
+            if doctype.table in tables or any(child.table in tables for child in doctype.children)
+        )
 
     def opened_by(self, doctype: str) -> tuple[str, ...]:
         """The further types that approving `doctype` opens through links, however far; sorted.

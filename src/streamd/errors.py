@@ -9,6 +9,7 @@
     │   ├── Fenced                  another daemon captures this site
     │   ├── RowRefused              the database refused a row (constraint, type, trigger)
     │   │   └── TypeRefused         … and would refuse every row of that table
+    │   │       └── PartialView     … as it would show a part of its rows only
     │   └── SchemaChanged           a table or column that we know is not there any more
     │       └── SiteReplaced        the database is another one than the daemon opened
     ├── StateError                  the daemon's state database
@@ -119,6 +120,13 @@ class TypeRefused(RowRefused):
     def __init__(self, message: str, *, hint: str = "", table: str = "") -> None:
         super().__init__(message, hint=hint)
         self.table = table
+
+
+class PartialView(TypeRefused):
+    """The database would show us a part of a table's rows only, as its policies (row-level security) say.
+
+    What is not shown would be taken for deleted; so nothing is read.
+    """
 
 
 class ValueTaken(RowRefused):

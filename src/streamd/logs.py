@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -51,11 +51,35 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=out),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Lines(out))),
         cache_logger_on_first_use=False,
     )
     libraries = logging.getLogger()
     libraries.handlers[:] = [_ToStructlog(logging.WARNING)]
+
+
+class _Lines:
+    """A stream that may refuse what is written: on a full disk a line is lost, and not the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def write(self, text: str) -> int:
+        try:
+            if self._lost:
+                self._stream.write(f"({self._lost} writes of this log were lost)\n")
+            self._stream.write(text)
+            self._lost = 0
+        except OSError:
+            self._lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._lost += 1
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

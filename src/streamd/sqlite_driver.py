@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Await something that must not be left half done, also when we are cancelled meanwhile."""
+    """Await something that must not be left half done, also when we are cancelled meanwhile, or whatever happens."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
-    except asyncio.CancelledError:
+    except BaseException:
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # nobody else asks for it any more
@@ -58,6 +58,13 @@ class Connection(aiosqlite.Connection):
         with suppress(ValueError, sqlite3.Error):  # it may be closed already
             await self.rollback()
         await super().close()
+
+    def stop(self) -> asyncio.Future[None] | None:
+        """Close the connection without waiting for it. What it had begun is rolled back, as in `close`."""
+        connection = self._connection
+        if connection is not None:
+            self._tx.put_nowait((None, connection.rollback))
+        return super().stop()
 
 
 def connect(path: str, **options: Any) -> Connection:

@@ -20,8 +20,9 @@ from streamd.errors import ResyncRequired, StateError
 from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
-from streamd.store.log_rows import rows_told
+from streamd.store.log_rows import renames_told, rows_told
 from streamd.store.schema import approvals, is_named, log_head, update_log
+from streamd.wire import FormerName, write_json
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
@@ -148,8 +149,6 @@ class UpdateLog:
 
     async def add_gap(self, doctypes: Sequence[str], reason: str, *, clock: str) -> None:
         """Say in the log that changes of these types may be missing, and why."""
-        from streamd.wire import write_json
-
         async with self._state.write() as connection:
             head = await self._head(connection)
             if head is None or not doctypes:
@@ -235,6 +234,10 @@ class UpdateLog:
         None where there was no row. Documents whose rows were not touched since are left out.
         """
         return await rows_told(self._state, after, documents)
+
+    async def renames_told(self, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
+        """How the documents of these names (as text) got them, as far as the log goes back: the last rename first."""
+        return await renames_told(self._state, doctype, names)
 
     async def start(self, from_sequence: int) -> Cursor:
         """The cursor behind the entry `from_sequence`, for a consumer that has none yet.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from decimal import Decimal
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
@@ -20,6 +19,10 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from streamd.errors import InvalidRequest
+from streamd.json_values import HEX as HEX
+from streamd.json_values import read_json as read_json
+from streamd.json_values import read_rows as read_rows
+from streamd.json_values import write_json as write_json
 from streamd.model import Cursor, Event, Name, OwnName
 
 PROTOCOL = 1
@@ -31,7 +34,8 @@ NAME_LIMIT = 140
 PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""
 
-HEX = "$hex"
+PARTIAL_VIEW = "partial_view"
+"""The code of a refusal where the producer may not see all documents of a type, so that it lists none."""
 
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 """What a peer says of itself is shown in terminals, so it may hold no control characters."""
@@ -253,6 +257,16 @@ class DocumentsRequest(Message):
     )
 
 
+class FormerNameModel(Message):
+    """A name that a document had until it was renamed by the log's entry `sequence`."""
+
+    name: NameParts
+    sequence: int
+    clock: str
+    life: str | None = _LIFE
+    old_life: str | None = None
+
+
 class DocumentModel(Message):
     doctype: str
     name: NameParts
@@ -264,6 +278,7 @@ class DocumentModel(Message):
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     life: str | None = _LIFE
+    former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")
 
 
 class DocumentsAnswer(Message):
@@ -274,6 +289,9 @@ class DocumentsAnswer(Message):
 
     documents: list[DocumentModel]
     as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
+    gone: dict[str, list[NameParts]] = Field(
+        {}, description="by approved type, those that surely are not there for you"
+    )
 
 
 class FindRequest(Message):
@@ -314,6 +332,16 @@ class Page(msgspec.Struct):
     clock_ms: int = 0
 
 
+class FormerName(msgspec.Struct, omit_defaults=True):
+    """`FormerNameModel` as it is encoded and decoded."""
+
+    name: Name
+    sequence: int
+    clock: str
+    life: str | None = None
+    old_life: str | None = None
+
+
 class FetchedDocument(msgspec.Struct, omit_defaults=True):
     """`DocumentModel` as it is encoded and decoded."""
 
@@ -325,13 +353,15 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     clocks: dict[str, str] = {}
     own: tuple[OwnName, ...] = ()
     life: str | None = None
+    former: tuple[FormerName, ...] = ()
 
 
-class Documents(msgspec.Struct):
+class Documents(msgspec.Struct, omit_defaults=True):
     """`DocumentsAnswer` as it is encoded and decoded."""
 
     documents: list[FetchedDocument]
     as_of: str
+    gone: dict[str, list[Name]] = {}
 
 
 def is_loopback(host: str) -> bool:
@@ -360,29 +390,3 @@ def read_cursor(text: str) -> Cursor:
         raise InvalidRequest(
             "the cursor is none that this site gave out", hint="send the cursor of the last page unchanged"
         ) from None
-
-
-def read_json(data: bytes | str) -> Any:
-    """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
-    return _JSON.decode(data)
-
-
-def write_json(value: Any) -> bytes:
-    """Python values as JSON. Bytes are written as `{"$hex": …}`, infinity as `1e999`."""
-    return _ENCODER.encode(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {HEX: value.hex()}
-    if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return msgspec.Raw(b"1e999" if value > 0 else b"-1e999")
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value
-
-
-_JSON = msgspec.json.Decoder(float_hook=Decimal)
-_ENCODER = msgspec.json.Encoder(decimal_format="number")

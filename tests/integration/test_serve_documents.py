@@ -53,6 +53,26 @@ async def test_what_is_linked_is_given_however_far_and_through_child_rows(store:
     ) == [("Customer", [1]), ("Employee", [1]), ("Employee", [3]), ("Invoice", [1]), ("Track", [1])]
 
 
+async def followed(client: Client, follow: int, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    answer = await client.post("documents", {"documents": list(wanted), "follow": follow})
+    assert answer.status == 200, answer.text
+    return [(each["doctype"], each["name"]) for each in answer.json["documents"]]
+
+
+async def test_what_is_linked_comes_along_level_by_level_as_far_as_approvals_open_it(store: Client) -> None:
+    every = await followed(store, 100, INVOICE)
+    assert every[0] == ("Invoice", [1])
+    assert all(each in every for each in [("Customer", [1]), ("Employee", [3]), ("Employee", [1]), ("Track", [1])])
+    assert not {doctype for doctype, _ in every} & {"Secret", "Note"}
+    some = await followed(store, 2, INVOICE)
+    assert len(some) == 3
+    assert await followed(store, 0, INVOICE) == [("Invoice", [1])]
+
+
+async def test_nothing_comes_along_with_what_is_not_given(store: Client) -> None:
+    assert await followed(store, 100, CUSTOMER, by(UNRELATED, INVOICE, CUSTOMER), NOTE) == []
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

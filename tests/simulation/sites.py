@@ -20,7 +20,7 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
-from streamd.serve.documents import given_document, linked_documents
+from streamd.serve.documents import given_document, linked_documents, say_former_names
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -141,6 +141,12 @@ class Site:
     async def close(self) -> None:
         await self.database.close()
         await self.state.close()
+
+    async def lose_log(self) -> None:
+        """The state database is lost, and the daemon begins again with a new log."""
+        await self.close()
+        _new_state(self.state_file)
+        await self.open()
 
     async def crash_between_claim_and_append(self) -> None:
         """The daemon takes a batch, and is gone before the batch is in the log; then it begins again."""
@@ -295,7 +301,13 @@ class LocalFetcher:
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
-        return Documents(found, write_cursor(head.cursor))
+        await say_former_names(producer.update_log, found, producer.types)
+        given = {(each.doctype, each.name) for each in found}
+        gone: dict[str, list[Name]] = {}
+        for each in wanted:
+            if (each.doctype, tuple(each.name)) not in given:
+                gone.setdefault(each.doctype, []).append(tuple(each.name))
+        return Documents(found, write_cursor(head.cursor), gone)
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         await self._producer.capture.drain()

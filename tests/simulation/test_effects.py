@@ -146,6 +146,38 @@ async def test_what_a_foreign_key_here_would_do_is_refused_until_the_producer_di
     assert hq.rows("SELECT customer_id FROM invoice") == [(2,)]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_document_that_is_reached_through_a_table_without_documents_is_kept_as_well(
+    make: Make, engine: Engine
+) -> None:
+    hq, store = await make("hq"), await make("store", engine)
+    sale(hq)
+    await both_ways(hq, store)
+    store.write(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, customer INTEGER, parent INTEGER, "
+        "FOREIGN KEY (customer) REFERENCES customer (id) ON DELETE CASCADE, "
+        "FOREIGN KEY (parent) REFERENCES account (id) ON DELETE CASCADE)",
+        "INSERT INTO account VALUES (1, 1, 1)",
+        "INSERT INTO account VALUES (2, NULL, 1)",
+        "DROP TABLE line",
+        "DROP TABLE invoice",
+        "CREATE TABLE invoice (id INTEGER PRIMARY KEY, customer_id INTEGER, note VARCHAR(20), "
+        "customer_code VARCHAR(20), account INTEGER, FOREIGN KEY (account) REFERENCES account (id) ON DELETE CASCADE)",
+        "CREATE TABLE line (id INTEGER PRIMARY KEY, invoice_id INTEGER NOT NULL, qty INTEGER, "
+        "FOREIGN KEY (invoice_id) REFERENCES invoice (id) ON DELETE CASCADE)",
+    )
+    await store.close()
+    await store.open()
+    store.write("INSERT INTO invoice VALUES (1, 1, 'good', NULL, 2)", "INSERT INTO line VALUES (1, 1, 10)")
+    await store.capture.drain()
+    hq.write("DELETE FROM customer WHERE id = 1")
+    await store.pull_all(hq)
+    ((state, error),) = await store.queue()
+    assert state == "parked"
+    assert "invoice 1" in error
+    assert store.rows("SELECT count(*) FROM line") == [(1,)]
+
+
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_what_foreign_keys_did_at_both_sites_is_applied(make: Make, engine: Engine, action: str) -> None:
@@ -209,9 +241,13 @@ async def test_a_code_that_changes_takes_nobody_along_whom_the_producer_did_not(
     assert everything(store) == everything(hq)
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])
+@pytest.mark.parametrize("links", [{"customer_id": "customer"}, {}], ids=["linked", "not linked"])
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_a_rename_takes_along_what_refers_to_the_document(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, "ON UPDATE CASCADE")
+async def test_a_rename_takes_along_what_refers_to_the_document(
+    make: Make, engine: Engine, links: dict[str, str], action: str
+) -> None:
+    hq, store = await make("hq"), await make("store", engine, f"ON UPDATE {action}", invoice={"links": links})
     sale(hq)
     await both_ways(hq, store)
     hq.write("UPDATE customer SET id = 3 WHERE id = 1", "UPDATE invoice SET customer_id = 3")
@@ -225,11 +261,9 @@ async def test_a_rename_takes_along_what_refers_to_the_document(make: Make, engi
     ("texts", "words"),
     [
         (DELETES, ("deleted invoice 1", "deleted a row of line")),
-        (CHANGES, ("changed invoice 1", 'note: "good", now "mine"')),
         (MAKES, ("made invoice 99",)),
-        (ROWS, ("changed invoice 1", "qty: 10, now 9")),
     ],
-    ids=["deletes", "changes", "makes", "rows"],
+    ids=["deletes", "makes"],
 )
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_what_a_trigger_here_does_to_other_documents_is_refused(
@@ -262,6 +296,58 @@ async def test_where_a_type_is_open_to_effects_they_are_edits_of_this_site(make:
     assert any("an edit of this site" in note and "invoice 1" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [(CHANGES, 'note: "good", now "mine"'), (ROWS, "qty: 10, now 9")],
+    ids=["its own row", "a child row"],
+)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_what_a_trigger_here_changes_is_put_back_where_the_producer_has_the_word(
+    make: Make, engine: Engine, texts: dict[str, str], words: str
+) -> None:
+    hq, store = await make("hq"), await make("store", engine)
+    sale(hq)
+    await both_ways(hq, store)
+    trigger(store, texts)
+    hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
+    await both_ways(hq, store)
+    assert await store.queue() == []
+    assert everything(store) == everything(hq)
+    assert hq.rows("SELECT note, qty FROM invoice JOIN line ON invoice_id = invoice.id") == [("good", 10)]
+    (note,) = [each.note for each in await store.sync_log.list(doctype="customer") if each.update_type == "update"]
+    assert words in note
+    assert "put back" in note
+
+
+async def test_what_a_trigger_does_at_the_end_of_the_transaction_is_seen_as_well(make: Make) -> None:
+    hq, store = await make("hq"), await make("store", "postgresql")
+    sale(hq)
+    await both_ways(hq, store)
+    store.write(
+        "CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {DELETES['postgresql']} RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER clean AFTER UPDATE ON customer DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION clean()",
+    )
+    await store.close()
+    await store.open()
+    hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
+    await assert_refused(hq, store, "writing customer 1", "deleted invoice 1")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_document_of_this_site_alone_is_not_changed_by_what_arrives(make: Make, engine: Engine) -> None:
+    hq, store = await make("hq"), await make("store", engine)
+    sale(hq)
+    await both_ways(hq, store)
+    store.write("UPDATE invoice SET note = 'good' WHERE id = 1", "INSERT INTO invoice VALUES (50, 2, 'own', NULL)")
+    hq.write("DELETE FROM line", "DELETE FROM invoice")
+    await both_ways(hq, store)
+    trigger(store, CHANGES)
+    hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
+    await assert_refused(hq, store, "changed invoice 50", 'note: "own", now "mine"')
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_row_of_the_document_that_the_producer_left_alone_is_not_changed_here(
     make: Make, engine: Engine
@@ -270,15 +356,50 @@ async def test_a_row_of_the_document_that_the_producer_left_alone_is_not_changed
     sale(hq)
     await both_ways(hq, store)
     trigger(store, TOUCHES, "INSERT ON line")
+    # The daemon looks again where a table gets its first trigger.
     await store.close()
     await store.open()
     hq.write("INSERT INTO line VALUES (2, 1, 20)")
-    await assert_refused(hq, store, "writing invoice 1 changed invoice 1", '"good", now "touched"')
-    # Where the producer did the same, the document arrives as it is there.
+    await both_ways(hq, store)
+    assert everything(store) == everything(hq)
+    assert store.rows("SELECT note FROM invoice") == [("good",)]
     hq.write("INSERT INTO line VALUES (3, 1, 30)", "UPDATE invoice SET note = 'touched'")
     await both_ways(hq, store)
     assert await store.queue() == []
     assert everything(store) == everything(hq)
+
+
+COUNTS = {
+    "sqlite": "CREATE TRIGGER clean AFTER INSERT ON line "
+    "BEGIN UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7; END",
+    "mariadb": "CREATE TRIGGER clean AFTER INSERT ON line FOR EACH ROW "
+    "UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7",
+    "postgresql": "UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7;",
+}
+
+
+@pytest.mark.parametrize("pages", [1, 2, 3, 20])
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_number_that_triggers_count_down_at_both_sites_is_the_same_at_both(
+    make: Make, engine: Engine, pages: int
+) -> None:
+    hq = await make("hq", engine, invoice={"links": {}})
+    store = await make("store", engine, invoice={"links": {}})
+    sale(hq)
+    hq.write("INSERT INTO invoice VALUES (7, 100, 'stock', NULL)")
+    await both_ways(hq, store)
+    for site in (hq, store):
+        trigger(site, COUNTS, "INSERT ON line")
+        await site.close()
+        await site.open()
+    for number in range(2, 7):
+        hq.write(f"INSERT INTO line VALUES ({number}, 1, 1)")
+    while await store.pull_from(hq, limit=pages):
+        pass
+    await both_ways(hq, store)
+    assert await store.queue() == []
+    assert everything(store) == everything(hq)
+    assert hq.rows("SELECT customer_id FROM invoice WHERE id = 7") == [(95,)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -163,9 +163,6 @@ OF_THE_TYPE: dict[str, tuple[str, ...]] = {
     "an index in a collation of the application's": ("CREATE INDEX own ON Item (Label COLLATE LOCALIZED)",),
     "an index over a function of the application's": ("CREATE INDEX own ON Item (fold(Label))",),
     "a trigger that calls one": ("CREATE TRIGGER own AFTER INSERT ON Item BEGIN SELECT fold(NEW.Label); END",),
-    "a trigger that writes to what is gone": (
-        "CREATE TRIGGER own AFTER INSERT ON Item BEGIN INSERT INTO gone VALUES (1); END",
-    ),
 }
 
 

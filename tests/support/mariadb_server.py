@@ -136,6 +136,11 @@ class MariaDbServer:
         """The same database as root sees it."""
         return replace(self._admin, name=name)
 
+    @property
+    def process(self) -> PrivateServer | None:
+        """The server's process, where it is one of our own."""
+        return self._private
+
     def stop(self) -> None:
         """Drop what was made; end the server if it is ours."""
         if self._private is not None:

@@ -80,7 +80,11 @@ class Passage:
             writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward_reader, onward = await asyncio.open_connection(*self._target)
+        try:
+            onward_reader, onward = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()  # the server itself is not there
+            return
         ends = {writer, onward}
         self._open |= ends
         try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 KEEPER = Path(__file__).with_name("server_keeper.py")
@@ -33,6 +35,7 @@ class PrivateServer:
         if self.user:
             shutil.chown(self.folder, self.user)
         self._process: subprocess.Popen[bytes] | None = None
+        self._command: tuple[Sequence[str], str, Callable[[], bool]] | None = None
 
     def prepare(self, command: Sequence[str]) -> None:
         """Run a command that makes the server's data. Raises `ServerFailed` with its output."""
@@ -53,6 +56,7 @@ class PrivateServer:
 
     def start(self, command: Sequence[str], ending: str, answers: Callable[[], bool]) -> None:
         """Start the server, which the signal `ending` ends at once, and return when it answers."""
+        self._command = (command, ending, answers)
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(KEEPER), str(self.folder), self.user, ending, *command],
             stdin=subprocess.PIPE,
@@ -65,6 +69,19 @@ class PrivateServer:
                 self.stop()
                 raise ServerFailed(f"{command[0]} does not answer\n{said}")
             time.sleep(INTERVAL_SECONDS)
+
+    def kill(self) -> None:
+        """End the server and all its processes as a crash does. Its folder stays, for `start_again`."""
+        assert self._process is not None
+        for process in reversed(_below(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._process.wait(STOP_SECONDS)
+
+    def start_again(self) -> None:
+        """Start the server that was killed, on what it had."""
+        assert self._command is not None
+        self.start(*self._command)
 
     def assert_running(self) -> None:
         """Raise `ServerFailed` with the end of the server's log, if it has ended by itself."""
@@ -83,6 +100,15 @@ class PrivateServer:
     def _log(self) -> str:
         path = self.folder / "server.log"
         return path.read_text(encoding="utf-8", errors="replace")[-4000:] if path.exists() else "(no log)"
+
+
+def _below(process: int) -> list[int]:
+    """The processes that this one began, and those that they did."""
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *_below(child)]
+    return found
 
 
 def server_user() -> str:

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -77,9 +76,18 @@ class Stalled:
         if self.engine != "sqlite":
             self.databases[site.name].hold()
             return
+        if site is self.hq:  # something has to wait for capture, and nobody can write once the lock is taken
+            _signal(site, signal.SIGSTOP)
+            self.write()
         lock = sqlite3.connect(site.database, isolation_level=None, timeout=30, check_same_thread=False)
         lock.execute("BEGIN IMMEDIATE")
         self._locks.append(lock)
+        if site is self.hq:
+            _signal(site, signal.SIGCONT)
+
+    def is_locked(self, site: Site) -> bool:
+        """Whether nobody can write there, because the lock is taken."""
+        return bool(self._locks) and site is self.hq
 
     def answer(self, site: Site) -> None:
         """It answers again."""
@@ -119,21 +127,8 @@ def _trigger_that_never_returns(pair: Stalled) -> None:
 
 
 def _drop_slow_trigger(pair: Stalled) -> None:
-    """The administrator ends what sleeps, and takes the trigger away: it holds a lock on the table until then."""
-    with suppress(Exception):
-        _end_sleepers(pair)
-    if pair.engine == "postgresql":
-        pair.store.execute('DROP TRIGGER slow ON "Item"')
-    else:
-        pair.store.execute("DROP TRIGGER slow")
-
-
-def _end_sleepers(pair: Stalled) -> None:
-    if pair.engine == "postgresql":
-        pair.store.rows(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
-            "AND datname = current_database()"
-        )
+    """Waits for the lock on the table, which the statement that sleeps has until the daemon cancels it."""
+    pair.store.execute('DROP TRIGGER slow ON "Item"' if pair.engine == "postgresql" else "DROP TRIGGER slow")
 
 
 def _drop_trigger(pair: Stalled) -> None:

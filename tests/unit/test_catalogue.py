@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -262,3 +263,29 @@ def test_how_documents_and_child_rows_are_named_is_carried_along() -> None:
 
 def test_only_offered_types_are_offered() -> None:
     assert build(settings({"Item": {}, "Customer": {}}, offers=("Item",)), TABLES).offers == {"Item"}
+
+
+@pytest.mark.parametrize(
+    ("other", "left"),
+    [
+        (table("invoice_tax", "InvoiceId", refers={"InvoiceId": "Invoice"}), True),
+        (table("Attachment", key=("InvoiceId", "nr"), refers={"InvoiceId": "Invoice"}), True),
+        (replace(table("Remark", "I"), foreign_keys=(ForeignKey(("I",), "Invoice", ("id",), "CASCADE"),)), True),
+        (table("Payment", "InvoiceId", refers={"InvoiceId": "Invoice"}), False),
+        (table("InvoiceTemplate", "Title"), False),
+    ],
+    ids=["called-after-it", "keyed-by-it", "deleted-with-it", "names-it", "no-foreign-key"],
+)
+def test_rows_that_seem_to_be_a_part_of_a_document_and_are_in_no_type_are_warned_about(
+    other: Table, left: bool
+) -> None:
+    tables = {**TABLES, other.name: other}
+    given = settings({"Customer": {}, "Invoice": {"children": {"lines": LINES}}})
+    said = [str(each) for each in warnings(given, tables) if "in no document type" in each.what]
+    assert bool(said) == left
+    if left:
+        assert f"rows of {other.name} refer to Invoice" in said[0]
+    parts = {**tables, "Invoice": replace(tables["Invoice"], partitions=(f'public."{other.name}"',))}
+    assert not [each for each in warnings(given, parts) if "in no document type" in each.what], (
+        "a partition is no table"
+    )

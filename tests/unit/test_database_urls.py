@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from streamd.errors import ConfigurationError
+from streamd.db import open_site
+from streamd.errors import ConfigurationError, SiteError, StateError
 from streamd.settings import database_url, load, shown_url, state_url
+from streamd.store.engine import State
 
 SITES = [
     "sqlite:///shop.db",
@@ -25,6 +28,9 @@ REFUSED = {
     "postgresql://me:hush@db": "names no database on its server",
     "mariadb://me:hush@db/": "names no database on its server",
     "postgresql://db:hush/shop": "its port is no number",
+    "postgresql://me:hush@db/shop/more": "has a path",
+    "mariadb://me:hush@db:70000/shop": "ports are 1 to 65535",
+    "http://me:hush@db/shop": "no database that streamd knows",
     "sqlite://": "names no file",
     "sqlite:///:memory:": "names no file",
     "shop-hush.db": "is no database URL",
@@ -106,3 +112,32 @@ def test_a_password_with_an_at_sign_is_said_and_not_shown() -> None:
     with pytest.raises(ValueError, match="%40") as raised:
         database_url("postgresql://u:secret@w@127.0.0.1/db")
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("asyncpg", "pip install 'streamd[postgresql]'"),
+        ("streamd.db.tail", "streamd.db.tail cannot be imported"),
+        ("msgspec", "--force-reinstall"),
+    ],
+)
+def test_only_a_driver_that_is_missing_is_called_so(monkeypatch: pytest.MonkeyPatch, module: str, says: str) -> None:
+    for loaded in [name for name in sys.modules if name.startswith("streamd.db.postgresql")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SiteError) as told:
+        open_site("postgresql://me@db/shop")
+    assert says in str(told.value)
+    assert ("the driver for postgresql" in str(told.value)) == (module == "asyncpg")
+
+
+async def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    site = open_site(f"sqlite:///{tmp_path}")
+    with pytest.raises(SiteError, match="is a folder"):
+        await site.tables()
+    state = State(f"sqlite:///{tmp_path}", "site")
+    with pytest.raises(StateError, match="is a folder"):
+        await state.revision()
+    await site.close()
+    await state.close()

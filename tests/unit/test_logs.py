@@ -70,3 +70,24 @@ def test_what_libraries_say_comes_out_in_the_same_form(out: io.StringIO) -> None
     assert [(line["event"], line["library"], line["message"]) for line in lines(out)] == [
         ("library.message", "aiohttp.server", "it broke: badly")
     ]
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk that is full, until it is not."""
+
+    full = True
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_takes_lines_and_not_the_daemon() -> None:
+    disk = FullDisk()
+    logs.configure("info", "json", disk)
+    log = structlog.get_logger()
+    log.info("lost")
+    disk.full = False
+    log.info("kept")
+    assert '"kept"' in disk.getvalue()
+    assert "were lost" in disk.getvalue()

@@ -12,12 +12,13 @@ from streamd.apply.healer import Healer, Route
 from streamd.apply.mapping import MappedType, mapped_types
 from streamd.apply.naming_problems import naming_problems
 from streamd.apply.source import Source, own_names
-from streamd.apply.whole import WholeResync
+from streamd.apply.whole import Lister, WholeResync
 
 __all__ = [
     "Applier",
     "Fetcher",
     "Healer",
+    "Lister",
     "MappedType",
     "Route",
     "Source",

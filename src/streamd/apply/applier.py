@@ -16,6 +16,7 @@ from itertools import groupby, islice
 import structlog
 
 from streamd.apply.batch import Kept, Replan, Uncaptured, Unit, all_captured, queued
+from streamd.apply.chains import joined
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.fetching import Fetcher
@@ -153,6 +154,7 @@ class Applier:
             for event in events
             if source.local(event.doctype) in wanted and (event.origin is None or self._site not in event.origin.path)
         ]
+        todo = joined(todo, self.catalogue, source.mapped)
         while todo:
             chunk = todo[: self._cut(todo)]
             todo = todo[len(chunk) :]

@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from streamd.apply.incoming import Incoming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
-from streamd.model import Operation, QueuedEvent, SyncEntry, name_text
+from streamd.model import Event, Operation, QueuedEvent, SyncEntry, name_text
 from streamd.retry import parked_pause
 from streamd.rows import Binding, names_touched
 
@@ -22,6 +24,8 @@ class Uncaptured(SiteBusy):
 class Replan(SiteBusy):
     """A document that the plan relied on is gone: the plan has to be made again."""
 
+
+NO_DIFFERENCE = msgspec.Raw(b"{}")
 
 BEHIND = "waits behind an earlier event of this document that failed"
 PAUSED = " is paused: "
@@ -95,14 +99,24 @@ class Kept:
     waits_for: Ref | None = None
 
 
+def as_read_later(event: Event) -> Event:
+    """A document that was read, as an event that waits: it is read again when it is tried."""
+    return msgspec.structs.replace(
+        event, operation=Operation.UPDATE, data=NO_DIFFERENCE, enters=True, renamed_from=None, old_life=None
+    )
+
+
 def queued(source: Source, kept: Kept) -> QueuedEvent:
     """A kept event as it goes into the site's queue."""
     now = time.time_ns() // 1_000_000
+    event = kept.unit.incoming.remote
+    if kept.unit.incoming.fetched and event.operation == Operation.CREATE:
+        event = as_read_later(event)
     return QueuedEvent(
         0,
         source.site,
         kept.unit.incoming.log,
-        kept.unit.incoming.remote,
+        event,
         kept.state,
         kept.error,
         1,

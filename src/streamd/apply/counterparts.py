@@ -157,10 +157,11 @@ class Names:
     def known_as(self, event: Event) -> Ref | None:
         """The event's document as it is known here: by the name that it had, where it is renamed there.
 
-        None where it has the same name here.
+        By its new name, where only that is known. None where it has the same name here.
         """
         names = [event.name] if event.renamed_from is None else [event.renamed_from, event.name]
-        return next(((event.doctype, name) for name in names if self.renames((event.doctype, name))), None)
+        refs = [ref for name in names if self.renames(ref := (event.doctype, name))]
+        return next((ref for ref in refs if self.local(ref) is not None), refs[0] if refs else None)
 
     def known_rows(self, ref: Ref) -> Mapping[str, Mapping[str, Name]]:
         """By field, the child rows' keys there (as text) with those that they have here, as far as is remembered."""

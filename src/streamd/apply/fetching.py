@@ -14,8 +14,9 @@ from streamd import clock as hlc
 from streamd.apply.counterparts import Names
 from streamd.apply.decoding import decode
 from streamd.apply.dependency import in_order, needed
+from streamd.apply.former import with_former_names
 from streamd.apply.incoming import Incoming, ref_of
-from streamd.apply.repair import Known
+from streamd.apply.merging import Known
 from streamd.apply.source import Ref, Source
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused
@@ -209,6 +210,9 @@ class _Look:
         if own:
             async with self.database.snapshot() as reader:
                 await self.names.load(reader, (), own)
+        if any(incoming.former for incoming in given):
+            async with self.database.snapshot() as reader:
+                given = await with_former_names(reader, self.names, given, self.catalogue)
         for incoming in given:
             ref = ref_of(incoming)
             if ref not in self.fetched.documents:
@@ -286,6 +290,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             mapped = source.mapped.get(document.doctype)
             clocks = clocks if mapped is None else mapped.clocks(clocks)
             incoming.known = Known(document.source, clocks)
+            incoming.former = document.former
             found.append(incoming)
     return found
 

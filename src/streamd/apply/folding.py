@@ -69,7 +69,9 @@ def net_effect(
         data = _one_document(_words(doctype), [each.data for each in events], last.event.name if renamed else None)
         return _folded(events, data, {}, mapped)
     if first.event.operation == Operation.UPDATE and isinstance(first.data, Difference):
-        if renamed and any(not set(child.key).isdisjoint(child.parent_key) for child in doctype.children):
+        has_rows = any(each.data.added or each.data.removed or each.data.row_changed for each in events)
+        in_keys = any(not set(child.key).isdisjoint(child.parent_key) for child in doctype.children)
+        if renamed and has_rows and in_keys:
             # What its rows are called before the rename is not what they are called after it.
             return None
         clocks: dict[str, str] = {}

@@ -23,11 +23,21 @@ from streamd.apply.incoming import Incoming
 from streamd.apply.plan import contained, is_about
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
+from streamd.apply.together import groupings
 from streamd.apply.traces import Trace, taken_whole, traces
 from streamd.db.base import Reader, SiteDatabase
-from streamd.errors import PeerError, RowRefused
+from streamd.errors import PeerError, RowRefused, ValueTaken
 from streamd.faults import crash_point
-from streamd.model import Catalogue, Difference, QueuedEvent, QueueRequest, QueueState, name_from_text, name_label
+from streamd.model import (
+    Catalogue,
+    Difference,
+    QueuedEvent,
+    QueueRequest,
+    QueueState,
+    name_from_text,
+    name_label,
+    name_text,
+)
 from streamd.retry import parked_pause
 from streamd.store.sync_log import SyncLog
 
@@ -54,6 +64,7 @@ class Healer:
         self._catalogue = catalogue
         self._sync_log = sync_log
         self._routes: Mapping[str, Route] = {}
+        self._clashing: set[tuple[str, str]] = set()
 
     async def run_once(self, routes: Mapping[str, Route], *, everything: bool = False) -> int:
         """Try what is due (or everything). Returns how many events were applied.
@@ -64,6 +75,8 @@ class Healer:
         self._routes = routes
         applied = 0
         again = True
+        # Types whose documents wait for values that others of them had: some were given up just now.
+        freed: set[tuple[str, str]] = set()
         while again:
             # What was healed may be what another queue waits for.
             again = False
@@ -72,14 +85,59 @@ class Healer:
                 due = [
                     queue
                     for queue in queues.values()
-                    if queue[0].producer in routes and await self._is_due(reader, queue, everything=everything)
+                    if queue[0].producer in routes
+                    and (
+                        (queue[0].producer, queue[0].doctype) in freed
+                        or await self._is_due(reader, queue, everything=everything)
+                    )
                 ]
             everything = False
+            self._clashing.clear()
             for queue in due:
                 healed = await self._try(queue, routes[queue[0].producer])
                 applied += healed
                 again = again or healed > 0
+            healed = await self._together()
+            applied += healed
+            again = again or healed > 0
+            freed = set(self._clashing)
         return applied
+
+    async def _together(self) -> int:
+        """Try documents together, where one was refused since another one has a value that it is to have.
+
+        That one may be parked as well, for a value that the first one has. Returns how many events were applied.
+        """
+        healed = 0
+        if self._clashing:
+            async with self._database.snapshot() as reader:
+                queues = list(_by_document(await reader.queue()).values())
+            for producer, doctype in self._clashing:
+                kin = [each for each in queues if (each[0].producer, each[0].doctype) == (producer, doctype)]
+                free = [each for each in kin if each[0].waits_for is None and each[0].state == QueueState.PARKED]
+                for group in groupings(free):
+                    if await self._are_applied(group, self._routes[producer]):
+                        healed += sum(map(len, group))
+                        break
+        return healed
+
+    async def _are_applied(self, queues: Sequence[Sequence[QueuedEvent]], route: Route) -> bool:
+        """Apply the net effects of these queues in one transaction, if that can be done."""
+        incoming = []
+        for queue in queues:
+            events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+            net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
+            if net is None or net.event.doctype not in self._catalogue:
+                return False
+            incoming.append(replace(net, at_once=net.event.renamed_from is not None))
+        try:
+            units = await self._applier.prepare(route.source, incoming, route.fetcher)
+            await self._commit(queues, units, route)
+        except (RowRefused, Replan, PeerError) as error:
+            # Each of them is in the queue with its own reason.
+            log.debug("not_healed_together", documents=len(queues), error=str(error))
+            return False
+        return True
 
     async def next_due(self) -> float | None:
         """In how many seconds the next queue is due; None if nothing is queued."""
@@ -158,7 +216,7 @@ class Healer:
             try:
                 await self._apply(queue, [net], route)
             except RowRefused as refused:
-                error = refused.message
+                error = self._why(queue, refused)
             else:
                 return len(queue)
         healed = 0
@@ -167,34 +225,43 @@ class Healer:
                 try:
                     await self._apply([one], [incoming], route)
                 except RowRefused as refused:
-                    error = refused.message
+                    error = self._why(queue, refused)
                     break
                 healed += 1
         if queue[healed:]:
             await self._failed(queue[healed:], error)
         return healed
 
+    def _why(self, queue: Sequence[QueuedEvent], refused: RowRefused) -> str:
+        if isinstance(refused, ValueTaken):
+            self._clashing.add((queue[0].producer, queue[0].doctype))
+        return refused.message
+
     async def _apply(self, queue: Sequence[QueuedEvent], incoming: Sequence[Incoming], route: Route) -> None:
         try:
-            await self._commit(queue, await self._applier.prepare(route.source, incoming, route.fetcher), route)
+            await self._commit([queue], await self._applier.prepare(route.source, incoming, route.fetcher), route)
         except Replan:
             # The second plan knows that the document is gone.
-            await self._commit(queue, await self._applier.prepare(route.source, incoming, route.fetcher), route)
+            await self._commit([queue], await self._applier.prepare(route.source, incoming, route.fetcher), route)
 
-    async def _commit(self, queue: Sequence[QueuedEvent], units: list[Unit], route: Route) -> None:
-        entries = await self._applier.commit(route.source, units, None, [each.id for each in queue])
+    async def _commit(self, queues: Sequence[Sequence[QueuedEvent]], units: list[Unit], route: Route) -> None:
+        ids = [each.id for queue in queues for each in queue]
+        entries = await self._applier.commit(route.source, units, None, ids)
         crash_point("heal.committed")
         await self._applier.confirm()
-        first = queue[0].event
-        note = "; ".join(entry.note for entry in entries if entry.note)
-        await self._sync_log.resolve(
-            route.source.name,
-            queue[0].doctype,
-            [(each.event.sequence, each.event.name) for each in queue],
-            f"applied later; {note}".rstrip("; "),
-            docname=entries[-1].docname if entries else None,
-        )
-        log.info("queue_healed", doctype=queue[0].doctype, name=name_label(first.name), events=len(queue))
+        for queue in queues:
+            events = {(each.event.sequence, name_text(each.event.name)) for each in queue}
+            own = [entry for entry in entries if len(queues) == 1 or (entry.sequence, entry.remote_docname) in events]
+            note = "; ".join(entry.note for entry in own if entry.note)
+            await self._sync_log.resolve(
+                route.source.name,
+                queue[0].doctype,
+                [(each.event.sequence, each.event.name) for each in queue],
+                f"applied later; {note}".rstrip("; "),
+                docname=own[-1].docname if own else None,
+            )
+            name = name_label(queue[0].event.name)
+            log.info("queue_healed", doctype=queue[0].doctype, name=name, events=len(queue))
 
     async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Take the document as the producer has it now, in place of all that is queued."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from streamd.apply.repair import NOTHING_KNOWN, Known
+import msgspec
+
+from streamd.apply.merging import NOTHING_KNOWN, Known
 from streamd.model import Event, Name
+from streamd.wire import FormerName
 
 NAME = ""
 """What stands for the document's name among `field_clocks`."""
@@ -29,6 +32,10 @@ class Incoming:
     of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
     remembered of names, and not by its name; `another` where that tells that its name is another
     document's here; `gone` where it is deleted here and its name is another one's by now.
+    `former` are the names that a document that was read had there before, the last one first; where it is here under
+    one of them, the event is `renamed_from` the last of these.
+    `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
+    written together with the others of that transaction.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
@@ -51,8 +58,10 @@ class Incoming:
     by_counterpart: bool = False
     another: bool = False
     gone: bool = False
+    at_once: bool = False
     lost_name: Name | None = None
     lost_life: str = ""
+    former: Sequence[FormerName] = ()
 
     @property
     def remote(self) -> Event:
@@ -70,3 +79,10 @@ class Incoming:
 def ref_of(incoming: Incoming) -> tuple[str, Name]:
     """The event's document."""
     return incoming.event.doctype, incoming.event.name
+
+
+def without_former_name(incoming: Incoming) -> Incoming:
+    """A document that was read, as one that has no former name here."""
+    if incoming.event.renamed_from is None:
+        return incoming
+    return replace(incoming, event=msgspec.structs.replace(incoming.event, renamed_from=None, old_life=None), former=())

@@ -169,8 +169,7 @@ def _row_keys(
 
 def _keep_names(run: Iterable[Unit], names: Names) -> None:
     """What is renamed there has the name here that it had before, to what links to it before that as well."""
-    for unit in run:
-        event = unit.incoming.event
+    for event in (incoming.event for unit in run for incoming in unit.all):
         if event.renamed_from is None:
             continue
         old, new = (event.doctype, event.renamed_from), (event.doctype, event.name)
@@ -191,7 +190,7 @@ def _not_here(found: Localised, unit: Unit, source: Source) -> None:
     """An event of a document that never came here, and does not come with it."""
     event = unit.incoming.event
     # Under a condition, what is not given now comes with a later event, should it satisfy the condition again.
-    passes = event.enters or (unit.wants_whole and event.doctype in source.on_leave)
+    passes = (event.enters or unit.wants_whole) and event.doctype in source.on_leave
     if passes or event.operation in (Operation.DELETE, Operation.LEAVE):
         found.entries.append(sync_entry(unit.incoming, source.name, SyncStatus.SYNCED, note=NOT_HERE))
         return

@@ -20,71 +20,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from streamd.apply.conflict import Merge, merge_children, merge_fields
+from streamd.apply.conflict import merge_children, merge_fields
+from streamd.apply.creating import create
+from streamd.apply.decision import Decision, NeedsWhole, another_document
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.moving import document_under
 from streamd.apply.remembering import (
+    NO_LOG,
     after_event,
     called_there,
     gone_there_too,
-    is_replaced_there,
     is_same_document,
-    is_stale,
     knows,
-    lives_of,
     remembered,
+    renamed_away,
     tombstone,
     was_taken_away,
-    with_clocks,
     with_event,
 )
-from streamd.apply.repair import Mender, newer_here
-from streamd.apply.values import differing, same, same_row, shown
-from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
-from streamd.apply.write.rowwrite import RowWrite, known, unknown_columns
+from streamd.apply.values import same, same_row, shown
+from streamd.apply.write.docwrites import delete_writes, rename_writes, update_writes
+from streamd.apply.write.rowwrite import known, unknown_columns
 from streamd.errors import RowRefused
-from streamd.lives import FIRST, begun, life_of
+from streamd.lives import FIRST, begun
 from streamd.model import (
     Catalogue,
     Difference,
     Document,
     DocumentType,
-    Event,
-    Name,
     Operation,
     Record,
-    Row,
-    name_label,
-    name_text,
 )
-from streamd.rows import clocks_under, split
-
-
-class NeedsWhole(Exception):  # a signal to the caller, not an error
-    """The event changes a document that is not here: it has to be fetched whole."""
-
-
-@dataclass(slots=True)
-class Decision:
-    """What to write, what to remember, and what to say. `local` means: as a change of this site's own.
-
-    `unknown` names columns whose values are left out, because they do not exist here. `forgotten` are documents of
-    which nothing is remembered any more.
-    """
-
-    writes: list[RowWrite] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    local: bool = False
-    unknown: set[str] = field(default_factory=set)
-    forgotten: list[Name] = field(default_factory=list)
-
-    @property
-    def note(self) -> str:
-        return "; ".join(self.notes)
+from streamd.rows import clocks_under
 
 
 def decide(
@@ -111,7 +80,7 @@ def decide(
     if operation == Operation.LEAVE:
         return _leave(incoming, doctype, here, record)
     if operation == Operation.CREATE:
-        decision = _create(incoming, doctype, here, record)
+        decision = create(incoming, doctype, here, record, catalogue, target)
     else:
         decision = _update(incoming, doctype, here, record, catalogue, target)
     decision.unknown = unknown_columns(doctype, incoming.data)
@@ -119,8 +88,9 @@ def decide(
 
 
 def contained(incoming: Incoming, record: Record | None) -> bool:
-    """Whether the document here has this event already."""
-    return not incoming.fetched and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
+    """Whether the document here has this event already. What is read now, or told by no log, is judged each time."""
+    is_now = incoming.fetched or incoming.event.enters or incoming.log == NO_LOG
+    return not is_now and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
 
 
 def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> bool:
@@ -149,104 +119,6 @@ def _gone(incoming: Incoming, record: Record | None, target: Record | None) -> D
     if event.operation in (Operation.CREATE, Operation.UPDATE):
         note = f"was deleted here; {'stays deleted' if incoming.fetched else 'the edit is not applied'}"
     return Decision(records=records, notes=[note])
-
-
-def _create(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:
-    event = incoming.event
-    if not isinstance(incoming.data, dict):
-        raise RowRefused("a create without a document in it")
-    fields, children = split(doctype, incoming.data)
-    if here is None:
-        tombstone = record is not None and record.deleted_at is not None
-        if incoming.repair and record is not None and tombstone:
-            if newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
-                return Decision(notes=["was deleted here later; stays deleted"])
-            tombstone = False
-        if tombstone and record is not None and is_stale(incoming, record):
-            return Decision(records=[with_event(record, incoming)], notes=["was deleted here later; stays deleted"])
-        decision = Decision(writes=insert_writes(doctype, fields, children), records=[remembered(incoming, record)])
-        if tombstone and incoming.fetched and not incoming.overwrite and not was_taken_away(incoming, record):
-            decision.local = True
-            decision.notes.append("was deleted here, and lives again because another document needs it")
-        return decision
-    wanted = incoming.overwrite or incoming.repair or incoming.named_here
-    if incoming.fetched and not wanted and not doctype.single:
-        return Decision()
-    if _equal(doctype, here, fields, children):
-        adopted = remembered(incoming, record, same=True)
-        return Decision(records=[adopted], notes=["was here already, with the same content"])
-    known_as = incoming.overwrite or incoming.same_document or doctype.single
-    known_as = known_as or (incoming.repair and is_replaced_there(incoming, record))
-    if not known_as and not is_same_document(incoming, record):
-        raise RowRefused(another_document(event, here, incoming.data))
-    if incoming.repair:
-        return _mend(incoming, doctype, here, record, fields, children)
-    return _replace(incoming, doctype, here, record, fields, children)
-
-
-def _mend(
-    incoming: Incoming,
-    doctype: DocumentType,
-    here: Document,
-    record: Record | None,
-    fields: Row,
-    children: dict[str, list[Row]],
-) -> Decision:
-    """The producer's document over the one that is here, but for what is newer here."""
-    # What was edited here of a document that is gone there is of no matter to the one that has its name now.
-    replaced = record is not None and (incoming.event.life or FIRST) != life_of(record)
-    base = remembered(incoming, record) if record is None or replaced else record
-    mended = Mender(doctype, here, base.field_clocks, incoming.known, incoming.producer_site).mend(fields, children)
-    after = with_clocks(base, mended.clocks, dict(base.seen))
-    after.lives = lives_of(incoming, record, same=not replaced)
-    if not mended.stays:
-        # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
-        with_event(after, incoming)
-    elif record is None:
-        after.seen = {}
-    notes = ["read again, since changes of it were missing", *mended.stays]
-    return Decision(mended.writes, [after], notes)
-
-
-def _replace(
-    incoming: Incoming,
-    doctype: DocumentType,
-    here: Document,
-    record: Record | None,
-    fields: Row,
-    children: dict[str, list[Row]],
-) -> Decision:
-    """The whole document over the one that is here: only what differs is written."""
-    base = remembered(incoming, record) if incoming.overwrite or record is None else record
-    base.lives = lives_of(incoming, record, same=not (incoming.overwrite or incoming.same_document))
-    decision = Decision()
-    changed = {
-        column: value for column, value in differing(doctype, fields, here.fields).items() if column in here.fields
-    }
-    kept = Merge()
-    if not incoming.overwrite:
-        kept = merge_fields(doctype, changed, here.fields, here.fields, base, incoming.clock_of)
-    columns = changed if incoming.overwrite else kept.values
-    decision.writes += update_writes(doctype, incoming.event.name, columns)
-    for child in doctype.children:
-        before = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
-        after = {name_text(_key(row, child.key)): row for row in children.get(child.field, [])}
-        # A plain create over a document that is here is a row that was replaced: it says nothing of older child rows.
-        everything = incoming.overwrite or incoming.same_document or doctype.single
-        gone = [_key(row, child.key) for text, row in before.items() if everything and text not in after]
-        decision.writes += [RowWrite.delete(child, here.name, key) for key in gone]
-        for text, row in after.items():
-            if text not in before:
-                decision.writes.append(RowWrite.insert(child.table, known(child, row)))
-            elif columns_there := known(child, differing(child, row, before[text])):
-                decision.writes += RowWrite.update_child(child, here.name, _key(row, child.key), columns_there)
-    decision.records = [after_event(base, incoming, [*columns])]
-    decision.notes += kept.notes
-    if incoming.overwrite:
-        decision.notes.append("written anew, whole, as the producer has it")
-        # A local edit that the producer may or may not have seen: what is written now has to reach it as an edit.
-        decision.local = record is not None and any(record.field_clocks.values())
-    return decision
 
 
 def _update(
@@ -279,12 +151,7 @@ def _update(
     if event.renamed_from is not None:
         decision.writes += rename_writes(doctype, event.renamed_from, event.name, catalogue)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
-        renamed_at = incoming.clock_of(NAME)
-        gone = Record(
-            doctype.name, event.renamed_from, base.source, base.remote_name, renamed_at, renamed_to=event.name
-        )
-        gone.seen, gone.lives = dict(base.seen) | {incoming.log: event.sequence}, base.lives
-        decision.records.append(gone)
+        decision.records.append(renamed_away(base, incoming, event.renamed_from, event.sequence))
         moves = {event.renamed_from: event.name}
         here = document_under(doctype, here, moves)
         base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
@@ -360,27 +227,3 @@ def _fits(doctype: DocumentType, difference: Difference, here: Document) -> bool
             if not same(doctype, column, current, value) and not same(doctype, column, current, old):
                 return False
     return True
-
-
-def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping[str, list[Row]]) -> bool:
-    if not same_row(doctype, known(doctype, fields), here.fields):
-        return False
-    for child in doctype.children:
-        ours = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
-        theirs = {name_text(_key(row, child.key)): known(child, row) for row in children.get(child.field, [])}
-        if ours.keys() != theirs.keys() or not all(same_row(child, theirs[key], row) for key, row in ours.items()):
-            return False
-    return True
-
-
-def _key(row: Row, columns: Iterable[str]) -> Name:
-    return tuple(row.get(column, "") for column in columns)
-
-
-def another_document(event: Event, here: Document, there: object) -> str:
-    """What is said where a document stands here under the name of another one."""
-    return (
-        f"same name, another document: {event.doctype} {name_label(event.name)} stands here as "
-        f"{shown(here.fields | dict(here.children))}, and at the producer as {shown(there)}. Rename or remove the "
-        "one that is wrong, here or there; or take the producer's (resync --whole), or ours (discard)"
-    )

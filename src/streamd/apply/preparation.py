@@ -12,7 +12,7 @@ from streamd.apply.counterparts import Names
 from streamd.apply.dependency import afterwards, needed, replaced
 from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.finding import Finder
-from streamd.apply.incoming import Incoming, ref_of
+from streamd.apply.incoming import Incoming, ref_of, without_former_name
 from streamd.apply.localise import look_up
 from streamd.apply.plan import contained
 from streamd.apply.segment import Segment
@@ -64,7 +64,7 @@ class Preparation:
             ref = ref_of(unit.incoming)
             wanted = [each for each in unit.links if each in missing_refs]
             if unit.wants_whole and ref in fetched.documents:
-                unit.whole = fetched.documents[ref]
+                unit.whole = without_former_name(fetched.documents[ref])
                 wanted += fetched.links[ref]
             unit.before = [each for each in fetched.for_links(wanted) if ref_of(each) != ref]
             later = [each for each in wanted if each in made and each not in fetched.documents]

@@ -67,6 +67,14 @@ def remembered(
     return made
 
 
+def renamed_away(base: Record, incoming: Incoming, old: Name, sequence: int) -> Record:
+    """What is remembered of the name `old` once its document has another one, by the producer's entry `sequence`."""
+    gone = Record(base.doctype, old, base.source, base.remote_name, incoming.clock_of(NAME))
+    gone.renamed_to = incoming.event.name
+    gone.seen, gone.lives = dict(base.seen) | {incoming.log: sequence}, base.lives
+    return gone
+
+
 def lives_of(incoming: Incoming, known_before: Record | None, *, same: bool) -> Sequence[Life]:
     """The lives of the name that the event finds its document by."""
     name, life = before(incoming.event)
@@ -111,7 +119,7 @@ def tombstone(incoming: Incoming, known_before: Record | None) -> Record:
 def is_stale(incoming: Incoming, record: Record) -> bool:
     """Whether a create is of the document that was deleted here, from before that."""
     event = incoming.event
-    is_that_one = _came_from_there(incoming, record) and (event.life or FIRST) == life_of(record)
+    is_that_one = came_from_there(incoming, record) and (event.life or FIRST) == life_of(record)
     return is_that_one and event.clock <= record.clock and not incoming.fetched
 
 
@@ -121,7 +129,7 @@ def is_same_document(incoming: Incoming, record: Record | None) -> bool:
         return False
     life = incoming.event.life or FIRST
     # No two documents have one life; but of the first one there may be one at each site.
-    return is_of_life(record, life) and (life != FIRST or _came_from_there(incoming, record))
+    return is_of_life(record, life) and (life != FIRST or came_from_there(incoming, record))
 
 
 def is_of_life(record: Record, life: str) -> bool:
@@ -134,7 +142,7 @@ def is_replaced_there(incoming: Incoming, record: Record | None) -> bool:
     if record is None or is_of_life(record, incoming.event.life or FIRST):
         return False
     life = life_of(record)
-    return _came_from_there(incoming, record) and (life == FIRST or hlc.made_at(life, incoming.producer_site))
+    return came_from_there(incoming, record) and (life == FIRST or hlc.made_at(life, incoming.producer_site))
 
 
 def was_taken_away(incoming: Incoming, record: Record | None) -> bool:
@@ -152,6 +160,6 @@ def was_deleted_here(incoming: Incoming, record: Record | None) -> bool:
     return not hlc.made_at(record.clock, incoming.producer_site)
 
 
-def _came_from_there(incoming: Incoming, record: Record) -> bool:
+def came_from_there(incoming: Incoming, record: Record) -> bool:
     """Whether what is remembered is of the producer's document, and not of another one with that name."""
     return incoming.log in record.seen or record.source == incoming.source

@@ -10,10 +10,11 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
+from streamd.apply.decision import Decision, NeedsWhole, another_document
 from streamd.apply.effects import Effects
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.plan import Decision, NeedsWhole, another_document, contained, decide
+from streamd.apply.plan import contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
@@ -77,6 +78,7 @@ class Segment:
         self._said = said
         self._items: list[tuple[Incoming, Unit]] = []
         self._refs: set[Ref] = set()
+        self._olds: set[Ref] = set()
         self._stuck: set[Ref] = set()
         self.kept: list[Kept] = []
         self.refused: set[Ref] = set()
@@ -90,16 +92,18 @@ class Segment:
         """Take one more event; writes what was collected if its document is among it."""
         event = incoming.event
         refs = {(event.doctype, event.name)} | ({(event.doctype, event.renamed_from)} if event.renamed_from else set())
-        if not refs.isdisjoint(self._refs):
+        old = (event.doctype, event.renamed_from or event.name)
+        if old in self._olds if incoming.at_once else not refs.isdisjoint(self._refs):
             if incoming.fetched and incoming is not unit.incoming:
                 return
             await self.flush()
         self._items.append((incoming, unit))
         self._refs |= refs
+        self._olds.add(old)
 
     async def flush(self) -> None:
         """Decide and write what was collected."""
-        items, self._items, self._refs = self._items, [], set()
+        items, self._items, self._refs, self._olds = self._items, [], set(), set()
         if not items:
             return
         wholes = [unit.whole for _, unit in items if unit.whole is not None]
@@ -117,6 +121,7 @@ class Segment:
                 continue
             doctype = self._catalogue[incoming.event.doctype]
             operation = Operation.CREATE if unit.whole and arrived is unit.incoming else incoming.event.operation
+            operation = operation if incoming.event.renamed_from is None else Operation.UPDATE
             if decision.writes:
                 name, before = incoming.event.name, incoming.event.renamed_from
                 here = documents.get((doctype.name, before or name))
@@ -131,18 +136,26 @@ class Segment:
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            effects = Effects(self._transaction, self._catalogue, planned)
-            notes = await effects.foresee()
-            await write_group(self._transaction, Group(planned, marks, self._columns, self._catalogue))
-            for ref, note in (await verify(self._transaction, planned, self._columns)).items():
-                said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
-            notes += await effects.seen()
-            if notes:
-                entry = next(each for each in reversed(self._entries) if each.status == SyncStatus.SYNCED)
-                entry.note = "; ".join(part for part in (entry.note, *notes) if part)
+            group = Group(planned, marks, self._columns, self._catalogue)
+            await self._put(group, said, items[0][0].log)
+        # A name that one document gave up may be another one's by now.
+        remembered.sort(key=lambda record: record.renamed_to is None)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
+
+    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str) -> None:
+        """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
+        effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
+        notes = await effects.foresee()
+        await write_group(self._transaction, group)
+        checked = await verify(self._transaction, group.planned, self._columns)
+        notes += await effects.seen()
+        if effects.undone:
+            checked |= await verify(self._transaction, group.planned, self._columns)
+        last = list(said)[-1]
+        for ref, note in (*checked.items(), *((last, note) for note in notes)):
+            said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""
@@ -166,9 +179,10 @@ class Segment:
     ) -> tuple[Decision | None, Incoming]:
         """What to do with one event, and the event under the name that its document has here."""
         arrived = incoming
+        incoming = _as_it_stands(incoming, documents)
         event = incoming.event
         doctype = self._catalogue[event.doctype]
-        if incoming is unit.incoming and not self._stuck.isdisjoint(unit.refs):
+        if arrived is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
         incoming = in_known_life(incoming, records)
@@ -252,8 +266,12 @@ class Segment:
     def _entering(
         self, incoming: Incoming, unit: Unit, doctype: DocumentType, here: Document | None, record: Record | None
     ) -> Decision:
-        """A document that came to satisfy our condition, whole; but for what was edited here meanwhile."""
+        """A document that came to satisfy our condition, or failed when it was read: as it is now, but for what was
+        edited here meanwhile."""
+        conditional = doctype.name in self._conditional
         unseen = isinstance(incoming.data, Difference) and incoming.data.whole
+        if unit.whole is None and not conditional and not unseen:
+            raise RowRefused("the producer does not have (or give) this document any more: discard this, if so")
         if unit.whole is None and unseen:
             raise RowRefused(
                 "the producer does not give this document now, and its child rows are not known without it"
@@ -262,6 +280,9 @@ class Segment:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
             return Decision(notes=["was deleted here; stays deleted"])
+        if not conditional:
+            whole = replace(unit.whole, repair=True)
+            return decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
         if here is not None and record is not None and not is_of_life(record, incoming.event.life or FIRST):
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
@@ -322,6 +343,15 @@ class Segment:
             fields, children = split(doctype, read_json(text))
             found[(doctype.name, name)] = Document(doctype.name, name, fields, children)
         return found
+
+
+def _as_it_stands(incoming: Incoming, documents: Mapping[Ref, Document]) -> Incoming:
+    """A document that was read; as one that moves here only where it still has its former name, and no other one."""
+    event = incoming.event
+    if not incoming.fetched or event.renamed_from is None:
+        return incoming
+    moves = (event.doctype, event.renamed_from) in documents and (event.doctype, event.name) not in documents
+    return incoming if moves else without_former_name(incoming)
 
 
 def _mark(incoming: Incoming) -> Mark:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from streamd.apply.incoming import Incoming
+from streamd.apply.incoming import Incoming, without_former_name
 from streamd.lives import before
 from streamd.model import Difference, Name, Operation, QueuedEvent
 
@@ -60,6 +60,8 @@ def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves
     So it stays one document. What has a name by now that another one of the queue gave up is not that other one.
     """
     anew = trace.before is None and any(other.before == trace.now for other in others)
+    # What it was called before is known from the queue.
+    whole = without_former_name(whole)
     taken = replace(whole, overwrite=True, fetched=not anew)
     if not moves:
         return [taken]

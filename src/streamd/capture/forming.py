@@ -16,7 +16,7 @@ from itertools import groupby
 import msgspec
 
 from streamd import clock as hlc
-from streamd.capture.happening import Happening, event_data
+from streamd.capture.happening import Happening, event_data, goes_along
 from streamd.model import (
     Change,
     ChangeOp,
@@ -29,7 +29,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, has_name_in_key, key_under, read_name, unseen
+from streamd.rows import Binding, read_name, unseen
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
@@ -155,6 +155,10 @@ class _Former:
         if change.op == ChangeOp.INSERT and new is not None:
             found = self._inserted(binding, new, change, clock)
         elif change.op == ChangeOp.UPDATE and old is not None and new is not None:
+            early = self._open.get((doctype.name, new))
+            if old != new and early is not None and early.is_early(change):
+                self._renamed_late(early, old, change)
+                return
             found = (
                 self._renamed(doctype, old, new, change, clock)
                 if old != new
@@ -206,6 +210,13 @@ class _Former:
         self._given_up[(doctype.name, old)] = found
         return found
 
+    def _renamed_late(self, found: Happening, old: Name, change: Change) -> None:
+        before = self._open.get((found.doctype.name, old))
+        if before is not None:
+            self._close(before)
+        found.renamed_from, found.before, found.last_change = old, change.before, change.id
+        self._given_up[(found.doctype.name, old)] = found
+
     def _taken_again(self, doctype: DocumentType, name: Name) -> None:
         """A document takes a name that another one gave up: that one's event comes first, whatever follows of it."""
         before = self._given_up.pop((doctype.name, name), None)
@@ -246,7 +257,7 @@ class _Former:
                 self._row(target, change, (fieldname, new_key), (None, after))
             return
         found = self._document(doctype, new, change, clock)
-        if old_key == new_key or (old != new and _goes_along(binding, old, new, old_key, new_key)):
+        if old_key == new_key or (old != new and goes_along(binding, old, new, old_key, new_key)):
             self._row(found, change, (fieldname, new_key), (before, after))
         else:
             self._row(found, change, (fieldname, old_key), (before, None))
@@ -380,14 +391,6 @@ def _is_apart(found: Happening, change: Change) -> bool:
     Where the engine tells transactions apart there is nothing to guess.
     """
     return change.tx == 0 and change.at - found.at > APART_MS
-
-
-def _goes_along(binding: Binding, old: Name, new: Name, old_key: Name | None, new_key: Name | None) -> bool:
-    """Whether a row's key holds its document's name, and is the same but for that, which is `new` and was `old`."""
-    child = binding.child
-    if child is None or old_key is None or new_key is None or not has_name_in_key(child):
-        return False
-    return key_under(child, old_key, {old: new}) == new_key
 
 
 def _unreadable(change: Change, why: str) -> str:

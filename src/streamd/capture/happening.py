@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from streamd.model import DocumentType, Name, Operation, name_text
+from streamd.model import Change, DocumentType, Name, Operation, name_text
+from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -37,6 +38,15 @@ class Happening:
     def had_rows(self) -> bool:
         """Whether a child row of it is older than what is happening to it now."""
         return any(before is not None for rows in self.children.values() for before, _ in rows.values())
+
+    def is_early(self, change: Change) -> bool:
+        """Whether the document was changed under its new name before `change` says that it has that.
+
+        A row that refers to itself follows its own key by the foreign key, and SQLite tells of that first. Another
+        document cannot have the name: nothing says that it gave it up.
+        """
+        untold = self.parent_touched and self.operation == Operation.UPDATE and self.renamed_from is None
+        return untold and self.origin == change.origin
 
 
 def event_data(found: Happening) -> tuple[bytes | None, list[str]]:
@@ -115,3 +125,11 @@ def _readable(row: bytes) -> bytes:
     except UnicodeDecodeError:
         return row.decode("utf-8", "replace").encode()
     return row
+
+
+def goes_along(binding: Binding, old: Name, new: Name, old_key: Name | None, new_key: Name | None) -> bool:
+    """Whether a row's key holds its document's name, and is the same but for that, which is `new` and was `old`."""
+    child = binding.child
+    if child is None or old_key is None or new_key is None or not has_name_in_key(child):
+        return False
+    return key_under(child, old_key, {old: new}) == new_key

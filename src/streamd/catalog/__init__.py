@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from streamd.catalog.building import build
 from streamd.catalog.frappe_metadata import metadata_tables, read_metadata
-from streamd.catalog.unlinked import warnings
+from streamd.catalog.unlinked import left_out, warnings
 
-__all__ = ["build", "metadata_tables", "read_metadata", "warnings"]
+__all__ = ["build", "left_out", "metadata_tables", "read_metadata", "warnings"]

@@ -12,7 +12,11 @@ ACTING = frozenset({"CASCADE", "SET NULL", "SET DEFAULT"})
 
 
 def references_of(doctypes: Iterable[DocumentType], tables: Mapping[str, Table]) -> tuple[Reference, ...]:
-    """The foreign keys with an action, between tables that hold documents."""
+    """The foreign keys with an action, between tables that hold documents.
+
+    Where no trigger fires for actions, also those of other tables through which documents are reached; they have no
+    document type.
+    """
     some = [doctype for doctype in doctypes if not doctype.single and doctype.table in tables]
     holding = {
         table.name: table
@@ -20,13 +24,31 @@ def references_of(doctypes: Iterable[DocumentType], tables: Mapping[str, Table])
         for name in (doctype.table, *(child.table for child in doctype.children))
         if (table := tables.get(name)) is not None
     }
+    between = _between(holding, tables)
+    referred = holding | between
     found = []
     for doctype in some:
         for rows in (_own_rows(doctype), *doctype.children):
             table = holding.get(rows.table)
             if table is not None:
-                found += [Reference(doctype.name, _narrowed(rows, key, table), key) for key in _acting(table, holding)]
+                found += [Reference(doctype.name, _narrowed(rows, key, table), key) for key in _acting(table, referred)]
+    for table in between.values():
+        rows = ChildTable("", table.name, table.primary_key, table.primary_key, table.columns)
+        found += [Reference("", rows, key) for key in _acting(table, referred) if key.on_delete == "CASCADE"]
     return tuple(found)
+
+
+def _between(holding: Mapping[str, Table], tables: Mapping[str, Table]) -> dict[str, Table]:
+    """The tables without documents whose rows may take documents along when they go, unseen."""
+    found: dict[str, Table] = {}
+    waiting = list(holding.values())
+    while waiting:
+        for key in waiting.pop().foreign_keys:
+            name = same_name(key.table, tables) if key.silent and key.on_delete.upper() in ACTING else None
+            if name is not None and name not in holding and name not in found:
+                found[name] = tables[name]
+                waiting.append(tables[name])
+    return found
 
 
 def _acting(table: Table, holding: Mapping[str, Table]) -> Iterator[ForeignKey]:

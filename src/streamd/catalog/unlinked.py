@@ -9,7 +9,7 @@ from streamd.catalog.frappe_metadata import Metadata
 from streamd.catalog.links import Target, target_of
 from streamd.catalog.naming import path
 from streamd.errors import Problem
-from streamd.model import Catalogue, ChildTable, DocumentType, Table
+from streamd.model import Catalogue, ChildTable, DocumentType, ForeignKey, Table
 from streamd.settings import Settings
 
 
@@ -26,7 +26,46 @@ def warnings(settings: Settings, tables: Mapping[str, Table], metadata: Metadata
             found += _unlinked(("doctypes", name), doctype, doctype, tables, targets)
         for child in doctype.children:
             found += _unlinked(("doctypes", name, "children", child.field), child, doctype, tables, targets)
-    return found
+    return [*found, *left_out(catalogue, tables)]
+
+
+def left_out(catalogue: Catalogue, tables: Mapping[str, Table]) -> Iterator[Problem]:
+    """Tables whose rows seem to be a part of a declared type's documents, and are in none."""
+    types = catalogue.doctypes.values()
+    declared = {doctype.table.casefold(): doctype for doctype in types if not doctype.single}
+    used = declared.keys() | {child.table.casefold() for doctype in types for child in doctype.children}
+    parts = {_bare(part) for table in tables.values() for part in (*table.partitions, *table.heirs)}
+    for table in tables.values():
+        if table.name.casefold() in used or table.name in parts:
+            continue
+        for key in table.foreign_keys:
+            parent = declared.get(key.table.casefold())
+            if parent is None or not _belongs(table, key):
+                continue
+            yield Problem(
+                path("doctypes", parent.name),
+                f"rows of {table.name} refer to {parent.name} and are in no document type: they are not synced",
+                f'if they are a part of it, add [doctypes.{parent.name}.children.NAME] with table = "{table.name}"; '
+                "if they are documents of their own, declare a type; if other sites do not need them, leave it so",
+                fatal=False,
+            )
+            break
+
+
+def _bare(part: str) -> str:
+    """The name of a part, without its schema and its quotes."""
+    return part.partition(".")[2].strip('"').replace('""', '"')
+
+
+def _belongs(table: Table, key: ForeignKey) -> bool:
+    """Whether a table's rows look like child rows: deleted with the parent, keyed by it, or called after it.
+
+    An order that names its customer is none of these.
+    """
+    with_parent = key.on_delete.upper() == "CASCADE"
+    keyed = set(key.columns) < set(table.primary_key)
+    stem = key.table.casefold().removesuffix("s")
+    return with_parent or keyed or (len(stem) > 1 and table.name.casefold().startswith(stem))
 
 
 def _producers(settings: Settings, catalogue: Catalogue) -> Iterator[Problem]:

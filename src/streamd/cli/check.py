@@ -59,11 +59,15 @@ def check(ctx: click.Context, as_json: bool) -> None:
         if os.name == "posix":
             findings += judge_file(settings, str(config), config.stat().st_mode)
         require_usable(settings)
-        # One mapping may serve several producers, and be judged again when these have answered.
-        findings += dict.fromkeys(finish(_look(settings)))
+        finish(_look(settings, findings))
     except ConfigurationError as error:
         findings += from_problems(error.problems)
         code = ConfigurationError.exit_code
+    except StreamdError as error:
+        # What was found before it stands all the same.
+        findings.append(problem("site.database", error.message, mend=error.hint))
+    # One mapping may serve several producers, and be judged again when these have answered.
+    findings = list(dict.fromkeys(findings))
     if any(finding.severity is Severity.PROBLEM for finding in findings):
         code = code or 1
     if as_json:
@@ -73,15 +77,13 @@ def check(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(code)
 
 
-async def _look(settings: Settings) -> list[Finding]:
+async def _look(settings: Settings, findings: list[Finding]) -> None:
+    """Add what is found: here first, then at the producers. Raises `StreamdError` where nobody can look."""
     async with opened_site(settings) as site:
-        try:
-            tables = await site.tables()
-        except StreamdError as error:
-            return [problem("site.database", error.message, mend=error.hint)]
+        tables = await site.tables()
         metadata = await catalog.read_metadata(settings, tables, site.table_rows)
         catalogue = catalog.build(settings, tables, metadata)
-        findings = [ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}")]
+        findings.append(ok("catalogue", f"{count(len(catalogue.doctypes), 'document type')}, {_offered(catalogue)}"))
         findings += from_problems(catalog.warnings(settings, tables, metadata))
         findings += from_problems(naming_problems(settings, catalogue))
         for producer in settings.producers.values():
@@ -118,14 +120,14 @@ async def _look(settings: Settings) -> list[Finding]:
                     "run `streamd install`, then `streamd check` again",
                 )
             )
-            return findings
+            return
         try:
             require_tables(identity)
         except NotInstalled as error:
             findings.append(problem("site.database", error.message, "the daemon does not start", error.hint))
         wanted = site.wanted_triggers(catalogue, tables)
         findings += judge_triggers(await site.our_triggers(), wanted, settings.site.install)
-        return findings + await _producers(settings, site, identity.site, catalogue)
+        findings += await _producers(settings, site, identity.site, catalogue)
 
 
 async def _state(settings: Settings) -> list[Finding]:

@@ -97,17 +97,21 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
     as `streamd consumers list` shows them: where the consumer asks for others, it is Pending again.
     """
 
-    async def work() -> list[Approval] | None:
+    async def work() -> tuple[list[Approval] | None, list[str]]:
         async with opened(ctx) as here:
             catalogue = await _capturing(here)
             peers = Peers(here.state)
             asked = await peers.approvals(name)
             if not doctypes and _has_all(asked):
-                return None
+                return None, []
             _refuse_what_cannot_be_judged(asked, doctypes, catalogue)
-            return await peers.approve(name, doctypes or None, offers=catalogue.offers)
+            approved = await peers.approve(name, doctypes or None, offers=catalogue.offers)
+            pending = [] if doctypes else [row.doctype for row in asked if row.status == ApprovalStatus.PENDING]
+            return approved, [doctype for doctype in pending if doctype not in catalogue.offers]
 
-    approved = finish(work())
+    approved, not_offered = finish(work())
+    for doctype in not_offered:
+        click.echo(f"{name} also asks for {doctype}, which this site does not offer: that stays Pending", err=True)
     if approved is None:
         click.echo(f"nothing of {name} is Pending; all it asked for is Approved")
         return

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -21,8 +21,12 @@ from rich.table import Table
 from streamd.cli.demo_sites import TABLES, DemoFailed, DemoSite, two_sites
 from streamd.cli.demo_story import Step, everyday, story
 
-PATIENCE_SECONDS = 15.0
-"""A change that has not arrived by then has failed; so has a daemon that is not ready by then."""
+STILL_SECONDS = 60.0
+"""What is waited for has failed when nothing has moved for so long: neither a daemon's log nor a site's database."""
+LONGEST_SECONDS = 300.0
+"""And when so much time has passed, whatever moves. Each is multiplied by how much slower this machine is."""
+USUAL_COMMAND_SECONDS = 1.0
+"""How long a command of the demo takes on a machine that has nothing else to do, or less."""
 LOOK_SECONDS = 0.002
 """How often the other database is looked at: what the shown delay is true to."""
 PAUSE_SECONDS = 1.5
@@ -122,15 +126,48 @@ def _arrival(step: Step) -> float:
 
 
 def _until(condition: Callable[[], bool], what: str, *sites: DemoSite) -> None:
-    """Wait until something holds. Raises `DemoFailed` with the daemons' last words if it does not."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Wait until something holds, as long as anything moves at these sites.
+
+    Raises `DemoFailed` with the daemons' last words where nothing does.
+    """
+    waiting = Waiting(slowness(sites))
     while not condition():
         for site in sites:
             site.check_alive()
-        if time.monotonic() > deadline:
+        why = waiting.over(time.monotonic(), lambda: [site.moved() for site in sites])
+        if why:
             logs = "\n".join(f"--- the end of {site.log}\n{site.log_end()}" for site in sites)
-            raise DemoFailed(f"This did not happen in time: {what}.\n{logs}")
+            raise DemoFailed(f"This did not happen: {what} ({why}).\n{logs}")
         time.sleep(LOOK_SECONDS)
+
+
+def slowness(sites: Sequence[DemoSite]) -> float:
+    """How many times slower than usual this machine is, by the longest of the demo's own commands; 1 at least."""
+    return max(1.0, *(site.longest_command for site in sites)) / USUAL_COMMAND_SECONDS
+
+
+class Waiting:
+    """How long to wait for something: while anything moves, and so much longer as the machine is slower."""
+
+    def __init__(self, slower: float) -> None:
+        self._still, self._longest = STILL_SECONDS * slower, LONGEST_SECONDS * slower
+        self._began = self._moved_at = self._looked_at = time.monotonic()
+        self._seen: object = None
+
+    def over(self, now: float, moved: Callable[[], object]) -> str:
+        """Why it is not worth waiting any longer, in words; nothing while it is.
+
+        `moved` gives what differs from the last time wherever something moved. It is asked once a second.
+        """
+        if now - self._looked_at >= 1.0 or self._seen is None:
+            self._looked_at, seen = now, moved()
+            if seen != self._seen:
+                self._seen, self._moved_at = seen, now
+        if now - self._moved_at > self._still:
+            return f"nothing moved for {self._still:.0f} seconds"
+        if now - self._began > self._longest:
+            return f"{self._longest:.0f} seconds are over"
+        return ""
 
 
 def _pause(seconds: float, *sites: DemoSite) -> None:

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,11 @@ from typing import Any
 
 from streamd.errors import StreamdError
 
-COMMAND_SECONDS = 30
+COMMAND_SECONDS = 600
+"""A command that has not ended by then hangs; on a very busy machine it takes a minute."""
 STOP_SECONDS = 10
+BUSY_SECONDS = 600
+"""How long the shop's own program waits for its database. It is locked for moments only, also on a busy machine."""
 PORTS = range(61_000, 65_536)
 """Linux gives none of these to outgoing connections, unless it was told to: one of them would take a daemon's port."""
 
@@ -93,6 +97,8 @@ class DemoSite:
     offers: tuple[str, ...]
     seed: str
     daemon: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    longest_command: float = 0.0
+    """Seconds that the slowest of its commands took."""
 
     @property
     def database(self) -> Path:
@@ -140,7 +146,7 @@ class DemoSite:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, as the shop's own program would make it: streamd has no part in it."""
-        connection = sqlite3.connect(self.database, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(self.database, isolation_level=None, timeout=BUSY_SECONDS)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("BEGIN IMMEDIATE")
@@ -150,7 +156,7 @@ class DemoSite:
             connection.close()
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self.database, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(self.database, isolation_level=None, timeout=BUSY_SECONDS)
         try:
             return connection.execute(sql, values).fetchall()
         finally:
@@ -160,14 +166,21 @@ class DemoSite:
 
     def streamd(self, *arguments: str) -> str:
         """Run a command at this site. Raises `DemoFailed` with its own words."""
-        done = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "streamd", *arguments, "--config", str(self.config)],
-            env=_environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
+        began = time.monotonic()
+        try:
+            done = subprocess.run(  # noqa: S603 - our own program
+                [sys.executable, "-m", "streamd", *arguments, "--config", str(self.config)],
+                env=_environment(),
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(
+                f"`streamd {' '.join(arguments)}` at {self.name} did not end within {COMMAND_SECONDS} seconds"
+            ) from None
+        self.longest_command = max(self.longest_command, time.monotonic() - began)
         if done.returncode != 0:
             raise DemoFailed(f"`streamd {' '.join(arguments)}` at {self.name} failed: {done.stderr or done.stdout}")
         return done.stdout
@@ -195,6 +208,15 @@ class DemoSite:
             raise DemoFailed(
                 f"the daemon at {self.name} ended by itself with {self.daemon.returncode}:\n{self.log_end()}"
             )
+
+    def moved(self) -> object:
+        """Differs from the last time where the daemon said something, or anybody wrote to the database.
+
+        The state is no sign of progress: a daemon writes its sign of life there, whatever hangs.
+        """
+        files = [self.log, self.database, self.database.with_name(f"{self.database.name}-wal")]
+        states = [path.stat() for path in files if path.exists()]
+        return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
     def log_end(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.exists() else []

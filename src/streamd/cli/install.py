@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from streamd.catalog import left_out
 from streamd.cli import installing
 from streamd.cli.installing import migrate_state
 from streamd.cli.opening import (
@@ -68,6 +69,8 @@ def install(ctx: click.Context, sql: bool, role: str | None, doctypes: tuple[str
             identity = await site.identity()
         for line in done or ["nothing to do: everything is installed"]:
             click.echo(line)
+        for warning in left_out(catalogue, tables):
+            click.echo(f"! {warning}", err=True)
         if identity is not None:
             click.echo(f"This site is {settings.site.name}, {identity.site}.")
 

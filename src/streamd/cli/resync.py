@@ -12,7 +12,16 @@ from streamd.cli.opening import Opened, finish, opened
 from streamd.cli.output import count
 from streamd.db.base import Transaction
 from streamd.errors import NotFound
-from streamd.model import Operation, QueuedEvent, QueueRequest, SyncEntry, SyncStatus, name_label, name_text
+from streamd.model import (
+    ApprovalStatus,
+    Operation,
+    QueuedEvent,
+    QueueRequest,
+    SyncEntry,
+    SyncStatus,
+    name_label,
+    name_text,
+)
 from streamd.settings import Settings
 from streamd.spelling import did_you_mean
 from streamd.store.heartbeat import WHOLE, Requests
@@ -44,6 +53,7 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
     async def work() -> list[str]:
         async with opened(ctx) as here:
             types = [] if ids or not whole else _subscribed(here.settings, doctype)
+            types, waiting = await _readable(here, types)
             entries = await _entries(here, ids)
             async with here.site.transaction() as transaction:
                 chosen = await _chosen(transaction, ids, entries, doctype, await here.producer_names())
@@ -55,7 +65,7 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
                 _require_known(here.settings, doctype)
                 return ["nothing is parked or held"]
             asked_of = {name for name, _ in types} | {event.producer for event in chosen if whole}
-            return [*_said(chosen, types), await _when(here, asked_of)]
+            return [*_said(chosen, types), *waiting, await _when(here, asked_of)]
 
     for line in finish(work()):
         click.echo(line)
@@ -140,6 +150,30 @@ def _subscribed(settings: Settings, doctype: str | None) -> list[tuple[str, str]
         what = f"{doctype}" if doctype else "anything"
         raise NotFound(f"this site does not subscribe to {what}", hint="see [producers.NAME] in the configuration")
     return found
+
+
+async def _readable(here: Opened, types: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Those of these (producer, type) that may be read, with what some of them wait for.
+
+    Raises `NotFound` where the producer refuses all of them.
+    """
+    found: list[tuple[str, str]] = []
+    waiting: list[str] = []
+    refused: list[str] = []
+    for producer, doctype in types:
+        known = {each.doctype: each.status for each in await Producers(here.state).subscriptions(producer)}
+        status = known.get(doctype)
+        if status in (ApprovalStatus.REJECTED, ApprovalStatus.UNSUBSCRIBED):
+            refused.append(f"{producer}: {doctype} is {status} there, so it is not read")
+            continue
+        found.append((producer, doctype))
+        if status is None:
+            waiting.append(f"{producer}: {doctype} waits until {producer} was asked whether this site may have it")
+        elif status == ApprovalStatus.PENDING:
+            waiting.append(f"{producer}: {doctype} waits until {producer} approves it")
+    if refused and not found:
+        raise NotFound("; ".join(refused), hint="ask the producer's operator to approve it")
+    return found, [*refused, *waiting]
 
 
 def _require_known(settings: Settings, doctype: str | None) -> None:

@@ -170,9 +170,7 @@ def _up_to(moment: int | None, age_seconds: float | None, now: int) -> str:
 
 
 def _say_what_waits(found: Status) -> None:
-    lines = list(found.attention)
-    if found.requests:
-        lines.append(f"{count(found.requests, 'request')} of yours still to be done by the daemon")
+    lines = [*found.attention, *found.waiting]
     for row in found.producers:
         lines += [
             f"{row.name}: {count(len(fields), 'field')} of {doctype} not mapped, and left out: {', '.join(fields)}"

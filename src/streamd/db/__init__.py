@@ -10,7 +10,7 @@ from typing import cast
 from streamd.db.base import SiteDatabase
 from streamd.db.state import StateDatabase
 from streamd.db.urls import engine_of, state_url
-from streamd.errors import SiteError
+from streamd.errors import ConfigurationError, Problem, SiteError
 
 
 def open_site(url: str) -> SiteDatabase:
@@ -22,9 +22,8 @@ def open_site(url: str) -> SiteDatabase:
     try:
         make = engine.load(engine.site)
     except ImportError as error:
-        raise SiteError(
-            f"the driver for {engine.scheme} is not installed", hint=f"pip install 'streamd[{engine.extra}]'"
-        ) from error
+        what, mend = engine.missing(error)
+        raise SiteError(what, hint=mend) from error
     return cast(SiteDatabase, make(url))
 
 
@@ -32,4 +31,8 @@ def open_state(url: str) -> StateDatabase:
     """The state database at a URL as it stands in the configuration. Raises `ConfigurationError` without its driver."""
     parsed = state_url(url)
     engine = engine_of(parsed)
-    return cast(StateDatabase, engine.load(engine.state)(parsed))
+    try:
+        make = engine.load(engine.state)
+    except ImportError as error:
+        raise ConfigurationError(Problem("state.database", *engine.missing(error))) from error
+    return cast(StateDatabase, make(parsed))

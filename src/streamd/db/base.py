@@ -65,11 +65,12 @@ class Reader(ABC):
     @abstractmethod
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
-        """These columns, as JSON objects, of the rows whose `key` columns hold one of `keys`, in no order.
+    ) -> list[Row]:
+        """These columns of rows whose `key` columns hold one of `keys`; if too large, a row is `{"$unreadable": …}`."""
 
-        Rows whose keys the table only holds equal may be among them. A row that is too large is `{"$unreadable": …}`.
-        """
+    async def as_kept(self, column: Column, text: str) -> str:
+        """How a column of this type, of any length, writes a text that it took."""
+        return text
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
@@ -79,9 +80,7 @@ class Reader(ABC):
     async def taken(self, doctype: DocumentType, names: Collection[Name]) -> set[Name]:
         """Which of these names no new document can have, as the table itself compares names."""
         alike = await self.alike(doctype, names)
-        if alike <= set(names):
-            return alike
-        return {name for name in names if await self.alike(doctype, [name])}
+        return alike if alike <= set(names) else {name for name in names if await self.alike(doctype, [name])}
 
     @abstractmethod
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -113,7 +112,7 @@ class Reader(ABC):
 
     @abstractmethod
     async def last_change(self) -> int:
-        """The highest id among the changes that this view can see; 0 if there are none."""
+        """The highest id of a change that is there; 0 if there are none."""
 
     @abstractmethod
     async def unclaimed(self, claim: Claim | None) -> list[Change]:
@@ -179,9 +178,7 @@ class Transaction(Reader):
 
     @abstractmethod
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """The changes that this transaction itself made, of ids above `after`, in order; with `marked` also those that
-        carry an origin mark. `after` is what `last_change` gave within this transaction.
-        """
+        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -221,8 +218,7 @@ class Transaction(Reader):
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         """Write a claim by compare-and-set, and remove the changes that `previous` took.
 
-        Raises `Fenced` if the last claim is not `previous`, and `SiteReplaced` if it is an older one;
-        `put_claim(None, …)` begins anew, whatever was there.
+        Raises `Fenced` if the last claim is not `previous`, `SiteReplaced` if it is older; for None it begins anew.
         """
 
     @abstractmethod
@@ -273,8 +269,7 @@ class SiteDatabase(ABC):
         """Give a cloned site a UUID of its own, and forget the claims and checkpoints of the original."""
 
     @abstractmethod
-    async def set_name(self, name: str) -> None:
-        """Write the site's name, for people who look into the table."""
+    async def set_name(self, name: str) -> None: ...
 
     @abstractmethod
     async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
@@ -341,10 +336,7 @@ class SiteDatabase(ABC):
         return None
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
-        """Put among the changes what happened to the offered types' tables and no trigger saw, as far as it shows.
-
-        Returns it in words. Raises `SiteError`.
-        """
+        """Put among the changes what no trigger of an offered type saw; returns it in words. Raises `SiteError`."""
         return []
 
     @abstractmethod
@@ -361,15 +353,16 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of the offered types would be lost here, or arrive out of order, each with the mend.
-
-        Where there is one, nothing may be installed.
-        """
+        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
         return []
 
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    async def partly_seen(self) -> set[str]:
+        """The tables of which the database shows us some rows only: reading them raises `PartialView`."""
+        return set()
 
     # Capture
 

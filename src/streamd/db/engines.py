@@ -15,13 +15,16 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
+ENCODED = "in the password, @ is written %40, : %3A, / %2F and % %25"
+"""How what would be a part of the URL is written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine(ABC):
     """One kind, as a URL names it and as people do.
 
     `site` and `state` name the classes of a site's database and of a state database; where there is no `state`, it
-    cannot keep one. They are imported when they are used: each needs a driver, which the extra of this name installs.
+    cannot keep one. They are imported when they are used: each needs the package `driver`, which the extra installs.
     `alias` is another one's kind under another name, which needs no telling.
     """
 
@@ -30,6 +33,7 @@ class Engine(ABC):
     site: str
     state: str = ""
     extra: str = ""
+    driver: str = ""
     alias: bool = False
 
     @property
@@ -54,9 +58,20 @@ class Engine(ABC):
         """The opposite: the URL with a path relative to a folder, where it leads into it."""
 
     def load(self, name: str) -> Any:
-        """The class of this name. Raises `ImportError` without its driver."""
+        """The class of this name. Raises `ImportError` where it, or anything that it needs, cannot be imported."""
         module, _, attribute = name.partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def missing(self, error: ImportError) -> tuple[str, str]:
+        """Why `load` failed, in words, and the mend: the driver is only one of the packages that it may have been."""
+        package = (error.name or "").partition(".")[0]
+        if self.driver and isinstance(error, ModuleNotFoundError) and package == self.driver:
+            return f"the driver for {self.scheme} is not installed", f"pip install 'streamd[{self.extra}]'"
+        wanted = f"streamd[{self.extra}]" if self.extra else "streamd"
+        return (
+            f"{self.title} cannot be used, because {error.name or 'a module'} cannot be imported: {error}",
+            f"the installation is incomplete or damaged: pip install --force-reinstall '{wanted}'",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,12 @@ class Server(Engine):
     def judge(self, url: URL) -> None:
         if not url.database:
             raise ValueError(f"names no database on its server: write {self.example}")
+        if "/" in url.database:
+            raise ValueError(
+                f"has a path where one name should be: write {self.example} (a / in the password is written %2F)"
+            )
+        if url.port is not None and not 0 < url.port < 65_536:
+            raise ValueError("has a port that cannot be one: ports are 1 to 65535")
 
     def place(self, url: URL) -> str | None:
         return None
@@ -119,9 +140,10 @@ POSTGRESQL = Server(
     "streamd.db.postgresql:PostgresqlSite",
     "streamd.db.postgresql_state:PostgresqlState",
     extra="postgresql",
+    driver="asyncpg",
 )
-MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb:MariadbSite", extra="mariadb")
-MYSQL = Server("mysql", "MySQL", MARIADB.site, extra=MARIADB.extra, alias=True)
+MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb:MariadbSite", extra="mariadb", driver="asyncmy")
+MYSQL = Server("mysql", "MySQL", MARIADB.site, extra=MARIADB.extra, driver=MARIADB.driver, alias=True)
 
 ENGINES = {engine.scheme: engine for engine in (SQLITE, POSTGRESQL, MARIADB, MYSQL)}
 SHORT_NAMES = {"postgres": POSTGRESQL.scheme}

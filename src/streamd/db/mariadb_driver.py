@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamd.db.mariadb_errors import is_broken
 from streamd.db.sockets import keep_alive
-from streamd.errors import SiteError
+from streamd.errors import SiteBusy, SiteError
 from streamd.progress import came_further
 
 T = TypeVar("T")
@@ -45,6 +45,9 @@ LOCK_SECONDS = 5
 """How long we wait for a user's lock before we say that the site is busy."""
 
 CONNECT_SECONDS = 10
+GREETING_SECONDS = 20
+"""How long a server may take to let us in. One of another kind may wait for us to speak first."""
+
 LAST_WORDS_SECONDS = 10.0
 """How long one who was cancelled waits for the statement that is under way, before the connection is given up."""
 
@@ -274,7 +277,14 @@ def shown(url: URL) -> str:
 
 async def _connect(**options: Any) -> Any:
     """What SQLAlchemy calls for a new connection."""
-    connection: Any = await asyncmy.connect(**options)
+    try:
+        async with asyncio.timeout(GREETING_SECONDS):
+            connection: Any = await asyncmy.connect(**options)
+    except TimeoutError as error:
+        raise SiteBusy(
+            f"what listens at {options.get('host')}:{options.get('port')} does not greet as a MariaDB server does",
+            hint="look at the port in site.database (MariaDB's is 3306); a server that is very busy is tried again",
+        ) from error
     try:
         if "mariadb" not in connection.get_server_info().lower():
             raise SiteError(

@@ -14,6 +14,7 @@ from asyncmy.errors import Error, InterfaceError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from streamd.db.engines import ENCODED
 from streamd.errors import (
     NotInstalled,
     RowRefused,
@@ -90,7 +91,7 @@ _SERVER = {
 }
 _ACCESS = {
     1044: "look at site.database: this user may not use this database",
-    1045: "look at site.database: user and password",
+    1045: f"look at site.database: user and password ({ENCODED})",
     1049: "look at site.database: the server has no such database; create it first",
     1129: "the server blocks this host after many errors: FLUSH HOSTS mends it",
     1130: "the server lets nobody in from this host",
@@ -98,7 +99,7 @@ _ACCESS = {
     1143: "grant the privilege to the user of site.database",
     1227: "grant the privilege to the user of site.database",
     1419: "grant SUPER to the user who installs, or SET GLOBAL log_bin_trust_function_creators = 1",
-    1698: "look at site.database: user and password",
+    1698: f"look at site.database: user and password ({ENCODED})",
 }
 
 

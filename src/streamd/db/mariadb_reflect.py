@@ -55,6 +55,12 @@ _INDEXES = (
     "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, SUB_PART FROM information_schema.STATISTICS "
     "WHERE TABLE_SCHEMA = DATABASE() AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
+_ROW_ENDS = (
+    "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() "
+    "AND GENERATION_EXPRESSION IN ('ROW START', 'ROW END')"
+)
+"""Columns of a declared period of system versioning: the server adds the row's end to each of its keys."""
+
 _FOREIGN_KEYS = (
     "SELECT TABLE_NAME, CONSTRAINT_NAME, COLUMN_NAME, CASE WHEN REFERENCED_TABLE_SCHEMA = TABLE_SCHEMA "
     "THEN REFERENCED_TABLE_NAME ELSE CONCAT(REFERENCED_TABLE_SCHEMA, '.', REFERENCED_TABLE_NAME) END, "
@@ -131,7 +137,10 @@ async def _indexes(
     session: Session,
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, list[tuple[str, ...]]], dict[str, set[str]]]:
     indexes: dict[tuple[str, str], list[tuple[str, Any]]] = {}
+    ends = {(table, column) for table, column in await session.fetch(_ROW_ENDS)}
     for table, index, column, part in await session.fetch(_INDEXES):
+        if (table, column) in ends:
+            continue
         indexes.setdefault((table, index), []).append((column, part))
     keys: dict[str, tuple[str, ...]] = {}
     uniques: dict[str, list[tuple[str, ...]]] = {}

@@ -30,12 +30,13 @@ from streamd.model import (
     DocumentType,
     ForeignKey,
     Name,
+    Row,
     Scalar,
     name_from_text,
     name_text,
 )
 from streamd.names import ranges_of
-from streamd.wire import write_json
+from streamd.wire import read_rows, write_json
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
@@ -123,14 +124,14 @@ class MariadbReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         found: list[bytes] = []
         for some in some_of(keys):
             where, values = named(key, some)
             row = sql.row_as_json(columns, "t")
             rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
             found += [text for (text,) in rows]
-        return found
+        return read_rows(found)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()

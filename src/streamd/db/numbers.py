@@ -34,15 +34,6 @@ def digits_of(value: Decimal) -> int:
     return len("".join(map(str, value.as_tuple().digits)).rstrip("0")) if value.is_finite() else 0
 
 
-def as_meant(value: Decimal) -> Decimal:
-    """The number itself; or the short one that it is the long form of, if it is how a 64-bit float is written."""
-    if not FLOAT_DIGITS <= digits_of(value) <= FLOAT_DIGITS + 1:
-        return value
-    short = Decimal(repr(float(value)))
-    # The written form is off by no more than the last digit.
-    return short if abs(short - value) <= abs(value).scaleb(-16) else value
-
-
 def fitting(value: Decimal, scale: int | None) -> Decimal | None:
     """The number as a column keeps it that has `scale` digits behind the point; None where it would lose some.
 
@@ -51,11 +42,8 @@ def fitting(value: Decimal, scale: int | None) -> Decimal | None:
     if scale is None or not value.is_finite():
         return value
     step = Decimal(1).scaleb(-scale)
-    for each in (value, as_meant(value)):
-        if (kept := each.quantize(step, context=_WIDE)) == each:
-            return kept
     kept = value.quantize(step, context=_WIDE)
-    return kept if is_noise(value, kept) else None
+    return kept if kept == value or is_noise(value, kept) else None
 
 
 def is_noise(value: Decimal, kept: Decimal) -> bool:

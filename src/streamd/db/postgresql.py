@@ -26,7 +26,7 @@ from streamd.db import postgresql_sql as sql
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.bound import bound_tables
 from streamd.db.given_keys import KeyPool, TakenKeys
-from streamd.db.postgresql_errors import plain_errors
+from streamd.db.postgresql_errors import SEES_ALL, plain_errors
 from streamd.db.postgresql_parts import differs, our_triggers, unseen
 from streamd.db.postgresql_reflect import reflect
 from streamd.db.postgresql_session import (
@@ -37,6 +37,7 @@ from streamd.db.postgresql_session import (
     not_taken,
     numbered,
 )
+from streamd.db.postgresql_triggers import triggers, wanted_digest
 from streamd.db.sockets import keep_alive
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
 from streamd.errors import NotInstalled, SiteBusy
@@ -124,7 +125,7 @@ class PostgresqlSite(SiteDatabase):
             f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
         )
         version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
-        made = [statement for statements in sql.triggers(catalogue, tables).values() for statement in statements]
+        made = [statement for statements in triggers(catalogue, tables).values() for statement in statements]
         return [*sql.TABLES, site, version, *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
@@ -144,7 +145,7 @@ class PostgresqlSite(SiteDatabase):
             return await our_triggers(driver)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        return {name: sql.wanted_digest(statements) for name, statements in sql.triggers(catalogue, tables).items()}
+        return {name: wanted_digest(statements) for name, statements in triggers(catalogue, tables).items()}
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
         tables = bound_tables(catalogue).keys()
@@ -162,7 +163,19 @@ class PostgresqlSite(SiteDatabase):
             found.append("this server is a standby: nothing can be written there; name the primary in site.database")
         if rows[0][1] == "off":
             found.append("fsync is off: after a power cut the database may be damaged, and synced documents lost")
+        found += [
+            f"row-level security hides rows of {doctype} from the daemon's role: its changes are sent, but its "
+            f"documents cannot be read, listed or written; {SEES_ALL}"
+            for doctype in sorted(catalogue.stored_in(await self.partly_seen()))
+        ]
         return found
+
+    async def partly_seen(self) -> set[str]:
+        rows = await self._fetch(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p') AND relrowsecurity AND row_security_active(oid)"
+        )
+        return {name for (name,) in rows}
 
     # Capture
 
@@ -334,6 +347,8 @@ def _engine(url: str) -> AsyncEngine:
                 "intervalstyle": "postgres",
                 "bytea_output": "hex",
                 "extra_float_digits": "1",
+                # What policies would leave out is an error, instead of a document that seems to be gone.
+                "row_security": "off",
                 "synchronous_commit": "on",
                 "lock_timeout": f"{LOCK_SECONDS}s",
                 "statement_timeout": "0",

@@ -12,7 +12,17 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from streamd.errors import NotInstalled, RowRefused, SchemaChanged, SiteBusy, SiteError, TypeRefused, ValueTaken
+from streamd.db.engines import ENCODED
+from streamd.errors import (
+    NotInstalled,
+    PartialView,
+    RowRefused,
+    SchemaChanged,
+    SiteBusy,
+    SiteError,
+    TypeRefused,
+    ValueTaken,
+)
 
 _PASSING = (
     "08",  # the connection broke
@@ -40,6 +50,10 @@ _GONE = ("42P01", "3F000", "42703")
 """A table, a schema, a column."""
 
 _NO_RIGHT = "42501"
+_JUDGES_POLICIES = "check_enable_rls"
+"""The function of the server that refuses what policies would cut short: its words depend on the language."""
+
+SEES_ALL = "give the daemon's role BYPASSRLS, or let it own the table, and take FORCE ROW LEVEL SECURITY from that"
 _TAKEN = ("23505", "23P01")
 """A unique constraint or index, and an exclusion constraint."""
 
@@ -73,19 +87,24 @@ def plain_errors(*, of_documents: bool = False, table: str = "") -> Iterator[Non
 
 def _unreachable(error: BaseException) -> SiteBusy:
     words = str(error) or type(error).__name__
-    return SiteBusy(f"the site's database cannot be reached: {words}", hint="is PostgreSQL running? It is tried again")
+    hint = "is PostgreSQL running? It is tried again"
+    if "rejected SSL upgrade" in words:  # the driver's own words for an answer that is not PostgreSQL's
+        hint = "what answers there is no PostgreSQL server: look at the port in site.database (PostgreSQL's is 5432)"
+    return SiteBusy(f"the site's database cannot be reached: {words}", hint=hint)
 
 
 def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "") -> SiteError:
     state = getattr(error, "sqlstate", None) or ""
     words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
     said = f"the site's database: {words}"
+    if error.server_source_function == _JUDGES_POLICIES:
+        return PartialView(words, hint=SEES_ALL, table=table)
     if error.server_source_function == _RAISE:
         return RowRefused(words)
     if state.startswith(_PASSING) or isinstance(error, asyncpg.InvalidCachedStatementError):
         return SiteBusy(said, hint="it is tried again")
     if state.startswith(_ACCESS):
-        return SiteError(said, hint="look at site.database: user, password and name")
+        return SiteError(said, hint=f"look at site.database: user, password and name ({ENCODED})")
     if state in _DAMAGED:
         return SiteError(said, hint="restore the database from a backup")
     # Within a function of the user's the server says in which one; what stands in our own statement has a place there.

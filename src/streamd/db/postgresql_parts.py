@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 
 from streamd.db import postgresql_sql as sql
+from streamd.db.postgresql_triggers import TRIGGER, TRUNCATES, function_name
 from streamd.rows import UNSEEN
 
 _PARTS = f"""
@@ -23,7 +24,7 @@ WITH RECURSIVE below(root, oid) AS (
 SELECT b.root, c.oid::bigint, format('%I.%I', n.nspname, c.relname), c.relispartition, c.relkind::text,
        coalesce(pg_relation_filenode(c.oid)::bigint, 0),
        EXISTS (SELECT 1 FROM pg_trigger t
-               WHERE t.tgrelid = c.oid AND t.tgname = '{sql.TRUNCATES}' AND t.tgenabled = 'A')
+               WHERE t.tgrelid = c.oid AND t.tgname = '{TRUNCATES}' AND t.tgenabled = 'A')
 FROM below b JOIN pg_class c ON c.oid = b.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'f') ORDER BY 1, 2
 """
@@ -87,7 +88,7 @@ async def our_triggers(driver: asyncpg.Connection) -> dict[str, str]:
     for function, digest, oid, table, trigger in await driver.fetch(_TRIGGERS):
         functions[function] = digest or ""
         on.setdefault(function, {}).setdefault(oid, set()).add(trigger)
-        if table is not None and sql.function_name(table) == function:
+        if table is not None and function_name(table) == function:
             roots[function] = table, oid
     return {
         function: functions[function]
@@ -98,8 +99,8 @@ async def our_triggers(driver: asyncpg.Connection) -> dict[str, str]:
 
 def _is_whole(on: Mapping[int, set[str]], root: int, below: set[int]) -> bool:
     """Whether a function's triggers, by table, are those that see all rows of `root` and of the tables below it."""
-    everywhere = all(sql.TRIGGER in on.get(oid, ()) for oid in {root, *below})
-    return everywhere and sql.TRUNCATES in on[root] and on.keys() <= {root, *below}
+    everywhere = all(TRIGGER in on.get(oid, ()) for oid in {root, *below})
+    return everywhere and TRUNCATES in on[root] and on.keys() <= {root, *below}
 
 
 async def unseen(driver: asyncpg.Connection, tables: Collection[str]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,11 +25,25 @@ from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
+from streamd.wire import read_json, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
 
 
 @lru_cache(maxsize=512)
@@ -157,7 +172,7 @@ class PostgresqlReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         read = reader(tuple(columns))
         quoted = ", ".join(sql.quote(column.name) for column in key)
         query = (
@@ -168,7 +183,15 @@ class PostgresqlReader(BookReader):
         found: list[bytes] = []
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
-        return found
+        return read_rows(found)
+
+    async def as_kept(self, column: Column, text: str) -> str:
+        if column.declared == "name":
+            return text  # it cuts what is longer than a name
+        of_any_length = replace(column, declared=re.sub(r"\([0-9,]+\)", "", column.declared))
+        query = f"SELECT row_to_json(r.*)::text FROM {sql.rowset([of_any_length], '$1')}"
+        (row,) = await self._driver.fetch(query, rows_as_json([column], [(text,)]))
+        return str(read_json(reader((column,))(row[0].encode()))[column.name])
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         if doctype.single:
@@ -237,6 +260,12 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
 
     OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))

@@ -287,7 +287,16 @@ class SqliteSite(SiteDatabase):
         replaced = self._file.replaced()
         if replaced:
             raise SiteReplaced(f"{self.path} {replaced}", hint="the daemon opens it again as soon as it is there")
-        if not self.path.is_file():
+        try:
+            there, folder = self.path.is_file(), self.path.is_dir()
+        except OSError as error:
+            raise SiteError(
+                f"{self.path} cannot be looked at: {error.strerror}",
+                hint="may the user of streamd enter its folder, and read and write the file?",
+            ) from error
+        if folder:
+            raise SiteError(f"{self.path} is a folder, and no database", hint="name the file in it: sqlite:///file.db")
+        if not there:
             raise SiteError(
                 f"there is no database {self.path}", hint="mend site.database, or create the database first"
             )

@@ -22,10 +22,10 @@ from streamd.db.putting_again import touching
 from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
-from streamd.db.sqlite_values import binder, short_numbers
+from streamd.db.sqlite_values import binder, short_numbers, travelling
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
 
 class SqliteReader(BookReader):
@@ -55,8 +55,10 @@ class SqliteReader(BookReader):
         """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
 
         So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
-        collation, a function, the module of a virtual table.
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
         """
+        if _GONE.search(str(error)):
+            return RowRefused(str(error))
         try:
             await self._driver.execute_fetchall(f"EXPLAIN {statement}")
         except sqlite3.OperationalError:
@@ -111,17 +113,22 @@ class SqliteReader(BookReader):
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
-    ) -> list[bytes]:
+    ) -> list[Row]:
         binders = [binder(column) for column in key]
-        found: list[bytes] = []
+        names = [column.name for column in columns]
+        # As they are: to make JSON of them takes longer than to write them.
+        wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
+        found: list[Row] = []
         for some in some_of(keys):
-            names = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
-            where, values = _named("t", [column.name for column in key], names)
-            rows = await self._fetch(
-                f"SELECT CAST({sql.row_as_json(columns, 't')} AS BLOB) FROM {sql.quote(table)} AS t WHERE {where}",
-                values,
-            )
-            found += [short_numbers(text) for (text,) in rows]
+            bound = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
+            where, values = _named("t", [column.name for column in key], bound)
+            try:
+                rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                raise RowRefused(f"a row of {table} was changed into what is no valid text: {error}") from error
+            found += [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ class SqliteState(StateDatabase):
         self._file.count(self.engine.sync_engine)
 
     def may_exist(self) -> bool:
-        return Path(self._path).is_file()
+        try:
+            os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # whoever looks is told why it cannot be looked at
+        return True
 
     def version(self) -> tuple[object, ...]:
         found: list[object] = []
@@ -64,8 +70,21 @@ class SqliteState(StateDatabase):
                 yield connection
                 self._require_file()
 
+    async def settle(self) -> None:
+        """Bring what was written into the file itself: a copy of that alone has the keys and approvals in it."""
+        if not self.may_exist() or self._file.replaced():
+            return
+        with suppress(DBAPIError, OSError):  # it is a service to copies; what is in the WAL is durable all the same
+            async with self.engine.connect() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def _require_file(self) -> None:
         """Raises `StateReplaced` where the path no longer names what our connections have open."""
+        if os.path.isdir(self._path):
+            raise StateError(
+                f"the state database {self.where} is a folder, and no database",
+                hint="name a file in it in state.database: sqlite:///state.db",
+            )
         replaced = self._file.replaced()
         if replaced:
             raise StateReplaced(

@@ -65,6 +65,14 @@ def _decimal(value: Any) -> Any:
     return found
 
 
+def travelling(value: Any) -> Any:
+    """A value as the driver gives it, as values travel."""
+    kind = type(value)
+    if kind is float:
+        return Decimal(repr(value)) if abs(value) != _INFINITY else Decimal("1e999").copy_sign(Decimal(value))
+    return {HEX: value.hex()} if kind is bytes else value
+
+
 _LONG = re.compile(rb"[0-9.]{17}")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]+\.[0-9]*(?:e[+-]?[0-9]+)?')
 

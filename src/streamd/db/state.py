@@ -33,6 +33,10 @@ class StateDatabase(ABC):
         """False where it is certainly not there, so that looking at it would make one."""
         return True
 
+    async def settle(self) -> None:
+        """Bring what was written to where a copy of the database finds it, as far as that can be."""
+        return
+
     @abstractmethod
     def version(self) -> object:
         """Something that differs from the last one whenever somebody, in whatever process, may have written."""

@@ -22,7 +22,7 @@ from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
-from streamd.model import Catalogue, Cursor, Table
+from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
 from streamd.progress import resting
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
@@ -45,6 +45,9 @@ WATCH_SECONDS = 0.5
 TRIM_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
 """How long a daemon that makes way for the next one takes to log what was changed before."""
+
+PROBE_SECONDS = 15.0
+"""How often the daemon asks its own API whether it answers."""
 
 WAIT_FOR_CAPTURE = 60.0
 """How long one who needs the log up to date waits for capture."""
@@ -124,6 +127,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("serve", self._answering),
                 ("serve", self.server.look),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
@@ -147,7 +151,14 @@ class Daemon:
             sync_log=self.sync_log,
             mappings=self.settings.mappings,
             applied=self._wake_healer,
+            returns=self._returns,
         )
+
+    async def _returns(self, site: str) -> frozenset[str]:
+        """The types that a site has from us."""
+        names = {each.name for each in await self.peers.consumers() if each.consumer_site == site}
+        approved = (each for each in await self.peers.approvals() if each.status == ApprovalStatus.APPROVED)
+        return frozenset(each.doctype for each in approved if each.consumer in names)
 
     async def run(self, stop: asyncio.Event, also: Turn, notifier: Notifier) -> str:
         """Run until `stop` is set, or until everything has to be read anew: then returns why.
@@ -334,6 +345,11 @@ class Daemon:
         await self.sync_log.trim(self.settings.retention)
         await self.database.forget_deleted(now_ms() - self.settings.retention.tombstone_seconds * 1000)
         return TRIM_SECONDS
+
+    async def _answering(self) -> float:
+        """Ask our own API whether it answers."""
+        await self.server.probe()
+        return PROBE_SECONDS
 
     async def _guarding(self) -> float:
         """Notice tables that were changed, and triggers that vanished."""

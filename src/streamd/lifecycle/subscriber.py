@@ -6,7 +6,7 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -16,13 +16,14 @@ from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
+from streamd.lifecycle.readings import Readings
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
 from streamd.progress import resting
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
 from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
-from streamd.store.heartbeat import REPAIR, WHOLE, Requests
+from streamd.store.heartbeat import Requests
 from streamd.store.producers import (
     AWAY,
     CATCHING_UP,
@@ -42,11 +43,14 @@ log = structlog.get_logger("streamd.pull")
 REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
 
-CLOSED = "closed: all documents were read again"
+
+async def no_returns(_site: str) -> frozenset[str]:
+    """The producer gets nothing from us."""
+    return frozenset()
 
 
 class Subscriber:
-    """One producer of this site."""
+    """One producer of this site. `returns` says which types a site (a UUID) has from us: edits of those reach it."""
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Subscriber:
         sync_log: SyncLog,
         mappings: Mapping[str, MappingSettings],
         applied: Callable[[], None],
+        returns: Callable[[str], Awaitable[frozenset[str]]] = no_returns,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -74,11 +79,11 @@ class Subscriber:
         self._catalogue = catalogue
         self._applier = applier
         self._producers = producers
-        self._requests = requests
         self._sync_log = sync_log
         self._mappings = mappings
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
+        self._returns = returns
         self._pull = Pull(peer, place=self._place, apply=self._apply, known=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
@@ -91,8 +96,7 @@ class Subscriber:
         self._waiting: set[str] = set()
         """The types that waited for approval, of which nothing else was told in the log since."""
         self._greet_at = 0.0
-        self._look_for_gaps = True
-        self._read_up_to: dict[str, Cursor] = {}
+        self._readings = Readings(name, database, sync_log, requests, repair_gaps=settings.repair_gaps)
         self._unsettled = False
         self.place: object = None
         """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
@@ -123,7 +127,7 @@ class Subscriber:
             self._away = 0
         except ResyncRequired as error:
             await self._say(RESYNC_REQUIRED, error)
-            await self._rest(None)
+            await self._rest(REFUSED_SECONDS if await self._readings.asked_for() else None)
         except PeerUnreachable as error:
             self._away += 1
             self._greet_at = 0.0  # it may come back with other tables
@@ -180,7 +184,6 @@ class Subscriber:
         if self._source is None or time.monotonic() >= self._greet_at:
             await self._greet()
         assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
-        await self._note_gaps()
         if await self._whole(self._source):
             return
         try:
@@ -212,6 +215,7 @@ class Subscriber:
         )
         strange |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
         paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
+        paused |= await self._partly_seen()
         self._say_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
@@ -230,6 +234,11 @@ class Subscriber:
         )
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
+
+    async def _partly_seen(self) -> dict[str, str]:
+        """The types of which we see some rows only: what is not shown would seem not to be here."""
+        why = "row-level security hides rows of it from the daemon's role: see `streamd check`"
+        return dict.fromkeys(self._catalogue.stored_in(await self._database.partly_seen()), why)
 
     def _say_paused(self, paused: Mapping[str, str]) -> None:
         before = {} if self._source is None else self._source.paused
@@ -268,7 +277,7 @@ class Subscriber:
             ],
         )
         self._known = {each.doctype: each.status for _, each in said if each.doctype in self._ours}
-        self._look_for_gaps = True
+        self._readings.look_for_gaps = True
         pending = self._having(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
@@ -294,7 +303,7 @@ class Subscriber:
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
         assert self._source is not None  # noqa: S101
         if any(event.operation == Operation.GAP for event in events):
-            self._look_for_gaps = True
+            self._readings.look_for_gaps = True
             self._greet_at = 0.0  # a gap may come from other columns
         await self._applier.apply(self._source, events, end, self._wanted, self._peer)
         if events:
@@ -308,58 +317,29 @@ class Subscriber:
         assert self._source is not None  # noqa: S101  # pulling begins after the handshake
         await self._report.progress(pulled, self._source, self._ours)
 
-    def _approved(self) -> set[str]:
-        """The types that we want, and may have."""
-        return set(self._having(ApprovalStatus.APPROVED)) & self._wanted
-
     def _having(self, status: ApprovalStatus) -> list[str]:
         """The types that we ask for, as we call them, which have this status at the producer."""
         return sorted(self._ours[doctype] for doctype, known in self._known.items() if known == status)
 
-    async def _note_gaps(self) -> None:
-        """Ask for the types to be read again of which changes are missing; the sync log says which these are."""
-        if not self._look_for_gaps or not self._settings.repair_gaps:
-            return
-        place = await self._place()
-        gaps = await self._sync_log.open_gaps(self.name)
-        for doctype in sorted(gaps.keys() & self._approved()):
-            read = self._read_up_to.get(doctype)
-            if read is not None and place is not None and read.log == place.log and read.sequence >= gaps[doctype]:
-                # It was met on the way to where the type had been read up to already.
-                await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
-            else:
-                await self._requests.add(REPAIR, self.name, doctype)
-                log.info("gap_is_repaired", producer=self.name, doctype=doctype)
-        self._look_for_gaps = False
-
     async def _whole(self, source: Source) -> bool:
-        """Read types again, as `resync --whole` or a gap asked for. Returns whether there was anything."""
-        pending = [request for request in await self._requests.pending() if request.producer == self.name]
-        # A type that is paused is read when it goes on.
-        later = {request.doctype for request in pending if request.kind == WHOLE} & source.paused.keys()
-        asked = [request for request in pending if request.doctype not in source.paused]
+        """Read types again, as `resync --whole` or a gap asked for. Returns whether any was read."""
+        statuses = {self._ours[there]: status for there, status in self._known.items()}
+        wanted = {doctype: statuses.get(doctype, "") for doctype in self._wanted}
+        await self._readings.note_gaps(source, wanted, await self._place())
+        asked = await self._readings.due(source, wanted)
         if not asked:
             return False
-        by_hand = {request.doctype for request in asked if request.kind == WHOLE} & self._approved()
-        repaired = {request.doctype for request in asked} & self._approved() - by_hand
         await self._say(CATCHING_UP, None)
         self._stale = True
-        results = []
-        for doctypes, repair in ((sorted(by_hand), False), (sorted(repaired), True)):
-            if doctypes:
-                resync = WholeResync(self._applier, self._database, self._catalogue, self._site, repair=repair)
-                restart = not repair and set(doctypes) | later >= self._approved()
-                results.append(await resync.run(source, self._peer, doctypes, restart=restart))
-                self._read_up_to |= resync.as_of
-        for doctype in sorted(by_hand | repaired):
-            await self._sync_log.resolve_gaps(self.name, doctype, CLOSED)
-        result = "; ".join(results)
-        for request in asked:
-            done = request.doctype in by_hand | repaired
-            text = result if done else f"{request.doctype} is not approved by {self.name}"
-            await self._requests.finish(request.id, text)
-        log.info("read_whole", producer=self.name, result=result)
-        return True
+
+        returns = await self._returns(source.site)
+
+        def reading(*, repair: bool) -> WholeResync:
+            return WholeResync(
+                self._applier, self._database, self._catalogue, self._site, repair=repair, returns=returns
+            )
+
+        return await self._readings.read(asked, source, self._peer, wanted, reading)
 
     async def _say(self, status: str, error: PeerError | None) -> None:
         self._stale = self._stale or status not in (CONNECTED, CATCHING_UP)

@@ -146,6 +146,7 @@ class Peer:
         `follow` of those that they link to, in turn, may come along with each request.
         """
         found: list[Any] = []
+        gone: dict[str, list[Name]] = {}
         as_of = ""
         waiting = deque(wanted)
         while waiting:
@@ -166,7 +167,9 @@ class Peer:
             # The earliest of several views: what it does not contain comes again as events.
             as_of = as_of or answer.as_of
             found += answer.documents
-        return Documents(found, as_of)
+            for doctype, names in answer.gone.items():
+                gone.setdefault(doctype, []).extend(names)
+        return Documents(found, as_of, gone)
 
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
         """Documents of a type whose columns hold these values, two at the most."""

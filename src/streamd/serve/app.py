@@ -19,6 +19,7 @@ from streamd.serve.events import Feed
 from streamd.serve.handlers import Handlers
 from streamd.serve.listener import Listener, counted
 from streamd.serve.openapi import ENDPOINTS
+from streamd.serve.probe import probe
 from streamd.serve.services import Services
 from streamd.settings import ServerSettings
 from streamd.store.peers import Peers
@@ -109,6 +110,10 @@ class Server:
         if self._listener is not None:
             self._listener.look()
         return LOOK_SECONDS
+
+    async def probe(self) -> None:
+        """Raises `StreamdError` where the API does not answer."""
+        await probe(self._settings.host, self.port, encrypted=self._settings.certificate is not None)
 
     async def stop(self) -> None:
         """Stop listening, end long polls at once, and wait a little for what is being answered."""

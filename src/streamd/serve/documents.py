@@ -8,20 +8,22 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
+import structlog
 
 from streamd.db.base import RawDocument, Reader
-from streamd.errors import InvalidRequest
+from streamd.errors import InvalidRequest, PartialView
 from streamd.faults import crash_point
 from streamd.lives import life_of
-from streamd.model import Catalogue, DocumentType, Name, Record
+from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
 from streamd.serve.names import name_documents
 from streamd.serve.services import Allowed, Caller, Services
 from streamd.serve.settled import Settled, settled
+from streamd.update_log import UpdateLog
 from streamd.wire import (
     DocumentRef,
     Documents,
@@ -49,6 +51,8 @@ CANDIDATES = 1000
 
 LARGEST_INTEGER = (1 << 63) - 1
 
+log = structlog.get_logger("streamd.serve")
+
 Key = tuple[str, Name]
 
 
@@ -60,6 +64,17 @@ class Desk:
 
     async def documents(self, caller: Caller, asked: DocumentsRequest) -> Documents:
         """Those of the wanted documents that exist and may be had. Raises `InvalidRequest` for too many."""
+        try:
+            return await self._documents(caller, asked)
+        except PartialView as error:
+            hidden = self._services.catalogue.stored_in(await self._services.database.partly_seen())
+            log.warning("documents_not_given", consumer=caller.consumer, doctypes=sorted(hidden), problem=error.message)
+            return await self._documents(caller, asked, hidden)
+
+    async def _documents(
+        self, caller: Caller, asked: DocumentsRequest, hidden: frozenset[str] = frozenset()
+    ) -> Documents:
+        """The answer, without documents of the types `hidden`: nothing is said of them, not even that they are gone."""
         limit = self._services.settings.max_documents
         if len(asked.documents) > limit:
             raise _too_many(len(asked.documents), limit)
@@ -67,8 +82,12 @@ class Desk:
         async with settled(self._services) as view:
             standing, site = await self._services.registered(caller)
             allowed = self._services.allowed(standing)
-            wanted = [each for each in asked.documents if self._is_possible(each)]
-            rights = Rights(allowed, self._services.catalogue)
+            wanted = [
+                each
+                for each in asked.documents
+                if self._is_possible(each) and hidden.isdisjoint(doctype for doctype, _ in _way(each))
+            ]
+            rights = Rights(allowed, self._services.catalogue, hidden)
             linked = [each for each in wanted if rights.allow_a_way_to(each)]
             steps = {_key(step) for each in linked for step in each.path}
             if len(steps) > limit * PATH_SHARE:
@@ -76,13 +95,18 @@ class Desk:
             ways = await self._read(view.reader, steps)
             proven = rights.proven(linked, ways)
             keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
-            found = await self._read(view.reader, dict.fromkeys(keys))
+            there = await self._stored(view.reader, dict.fromkeys(keys))
+            found = _readable(there)
             given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
             if asked.follow:
                 most = min(asked.follow, limit * FOLLOWED_SHARE)
                 onward = {key: rights.onward(key, each, proven.get(key)) for key, each in given.items()}
                 given |= await self._followed(view.reader, rights, given, onward, most)
             answer = await self._answer(view, site, given, every=asked.own_names)
+            await say_former_names(self._services.log, answer.documents, allowed.starts)
+            # What is there and cannot be given is not gone.
+            gone = [key for key in keys if key[0] in allowed.starts and key not in given]
+            answer.gone = _by_type(key for key in gone if key not in there or key in found)
         crash_point("serve.documents")
         return answer
 
@@ -106,7 +130,7 @@ class Desk:
             for key, document in frontier.items():
                 for target in linked_documents(self._services.catalogue[key[0]], document) - looked_at:
                     doctype = self._services.catalogue.get(target[0])
-                    if doctype is not None and possible(doctype, target[1]):
+                    if doctype is not None and target[0] not in rights.hidden and possible(doctype, target[1]):
                         wanted[target] = wanted.get(target, frozenset()) | onward[key]
             some = list(wanted)[: most - len(found)]
             looked_at.update(some)
@@ -169,12 +193,15 @@ class Desk:
         )
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """These documents as they are in the view; a few queries per type."""
+        """These documents as they are in the view, as far as they can be given; a few queries per type."""
+        return _readable(await self._stored(reader, keys))
+
+    async def _stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
+        """These documents as they are in the view, also those that cannot be given."""
         found = {}
         for doctype, names in _by_type(keys).items():
             documents = await reader.read_documents(self._services.catalogue[doctype], names)
-            # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
-            found.update({(doctype, name): document for name, document in documents.items() if document.readable()})
+            found.update({(doctype, name): document for name, document in documents.items()})
         return found
 
     async def _records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
@@ -189,8 +216,10 @@ class Desk:
 class Rights:
     """What the approvals give: by themselves, and by the links of documents."""
 
-    def __init__(self, allowed: Allowed, catalogue: Catalogue) -> None:
+    def __init__(self, allowed: Allowed, catalogue: Catalogue, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden` are types of which nothing can be given now."""
         self._allowed = allowed
+        self.hidden = hidden
         self._catalogue = catalogue
         # A document of the type itself that does not satisfy the condition comes by a link as well.
         self._opened = {doctype: opens | ({doctype} - catalogue.guarded) for doctype, opens in allowed.opens.items()}
@@ -237,6 +266,26 @@ def linked_documents(doctype: DocumentType, document: RawDocument) -> set[Key]:
     """The documents to which this one links, with its columns or with those of its child rows."""
     children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
     return set(document_links(doctype, read_json(document.row), children))
+
+
+def _readable(documents: Mapping[Key, RawDocument]) -> dict[Key, RawDocument]:
+    # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
+    return {key: document for key, document in documents.items() if document.readable()}
+
+
+async def say_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:
+    """Write into each document of these types what it was called before renames that are still in the log.
+
+    A consumer that has not heard of such a rename yet knows by this that it has the document, under its old name.
+    """
+    by_type: dict[str, list[FetchedDocument]] = {}
+    for document in documents:
+        if document.doctype in doctypes:
+            by_type.setdefault(document.doctype, []).append(document)
+    for doctype, some in by_type.items():
+        told = await log.renames_told(doctype, [name_text(each.name) for each in some])
+        for each in some:
+            each.former = tuple(told.get(name_text(each.name), ()))
 
 
 def given_document(

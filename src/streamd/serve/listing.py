@@ -6,15 +6,16 @@ import asyncio
 from collections import OrderedDict
 
 import msgspec
+import structlog
 
 from streamd.db.base import Reader
-from streamd.errors import InvalidRequest
-from streamd.model import Name
+from streamd.errors import InvalidRequest, PartialView
+from streamd.model import DocumentType, Name
 from streamd.serve.conditions import Condition
 from streamd.serve.documents import possible
 from streamd.serve.services import Caller, Services
 from streamd.serve.settled import settled
-from streamd.wire import NamesRequest
+from streamd.wire import PARTIAL_VIEW, NamesRequest
 
 ROWS_AT_ONCE = 500
 """Documents whose rows are read and judged at once."""
@@ -24,6 +25,8 @@ SIFT_SECONDS = 10.0
 
 PLACES = 1000
 """Requests of which it is remembered how far they were looked through in vain."""
+
+log = structlog.get_logger("streamd.serve")
 
 Asked = tuple[str, str, str, Name | None]
 """A request: the consumer, the type, the condition, and the name after which names are wanted."""
@@ -47,9 +50,21 @@ class Listing:
     async def names(self, caller: Caller, asked: NamesRequest) -> Names:
         """The names of an approved type's documents, in their order; of any other type there are none.
 
-        Raises `InvalidRequest`: 400 for a name that is none, 503 where so many documents had to be passed over that the
-        consumer has to ask again; then it is gone on from there.
+        Raises `InvalidRequest`: 400 for a name that is none, 409 where not every document can be seen, 503 where so
+        many had to be passed over that the consumer has to ask again; then it is gone on from there.
         """
+        try:
+            return await self._names(caller, asked)
+        except PartialView as error:
+            log.warning("names_not_given", consumer=caller.consumer, doctype=asked.doctype, problem=error.message)
+            raise InvalidRequest(
+                f"not every document of {asked.doctype} can be seen here (row-level security), so none are listed",
+                hint="at the producer, `streamd check` says what to do; it is tried again",
+                status=409,
+                code=PARTIAL_VIEW,
+            ) from error
+
+    async def _names(self, caller: Caller, asked: NamesRequest) -> Names:
         async with settled(self._services) as view:
             standing, _ = await self._services.registered(caller)
             allowed = self._services.allowed(standing)
@@ -63,9 +78,8 @@ class Listing:
                 )
             condition = allowed.conditions.get(doctype.name)
             if condition is None:
-                names = await view.reader.list_names(doctype, after, asked.limit + 1)
-                page = _sayable(names[: asked.limit])
-                return Names(page, len(names) > asked.limit and bool(page), view.as_of)
+                page, more = await _names(view.reader, doctype, after, asked.limit)
+                return Names(page, more, view.as_of)
             place = (caller.consumer, doctype.name, condition.expression.text, after)
             page, more = await self._satisfying(view.reader, condition, place, asked.limit)
             return Names(page, more, view.as_of)
@@ -102,6 +116,16 @@ class Listing:
                 code="unavailable",
                 retry_after=1,
             )
+
+
+async def _names(reader: Reader, doctype: DocumentType, after: Name | None, limit: int) -> tuple[list[Name], bool]:
+    """A page of names, and whether there are further ones. It is empty only where there is none behind it."""
+    while True:
+        names = await reader.list_names(doctype, after, limit + 1)
+        page, more = _sayable(names[:limit]), len(names) > limit
+        if page or not more:
+            return page, more
+        after = names[limit - 1]
 
 
 def _sayable(names: list[Name]) -> list[Name]:

@@ -24,7 +24,7 @@ from streamd.status.values import (
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import Beat, Heartbeat, Request, Requests
 from streamd.store.peers import Approval, Consumer, Peers
-from streamd.store.producers import PAUSED, Producer, Producers, SubscribedType
+from streamd.store.producers import AWAY, PAUSED, REFUSED, Producer, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import Head, UpdateLog
 
@@ -82,7 +82,16 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         requests=len(requests),
         gaps=sum(gaps.values()),
         incomplete=tuple(gaps),
+        waiting=tuple(_waiting(request, producers) for request in requests),
     )
+
+
+def _waiting(request: Request, producers: Sequence[ProducerStatus]) -> str:
+    """What was asked for, and why it is not done yet, as far as that is known."""
+    status = next((each.status for each in producers if each.name == request.producer), "not asked yet")
+    away = status in (PAUSED, AWAY, REFUSED)
+    reason = f"{request.producer} is {status}" if away else request.result or "the daemon is about to do it"
+    return f"{request.doctype} is to be read whole from {request.producer}: {reason}"
 
 
 def life_of(beat: Beat | None, now: int) -> Life:

@@ -137,9 +137,9 @@ class Status:
     """One site at one moment (`at`).
 
     `waiting_changes` counts committed changes that are not in the log yet; `pending` the types that a person
-    has to approve or reject; `requests` what commands asked of the daemon and is not done; `gaps` the notices that
-    changes are missing, of the types `incomplete`, which stay until these are read again. `attention` says what a
-    person should look at, a line each.
+    has to approve or reject; `requests` what commands asked of the daemon and is not done, and `waiting` why, for each;
+    `gaps` the notices that changes are missing, of the types `incomplete`, which stay until these are read again.
+    `attention` says what a person should look at, a line each.
     """
 
     at: int
@@ -158,3 +158,4 @@ class Status:
     gaps: int
     incomplete: tuple[str, ...]
     attention: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ class State:
         return self._database.engine
 
     async def close(self) -> None:
+        await self._database.settle()
         await self.engine.dispose()
 
     def version(self) -> object:

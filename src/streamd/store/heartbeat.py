@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -98,13 +99,14 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something that a command asked the daemon to do."""
+    """Something that a command asked the daemon to do. `result` says why it is not done yet, where that is known."""
 
     id: int
     kind: str
     producer: str
     doctype: str
     requested_at: int
+    result: str = ""
 
 
 class Requests:
@@ -145,7 +147,7 @@ class Requests:
         """What the daemon still has to do, oldest first."""
         c = requests.c
         query = (
-            select(c.id, c.kind, c.producer, c.doctype, c.requested_at)
+            select(c.id, c.kind, c.producer, c.doctype, c.requested_at, c.result)
             .where(c.site == self._state.site, c.kind.in_((WHOLE, REPAIR)), c.finished_at.is_(None))
             .order_by(c.id)
         )
@@ -154,9 +156,14 @@ class Requests:
 
     async def finish(self, id: int, result: str) -> None:
         """It is done, or cannot be done; `result` says which, in words."""
+        await self._put(id, {"finished_at": now_ms(), "result": result})
+
+    async def wait(self, id: int, reason: str) -> None:
+        """It cannot be done yet, for this reason; it stays."""
+        await self._put(id, {"result": reason})
+
+    async def _put(self, id: int, values: dict[str, Any]) -> None:
         async with self._state.write() as connection:
             await connection.execute(
-                update(requests)
-                .where(requests.c.site == self._state.site, requests.c.id == id)
-                .values(finished_at=now_ms(), result=result)
+                update(requests).where(requests.c.site == self._state.site, requests.c.id == id).values(**values)
             )

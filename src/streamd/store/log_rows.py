@@ -7,15 +7,21 @@ what the next event that touched it says that it had been.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamd.model import name_from_text
 from streamd.store.engine import State
 from streamd.store.schema import is_one_of, update_log
+from streamd.wire import FormerName
 
 NAMES_AT_ONCE = 400
 """Documents of one query."""
+
+MOST_RENAMES = 32
+"""How many renames of one document are followed back."""
 
 _C = update_log.c
 
@@ -37,6 +43,50 @@ async def rows_told(
                 some = names[start : start + NAMES_AT_ONCE]
                 told = await _told(connection, state.site, doctype, some, after)
                 found.update({(doctype, name): row for name, row in told.items()})
+    return found
+
+
+async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
+    """How the documents of these names (as text) got them, as far as the log goes back: the last rename first.
+
+    A document that was made under its name has none, whatever another one did that had the name before it.
+    """
+    found: dict[str, list[FormerName]] = {}
+    # The name to look for, the entry before which it is looked for, and whose name it led to.
+    looking: list[tuple[str, int | None, str]] = [(name, None, name) for name in dict.fromkeys(names)]
+    async with state.read() as connection:
+        for _ in range(MOST_RENAMES):
+            begins = await _begins(connection, state.site, doctype, {name for name, _, _ in looking})
+            further: list[tuple[str, int | None, str]] = []
+            for name, before, now in looking:
+                row = next((each for each in begins.get(name, ()) if before is None or each.sequence < before), None)
+                if row is not None and row.renamed_from is not None:
+                    rename = FormerName(
+                        name_from_text(row.renamed_from), row.sequence, row.clock, row.life, row.old_life
+                    )
+                    found.setdefault(now, []).append(rename)
+                    further.append((row.renamed_from, row.sequence, now))
+            looking = further
+            if not looking:
+                break
+    return found
+
+
+async def _begins(connection: AsyncConnection, site: str, doctype: str, names: Iterable[str]) -> dict[str, list[Any]]:
+    """By name, the entries with which documents got it, the last one first."""
+    found: dict[str, list[Any]] = {}
+    fields = (_C.name, _C.sequence, _C.renamed_from, _C.clock, _C.life, _C.old_life)
+    wanted = list(names)
+    for start in range(0, len(wanted), NAMES_AT_ONCE):
+        some = wanted[start : start + NAMES_AT_ONCE]
+        query = select(*fields).where(
+            _C.site == site,
+            _C.doctype == doctype,
+            is_one_of(_C.name, some),
+            or_(_C.renamed_from.is_not(None), _C.operation == "create"),
+        )
+        for row in await connection.execute(query.order_by(_C.sequence.desc())):
+            found.setdefault(row.name, []).append(row)
     return found
 
 

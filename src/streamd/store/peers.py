@@ -279,7 +279,7 @@ class Peers(Keys):
             refused = [row.doctype for row in rows if row.doctype not in offers]
             if refused and (doctypes or not offered):
                 raise StreamdError(
-                    f"this site does not offer {', '.join(refused)}",
+                    f"this site does not offer {', '.join(refused)}, though {consumer} asks for it",
                     hint="declare the type, and name it in `offers` of [site]; or reject it: "
                     f"`streamd consumers reject {consumer} {refused[0]}`",
                 )

@@ -26,7 +26,7 @@ from streamd.apply.write.standins import stand_ins
 from streamd.apply.write.writer import (
     Columns,
     Step,
-    grouped_steps,
+    in_common,
     step_of_rename,
     steps_of,
     table_writes,
@@ -121,13 +121,13 @@ class _Steps:
     async def write(self) -> None:
         """Write them all. Raises `_Left`."""
         await self._forth_and_back()
-        for means in (self._put_again, self._stand_in):
-            if self._left:
-                await means()
-                await self._forth_and_back()
         while self._left:
+            # What waits for a name can be tried by every means once that is given.
             before = len(self._left)
-            await self._forth_and_back()
+            for means in (self._put_again, self._stand_in):
+                if self._left:
+                    await means()
+                    await self._forth_and_back()
             if len(self._left) == before:
                 raise _Left
 
@@ -149,20 +149,23 @@ class _Steps:
         return [step for step in self._left if step.renamed is None and step.kind == WriteKind.UPDATE]
 
     async def _put_again(self) -> None:
-        updates = [step for step in self._updates() if not self._waits(step) and _keeps_key(step)]
-        if updates and not await self._are_put_again(updates):
-            tables = {step.writes[0].table for step in updates}
-            for table in tables if len(tables) > 1 else ():
-                await self._are_put_again([step for step in updates if step.writes[0].table == table])
+        alike: dict[object, list[Step]] = {}
+        for step in self._updates():
+            if not self._waits(step) and _keeps_key(step):
+                (write,) = step.writes
+                alike.setdefault((write.table, write.where, write.exactly), []).append(step)
+        for steps in alike.values():
+            common, rest = in_common([step.writes[0] for step in steps])
+            if common is not None and await self._are_put_again(common, rest):
+                self._left = [step for step in self._left if step not in steps]
 
-    async def _are_put_again(self, steps: Sequence[Step]) -> bool:
+    async def _are_put_again(self, common: TableWrite, rest: Sequence[TableWrite]) -> bool:
         try:
             async with self._transaction.savepoint():
-                for write in grouped_steps(steps):
-                    await self._transaction.put_again(write)
+                await self._transaction.put_again(common)
+                await self._transaction.write(rest)
         except RowRefused:
             return False
-        self._left = [step for step in self._left if step not in steps]
         return True
 
     async def _stand_in(self) -> None:

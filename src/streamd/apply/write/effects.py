@@ -6,8 +6,9 @@ the producer did the same. What triggers did is seen among the changes of the tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -16,13 +17,16 @@ from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
-from streamd.doctypes import Reference
+from streamd.apply.write.writer import Columns
+from streamd.db.base import TableWrite, WriteKind
+from streamd.doctypes import ChildTable, DocumentType, Reference
 from streamd.model import Change, Name, Row, name_label
 from streamd.rows import Binding, name_in, read_name
 from streamd.wire import read_json
 
 CASCADE = "CASCADE"
 ACTIONS = (CASCADE, "SET NULL", "SET DEFAULT")
+_SCALARS = (str, int, float, Decimal)
 
 
 # What foreign keys will do
@@ -30,12 +34,16 @@ ACTIONS = (CASCADE, "SET NULL", "SET DEFAULT")
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A foreign key whose action runs, and for which documents of the group: by the values that are referred to."""
+    """A foreign key whose action runs, and for which documents of the group: by the values that are referred to.
+
+    `through` are the rows of tables without documents by which it is reached.
+    """
 
     reference: Reference
     event: str
     action: str
     causes: dict[Name, Planned] = field(default_factory=dict)
+    through: frozenset[tuple[str, Name | None]] = frozenset()
 
     @property
     def rule(self) -> str:
@@ -69,7 +77,7 @@ def _action(reference: Reference, planned: Planned, write: RowWrite) -> tuple[st
         return "DELETE", "" if _leads_home(reference, planned) else key.on_delete
     if write.kind == INSERT or not set(key.referred) & set(write.columns) or _follows(write):
         return "UPDATE", ""
-    if key.on_update == CASCADE and planned.renamed_from is not None and set(key.referred) <= {*planned.doctype.key}:
+    if planned.renamed_from is not None and set(key.referred) <= {*planned.doctype.key}:
         # A rename takes along what refers to the document.
         return "UPDATE", ""
     return "UPDATE", key.on_update
@@ -142,6 +150,23 @@ def caused(reach: Reach, row: Row) -> Planned | None:
     return reach.causes.get(value) or next(iter(reach.causes.values()))
 
 
+def beyond(reach: Reach, rows: Iterable[tuple[Row, Planned]], references: Iterable[Reference]) -> list[Reach]:
+    """What the action reaches in turn through rows that are no document's, each with the document that it refers to."""
+    if reach.event != "DELETE" or reach.action != CASCADE:
+        return []
+    table, key = reach.reference.rows.table, reach.reference.rows.key
+    new = [(row, cause) for row, cause in rows if (table, name_in(row, key)) not in reach.through]
+    through = reach.through | {(table, name_in(row, key)) for row, _ in new}
+    found = []
+    for reference in references:
+        if reference.key.table == table and reference.key.on_delete in ACTIONS:
+            values = ((name_in(row, reference.key.referred), cause) for row, cause in new)
+            causes = {value: cause for value, cause in values if value is not None}
+            if causes:
+                found.append(Reach(reference, "DELETE", reference.key.on_delete, causes, through))
+    return found
+
+
 def effect_of(reach: Reach, row: Row) -> str:
     """What a foreign key's action does to a row, in words."""
     rows, key = reach.reference.rows, reach.reference.key
@@ -169,12 +194,13 @@ def refused(reach: Reach, row: Row, cause: Planned) -> str:
 class Effect:
     """What the database did to one row that the group does not write: the row before and after, as JSON.
 
-    `table` is that of a child row; it is empty for the document's own row. `marked`: the document is of the group, so
-    that other sites take the change for the producer's.
+    `child` says which of its rows it is; None for the document's own. `marked`: the document is of the group, so that
+    other sites take the change for the producer's.
     """
 
     ref: Ref
-    table: str
+    doctype: DocumentType
+    child: ChildTable | None
     before: bytes | None
     after: bytes | None
     marked: bool = False
@@ -184,36 +210,45 @@ class Effect:
         """In words."""
         label = f"{self.ref[0]} {name_label(self.ref[1])}"
         if self.before is None or self.after is None:
-            what = f"a row of {self.table} of {label}" if self.table else label
+            what = label if self.child is None else f"a row of {self.child.table} of {label}"
             return f"{'made' if self.before is None else 'deleted'} {what}"
         before, after = _row(self.before), _row(self.after)
-        changed = [column for column in after if before.get(column) != after[column]]
-        parts = [f"{column}: {shown(before.get(column))}, now {shown(after[column])}" for column in changed]
+        parts = [f"{column}: {shown(before.get(column))}, now {shown(after[column])}" for column in self._changed()]
         return f"changed {label} ({'; '.join(parts)})"
+
+    def _changed(self) -> list[str]:
+        before, after = _row(self.before or b"{}"), _row(self.after or b"{}")
+        return [column for column in after if before.get(column) != after[column]]
+
+    def undone(self, columns: Columns) -> TableWrite:
+        """The write that gives a changed row the values back that it had."""
+        before, after, owner = _row(self.before or b"{}"), _row(self.after or b"{}"), self.child or self.doctype
+        parent = () if self.child is None else self.child.parent_key
+        where, changed, known = dict.fromkeys((*owner.key, *parent)), self._changed(), columns[owner.table]
+        values = [*(before.get(column) for column in changed), *(after.get(column) for column in where)]
+        written, place = tuple(known[name] for name in changed), tuple(known[name] for name in where)
+        return TableWrite(WriteKind.UPDATE, owner.table, written, place, [values])
 
 
 def unmeant(
-    changes: Iterable[Change],
-    bound: Mapping[str, Sequence[Binding]],
-    planned: Sequence[Planned],
-    references: Iterable[Reference],
+    changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]], planned: Sequence[Planned]
 ) -> list[Effect]:
     """What changes did to rows that the group does not write, row by row; nothing where it cancels out.
 
-    That links follow a document which is renamed is meant, and so is whatever becomes of a renamed document's rows.
+    That whatever names a document follows it when it is renamed is meant, and so is all that becomes of its own rows.
     """
-    moves = _moves(planned, references)
+    moves = _moves(planned)
     written = _Written(planned)
     found: dict[tuple[Ref, str, Name | None], Effect] = {}
     for change in changes:
-        if not _is_move(change, moves):
+        if not _is_move(change.before, change.after, moves):
             for each, key in _sides(change, bound):
-                place = (each.ref, each.table, key)
+                place = (each.ref, change.table, key)
                 found[place] = replace(each, before=found[place].before) if place in found else each
     return [
         replace(each, marked=each.ref in written.group)
         for (_, _, key), each in found.items()
-        if each.before != each.after and not written.has(each, key)
+        if each.before != each.after and not written.has(each, key) and not _is_move(each.before, each.after, moves)
     ]
 
 
@@ -247,7 +282,7 @@ class _Written:
 
     def has(self, effect: Effect, key: Name | None) -> bool:
         """Whether the group writes this row itself. New rows are counted: a column may keep a key in its own way."""
-        ref, table = effect.ref, effect.table
+        ref, table = effect.ref, "" if effect.child is None else effect.child.table
         if ref not in self.group:
             return False
         if ref in self._renamed:
@@ -267,52 +302,23 @@ def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[t
         for binding in bound.get(change.table, ()) if row is not None else ():
             name = read_name(binding.name_of, row)
             if row is not None and name is not None and binding.matches(row):
-                table = "" if binding.child is None else change.table
-                effect = Effect((binding.doctype.name, name), table, None if is_new else row, row if is_new else None)
-                yield effect, read_name(binding.row_key_of, row)
+                ref, old, new = (binding.doctype.name, name), None if is_new else row, row if is_new else None
+                yield Effect(ref, binding.doctype, binding.child, old, new), read_name(binding.row_key_of, row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """Rows of a table that follow a renamed document: what these columns held, and hold now."""
-
-    table: str
-    columns: tuple[str, ...]
-    old: tuple[Any, ...]
-    new: tuple[Any, ...]
+def _moves(planned: Iterable[Planned]) -> set[tuple[Any, Any]]:
+    """What parts of names were, and are now."""
+    renames = ((each.renamed_from, each.name) for each in planned if each.renamed_from is not None)
+    return {pair for old, new in renames for pair in zip(old, new, strict=True) if pair[0] != pair[1]}
 
 
-def _moves(planned: Iterable[Planned], references: Iterable[Reference]) -> list[_Move]:
-    found = []
-    for each in planned:
-        if each.renamed_from is None:
-            continue
-        for write in each.writes:
-            if _follows(write):
-                size = len(write.columns)
-                found.append(_Move(write.table, write.columns, write.values[size : size * 2], write.values[:size]))
-        old = dict(zip(each.doctype.key, each.renamed_from, strict=True))
-        new = dict(zip(each.doctype.key, each.name, strict=True))
-        for reference in references:
-            key = reference.key
-            if key.table == each.doctype.table and key.on_update == CASCADE and set(key.referred) <= old.keys():
-                before, after = (tuple(values[column] for column in key.referred) for values in (old, new))
-                found.append(_Move(reference.rows.table, key.columns, before, after))
-    return found
-
-
-def _is_move(change: Change, moves: Sequence[_Move]) -> bool:
-    if not moves or change.before is None or change.after is None:
+def _is_move(old: bytes | None, new: bytes | None, moves: Set[tuple[Any, Any]]) -> bool:
+    """Whether nothing but parts of a name that was changed differ in a row."""
+    if not moves or old is None or new is None:
         return False
-    before, after = _row(change.before), _row(change.after)
-    changed = {column for column in after if before.get(column) != after[column]}
-    return any(
-        move.table == change.table
-        and changed <= set(move.columns)
-        and tuple(before.get(column) for column in move.columns) == move.old
-        and tuple(after.get(column) for column in move.columns) == move.new
-        for move in moves
-    )
+    before, after = _row(old), _row(new)
+    changed = [(before.get(column), after[column]) for column in after if before.get(column) != after[column]]
+    return all(isinstance(value, _SCALARS) for pair in changed for value in pair) and moves >= {*changed}
 
 
 def happened(effects: Sequence[Effect], planned: Sequence[Planned]) -> str:
@@ -326,9 +332,16 @@ def happened(effects: Sequence[Effect], planned: Sequence[Planned]) -> str:
     )
 
 
-def allowed(effects: Sequence[Effect]) -> str:
-    """What is said in the sync log of effects that a type's `side_effects` allow."""
-    return f"this database {_listed(effects)} by itself: an edit of this site"
+def allowed(effects: Sequence[Effect]) -> list[str]:
+    """What is said in the sync log of effects that a type's settings allow."""
+    ours, accepted = [each for each in effects if not each.marked], [each for each in effects if each.marked]
+    said = [f"this database {_listed(ours)} by itself: an edit of this site"] if ours else []
+    return said + ([f"this database {_listed(accepted)}, which is accepted (accept_changes)"] if accepted else [])
+
+
+def put_back(effects: Sequence[Effect]) -> str:
+    """What is said of effects that were undone."""
+    return f"this database {_listed(effects)} by itself; put back, since the producer says what stands there"
 
 
 def _listed(effects: Sequence[Effect]) -> str:

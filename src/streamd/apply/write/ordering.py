@@ -69,6 +69,15 @@ class _Need:
     loose: set[_Loose] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Which documents of the group (by their places) get these names, go with them, or give them up."""
+
+    made: Mapping[Ref, int]
+    gone: Mapping[Ref, int]
+    away: Mapping[Ref, int]
+
+
 _Needs = list[dict[int, _Need]]
 """For each document (by its place in the log's order) those that come before it, and why."""
 
@@ -121,10 +130,13 @@ def _needs(planned: Sequence[Planned]) -> tuple[_Needs, set[_Loose]]:
     own: set[_Loose] = set()
     made: dict[Ref, int] = {}
     gone: dict[Ref, int] = {}
+    away: dict[Ref, int] = {}
     freed: dict[tuple[str, tuple[object, ...]], int] = {}
     for index, each in enumerate(planned):
         if each.renamed_from is not None or _is_made(each):
             made[(each.doctype.name, each.name)] = index
+        if each.renamed_from is not None:
+            away[(each.doctype.name, each.renamed_from)] = index
         for write in each.writes:
             if write.kind == DELETE and write.table == each.doctype.table:
                 gone[(each.doctype.name, each.name)] = index
@@ -132,6 +144,10 @@ def _needs(planned: Sequence[Planned]) -> tuple[_Needs, set[_Loose]]:
                 freed[(write.table, _child_key(each.doctype, write))] = index
     targets = {doctype for doctype, _ in (*made, *gone)}
     for index, each in enumerate(planned):
+        other = away.get((each.doctype.name, each.name)) if away else None
+        if other is not None and other != index and (each.doctype.name, each.name) in made:
+            # It takes a name that another document gives up.
+            _add(needs, index, other, None, beside=False)
         links = _links(each.doctype, targets)
         for position, write in enumerate(each.writes):
             if freed and write.kind == INSERT and write.table != each.doctype.table:
@@ -140,7 +156,7 @@ def _needs(planned: Sequence[Planned]) -> tuple[_Needs, set[_Loose]]:
                 if other is not None and other != index:
                     _add(needs, index, other, None, beside=planned[other].kind == each.kind)
             if write.table in links:
-                own |= _add_links(needs, planned, index, position, links[write.table], made, gone)
+                own |= _add_links(needs, planned, index, position, links[write.table], _Names(made, gone, away))
     return needs, own
 
 
@@ -170,8 +186,7 @@ def _add_links(
     index: int,
     position: int,
     links: Sequence[Link],
-    made: Mapping[Ref, int],
-    gone: Mapping[Ref, int],
+    names: _Names,
 ) -> set[_Loose]:
     """What one write needs to stand before it, and what has to wait for it. Returns its links to its own document."""
     each = planned[index]
@@ -183,12 +198,16 @@ def _add_links(
     new: Row = {} if write.kind == DELETE else old | dict(zip(write.columns, write.values, strict=False))
     after = {(target, name) for target, name, _ in linked(links, new)}
     for target, name, link in linked(links, new):
-        other = made.get((target, name))
+        before = names.away.get((target, name))
+        if before is not None and before != index:
+            # Another document has this name afterwards; the one that has it now takes its links along.
+            _add(needs, index, before, None, beside=False)
+        other = names.made.get((target, name))
         if other is not None and other != index:
             columns = _nullable(each.doctype, write, link) if write.kind == INSERT else ()
             _add(needs, index, other, _Loose(index, position, columns), beside=_alike(each, planned[other]))
     for target, name, link in linked(links, old):
-        other = gone.get((target, name))
+        other = names.gone.get((target, name))
         if other is None or (target, name) in after:
             continue
         loose = _Loose(index, position, _nullable(each.doctype, write, link) if write.kind == DELETE else ())

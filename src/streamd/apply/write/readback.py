@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import NoneType
 from typing import Any
+
+import msgspec
 
 from streamd.apply.moving import document_under
 from streamd.apply.source import Ref
@@ -27,21 +30,27 @@ UNREADABLE = "$unreadable"
 """The one key of a row that is too large to be read."""
 
 _NUMBERS = (int, float, Decimal)
+_HASHABLE = (str, int, float, Decimal, NoneType)
 
 
-@dataclass(slots=True)
-class Meant:
+class Meant(msgspec.Struct, gc=False):
     """One row as it must be: these columns hold these values. `values` is None for a row that must be gone.
 
-    `owner` is the document that it belongs to; `where` are the columns that say which row it is, with their values.
+    `owner` is the document that it belongs to; `identity` are the columns that tell the row from all others, of which
+    `place` has the values.
     """
 
     owner: Ref
     table: str
     key: tuple[str, ...]
-    where: Row
+    identity: tuple[str, ...]
+    place: Row
     values: Row | None
-    inserted: bool = False
+
+    @property
+    def where(self) -> Row:
+        """Which row it is."""
+        return {column: self.place[column] for column in self.identity}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,8 @@ class Read:
     @property
     def keys(self) -> list[Name]:
         """What the rows are found by, each once."""
-        return list(dict.fromkeys(tuple(each.where[column] for column in self.key) for each in self.rows))
+        names = [tuple([each.place[column] for column in self.key]) for each in self.rows]
+        return list({tuple(map(_hashable, name)): name for name in names}.values())
 
 
 def rows_meant(planned: Iterable[Planned]) -> list[Meant]:
@@ -93,11 +103,8 @@ def reads(meant: Iterable[Meant]) -> list[Read]:
         rows.setdefault((each.table, each.key), []).append(each)
     found = []
     for (table, key), those in rows.items():
-        columns = dict.fromkeys(key)
-        for each in those:
-            columns |= dict.fromkeys(each.where)
-            columns |= dict.fromkeys(each.values or ())
-        found.append(Read(table, key, tuple(columns), those))
+        columns = set(key).union(*{each.identity for each in those}, *{tuple(each.values or ()) for each in those})
+        found.append(Read(table, key, tuple(sorted(columns)), those))
     return found
 
 
@@ -112,14 +119,15 @@ def differences(
     known = _Rows(read, found, columns)
     result: list[Difference] = []
     for meant in read.rows:
+        if known.holds(meant):
+            continue
         rows = known.of(meant.where)
         if meant.values is None:
             if rows:
                 result.append(Difference(meant, "a trigger or rule of this database kept or restored it"))
         elif not rows:
             if not known.unreadable:
-                cause = "a trigger, a rule or a conflict clause of this database swallowed it"
-                result.append(Difference(meant, cause))
+                result.append(Difference(meant, "a trigger, a rule or a conflict clause of this database swallowed it"))
         else:
             result += _closest(meant, meant.values, rows, columns, renames)
     return result
@@ -139,35 +147,66 @@ def renames_of(planned: Iterable[Planned]) -> dict[str, dict[str, dict[Any, Any]
     return found
 
 
-def _rows_of(planned: Planned) -> Iterator[Meant]:
-    """The rows of one document. Its writes build on each other, so they are gone through in order."""
-    doctype, owner = planned.doctype, (planned.doctype.name, planned.name)
-    rows: dict[tuple[str, tuple[Any, ...]], Meant] = {}
+def _rows_of(planned: Planned) -> Iterable[Meant]:
+    """The rows of one document."""
+    owner = (planned.doctype.name, planned.name)
+    if planned.renamed_from is None and all(write.kind == INSERT for write in planned.writes):
+        return _rows_made(planned, owner)
+    return _rows_changed(planned, owner).values()
 
-    def put(table: str, key: tuple[str, ...], where: Row, values: Row | None, *, inserted: bool = False) -> None:
-        rows[(table, tuple(where.values()))] = Meant(owner, table, key, where, values, inserted)
+
+def _rows_made(planned: Planned, owner: Ref) -> Iterator[Meant]:
+    """The rows of a document that is made: nearly all of a first catch-up."""
+    for write in planned.writes:
+        row = dict(zip(write.columns, write.values, strict=True))
+        table = _table_of(planned.doctype, write.table, row)
+        identity = table.identity
+        if row.keys() >= set(identity):
+            yield Meant(owner, write.table, table.key, identity, row, row)
+
+
+def _rows_changed(planned: Planned, owner: Ref) -> dict[object, Meant]:
+    """The rows of any other document. Its writes build on each other, so they are gone through in order."""
+    rows: dict[object, Meant] = {}
+
+    def put(table: DocumentType | ChildTable, place: Row, values: Row | None) -> None:
+        identity = table.identity
+        if place.keys() >= set(identity):
+            meant = Meant(owner, table.table, table.key, identity, place, values)
+            rows[_place(table, place)] = meant
 
     for child, row in _following(planned):
-        put(child.table, child.key, _identity(child, row), {})
+        put(child, row, {})
     for write in planned.writes:
         if _follows(write):
             continue
         row = dict(zip(write.columns, write.values, strict=False))
-        place = row if write.kind == INSERT else dict(zip(write.where, write.values[len(write.columns) :], strict=True))
-        table = doctype if write.table == doctype.table else child_of(doctype, write.table, place | row)
-        where = {column: place.get(column) for column in _identity_columns(table)}
+        if write.kind == INSERT:
+            put(_table_of(planned.doctype, write.table, row), row, row)
+            continue
+        place = dict(zip(write.where, write.values[len(write.columns) :], strict=True))
+        table = _table_of(planned.doctype, write.table, place | row)
         if write.kind == DELETE:
-            put(write.table, table.key, where, None)
-        elif write.kind == INSERT:
-            put(write.table, table.key, where, row, inserted=True)
-        else:
-            before = rows.get((write.table, tuple(where.values())))
-            after = where | {column: row[column] for column in where if column in row}
-            values = (before.values or {} if before is not None else {}) | row
-            if after != where:
-                put(write.table, table.key, where, None)
-            put(write.table, table.key, after, values, inserted=before is not None and before.inserted)
-    return iter(rows.values())
+            put(table, place, None)
+            continue
+        before = rows.get(_place(table, place))
+        after = {column: row.get(column, value) for column, value in place.items()}
+        if after != place:
+            put(table, place, None)
+        put(table, after, (before.values or {} if before is not None else {}) | row)
+    return rows
+
+
+def _place(table: DocumentType | ChildTable, place: Row) -> object:
+    return table.table, tuple(_hashable(place.get(column)) for column in table.identity)
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, _HASHABLE) else shown(value)
+
+
+def _table_of(doctype: DocumentType, table: str, row: Row) -> DocumentType | ChildTable:
+    return doctype if table == doctype.table else child_of(doctype, table, row)
 
 
 def _following(planned: Planned) -> Iterator[tuple[ChildTable, Row]]:
@@ -185,23 +224,13 @@ def _follows(write: RowWrite) -> bool:
     return not write.exactly and bool(write.columns) and write.where[: len(write.columns)] == write.columns
 
 
-def _identity(table: DocumentType | ChildTable, row: Row) -> Row:
-    return {column: row.get(column) for column in _identity_columns(table)}
-
-
-def _identity_columns(table: DocumentType | ChildTable) -> tuple[str, ...]:
-    """What tells a row from all others: its key, and of a child row its parent's as well."""
-    parent = table.parent_key if isinstance(table, ChildTable) else ()
-    return tuple(dict.fromkeys((*table.key, *parent)))
-
-
 class _Rows:
     """The rows that were read, by their keys."""
 
     def __init__(self, read: Read, rows: Iterable[Row], columns: Mapping[str, Column]) -> None:
         self._key = read.key
         self._columns = columns
-        self._rows: dict[tuple[Any, ...], list[Row]] = {}
+        self._rows: dict[object, list[Row]] = {}
         self.unreadable = False
         for row in rows:
             if UNREADABLE in row:
@@ -209,17 +238,23 @@ class _Rows:
             else:
                 self._rows.setdefault(self._key_of(row), []).append(row)
         # A column may keep a key in a way of its own.
-        wanted = {self._key_of(each.where) for each in read.rows}
+        wanted = {self._key_of(each.place) for each in read.rows}
         self._otherwise = [row for key, rows in self._rows.items() if key not in wanted for row in rows]
+
+    def holds(self, meant: Meant) -> bool:
+        """Whether the row is there, and holds exactly what was meant in all columns that were read, as most do."""
+        found = self._rows.get(self._key_of(meant.place))
+        return found is not None and len(found) == 1 and found[0] == meant.values
 
     def of(self, where: Row) -> list[Row]:
         """The rows that are meant by these values."""
         found = self._rows.get(self._key_of(where), self._otherwise)
         return [row for row in found if all(self._same(column, value, row) for column, value in where.items())]
 
-    def _key_of(self, row: Row) -> tuple[Any, ...]:
-        values = (row.get(column) for column in self._key)
-        return tuple(value if isinstance(value, Scalar) else shown(value) for value in values)
+    def _key_of(self, row: Row) -> object:
+        if len(self._key) == 1:
+            return _hashable(row.get(self._key[0]))
+        return tuple([_hashable(row.get(column)) for column in self._key])
 
     def _same(self, column: str, value: Any, row: Row) -> bool:
         there = row.get(column)

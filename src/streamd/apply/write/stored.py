@@ -13,7 +13,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from streamd.apply.values import same_text
-from streamd.db.numbers import FLOAT_DIGITS, as_meant, digits_of, is_noise
+from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
 
@@ -105,12 +105,12 @@ def _same_number(column: Column, meant: Any, found: Any) -> bool:
     if not isinstance(meant, int | float | Decimal) or not isinstance(found, int | float | Decimal):
         return False
     one, other = _decimal(meant), _decimal(found)
-    if one == other or as_meant(other) == one:
+    if one == other:
         return True
     if column.kind == Kind.FLOAT:
         same = not isinstance(meant, int) and digits_of(one) <= FLOAT_DIGITS + 1 and _double(one) == _double(other)
         return same or _single(other) == one
-    return column.kind == Kind.DECIMAL and (as_meant(one) == other or is_noise(one, other))
+    return column.kind == Kind.DECIMAL and is_noise(one, other)
 
 
 def _decimal(value: int | float | Decimal) -> Decimal:

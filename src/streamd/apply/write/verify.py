@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from streamd.apply.source import Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
@@ -14,8 +12,7 @@ from streamd.apply.write.rowwrite import UPDATE
 from streamd.apply.write.writer import table_write
 from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
-from streamd.model import Row
-from streamd.wire import read_json
+from streamd.model import Column, Kind, Row
 
 SHOWN = 3
 """Differences that one error shows, at most."""
@@ -55,20 +52,24 @@ async def _differing(
     found: list[Difference] = []
     for read in reads(meant):
         known = columns[read.table]
-        found += differences(read, await _rows(transaction, read, columns), known, renames.get(read.table, {}))
+        for each in differences(read, await _rows(transaction, read, columns), known, renames.get(read.table, {})):
+            if not await _is_only_written_otherwise(transaction, each, known):
+                found.append(each)
     return found
+
+
+async def _is_only_written_otherwise(transaction: Transaction, each: Difference, columns: Mapping[str, Column]) -> bool:
+    """Whether a column of a type that streamd does not know writes in its own way what it was given."""
+    column = columns.get(each.column)
+    if column is None or column.kind != Kind.TEXT or not isinstance(each.value, str):
+        return False
+    return bool(await transaction.as_kept(column, each.value) == each.found)
 
 
 async def _rows(transaction: Transaction, read: Read, columns: Columns) -> list[Row]:
     known = columns[read.table]
     key, wanted = [known[name] for name in read.key], [known[name] for name in read.columns]
-    text = b"[" + b",".join(await transaction.read_rows(read.table, wanted, key, read.keys)) + b"]"
-    try:
-        rows: list[Row] = read_json(text)
-    except msgspec.DecodeError:
-        # SQLite keeps as text what is no valid text: that is not what was meant, and is shown as far as it goes.
-        rows = read_json(text.decode("utf-8", "replace"))
-    return rows
+    return await transaction.read_rows(read.table, wanted, key, read.keys)
 
 
 def _refused(found: Iterable[Difference], lenient: set[str]) -> list[Difference]:

@@ -94,15 +94,27 @@ def _single(writes: Iterable[TableWrite]) -> Iterator[TableWrite]:
             yield replace(write, rows=[row])
 
 
-def grouped_steps(steps: Iterable[Step]) -> list[TableWrite]:
-    """Updates that are alike, each of one row, as few writes."""
-    found: dict[tuple[object, ...], TableWrite] = {}
-    for step in steps:
-        (write,) = step.writes
-        key = (write.table, write.columns, write.where, write.exactly)
-        before = found.get(key)
-        found[key] = write if before is None else replace(before, rows=[*before.rows, *write.rows])
-    return list(found.values())
+def in_common(writes: Sequence[TableWrite]) -> tuple[TableWrite | None, list[TableWrite]]:
+    """Updates of one row each as one of the columns that all of them change, and the rest of each.
+
+    What goes round among rows is changed in each of them. They are of one table, by the same columns. None where they
+    have no column in common.
+    """
+    names = set.intersection(*({column.name for column in write.columns} for write in writes))
+    common = tuple(column for column in writes[0].columns if column.name in names)
+    if not common:
+        return None, list(writes)
+    rest = [_only(write, [column for column in write.columns if column.name not in names]) for write in writes]
+    rows = [_only(write, common).rows[0] for write in writes]
+    return replace(writes[0], columns=common, rows=rows), [write for write in rest if write.columns]
+
+
+def _only(write: TableWrite, columns: Sequence[Column]) -> TableWrite:
+    """The part of an update of one row that is about these columns."""
+    (row,) = write.rows
+    values = dict(zip((column.name for column in write.columns), row, strict=False))
+    rows = [[*(values[column.name] for column in columns), *row[len(write.columns) :]]]
+    return replace(write, columns=tuple(columns), rows=rows)
 
 
 def _run(run: Sequence[Planned], known: Columns) -> list[TableWrite]:

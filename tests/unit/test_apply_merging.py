@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamd import clock
-from streamd.apply.repair import Known, Mended, Mender, newer_here
+from streamd.apply.merging import Known, Merged, State, merge_state, newer_here
 from streamd.model import ChildTable, Column, Document, DocumentType, Kind
 
 HERE, THERE, THIRD = (f"{number}{number}000000-0000-4000-8000-000000000000" for number in (1, 2, 3))
@@ -29,7 +29,7 @@ def at(milliseconds: int, site: str) -> str:
     return clock.reading(milliseconds, 0, site)
 
 
-def mend(clocks: dict[str, str], known: dict[str, str], there: dict[str, Any], here: dict[str, Any]) -> Mended:
+def mend(clocks: dict[str, str], known: dict[str, str], there: dict[str, Any], here: dict[str, Any]) -> Merged:
     """The document as `here`, mended with what the producer has `there`; `lines` are the amounts of its lines."""
 
     def lines(of: dict[str, Any]) -> list[dict[str, Any]]:
@@ -38,12 +38,11 @@ def mend(clocks: dict[str, str], known: dict[str, str], there: dict[str, Any], h
     fields = {name: value for name, value in here.items() if name != "lines"}
     document = Document("Invoice", ("a",), {"id": "a", **fields}, {"lines": lines(here)})
     theirs = {name: value for name, value in there.items() if name != "lines"}
-    return Mender(INVOICE, document, clocks, Known(HERE, known), THERE).mend(
-        {"id": "a", **theirs}, {"lines": lines(there)}
-    )
+    state = State({"id": "a", **theirs}, {"lines": lines(there)}, Known(HERE, known))
+    return merge_state(INVOICE, document, Known(HERE, clocks), state, THERE)
 
 
-def written(mended: Mended) -> list[tuple[str, str, tuple[str, ...], tuple[Any, ...]]]:
+def written(mended: Merged) -> list[tuple[str, str, tuple[str, ...], tuple[Any, ...]]]:
     return [(write.kind, write.table, write.columns, write.values) for write in mended.writes]
 
 
