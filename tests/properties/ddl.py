@@ -22,6 +22,7 @@ def quoted(names: Iterable[str]) -> str:
 class _Writer:
     def __init__(self, schema: Schema, side: int, engine: Engine) -> None:
         self.schema = schema
+        self.side = side
         self.engine = engine
         self.features = schema.features(side)
 
@@ -167,13 +168,14 @@ class _Writer:
 
     def _foreign_key(self, table: Table, link: Link) -> str:
         place = table.name, link.columns[0]
-        if self.has("no foreign key", *place):
+        apart = self.has("cascades at the second", *place)
+        if self.has("no foreign key", *place) or (apart and self.side == 0):
             return ""
         target = self.schema.table(link.target)
         words = f'FOREIGN KEY ({quoted(link.columns)}) REFERENCES "{target.name}" ({quoted(target.key)})'
         bound = any(self._not_null(table, table.column(column)) or column in table.key for column in link.columns)
         for event in ("on delete", "on update"):
-            how = self.how(event, *place)
+            how = "CASCADE" if apart and event == "on delete" else self.how(event, *place)
             if how is None or (how == "SET DEFAULT" and self.engine == "mariadb"):
                 continue
             if how in ("SET NULL", "SET DEFAULT") and bound:

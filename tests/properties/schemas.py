@@ -212,6 +212,7 @@ def _possible(tables: list[Table]) -> Iterator[Feature]:
             if not link.parent:
                 yield Feature("no foreign key", table.name, link.columns[0])
                 yield Feature("not null", table.name, link.columns[0])
+                yield Feature("cascades at the second", table.name, link.columns[0])
             yield Feature("removes", table.name, link.columns[0])
             target = next(each for each in tables if each.name == link.target)
             for column in target.plain:
