@@ -22,6 +22,7 @@ def quoted(names: Iterable[str]) -> str:
 class _Writer:
     def __init__(self, schema: Schema, side: int, engine: Engine) -> None:
         self.schema = schema
+        self.side = side
         self.engine = engine
         self.features = schema.features(side)
 
@@ -167,13 +168,14 @@ class _Writer:
 
     def _foreign_key(self, table: Table, link: Link) -> str:
         place = table.name, link.columns[0]
-        if self.has("no foreign key", *place):
+        apart = self.has("cascades at the second", *place)
+        if self.has("no foreign key", *place) or (apart and self.side == 0):
             return ""
         target = self.schema.table(link.target)
         words = f'FOREIGN KEY ({quoted(link.columns)}) REFERENCES "{target.name}" ({quoted(target.key)})'
         bound = any(self._not_null(table, table.column(column)) or column in table.key for column in link.columns)
         for event in ("on delete", "on update"):
-            how = self.how(event, *place)
+            how = "CASCADE" if apart and event == "on delete" else self.how(event, *place)
             if how is None or (how == "SET DEFAULT" and self.engine == "mariadb"):
                 continue
             if how in ("SET NULL", "SET DEFAULT") and bound:
@@ -208,7 +210,6 @@ class _Writer:
             "counts": lambda: self._count(table, feature),
             "removes": lambda: self._remove(table, feature),
             "audit": lambda: ("AFTER INSERT", "", 'INSERT INTO "Audit" ("Note") VALUES (\'made\')'),
-            "stamp": lambda: self._stamps(table),
         }
         if feature.what == "keeps by rule":
             if self.engine == "postgresql" and not self._partitioned(table):
@@ -263,16 +264,6 @@ class _Writer:
             return "AFTER INSERT", "", f'UPDATE "{table.name}" SET "{column.name}" = {value} WHERE {here}'
         word = "SET " if self.engine == "mariadb" else ""
         return "BEFORE INSERT", "", f"{word}{new} {'=' if word else ':='} {value}"
-
-    def _stamps(self, table: Table) -> tuple[str, str, str] | None:
-        if self.engine == "mariadb":
-            return None
-        if self.engine == "postgresql":
-            return "BEFORE UPDATE", "", f'NEW."{STAMP}" := clock_timestamp()'
-        here = self._same(table.key, "NEW", table.key)
-        moment = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
-        set_it = f'UPDATE "{table.name}" SET "{STAMP}" = {moment} WHERE {here}'
-        return "AFTER UPDATE", f'NEW."{STAMP}" IS OLD."{STAMP}"', set_it
 
     def _count(self, table: Table, feature: Feature) -> tuple[str, str, str] | None:
         link = next(link for link in table.links if link.columns[0] == feature.column)

@@ -10,8 +10,8 @@ import asyncio
 import re
 import tempfile
 import traceback
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from tests.properties.ledger import Key, Ledger, Place, Rows, document_of, shown
 from tests.properties.schemas import Schema, Table
 from tests.properties.workload import Step, Writer, beginning
 from tests.simulation.sites import Site
+from tests.support.access import Connection
 from tests.support.database_url import Engine
 from tests.support.meaning import meaning
 from tests.support.servers import drop_database
@@ -32,17 +33,8 @@ ROUNDS = 15
 """How often two sites look at each other's news before they must be at rest."""
 
 OWN_WILL = (
-    "swallows",
-    "freezes",
-    "keeps",
-    "refuses",
-    "changes",
-    "counts",
-    "removes",
-    "stamp",
-    "key ",
-    "unique r",
-    "unique i",
+    *("swallows", "freezes", "keeps", "refuses", "changes", "counts", "removes", "stamp"),
+    *("key ", "unique r", "unique i", "cascades at the second"),
 )
 """Features by which a database may write something else than it is told, even where the other one is alike."""
 
@@ -187,7 +179,7 @@ class _Play:
         todo = [statement for do in step.work for statement in writer.statements(do)]
         before = self.rows[step.side]
         try:
-            with site.access.write() as connection:
+            with site.access.connection() as connection, _transaction(site, connection):
                 for statement, values in todo:
                     connection.execute(statement, values)
         except site.access.errors as error:
@@ -252,10 +244,15 @@ class _Play:
             one, other = first.get(place), second.get(place)
             self._find("different", f"{_named(place)}\n  hq:    {_plain(one)}\n  store: {_plain(other)}")
         for each in said:
-            if each.state == QueueState.PARKED and different.isdisjoint(each.places):
+            names = set(each.places).union(*(other.places for other in said if set(other.places) & set(each.places)))
+            if each.state == QueueState.PARKED and different.isdisjoint(names):
                 self._find("parked though equal", f"{_named(each.places[0])}: {each.error}")
-        if said and not self._wilful():
-            self._find("stuck", f"the databases are alike, and yet {_named(said[0].places[0])} waits: {said[0].error}")
+        # A link that leads nowhere at the producer is waited for, also where no foreign key stands behind it.
+        stuck = [each for each in said if each.state == QueueState.PARKED and "nor given" not in each.error]
+        if stuck and not self._wilful():
+            self._find(
+                "stuck", f"the databases are alike, and yet {_named(stuck[0].places[0])} waits: {stuck[0].error}"
+            )
         for side in (0, 1):
             for table, rows in self.rows[side].items():
                 self.played.tables += [f"{NAMES[side]} {table}: {_plain(row)}" for row in rows.values()]
@@ -294,6 +291,21 @@ class _Play:
                 place = document_of(self.schema, table, key, row)
                 found.setdefault(place, []).append((table.name, tuple(sorted(row.items()))))
         return {place: sorted(parts, key=repr) for place, parts in found.items()}
+
+
+@contextmanager
+def _transaction(site: Site, connection: Connection) -> Iterator[None]:
+    if site.access.engine == "sqlite":
+        # Without this SQLite tells no trigger of the rows that a REPLACE deletes (docs/operations.md).
+        connection.execute("PRAGMA recursive_triggers = ON")
+    connection.execute(site.access.begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(*site.access.errors):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _named(place: Place) -> str:

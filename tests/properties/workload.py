@@ -238,18 +238,14 @@ class Writer:
         yield from self._insert(table, do)
 
     def _rename(self, table: Table, do: Do) -> Iterator[Statement]:
+        """With all that leads to it, as applications do it where the database does not."""
         old, new = self.key(table, do.row), self.key(table, do.other)
-        changes = dict(zip(table.key, new, strict=True))
-        if do.values[0] % 2:
-            # Once more with all that leads to it, as applications do it where the database does not.
-            yield self._set(table, changes, _where(table.key), old)
-            for each in self.schema.tables:
-                for link in each.links:
-                    if link.target == table.name:
-                        changes = dict(zip(link.columns, new, strict=True))
-                        yield self._set(each, changes, _where(link.columns), old)
-            return
-        yield self._set(table, changes, _where(table.key), old)
+        yield self._set(table, dict(zip(table.key, new, strict=True)), _where(table.key), old)
+        for each in self.schema.tables:
+            for link in each.links:
+                if link.target == table.name:
+                    changes = dict(zip(link.columns, new, strict=True))
+                    yield self._set(each, changes, _where(link.columns), old)
 
     def _move(self, table: Table, do: Do) -> Iterator[Statement]:
         """A child row goes to another document."""
