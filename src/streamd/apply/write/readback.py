@@ -93,7 +93,15 @@ def rows_meant(planned: Iterable[Planned]) -> list[Meant]:
     found: list[Meant] = []
     for each in planned:
         found += _rows_of(each)
-    return found
+    if all(each.values is not None for each in found):
+        return found
+    # What one document gave up, its name or a child row, another one may have taken.
+    there = {_key_of(each) for each in found if each.values is not None}
+    return [each for each in found if each.values is not None or _key_of(each) not in there]
+
+
+def _key_of(meant: Meant) -> object:
+    return meant.table, meant.key, tuple(_hashable(meant.place[column]) for column in meant.key)
 
 
 def reads(meant: Iterable[Meant]) -> list[Read]:
