@@ -162,7 +162,7 @@ class Applier:
                     if not chunk:
                         break
             else:
-                raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
+                raise SiteBusy("local edits kept invalidating this batch", hint="it is retried")
         await self._checkpoint(source, end)
         await self.confirm()
 
@@ -269,7 +269,7 @@ class Applier:
             except RowRefused as error:
                 self._note_type(units, error)
                 raise
-        raise SiteBusy("documents keep changing under our hands", hint="it is tried again")
+        raise SiteBusy("local edits kept invalidating this batch", hint="it is retried")
 
     def _note_type(self, units: Sequence[Unit], error: RowRefused) -> None:
         """Pause the type of which the database refused more than one document, if it was that."""
