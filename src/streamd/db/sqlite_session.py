@@ -25,7 +25,7 @@ from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
 from streamd.db.sqlite_values import binder, short_numbers, travelling
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
+from streamd.model import Change, ChangeOp, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
 
 class SqliteReader(BookReader):
@@ -255,6 +255,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
             names = ", ".join(map(sql.quote, stored))
             table = sql.quote(write.table)
             again = []
+            before = await self.last_change()
             for row in rows:
                 key = row[len(changed) :]
                 found = await self._fetch(f"SELECT {names} FROM {table} AS t WHERE {conditions}", key)
@@ -263,8 +264,27 @@ class SqliteTransaction(SqliteReader, BookTransaction):
                 await self._driver.execute(f"DELETE FROM {table} AS t WHERE {conditions}", key)
             marks = ", ".join("?" * len(stored))
             await self._driver.executemany(f"INSERT OR ABORT INTO {table} ({names}) VALUES ({marks})", again)
+            await self._join_changes(write.table, before)
         if write.exactly and len(again) != len(rows):
             raise RowRefused(f"{len(again)} rows of {write.table} were found where {len(rows)} should be")
+
+    async def _join_changes(self, table: str, after: int) -> None:
+        """Log rows that were removed and inserted again, both in one order, as the updates that they are.
+
+        Otherwise a batch of capture could end between the two, and tell of a deletion.
+        """
+        changes = await self._fetch(
+            "SELECT id, op FROM streamd_change WHERE id > ? AND tbl = ? ORDER BY id", (after, table)
+        )
+        removed = [number for number, op in changes if op == ChangeOp.DELETE]
+        added = [number for number, op in changes if op == ChangeOp.INSERT]
+        if len(removed) == len(added):
+            await self._run_many(
+                "UPDATE streamd_change SET op = 'U', before = d.before FROM "
+                "(SELECT before FROM streamd_change WHERE id = ?) AS d WHERE id = ?",
+                list(zip(removed, added, strict=True)),
+            )
+            await self._run_many("DELETE FROM streamd_change WHERE id = ?", [(number,) for number in removed])
 
     @asynccontextmanager
     async def _refusals(self, write: TableWrite, statement: str) -> AsyncIterator[None]:
