@@ -115,6 +115,20 @@ def insert(table: str, note: str, number: int = 1) -> list[str]:
     return made
 
 
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_trigger_of_a_rows_own_parks_it_however_events_are_batched(
+    pair: Pair, engine: Engine, together: bool
+) -> None:
+    hq, store = await pair(engine)
+    before(store, "sheet", "INSERT", "row.note = 'odd'", "note = 'changed here'")
+    statements = [*insert("sheet", "odd"), *insert("sheet", "plain", 2)]
+    for some in [statements] if together else [[each] for each in statements]:
+        hq.write(*some)
+        await store.pull_all(hq)
+    assert "the row of sheet with id 1" in await refused(store)
+    assert store.rows("SELECT id, note FROM sheet") == [(2, "plain")]
+
+
 @SWALLOWING
 @PARENT_AND_CHILD
 async def test_a_row_that_is_swallowed_is_parked_and_nothing_else(pair: Pair, engine: Engine, table: str) -> None:

@@ -48,6 +48,11 @@ class Meant(msgspec.Struct, gc=False):
     values: Row | None
 
     @property
+    def inserted(self) -> bool:
+        """Whether the row was inserted, and nothing else was written to it: its place is taken from what it holds."""
+        return self.place is self.values
+
+    @property
     def where(self) -> Row:
         """Which row it is."""
         return {column: self.place[column] for column in self.identity}

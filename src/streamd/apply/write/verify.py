@@ -9,7 +9,7 @@ from streamd.apply.values import shown
 from streamd.apply.write.glance import glances
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
-from streamd.apply.write.rowwrite import UPDATE
+from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE
 from streamd.apply.write.writer import table_write
 from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
@@ -35,7 +35,12 @@ async def verify(transaction: Transaction, planned: Sequence[Planned], columns: 
     lenient = {each.doctype.name for each in planned if each.doctype.accept_changes}
     refused = _refused(found, lenient)
     notes: dict[Ref, str] = {}
-    if refused and len(meant) > 1 and all(each.column for each in refused):
+    if (
+        refused
+        and len(meant) > 1
+        and all(each.column for each in refused)
+        and not await _change_when_inserted(transaction, refused, columns)
+    ):
         # Another row of the group, written later, may have set off a trigger that changed this one. The producer's
         # database did the same, and what it made of this row is what came: so that is written once more.
         await transaction.write(list(_again(refused, columns)))
@@ -45,6 +50,33 @@ async def verify(transaction: Transaction, planned: Sequence[Planned], columns: 
     if refused:
         raise RowRefused("; ".join(map(str, refused[:SHOWN])) + ("; …" if len(refused) > SHOWN else ""))
     return notes | _noted(found, "this database changed {}, which is accepted (accept_changes)")
+
+
+class _Undone(Exception):  # leaves a savepoint, so that it is rolled back
+    """What was written to find something out."""
+
+
+async def _change_when_inserted(transaction: Transaction, refused: Iterable[Difference], columns: Columns) -> bool:
+    """Whether one of these new rows is changed when it is inserted alone: by its own trigger, not by another row's.
+
+    It is tried, and rolled back. Where other rows refer to it already, that cannot be tried, and is not assumed.
+    """
+    inserted = {id(each.meant): each.meant for each in refused if each.meant.inserted}
+    for meant in inserted.values():
+        values = meant.values or {}
+        known = columns[meant.table]
+        removal = table_write(DELETE, meant.table, known, (), [*meant.where], [[*meant.where.values()]], exactly=True)
+        insertion = table_write(INSERT, meant.table, known, [*values], (), [[*values.values()]], exactly=False)
+        found: list[Difference] = []
+        try:
+            async with transaction.savepoint():
+                await transaction.write([removal, insertion])
+                found = await _differing(transaction, [meant], columns, {})
+                raise _Undone
+        except (_Undone, RowRefused):
+            if found:
+                return True
+    return False
 
 
 async def _to_look_at(transaction: Transaction, planned: Sequence[Planned], columns: Columns) -> list[Planned]:
