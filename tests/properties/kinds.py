@@ -145,7 +145,7 @@ HOUR = _kind(
 JSON = _kind(
     "json",
     ("JSON", "jsonb", "JSON"),
-    ('{"a": [1, 2.5, null]}', "[]", '{"b": "ü\\n", "a": 1e3}'),
+    ('{"a": [1, 2.5, null]}', "[]", '{"b": "ü\\n", "a": 100}'),
     (("TEXT",), ("json", "text"), ("LONGTEXT",)),
     reads="json",
 )
