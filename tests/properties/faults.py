@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamd.apply import Applier, WholeResync, segment
+from streamd.apply import Applier, segment
 from streamd.apply.effects import Effects
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.capture import tail
@@ -155,26 +155,6 @@ def refused_events_are_forgotten(patch: Patch) -> None:
 
 async def _forget(self: object, events: object) -> None:
     return
-
-
-def a_gap_is_closed_with_a_refused_document(patch: Patch) -> None:
-    """What is refused while a type is read whole is written nowhere."""
-    run, enqueue = WholeResync.run, BookTransaction.enqueue
-    reading: list[bool] = []
-
-    async def running(self: WholeResync, *rest: Any, **more: Any) -> Any:
-        reading.append(True)
-        try:
-            return await run(self, *rest, **more)
-        finally:
-            reading.pop()
-
-    async def enqueueing(self: BookTransaction, events: Sequence[Any]) -> None:
-        if not reading:
-            await enqueue(self, events)
-
-    patch.setattr(WholeResync, "run", running)
-    patch.setattr(BookTransaction, "enqueue", enqueueing)
 
 
 def local_edits_have_no_clock(patch: Patch) -> None:

@@ -17,7 +17,8 @@ from tests.properties.schemas import Schema, Sure, schemas
 from tests.properties.workload import Step, steps
 from tests.support.database_url import Engine
 
-EXAMPLES = 100
+EXAMPLES = 7
+SEARCHES_AT_MOST = 15
 PLAIN = ("insert", "insert", "update", "set two", "delete", "delete whole", "rename")
 PAIR: tuple[Engine, Engine] = ("sqlite", "sqlite")
 LOOSE = Sure(both=("no foreign key", "deferred", "on update"))
@@ -56,11 +57,6 @@ SEARCHES = (
         faults.what_the_database_does_besides_is_not_looked_for, operations=("insert", "delete"), sure=APART, seed=8
     ),
     Search(faults.refused_events_are_forgotten, operations=("insert", "many"), sure=Sure(second=("check", "refuses"))),
-    Search(
-        faults.a_gap_is_closed_with_a_refused_document,
-        operations=("insert", "many"),
-        sure=Sure(second=("check", "refuses")),
-    ),
     Search(faults.local_edits_have_no_clock, both=True, operations=("update", "all", "set two"), seed=9),
 )
 
@@ -72,8 +68,20 @@ class Caught(Exception):
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search.fault.__name__.replace("_", " "))
 def test_random_work_finds_a_planted_fault(search: Search) -> None:
     found: list[str] = []
+    # Several short searches find more than a long one, which tries much that is alike.
+    for start in range(search.seed, search.seed + SEARCHES_AT_MOST):
+        try:
+            _search(search, start, found)
+        except Caught:
+            print(f"found in example {len(found)}: {found[-1]}")
+            return
+    pytest.fail(f"nobody noticed in {len(found)} examples: {sorted(set(found))}")
 
-    @seed(search.seed)
+
+def _search(search: Search, start: int, found: list[str]) -> None:
+    """Raises `Caught`. Adds what each example with the fault shows."""
+
+    @seed(start)
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -90,7 +98,4 @@ def test_random_work_finds_a_planted_fault(search: Search) -> None:
             if found[-1] and not play(schema, PAIR, history).findings:
                 raise Caught
 
-    with suppress(Caught):
-        look()
-        pytest.fail(f"nobody noticed in {len(found)} examples: {sorted(set(found))}")
-    print(f"found in example {len(found)}: {found[-1]}")
+    look()
