@@ -29,7 +29,7 @@ from tests.support.mariadb_server import MariaDbServer
 from tests.support.postgresql_server import PostgreSqlServer
 
 HERE = Path(__file__).resolve().parents[1]
-WORKERS = int(os.environ.get("CASE_WORKERS") or 6)
+WORKERS = int(os.environ.get("CASE_WORKERS") or 4)
 LONGEST_SECONDS = 600.0
 """A program that has not ended by then hangs; the longest takes a few minutes on a busy machine."""
 ENDING_SECONDS = 30.0
@@ -82,7 +82,13 @@ def main(wanted: Sequence[str]) -> int:
             "PGURL": stack.enter_context(_postgresql()),
             "MYURL": stack.enter_context(_mariadb()),
         }
-        outcomes = _run_all(programs, environment)
+        outcomes = _run_all(programs, environment, WORKERS)
+        # They wait for a fixed time. A machine that is too slow for several at once may be quick enough for one.
+        late = [each for each, outcome in zip(programs, outcomes, strict=True) if not outcome.is_right]
+        if late:
+            print(f"{len(late)} again, one at a time:", flush=True)
+            again = {outcome.name: outcome for outcome in _run_all(late, environment, 1)}
+            outcomes = [again.get(outcome.name, outcome) for outcome in outcomes]
     for outcome in outcomes:
         if not outcome.is_right:
             print(f"\n--- {outcome.name}\n{outcome.said.rstrip()}")
@@ -94,11 +100,11 @@ def main(wanted: Sequence[str]) -> int:
     return 1 if wrong else 0
 
 
-def _run_all(programs: Sequence[Path], environment: dict[str, str]) -> list[Outcome]:
+def _run_all(programs: Sequence[Path], environment: dict[str, str], workers: int) -> list[Outcome]:
     bases = random.sample(range(FIRST_PORT, LAST_PORT, PORTS_EACH), (LAST_PORT - FIRST_PORT) // PORTS_EACH)
     free = (base for base in bases if _is_free(base))
     outcomes = []
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(_run, each, {**environment, "PORT0": str(next(free))}) for each in programs]
         for done in as_completed(running):
             outcome = done.result()
