@@ -210,6 +210,7 @@ class _Writer:
             "counts": lambda: self._count(table, feature),
             "removes": lambda: self._remove(table, feature),
             "audit": lambda: ("AFTER INSERT", "", 'INSERT INTO "Audit" ("Note") VALUES (\'made\')'),
+            "stamp": lambda: self._stamps(table),
         }
         if feature.what == "keeps by rule":
             if self.engine == "postgresql" and not self._partitioned(table):
@@ -264,6 +265,16 @@ class _Writer:
             return "AFTER INSERT", "", f'UPDATE "{table.name}" SET "{column.name}" = {value} WHERE {here}'
         word = "SET " if self.engine == "mariadb" else ""
         return "BEFORE INSERT", "", f"{word}{new} {'=' if word else ':='} {value}"
+
+    def _stamps(self, table: Table) -> tuple[str, str, str] | None:
+        if self.engine == "mariadb":
+            return None
+        if self.engine == "postgresql":
+            return "BEFORE UPDATE", "", f'NEW."{STAMP}" := clock_timestamp()'
+        here = self._same(table.key, "NEW", table.key)
+        moment = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+        set_it = f'UPDATE "{table.name}" SET "{STAMP}" = {moment} WHERE {here}'
+        return "AFTER UPDATE", f'NEW."{STAMP}" IS OLD."{STAMP}"', set_it
 
     def _count(self, table: Table, feature: Feature) -> tuple[str, str, str] | None:
         link = next(link for link in table.links if link.columns[0] == feature.column)

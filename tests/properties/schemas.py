@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.properties.kinds import INT, KINDS, MOMENT, WORD, Kind
 
 STAMP = "Changed"
-"""A column that sets itself when its row is updated, where it is declared so (MariaDB)."""
+"""A column that sets itself when its row is updated: by a trigger, or as it is declared (MariaDB)."""
 
 
 class Feature(NamedTuple):

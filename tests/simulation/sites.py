@@ -13,13 +13,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from streamd.apply import Applier, Healer, Route, Source, WholeResync
+from streamd.apply import Applier, Healer, Route, Source, WholeResync, columns_there
 from streamd.capture import Capture
 from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.serve.descriptors import describe
 from streamd.serve.documents import given_document, linked_documents, say_former_names
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
@@ -236,6 +237,7 @@ class Site:
             frozenset(self.types),
             url=f"https://{producer.name}.example",
             renamed=self.renamed,
+            columns=columns_there(map(describe, producer.catalogue.doctypes.values()), {}),
         )
 
 

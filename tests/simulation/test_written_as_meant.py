@@ -197,6 +197,67 @@ async def test_where_triggers_have_the_last_word_what_they_change_is_noted(
     assert ["accept_changes" in note for note in notes] == [True, True]
 
 
+OWN_COLUMNS = """
+CREATE TABLE sheet (id INTEGER PRIMARY KEY, a VARCHAR(40), b VARCHAR(40){own});
+CREATE TABLE cell (
+    id INTEGER PRIMARY KEY, sheet INTEGER NOT NULL REFERENCES sheet (id), a VARCHAR(40), b VARCHAR(40){own})
+"""
+SHEETS = {"sheet": TYPES["sheet"]}
+ROWS = (
+    "INSERT INTO sheet (id, a, b) VALUES (1, 'a', 'b'), (2, 'a', 'b')",
+    "INSERT INTO cell (id, sheet, a, b) VALUES (1, 1, 'a', 'b'), (2, 2, 'a', 'b')",
+)
+
+
+@PARENT_AND_CHILD
+@pytest.mark.parametrize("condition", ["row.id = 1", "row.id = 1 AND row.a <> old.a"])
+@pytest.mark.parametrize("others", [(), ("UPDATE sheet SET a = 'y' WHERE id = 2",)], ids=["alone", "with another"])
+async def test_a_column_that_did_not_come_and_is_changed_here_parks_the_row(
+    pair: Pair, engine: Engine, table: str, condition: str, others: tuple[str, ...]
+) -> None:
+    hq, store = await pair(engine, OWN_COLUMNS.format(own=""), SHEETS)
+    hq.write(*ROWS)
+    await store.pull_all(hq)
+    before(store, table, "UPDATE", condition, "b = 'mine'")
+    hq.write(f"UPDATE {table} SET a = 'z' WHERE id = 1", *others)
+    await store.pull_all(hq)
+    said = await refused(store)
+    assert [word in said for word in ('"mine"', '"b"', "in b", "trigger")] == [True, True, True, True]
+    assert store.rows(f"SELECT a, b FROM {table} WHERE id = 1") == [("a", "b")]
+    assert store.rows("SELECT a FROM sheet WHERE id = 2") == [("y" if others else "a",)]
+
+
+@PARENT_AND_CHILD
+async def test_where_triggers_have_the_last_word_a_column_that_did_not_come_is_noted(
+    pair: Pair, engine: Engine, table: str
+) -> None:
+    here = {"sheet": TYPES["sheet"] | {"accept_changes": True}}
+    hq, store = await pair(engine, OWN_COLUMNS.format(own=""), SHEETS, here=here)
+    hq.write(*ROWS)
+    await store.pull_all(hq)
+    before(store, table, "UPDATE", "row.id = 1", "b = 'mine'")
+    hq.write(f"UPDATE {table} SET a = 'z' WHERE id = 1")
+    await store.pull_all(hq)
+    assert await refused(store) == ""
+    assert store.rows(f"SELECT a, b FROM {table} WHERE id = 1") == [("z", "mine")]
+    assert any(f"{table}.b" in entry.note for entry in await store.sync_log.list())
+
+
+@PARENT_AND_CHILD
+async def test_a_stamp_in_a_column_that_the_producer_does_not_have_is_the_sites_own(
+    pair: Pair, engine: Engine, table: str
+) -> None:
+    there = OWN_COLUMNS.format(own=", updated_here VARCHAR(40)")
+    hq, store = await pair(engine, OWN_COLUMNS.format(own=""), SHEETS, there=there)
+    before(store, table, "UPDATE", "row.id = 1", "updated_here = 'now'")
+    hq.write(*ROWS)
+    await store.pull_all(hq)
+    hq.write(f"UPDATE {table} SET a = 'z' WHERE id = 1")
+    await store.pull_all(hq)
+    assert await refused(store) == ""
+    assert store.rows(f"SELECT a, b, updated_here FROM {table} WHERE id = 1") == [("z", "b", "now")]
+
+
 @SWALLOWING
 async def test_where_triggers_have_the_last_word_a_missing_row_is_parked_all_the_same(
     pair: Pair, engine: Engine

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from streamd.apply.decoding import decode
 from streamd.apply.mapping import MappedType, mapped_type, mapped_types
-from streamd.apply.source import Source
+from streamd.apply.source import Source, columns_there
 from streamd.capture.happening import Happening, event_data
-from streamd.model import ChildTable, Difference, DocumentType, Event, OldValues, Operation, OwnName, Row
+from streamd.model import ChildTable, Column, Difference, DocumentType, Event, Kind, OldValues, Operation, OwnName, Row
 from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype
 from tests.support import mapping as example
@@ -218,6 +218,37 @@ def test_what_the_producer_says_of_our_rows_keys_is_said_of_the_table_that_is_ma
     event = Event(1, "", 1, "There", ("T",), Operation.UPDATE, "", 0, msgspec.Raw(b"{}"), own=(said,))
     (own,) = decode(event, source, "log", example.catalogue(local)).event.own
     assert own == OwnName("Here", ("T",), ("H",), {"lines": [(("R1",), ("L1",))]})
+
+
+def test_the_producer_has_a_say_in_columns_that_get_a_value_of_its_own_and_in_no_others() -> None:
+    here = ChildTable("lines", "line", ("id",), ("doc",), columns("id", "doc", "what", "ours"))
+    there = ChildTable("rows", "row", ("id",), ("order",), columns("id", "order", "item"))
+    local = doctype("Here", ("title", "carried", "constant", "stamp"), children=(here,))
+    remote = doctype("There", ("subject", "carried"), children=(there,))
+    outer = {"local_doctype": "Here", "remote_doctype": "There"}
+    fields = [
+        {"local_fieldname": "title", "remote_fieldname": "subject"},
+        {"local_fieldname": "constant", "default_value": "x"},
+        {"local_fieldname": "lines", "remote_fieldname": "rows", "mapping_type": "Child Table", "mapping": "R"},
+    ]
+    rows = {
+        "local_doctype": "lines",
+        "remote_doctype": "rows",
+        "fields": [{"local_fieldname": "what", "remote_fieldname": "item"}],
+    }
+    given = {
+        "M": MappingSettings.model_validate(outer | {"fields": fields}),
+        "R": MappingSettings.model_validate(rows),
+    }
+    one = mapped_type("M", given, local, describe(remote))
+    found = columns_there([describe(remote)], {"There": one})
+    assert found == {("Here", ""): {"title", "carried"}, ("Here", "lines"): {"what"}}
+
+
+def test_what_the_producer_computes_itself_does_not_travel_and_is_no_column_of_it() -> None:
+    computed = Column("twice", "INTEGER", Kind.INTEGER, generated=True)
+    remote = DocumentType("Item", "item", ("id",), (*columns("id", "size"), computed))
+    assert columns_there([describe(remote)], {}) == {("Item", ""): {"id", "size"}}
 
 
 def test_a_child_table_without_a_mapping_of_its_rows_is_taken_by_its_columns_names() -> None:

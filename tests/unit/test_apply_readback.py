@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamd.apply.source import ColumnsThere
 from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.write.ordering import Planned
-from streamd.apply.write.readback import Difference, differences, reads, renames_of, rows_meant
+from streamd.apply.write.readback import Difference, cause_of, differences, reads, renames_of, rows_meant
 from streamd.apply.write.rowwrite import RowWrite
-from streamd.apply.write.stored import is_stored
+from streamd.apply.write.stored import has_fewer_digits, is_stored
 from streamd.apply.write.writer import columns_of
 from streamd.db.numbers import fitting
 from streamd.db.sqlite_values import short_numbers
@@ -96,6 +97,44 @@ def test_what_lost_something_is_another_value(where: Column, meant: Any, found: 
     assert not is_stored(where, meant, found)
 
 
+SINGLE = column("float", Kind.FLOAT)
+
+
+@pytest.mark.parametrize(
+    ("where", "meant", "found"),
+    [
+        (NUMBER, D("1.005"), D("1.01")),
+        (NUMBER, D("1.005"), D("1.00")),
+        (NUMBER, D("-0.009"), 0),
+        (NUMBER, D("12.345"), 12),
+        (NUMBER, D("1234567890123456.78"), D("1234567890123456.75")),
+        (FLOAT, 9007199254740993, 9007199254740992),
+        (SINGLE, D("0.123456789"), D("0.12345679")),
+    ],
+)
+def test_a_number_that_was_rounded_or_cut_has_fewer_digits(where: Column, meant: Any, found: Any) -> None:
+    assert has_fewer_digits(where, meant, found)
+    assert "fewer digits" in cause_of(where, meant, found)
+
+
+@pytest.mark.parametrize(
+    ("where", "meant", "found"),
+    [
+        (WHOLE, 1, 2),
+        (WHOLE, D("1.5"), 2),
+        (NUMBER, 1, 2),
+        (NUMBER, 1000, 1001),
+        (NUMBER, D("1.25"), D("1.26")),
+        (NUMBER, D("1.255"), D("1.27")),
+        (FLOAT, D("0.5"), D("0.75")),
+        (FLOAT, 1, 2),
+    ],
+)
+def test_another_number_was_changed_by_something_else(where: Column, meant: Any, found: Any) -> None:
+    assert not has_fewer_digits(where, meant, found)
+    assert "trigger" in cause_of(where, meant, found)
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_of_sqlite_travels_as_the_shortest_number_that_it_is(number: float) -> None:
     row = b'{"t":"1.2345678901234567890 \\" 0.1234567890123456789","n":%.17e}' % number
@@ -142,11 +181,15 @@ def planned(operation: str, writes: Sequence[RowWrite], renamed_from: tuple[int]
     return [Planned(SHEET, operation, (2,) if renamed_from else (1,), renamed_from, writes, HERE)]
 
 
-def compared(group: Sequence[Planned], tables: dict[str, list[Row]]) -> list[Difference]:
+ALL = {("Sheet", ""): SHEET.written_names, ("Sheet", "cells"): CELL.written_names}
+"""The producer has each column."""
+
+
+def compared(group: Sequence[Planned], tables: dict[str, list[Row]], there: ColumnsThere = ALL) -> list[Difference]:
     renames = renames_of(group)
     return [
         each
-        for read in reads(rows_meant(group))
+        for read in reads(rows_meant(group, there))
         for each in differences(read, tables.get(read.table, []), COLUMNS[read.table], renames.get(read.table, {}))
     ]
 
@@ -174,9 +217,27 @@ def test_a_changed_value_is_said_with_both_values_and_a_cause() -> None:
     assert "trigger" in said.cause
 
 
-def test_only_columns_that_came_have_to_match() -> None:
+@pytest.mark.parametrize("there", [{}, ALL | {("Sheet", ""): frozenset({"id", "note"})}])
+def test_columns_that_the_producer_does_not_have_are_the_sites_own(there: ColumnsThere) -> None:
     group = planned(Operation.UPDATE, update_writes(SHEET, (1,), {"note": "new"}))
-    assert compared(group, {"sheet": [{"id": 1, "note": "new", "next": 99}]}) == []
+    assert compared(group, {"sheet": [{"id": 1, "note": "new", "next": 99}]}, there) == []
+
+
+def test_a_column_that_did_not_come_has_to_be_as_it_was() -> None:
+    group = planned(Operation.UPDATE, update_writes(SHEET, (1,), {"note": "new"}))
+    assert compared(group, {"sheet": [{"id": 1, "note": "new", "next": None}]}) == []
+    (said,) = compared(group, {"sheet": [{"id": 1, "note": "new", "next": 99}]})
+    assert (said.column, said.value, said.found) == ("next", None, 99)
+    group = planned(Operation.UPDATE, RowWrite.update_child(CELL, (1,), (7,), {"sheet": 1}))
+    (said,) = compared(group, {"cell": [{"id": 7, "sheet": 1, "note": "mine"}]})
+    assert (said.column, said.value, said.found) == ("note", "y", "mine")
+
+
+def test_a_row_with_bytes_that_are_no_text_is_read_no_further_than_it_was_written() -> None:
+    here = Document("Sheet", (1,), {"id": 1, "note": "x\ufffd", "next": None})
+    group = [Planned(SHEET, Operation.UPDATE, (1,), None, update_writes(SHEET, (1,), {"next": 2}), here)]
+    (read,) = reads(rows_meant(group, ALL))
+    assert read.columns == ("id", "next")
 
 
 def test_a_deleted_document_has_to_be_gone_with_all_its_rows() -> None:
@@ -189,16 +250,19 @@ def test_a_deleted_document_has_to_be_gone_with_all_its_rows() -> None:
 
 def test_a_renamed_document_is_under_its_new_name_with_its_rows() -> None:
     group = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))
-    there: dict[str, list[Row]] = {"sheet": [{"id": 2}], "cell": [{"id": 7, "sheet": 2}]}
+    sheet, cell = {"id": 2, "note": "x", "next": None}, {"id": 7, "sheet": 2, "note": "y"}
+    there: dict[str, list[Row]] = {"sheet": [sheet], "cell": [cell]}
     assert compared(group, there) == []
-    assert len(compared(group, there | {"sheet": [{"id": 1}, {"id": 2}]})) == 1
-    assert len(compared(group, there | {"cell": [{"id": 7, "sheet": 1}]})) == 1
+    assert len(compared(group, there | {"sheet": [{**sheet, "id": 1}, sheet]})) == 1
+    assert len(compared(group, there | {"cell": [{**cell, "sheet": 1}]})) == 1
+    assert len(compared(group, there | {"sheet": [{**sheet, "note": "mine"}]})) == 1
+    assert len(compared(group, there | {"cell": [{**cell, "note": "mine"}]})) == 1
 
 
 def test_a_link_to_a_document_that_is_renamed_in_the_same_group_may_name_it_either_way() -> None:
     rename = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))[0]
     other = Planned(SHEET, Operation.CREATE, (5,), None, insert_writes(SHEET, {"id": 5, "note": "z", "next": 1}, {}))
-    tables: dict[str, list[Row]] = {"cell": [{"id": 7, "sheet": 2}]}
+    tables: dict[str, list[Row]] = {"cell": [{"id": 7, "sheet": 2, "note": "y"}]}
     for link in (1, 2):
         rows = [{"id": 2, "note": "x", "next": None}, {"id": 5, "note": "z", "next": link}]
         assert compared([other, rename], tables | {"sheet": rows}) == []

@@ -74,6 +74,7 @@ class Segment:
         self._producer = source.name
         self._subscriber = source.subscriber
         self._conditional = source.on_leave.keys()
+        self._there = source.columns
         self._entries = entries
         self._said = said
         self._items: list[tuple[Incoming, Unit]] = []
@@ -149,10 +150,10 @@ class Segment:
         effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
         notes = await effects.foresee()
         await write_group(self._transaction, group)
-        checked = await verify(self._transaction, group.planned, self._columns)
+        checked = await verify(self._transaction, group.planned, self._columns, self._there)
         notes += await effects.seen()
         if effects.undone:
-            checked |= await verify(self._transaction, group.planned, self._columns)
+            checked |= await verify(self._transaction, group.planned, self._columns, self._there)
         last = list(said)[-1]
         for ref, note in (*checked.items(), *((last, note) for note in notes)):
             said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)

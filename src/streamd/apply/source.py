@@ -6,16 +6,21 @@ documents still have the producer's names. A `Ref` is a document in that form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from streamd.apply.columns import MappedColumns
 from streamd.apply.mapping import MappedType
 from streamd.apply.naming import is_named_here
 from streamd.model import Catalogue, Name
 from streamd.settings import ProducerSettings
+from streamd.wire import ChildDescriptor, DoctypeDescriptor
 
 Ref = tuple[str, Name]
 """A document: its type as it is called here, and its name; until it is written, the one that it has at the producer."""
+
+ColumnsThere = Mapping[tuple[str, str], frozenset[str]]
+"""The columns here that hold what the producer says, by the type here and its child field (empty: the parent's row)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Source:
     they are, with the reasons: their events are held without being tried. `mapped` has, by the producer's types, those
     that come through a Document Type Mapping. `renamed` are the types whose documents get names of this site's own.
     `on_leave` has the types that we want under a condition: whether a document that ceases to satisfy it is deleted
-    here, or kept. A source is made at each handshake, so that what was mended goes on.
+    here, or kept. `columns` are those that the producer has too: all others are this site's own. A source is made at
+    each handshake, so that what was mended goes on.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Source:
     mapped: Mapping[str, MappedType] = field(default_factory=dict)
     renamed: frozenset[str] = frozenset()
     on_leave: Mapping[str, str] = field(default_factory=dict)
+    columns: ColumnsThere = field(default_factory=dict)
 
     def closed(self, catalogue: Catalogue) -> frozenset[str]:
         """The types of which no link makes us fetch a document."""
@@ -54,6 +61,32 @@ class Source:
     def remote(self, doctype: str) -> str:
         """What the producer calls a type of this site."""
         return next((there for there, mapped in self.mapped.items() if mapped.local.name == doctype), doctype)
+
+
+def columns_there(descriptors: Iterable[DoctypeDescriptor], mapped: Mapping[str, MappedType]) -> ColumnsThere:
+    """The columns here that a producer with these types says something of. What it computes itself never travels."""
+    found: dict[tuple[str, str], frozenset[str]] = {}
+    # Last those that are mapped: a type here may be called as another one there.
+    for there in sorted(descriptors, key=lambda each: each.doctype in mapped):
+        one = mapped.get(there.doctype)
+        if one is None:
+            found[there.doctype, ""] = _given(there)
+            found |= {(there.doctype, child.field): _given(child) for child in there.children}
+        else:
+            found[one.local.name, ""] = _mapped(one.columns, there)
+            for rows in one.children.values():
+                found[one.local.name, rows.local.field] = _mapped(rows.columns, rows.remote)
+    return found
+
+
+def _given(there: DoctypeDescriptor | ChildDescriptor) -> frozenset[str]:
+    return frozenset(column.name for column in there.columns if not column.generated)
+
+
+def _mapped(columns: MappedColumns, there: DoctypeDescriptor | ChildDescriptor) -> frozenset[str]:
+    given = _given(there)
+    filled = {name for name, source in columns.sources.items() if source in given}
+    return frozenset(filled | {lookup.fieldname for lookup in columns.lookups})
 
 
 def own_names(settings: ProducerSettings, catalogue: Catalogue) -> frozenset[str]:

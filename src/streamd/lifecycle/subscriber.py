@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from streamd.apply import Applier, MappedType, Route, Source, WholeResync, mapped_types, own_names
+from streamd.apply import Applier, MappedType, Route, Source, WholeResync, columns_there, mapped_types, own_names
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
@@ -231,6 +231,7 @@ class Subscriber:
             mapped,
             own,
             {entry.doctype: entry.on_leave for entry in self._settings.doctypes if entry.condition},
+            columns_there(answer.doctypes, mapped),
         )
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf

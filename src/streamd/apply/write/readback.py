@@ -1,8 +1,8 @@
 """What must stand in the rows of documents after they were written, and how what stands there differs. Pure.
 
 A database may take a write and keep something else, or nothing: a trigger or rule, a conflict clause, the type of a
-column. So every row that was written is read again, and compared with what was meant. Only columns that the event
-brought have to match; all others are the site's own.
+column. So every row that was written is read again, and compared with what was meant: what the event brought, and in
+all other columns that the producer has as well, what stood there before. The rest of the columns are the site's own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 
 from streamd.apply.moving import document_under
-from streamd.apply.source import Ref
+from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned, child_of
-from streamd.apply.write.rowwrite import DELETE, INSERT, RowWrite
-from streamd.apply.write.stored import is_stored
+from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
+from streamd.apply.write.stored import has_fewer_digits, is_stored
 from streamd.model import ChildTable, Column, DocumentType, Kind, Name, Row, name_label
 from streamd.names import Scalar
 
@@ -28,6 +28,9 @@ Columns = Mapping[str, Mapping[str, Column]]
 
 UNREADABLE = "$unreadable"
 """The one key of a row that is too large to be read."""
+
+_NO_TEXT = "\ufffd"
+"""What stands for bytes that are no text."""
 
 _NUMBERS = (int, float, Decimal)
 _HASHABLE = (str, int, float, Decimal, NoneType)
@@ -37,7 +40,7 @@ class Meant(msgspec.Struct, gc=False):
     """One row as it must be: these columns hold these values. `values` is None for a row that must be gone.
 
     `owner` is the document that it belongs to; `identity` are the columns that tell the row from all others, of which
-    `place` has the values.
+    `place` has the values. `before` is a row that keeps its place as it was before it was written.
     """
 
     owner: Ref
@@ -46,6 +49,7 @@ class Meant(msgspec.Struct, gc=False):
     identity: tuple[str, ...]
     place: Row
     values: Row | None
+    before: Row | None = None
 
     @property
     def inserted(self) -> bool:
@@ -93,16 +97,20 @@ class Read:
         return list({tuple(map(_hashable, name)): name for name in names}.values())
 
 
-def rows_meant(planned: Iterable[Planned]) -> list[Meant]:
-    """Every row that these documents' writes touch, as it must be after all of them."""
+def rows_meant(planned: Iterable[Planned], there: ColumnsThere) -> list[Meant]:
+    """Every row that these documents' writes touch, as it must be after all of them.
+
+    `there` are the columns that the producer has. Of a type that is not in it, only what the event brought must be
+    there: a column that this site's own trigger sets could not be told from others.
+    """
     found: list[Meant] = []
     for each in planned:
-        found += _rows_of(each)
+        found += _rows_of(each, there)
     if all(each.values is not None for each in found):
         return found
     # What one document gave up, its name or a child row, another one may have taken.
-    there = {_key_of(each) for each in found if each.values is not None}
-    return [each for each in found if each.values is not None or _key_of(each) not in there]
+    standing = {_key_of(each) for each in found if each.values is not None}
+    return [each for each in found if each.values is not None or _key_of(each) not in standing]
 
 
 def _key_of(meant: Meant) -> object:
@@ -110,12 +118,12 @@ def _key_of(meant: Meant) -> object:
 
 
 def reads(meant: Iterable[Meant]) -> list[Read]:
-    """One read per table: of the columns that were written to any of the rows."""
-    rows: dict[tuple[str, tuple[str, ...]], list[Meant]] = {}
+    """One read per table, of the columns that are compared; where some rows hold text that is none, two."""
+    rows: dict[tuple[str, tuple[str, ...], bool], list[Meant]] = {}
     for each in meant:
-        rows.setdefault((each.table, each.key), []).append(each)
+        rows.setdefault((each.table, each.key, each.before is not None), []).append(each)
     found = []
-    for (table, key), those in rows.items():
+    for (table, key, _), those in rows.items():
         columns = set(key).union(*{each.identity for each in those}, *{tuple(each.values or ()) for each in those})
         found.append(Read(table, key, tuple(sorted(columns)), those))
     return found
@@ -160,12 +168,12 @@ def renames_of(planned: Iterable[Planned]) -> dict[str, dict[str, dict[Any, Any]
     return found
 
 
-def _rows_of(planned: Planned) -> Iterable[Meant]:
+def _rows_of(planned: Planned, there: ColumnsThere) -> Iterable[Meant]:
     """The rows of one document."""
     owner = (planned.doctype.name, planned.name)
     if planned.renamed_from is None and all(write.kind == INSERT for write in planned.writes):
         return _rows_made(planned, owner)
-    return _rows_changed(planned, owner).values()
+    return _rows_changed(planned, owner, there).values()
 
 
 def _rows_made(planned: Planned, owner: Ref) -> Iterator[Meant]:
@@ -178,18 +186,19 @@ def _rows_made(planned: Planned, owner: Ref) -> Iterator[Meant]:
             yield Meant(owner, write.table, table.key, identity, row, row)
 
 
-def _rows_changed(planned: Planned, owner: Ref) -> dict[object, Meant]:
+def _rows_changed(planned: Planned, owner: Ref, there: ColumnsThere) -> dict[object, Meant]:
     """The rows of any other document. Its writes build on each other, so they are gone through in order."""
     rows: dict[object, Meant] = {}
+    stood = _rows_before(planned, there)
 
-    def put(table: DocumentType | ChildTable, place: Row, values: Row | None) -> None:
+    def put(table: DocumentType | ChildTable, place: Row, values: Row | None, was: Row | None = None) -> None:
         identity = table.identity
         if place.keys() >= set(identity):
-            meant = Meant(owner, table.table, table.key, identity, place, values)
+            meant = Meant(owner, table.table, table.key, identity, place, values, was)
             rows[_place(table, place)] = meant
 
     for child, row in _following(planned):
-        put(child, row, {})
+        put(child, row, _shared(planned.doctype, child, row, there))
     for write in planned.writes:
         if _follows(write):
             continue
@@ -202,12 +211,38 @@ def _rows_changed(planned: Planned, owner: Ref) -> dict[object, Meant]:
         if write.kind == DELETE:
             put(table, place, None)
             continue
-        before = rows.get(_place(table, place))
+        before, was = rows.get(_place(table, place)), stood.get(_place(table, place))
         after = {column: row.get(column, value) for column, value in place.items()}
         if after != place:
             put(table, place, None)
-        put(table, after, (before.values or {} if before is not None else {}) | row)
+            was = None if was is None else was | after
+        values = (was if before is None else before.values) or {}
+        put(table, after, values | row, was)
     return rows
+
+
+def _rows_before(planned: Planned, there: ColumnsThere) -> dict[object, Row]:
+    """What stood in the rows that are updated, of the columns that the producer has; by their places."""
+    here, doctype = planned.here, planned.doctype
+    if here is None:
+        return {}
+    updated = {write.table for write in planned.writes if write.kind == UPDATE and not _follows(write)}
+    tables: list[tuple[DocumentType | ChildTable, Sequence[Row]]] = [(doctype, (here.fields,))]
+    tables += [(child, here.children.get(child.field, ())) for child in doctype.children]
+    found = {}
+    for table, rows in tables:
+        for row in rows if table.table in updated else ():
+            if shared := _shared(doctype, table, row, there):
+                found[_place(table, row)] = shared
+    return found
+
+
+def _shared(doctype: DocumentType, table: DocumentType | ChildTable, row: Row, there: ColumnsThere) -> Row:
+    """The part of a row that the producer has as well. Nothing, where some text of it is none: that cannot be read."""
+    names = there.get((doctype.name, table.field if isinstance(table, ChildTable) else ""), frozenset())
+    if any(isinstance(value, str) and _NO_TEXT in value for value in row.values()):
+        return {}
+    return {name: value for name, value in row.items() if name in names}
 
 
 def _place(table: DocumentType | ChildTable, place: Row) -> object:
@@ -306,7 +341,7 @@ def cause_of(column: Column, meant: Any, found: Any) -> str:
     declared = f"the column (declared {column.declared})" if column.declared else "the column (without a declared type)"
     if isinstance(meant, str) and isinstance(found, _NUMBERS):
         return f"{declared} makes numbers of text that looks like one; declare it TEXT"
-    if isinstance(meant, _NUMBERS) and isinstance(found, _NUMBERS) and _is_near(meant, found):
+    if has_fewer_digits(column, meant, found):
         return f"{declared} keeps fewer digits"
     if isinstance(meant, str) and isinstance(found, str) and column.kind in _CUT and found and meant.startswith(found):
         return f"{declared} keeps less of it"
@@ -317,8 +352,3 @@ def cause_of(column: Column, meant: Any, found: Any) -> str:
 
 
 _CUT = (Kind.TEXT, Kind.ANY, Kind.DATE, Kind.TIME, Kind.DATETIME, Kind.DATETIME_ZONED)
-
-
-def _is_near(one: Any, other: Any) -> bool:
-    first, second = (Decimal(repr(each)) if isinstance(each, float) else Decimal(each) for each in (one, other))
-    return first.is_finite() and second.is_finite() and abs(first - second) <= max(abs(first) / 1000, Decimal(1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from decimal import Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
 from ipaddress import ip_interface
 from typing import Any
 
@@ -42,6 +42,40 @@ def is_stored(column: Column, meant: Any, found: Any) -> bool:
     if isinstance(found, str):
         return _as_text(column, meant, found)
     return bool(meant == found) or _same_number(column, meant, found)
+
+
+def has_fewer_digits(column: Column, meant: Any, found: Any) -> bool:
+    """Whether a column of decimals or floats kept a number rounded, or cut off."""
+    if column.kind not in (Kind.DECIMAL, Kind.FLOAT) or not isinstance(meant, int | float | Decimal):
+        return False
+    if not isinstance(found, int | float | Decimal):
+        return False
+    one, other = _decimal(meant), _decimal(found)
+    if one == other or not (one.is_finite() and other.is_finite()):
+        return False
+    if _double(one) == _double(other) or _is_single(one, other):
+        return True
+    places = _places(other)
+    if places >= _places(one):
+        return False
+    with localcontext(prec=len(one.as_tuple().digits) + abs(one.adjusted()) + 2):
+        unit = Decimal(1).scaleb(-places)
+        return any(one.quantize(unit, how) == other for how in (ROUND_HALF_UP, ROUND_HALF_EVEN, ROUND_DOWN))
+
+
+def _places(number: Decimal) -> int:
+    """Digits behind the point, without zeros at the end."""
+    _, digits, exponent = number.as_tuple()
+    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return max(-int(exponent) - zeros, 0)
+
+
+def _is_single(one: Decimal, other: Decimal) -> bool:
+    """Whether both are the same 32-bit float."""
+    try:
+        return _packed(_double(one)) == _packed(_double(other))
+    except OverflowError:
+        return False
 
 
 def _same_text(column: Column, meant: str, found: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streamd.apply.source import Ref
+from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.values import shown
 from streamd.apply.write.glance import glances
 from streamd.apply.write.ordering import Planned
@@ -19,19 +19,22 @@ SHOWN = 3
 """Differences that one error shows, at most."""
 
 
-async def verify(transaction: Transaction, planned: Sequence[Planned], columns: Columns) -> dict[Ref, str]:
+async def verify(
+    transaction: Transaction, planned: Sequence[Planned], columns: Columns, there: ColumnsThere
+) -> dict[Ref, str]:
     """See to it that the rows of these documents, which were just written, are as they were meant.
 
+    `there` are the columns that the producer has: what it did not change must be as it was.
     Returns what is to be noted of documents. Raises `RowRefused` where a row is missing, still there, or holds other
     values; of types whose triggers have the last word, other values are only noted.
     """
     renames = renames_of(planned)
     found = await _differing(
-        transaction, rows_meant(await _to_look_at(transaction, planned, columns)), columns, renames
+        transaction, rows_meant(await _to_look_at(transaction, planned, columns), there), columns, renames
     )
     if not found:
         return {}
-    meant = rows_meant(planned)
+    meant = rows_meant(planned, there)
     lenient = {each.doctype.name for each in planned if each.doctype.accept_changes}
     refused = _refused(found, lenient)
     notes: dict[Ref, str] = {}
@@ -39,7 +42,7 @@ async def verify(transaction: Transaction, planned: Sequence[Planned], columns: 
         refused
         and len(meant) > 1
         and all(each.column for each in refused)
-        and not await _change_when_inserted(transaction, refused, columns)
+        and not await _change_when_written(transaction, refused, columns)
     ):
         # Another row of the group, written later, may have set off a trigger that changed this one. The producer's
         # database did the same, and what it made of this row is what came: so that is written once more.
@@ -56,21 +59,26 @@ class _Undone(Exception):  # leaves a savepoint, so that it is rolled back
     """What was written to find something out."""
 
 
-async def _change_when_inserted(transaction: Transaction, refused: Iterable[Difference], columns: Columns) -> bool:
-    """Whether one of these new rows is changed when it is inserted alone: by its own trigger, not by another row's.
+async def _change_when_written(transaction: Transaction, refused: Iterable[Difference], columns: Columns) -> bool:
+    """Whether one of these rows is changed when it is written alone: by its own trigger, not by another row's.
 
     It is tried, and rolled back. Where other rows refer to it already, that cannot be tried, and is not assumed.
     """
-    inserted = {id(each.meant): each.meant for each in refused if each.meant.inserted}
-    for meant in inserted.values():
-        values = meant.values or {}
-        known = columns[meant.table]
-        removal = table_write(DELETE, meant.table, known, (), [*meant.where], [[*meant.where.values()]], exactly=True)
-        insertion = table_write(INSERT, meant.table, known, [*values], (), [[*values.values()]], exactly=False)
+    for meant in {id(each.meant): each.meant for each in refused}.values():
+        known, values = columns[meant.table], meant.values or {}
+        if meant.inserted:
+            where = meant.where
+            removal = table_write(DELETE, meant.table, known, (), [*where], [[*where.values()]], exactly=True)
+            insertion = table_write(INSERT, meant.table, known, [*values], (), [[*values.values()]], exactly=False)
+            again = [removal, insertion]
+        elif meant.before is not None:
+            again = [_update(meant, meant.before, known), _update(meant, values, known)]
+        else:
+            continue
         found: list[Difference] = []
         try:
             async with transaction.savepoint():
-                await transaction.write([removal, insertion])
+                await transaction.write(again)
                 found = await _differing(transaction, [meant], columns, {})
                 raise _Undone
         except (_Undone, RowRefused):
@@ -125,10 +133,16 @@ def _refused(found: Iterable[Difference], lenient: set[str]) -> list[Difference]
 def _again(found: Iterable[Difference], columns: Columns) -> Iterable[TableWrite]:
     """Writes what was meant to the rows that hold something else."""
     for meant in {id(each.meant): each.meant for each in found}.values():
-        known = columns[meant.table]
-        values = {name: value for name, value in (meant.values or {}).items() if name not in meant.where}
-        row = (*values.values(), *meant.where.values())
-        yield table_write(UPDATE, meant.table, known, list(values), list(meant.where), [row], exactly=False)
+        yield _update(meant, meant.values or {}, columns[meant.table])
+
+
+def _update(meant: Meant, row: Row, columns: Mapping[str, Column]) -> TableWrite:
+    """Writes these values to a row, but for those that say which row it is."""
+    where = meant.where
+    values = {name: value for name, value in row.items() if name not in where}
+    return table_write(
+        UPDATE, meant.table, columns, [*values], [*where], [(*values.values(), *where.values())], exactly=False
+    )
 
 
 def _noted(found: Iterable[Difference], text: str) -> dict[Ref, str]:
