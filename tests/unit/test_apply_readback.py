@@ -143,7 +143,7 @@ def planned(operation: str, writes: Sequence[RowWrite], renamed_from: tuple[int]
 
 
 def compared(group: Sequence[Planned], tables: dict[str, list[Row]]) -> list[Difference]:
-    renames = renames_of(group)
+    renames = renames_of(group, CATALOGUE)
     return [
         each
         for read in reads(rows_meant(group))
@@ -188,7 +188,7 @@ def test_a_deleted_document_has_to_be_gone_with_all_its_rows() -> None:
 
 
 def test_a_renamed_document_is_under_its_new_name_with_its_rows() -> None:
-    group = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))
+    group = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,)), (1,))
     there: dict[str, list[Row]] = {"sheet": [{"id": 2}], "cell": [{"id": 7, "sheet": 2}]}
     assert compared(group, there) == []
     assert len(compared(group, there | {"sheet": [{"id": 1}, {"id": 2}]})) == 1
@@ -196,7 +196,7 @@ def test_a_renamed_document_is_under_its_new_name_with_its_rows() -> None:
 
 
 def test_a_link_to_a_document_that_is_renamed_in_the_same_group_may_name_it_either_way() -> None:
-    rename = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))[0]
+    rename = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,)), (1,))[0]
     other = Planned(SHEET, Operation.CREATE, (5,), None, insert_writes(SHEET, {"id": 5, "note": "z", "next": 1}, {}))
     tables: dict[str, list[Row]] = {"cell": [{"id": 7, "sheet": 2}]}
     for link in (1, 2):

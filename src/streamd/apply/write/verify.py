@@ -13,19 +13,21 @@ from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE
 from streamd.apply.write.writer import table_write
 from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
-from streamd.model import Column, Kind, Row
+from streamd.model import Catalogue, Column, Kind, Row
 
 SHOWN = 3
 """Differences that one error shows, at most."""
 
 
-async def verify(transaction: Transaction, planned: Sequence[Planned], columns: Columns) -> dict[Ref, str]:
+async def verify(
+    transaction: Transaction, planned: Sequence[Planned], columns: Columns, catalogue: Catalogue
+) -> dict[Ref, str]:
     """See to it that the rows of these documents, which were just written, are as they were meant.
 
     Returns what is to be noted of documents. Raises `RowRefused` where a row is missing, still there, or holds other
     values; of types whose triggers have the last word, other values are only noted.
     """
-    renames = renames_of(planned)
+    renames = renames_of(planned, catalogue)
     found = await _differing(
         transaction, rows_meant(await _to_look_at(transaction, planned, columns)), columns, renames
     )
