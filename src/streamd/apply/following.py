@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from streamd.apply.batch import Uncaptured
 from streamd.apply.source import Ref, Source
 from streamd.apply.write.attempts import Group, write_group
 from streamd.apply.write.docwrites import links_to
@@ -23,7 +24,7 @@ from streamd.clock import made_at
 from streamd.db.base import Transaction
 from streamd.lives import life_of
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row
-from streamd.rows import bindings, linked, name_in
+from streamd.rows import bindings, linked, name_in, names_touched
 
 
 class _Again(Exception):  # leaves a savepoint, so that it is rolled back
@@ -43,35 +44,51 @@ class Following:
         self._renames: dict[Ref, Mark] = {}
 
     async def planned(
-        self, planned: Sequence[Planned], marks: Mapping[Ref, str], renames: Mapping[Ref, Mark]
+        self,
+        planned: Sequence[Planned],
+        marks: Mapping[Ref, str],
+        renames: Mapping[Ref, Mark],
+        began: int | None,
     ) -> tuple[Sequence[Planned], Mapping[Ref, str]]:
         """The group with the links that follow its renamed documents, and the marks of all that is written then.
 
-        `renames` are the marks of what was renamed, whether this site offers it or not.
+        `renames` are the marks of what was renamed, whether this site offers it or not. `began` is the last change
+        before this transaction wrote anything; None where it did not yet. Raises `Uncaptured`.
         """
         self._renames = dict(renames)
-        if all(each.renamed_from is None for each in planned):
+        if not renames:
             return planned, marks
         group = {(each.doctype.name, name) for each in planned for name in (each.name, each.renamed_from) if name}
+        pending = await self._uncaptured(began)
         result, marked = [], dict(marks)
         for each in planned:
             writes = list(each.writes)
-            if each.renamed_from is not None and each.renamed_from != each.name:
+            for owner, child, link in links_to(each.doctype.name, self._catalogue) if each.renamed_from else ():
+                rows = [(ref, row) for ref, row in await self._linking(each, owner, child, link) if ref not in group]
+                told, not_told = await self._known(rows, child, link.columns)
+                if not pending.isdisjoint(told):
+                    raise Uncaptured("changes of documents that link to a renamed one are not captured yet")
+                writes += [_follow(each, child or owner, link, row) for ref, row in rows if ref not in told]
                 mark = renames[(each.doctype.name, each.name)]
-                for owner, child, link in links_to(each.doctype.name, self._catalogue):
-                    rows = await self._linking(each.renamed_from, owner, child, link)
-                    rows = [(ref, row) for ref, row in rows if ref not in group]
-                    told, not_told = await self._known(rows, child, link.columns)
-                    writes += [_follow(each, child or owner, link, row) for ref, row in rows if ref not in told]
-                    marked |= {ref: _marked(mark, record, self._log) for ref, record in not_told.items()}
+                marked |= {ref: _marked(mark, record, self._log) for ref, record in not_told.items()}
             result.append(replace(each, writes=writes))
         return result, marked
 
+    async def _uncaptured(self, began: int | None) -> set[Ref]:
+        """The documents with local changes that capture has not seen: whose value a link has cannot be told."""
+        if not self._catalogue.offers:
+            return set()
+        pending = await self._transaction.unclaimed(await self._transaction.last_claim())
+        return names_touched(
+            (change for change in pending if began is None or change.id <= began), bindings(self._catalogue)
+        )
+
     async def _linking(
-        self, name: Name, owner: DocumentType, child: ChildTable | None, link: Link
+        self, renamed: Planned, owner: DocumentType, child: ChildTable | None, link: Link
     ) -> list[tuple[Ref, Row]]:
         """The rows with this link to the document, and whose they are."""
-        table = child or owner
+        table, name = child or owner, renamed.renamed_from
+        assert name is not None  # noqa: S101  # it is a rename
         if owner.single and child is None:
             return []
         columns = {column.name: column for column in table.columns}

@@ -85,6 +85,7 @@ class Segment:
         self._refs: set[Ref] = set()
         self._olds: set[Ref] = set()
         self._stuck: set[Ref] = set()
+        self._began: int | None = None
         self.kept: list[Kept] = []
         self.refused: set[Ref] = set()
 
@@ -145,7 +146,7 @@ class Segment:
                 }
         if planned:
             following = Following(self._transaction, self._catalogue, self._source, items[0][0].log, self._site)
-            following_too, marked = await following.planned(planned, marks, renames)
+            following_too, marked = await following.planned(planned, marks, renames, self._began)
             await self._put(Group(following_too, marked, self._columns), said, items[0][0].log, following)
         # A name that one document gave up may be another one's by now.
         remembered.sort(key=lambda record: record.renamed_to is None)
@@ -157,6 +158,7 @@ class Segment:
         """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
         effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
         notes = await effects.foresee()
+        self._began = effects.after if self._began is None else self._began
         await following.write(group, effects.after)
         checked = await verify(self._transaction, group.planned, self._columns, self._catalogue)
         notes += await effects.seen()
