@@ -238,9 +238,11 @@ class Writer:
         yield from self._insert(table, do)
 
     def _rename(self, table: Table, do: Do) -> Iterator[Statement]:
-        """With all that leads to it, as applications do it where the database does not."""
+        """With all that leads to it, as applications do it where the database does not; or its links are left."""
         old, new = self.key(table, do.row), self.key(table, do.other)
         yield self._set(table, dict(zip(table.key, new, strict=True)), _where(table.key), old)
+        if do.values[0] % 2:
+            return
         for each in self.schema.tables:
             for link in each.links:
                 if link.target == table.name:

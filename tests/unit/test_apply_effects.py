@@ -181,7 +181,7 @@ def test_a_row_of_the_group_that_the_group_does_not_write_is_an_effect() -> None
 
 def test_what_names_a_renamed_document_follows_it_and_nothing_else_does() -> None:
     here = Document("Till", (5,), {"id": 5}, {"drawers": []})
-    planned = Planned(TILL, Operation.UPDATE, (6,), (5,), rename_writes(TILL, (5,), (6,), CATALOGUE), here)
+    planned = Planned(TILL, Operation.UPDATE, (6,), (5,), rename_writes(TILL, (5,), (6,)), here)
     follows = change("note", {"id": 1, "till": 5}, {"id": 1, "till": 6})
     more = change("note", {"id": 2, "till": 5}, {"id": 2, "till": None})
     assert [each.ref for each in unmeant([follows, more], BOUND, [planned])] == [("Note", (2,))]

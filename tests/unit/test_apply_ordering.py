@@ -298,7 +298,7 @@ def test_a_child_row_is_given_up_before_another_document_takes_it() -> None:
 
 def test_a_renamed_document_comes_before_those_that_link_to_its_new_name() -> None:
     here = Document("Person", (1,), {"id": 1, "boss": None, "team": None, "age": None})
-    renamed = Planned(PERSON, "update", (8,), (1,), rename_writes(PERSON, (1,), (8,), CATALOGUE), here)
+    renamed = Planned(PERSON, "update", (8,), (1,), rename_writes(PERSON, (1,), (8,)), here)
     order = in_dependency_order([made(2, boss=8), made(3), renamed])
     assert names(order) == [("Person", 3), ("Person", 8), ("Person", 2)]
     assert [len(run) for run in order.runs] == [1, 1, 1]

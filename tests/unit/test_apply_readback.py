@@ -186,7 +186,7 @@ ALL = {("Sheet", ""): SHEET.written_names, ("Sheet", "cells"): CELL.written_name
 
 
 def compared(group: Sequence[Planned], tables: dict[str, list[Row]], there: ColumnsThere = ALL) -> list[Difference]:
-    renames = renames_of(group)
+    renames = renames_of(group, CATALOGUE)
     return [
         each
         for read in reads(rows_meant(group, there))
@@ -249,7 +249,7 @@ def test_a_deleted_document_has_to_be_gone_with_all_its_rows() -> None:
 
 
 def test_a_renamed_document_is_under_its_new_name_with_its_rows() -> None:
-    group = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))
+    group = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,)), (1,))
     sheet, cell = {"id": 2, "note": "x", "next": None}, {"id": 7, "sheet": 2, "note": "y"}
     there: dict[str, list[Row]] = {"sheet": [sheet], "cell": [cell]}
     assert compared(group, there) == []
@@ -260,7 +260,7 @@ def test_a_renamed_document_is_under_its_new_name_with_its_rows() -> None:
 
 
 def test_a_link_to_a_document_that_is_renamed_in_the_same_group_may_name_it_either_way() -> None:
-    rename = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,), CATALOGUE), (1,))[0]
+    rename = planned(Operation.UPDATE, rename_writes(SHEET, (1,), (2,)), (1,))[0]
     other = Planned(SHEET, Operation.CREATE, (5,), None, insert_writes(SHEET, {"id": 5, "note": "z", "next": 1}, {}))
     tables: dict[str, list[Row]] = {"cell": [{"id": 7, "sheet": 2, "note": "y"}]}
     for link in (1, 2):

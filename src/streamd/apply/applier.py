@@ -360,7 +360,7 @@ class Applier:
         written = await localise(transaction, todo, names, source, self.catalogue, site=self._site)
         kept += written.kept
         entries = written.entries
-        segment = Segment(transaction, self.catalogue, self._columns, source, entries, self._said)
+        segment = Segment(transaction, self.catalogue, self._columns, source, entries, self._said, site=self._site)
         for _, units_of_one in groupby(written.units, key=lambda unit: unit.incoming.event.tx):
             together = list(units_of_one)
             await segment.begin(together)

@@ -139,7 +139,7 @@ def _move(
     after = replace(with_clocks(base, merged.clocks, seen), name=event.name)
     after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
     gone = renamed_away(base, incoming, event.renamed_from, first.sequence)
-    writes = [*rename_writes(doctype, event.renamed_from, event.name, catalogue), *merged.writes]
+    writes = [*rename_writes(doctype, event.renamed_from, event.name), *merged.writes]
     notes = [f"was called {name_label(event.renamed_from)} here: renamed, and taken whole", *merged.stays]
     return Decision(writes, [gone, after], notes)
 

@@ -43,13 +43,13 @@ class Effects:
         self._planned = planned
         self._columns = columns
         self._log = log
-        self._after = 0
+        self.after = 0
         self.undone = False
 
     async def foresee(self) -> list[str]:
         """What foreign keys will do that is allowed, in words. Raises `RowRefused` for what is not."""
         if self._catalogue.offers:
-            self._after = await self._transaction.last_change()
+            self.after = await self._transaction.last_change()
         notes: list[str] = []
         found = reaches(self._planned, self._catalogue.references)
         accounted = Accounted(self._planned) if found else None
@@ -103,7 +103,7 @@ class Effects:
         if not self._catalogue.offers:
             return []
         triggers = any(write.table in self._catalogue.triggered for each in self._planned for write in each.writes)
-        changes = await self._transaction.own_changes(self._after, marked=triggers)
+        changes = await self._transaction.own_changes(self.after, marked=triggers)
         if not changes:
             return []
         tables = {change.table for change in changes}

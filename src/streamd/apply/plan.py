@@ -43,6 +43,7 @@ from streamd.apply.remembering import (
 from streamd.apply.values import same, same_row, shown
 from streamd.apply.write.docwrites import delete_writes, rename_writes, update_writes
 from streamd.apply.write.rowwrite import known, unknown_columns
+from streamd.clock import made_at
 from streamd.errors import RowRefused
 from streamd.lives import FIRST, begun
 from streamd.model import (
@@ -52,8 +53,9 @@ from streamd.model import (
     DocumentType,
     Operation,
     Record,
+    Row,
 )
-from streamd.rows import clocks_under
+from streamd.rows import clocks_under, linked
 
 
 def decide(
@@ -149,8 +151,9 @@ def _update(
     if here.name == event.name:
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
     if event.renamed_from is not None:
-        decision.writes += rename_writes(doctype, event.renamed_from, event.name, catalogue)
+        decision.writes += rename_writes(doctype, event.renamed_from, event.name)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
+        columns = _own_links(doctype, here, base, incoming) | columns
         decision.records.append(renamed_away(base, incoming, event.renamed_from, event.sequence))
         moves = {event.renamed_from: event.name}
         here = document_under(doctype, here, moves)
@@ -168,6 +171,20 @@ def _update(
         after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
     decision.records.append(after)
     return decision
+
+
+def _own_links(doctype: DocumentType, here: Document, base: Record, incoming: Incoming) -> Row:
+    """The renamed row's links to itself, where the producer left them as they were: no foreign key is to move them.
+
+    What was edited elsewhere is not the producer's word.
+    """
+    found: Row = {}
+    for target, name, link in linked(doctype.links, here.fields):
+        clocks = [base.field_clocks.get(column, "") for column in link.columns]
+        is_theirs = all(not clock or made_at(clock, incoming.producer_site) for clock in clocks)
+        if (target, name) == (doctype.name, incoming.event.renamed_from) and is_theirs:
+            found |= {column: here.fields[column] for column in link.columns if column not in doctype.key}
+    return found
 
 
 def _delete(incoming: Incoming, doctype: DocumentType, here: Document | None, record: Record | None) -> Decision:

@@ -12,13 +12,14 @@ import structlog
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.decision import Decision, NeedsWhole, another_document
 from streamd.apply.effects import Effects
+from streamd.apply.following import Following
 from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
 from streamd.apply.plan import contained, decide
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
-from streamd.apply.write.attempts import Group, write_group
+from streamd.apply.write.attempts import Group
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.verify import verify
 from streamd.apply.write.writer import Columns
@@ -67,11 +68,15 @@ class Segment:
         source: Source,
         entries: list[SyncEntry],
         said: set[tuple[str, str]],
+        *,
+        site: str,
     ) -> None:
         self._transaction = transaction
         self._catalogue = catalogue
         self._columns = columns
         self._producer = source.name
+        self._source = source
+        self._site = site
         self._subscriber = source.subscriber
         self._conditional = source.on_leave.keys()
         self._there = source.columns
@@ -81,6 +86,7 @@ class Segment:
         self._refs: set[Ref] = set()
         self._olds: set[Ref] = set()
         self._stuck: set[Ref] = set()
+        self._began: int | None = None
         self.kept: list[Kept] = []
         self.refused: set[Ref] = set()
 
@@ -114,6 +120,7 @@ class Segment:
         planned: list[Planned] = []
         said: dict[Ref, SyncEntry] = {}
         marks: dict[Ref, str] = {}
+        renames: dict[Ref, Mark] = {}
         remembered: list[Record] = []
         forgotten: list[Ref] = []
         for arrived, unit in items:
@@ -128,6 +135,8 @@ class Segment:
                 here = documents.get((doctype.name, before or name))
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
                 said[(doctype.name, name)] = self._entries[-1]
+                if before is not None:
+                    renames[(doctype.name, name)] = _mark(incoming)
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
@@ -137,26 +146,31 @@ class Segment:
                     (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
-            group = Group(planned, marks, self._columns, self._catalogue)
-            await self._put(group, said, items[0][0].log)
+            following = Following(self._transaction, self._catalogue, self._source, items[0][0].log, self._site)
+            following_too, marked = await following.planned(planned, marks, renames, self._began)
+            await self._put(Group(following_too, marked, self._columns), said, items[0][0].log, following)
         # A name that one document gave up may be another one's by now.
         remembered.sort(key=lambda record: record.renamed_to is None)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
 
-    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str) -> None:
+    async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str, following: Following) -> None:
         """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
         effects = Effects(self._transaction, self._catalogue, group.planned, self._columns, log_id)
         notes = await effects.foresee()
-        await write_group(self._transaction, group)
-        checked = await verify(self._transaction, group.planned, self._columns, self._there)
+        self._began = effects.after if self._began is None else self._began
+        await following.write(group, effects.after)
+        checked = await self._verified(group)
         notes += await effects.seen()
         if effects.undone:
-            checked |= await verify(self._transaction, group.planned, self._columns, self._there)
+            checked |= await self._verified(group)
         last = list(said)[-1]
         for ref, note in (*checked.items(), *((last, note) for note in notes)):
             said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
+
+    async def _verified(self, group: Group) -> dict[Ref, str]:
+        return await verify(self._transaction, group, self._there)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""

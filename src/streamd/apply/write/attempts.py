@@ -33,7 +33,7 @@ from streamd.apply.write.writer import (
 )
 from streamd.db.base import TableWrite, Transaction, WriteKind
 from streamd.errors import RowRefused, ValueTaken
-from streamd.model import Catalogue, Column, Name
+from streamd.model import Column, Name
 
 MOST_TRIES = 12
 """Values for the time being that are tried for one row, with one choice of columns."""
@@ -46,7 +46,6 @@ class Group:
     planned: Sequence[Planned]
     marks: Mapping[Ref, str]
     columns: Columns
-    catalogue: Catalogue
 
 
 async def write_group(transaction: Transaction, group: Group) -> None:
@@ -103,7 +102,7 @@ async def _by_other_means(transaction: Transaction, group: Group) -> bool:
         return True
     try:
         async with transaction.savepoint():
-            await _Steps(transaction, group, steps_of(order, group.columns, group.catalogue)).write()
+            await _Steps(transaction, group, steps_of(order, group.columns)).write()
     except _Left:
         return False
     return True
@@ -201,7 +200,7 @@ class _Steps:
         )
         for name in islice(tried, MOST_TRIES):
             if await self._is_renamed(planned, old, name):
-                writes = step_of_rename(planned, name, planned.name, self._group.catalogue, self._group.columns)
+                writes = step_of_rename(planned, name, planned.name, self._group.columns)
                 self._left[self._left.index(step)] = replace(step, writes=writes)
                 return
 
@@ -210,8 +209,7 @@ class _Steps:
         if mark is not None:
             self._marks[(planned.doctype.name, new)] = mark
             await self._transaction.mark(self._marks)
-        group = self._group
-        writes = step_of_rename(planned, old, new, group.catalogue, group.columns)
+        writes = step_of_rename(planned, old, new, self._group.columns)
         return await _tried(self._transaction, writes) is None
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from streamd.apply.write.rowwrite import RowWrite, known
-from streamd.model import Catalogue, Document, DocumentType, Name, Row
+from streamd.model import Catalogue, ChildTable, Document, DocumentType, Link, Name, Row
 
 
 def insert_writes(doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]) -> list[RowWrite]:
@@ -32,17 +33,25 @@ def delete_writes(doctype: DocumentType, here: Document) -> list[RowWrite]:
     return [*writes, RowWrite.delete_parent(doctype, here.name)]
 
 
-def rename_writes(doctype: DocumentType, old: Name, new: Name, catalogue: Catalogue) -> list[RowWrite]:
-    """The new key, and everything here that links to the old one: the producer cannot know all of it."""
+def rename_writes(doctype: DocumentType, old: Name, new: Name) -> list[RowWrite]:
+    """The new key, and the document's own child rows under it."""
     writes = [RowWrite.update(doctype.table, dict(zip(doctype.key, new, strict=True)), doctype.key, old)]
     for child in doctype.children:
         writes.append(RowWrite.follow(child.table, child.parent_key, old, new, child.where))
-    for other in catalogue.doctypes.values():
-        for table, links in ((other.table, other.links), *((child.table, child.links) for child in other.children)):
-            for link in links:
-                if link.doctype == doctype.name:
-                    writes.append(RowWrite.follow(table, link.columns, old, new, link.where))
-                elif link.type_column is not None:
-                    where = (*link.where, (link.type_column, doctype.name))
-                    writes.append(RowWrite.follow(table, link.columns, old, new, where))
     return writes
+
+
+def links_to(doctype: str, catalogue: Catalogue) -> Iterator[tuple[DocumentType, ChildTable | None, Link]]:
+    """Every link that may lead to documents of this type: whose it is, and in which of its tables (None: its own).
+
+    The `where` of a dynamic link says that it leads to this type.
+    """
+    for owner in catalogue.doctypes.values():
+        tables: list[tuple[ChildTable | None, Iterable[Link]]] = [(None, owner.links)]
+        tables += [(child, child.links) for child in owner.children]
+        for child, links in tables:
+            for link in links:
+                if link.doctype == doctype:
+                    yield owner, child, link
+                elif link.type_column is not None:
+                    yield owner, child, replace(link, where=(*link.where, (link.type_column, doctype)))

@@ -237,18 +237,18 @@ def unmeant(
 
     That whatever names a document follows it when it is renamed is meant, and so is all that becomes of its own rows.
     """
-    moves = _moves(planned)
+    moves = moves_of(planned)
     written = _Written(planned)
     found: dict[tuple[Ref, str, Name | None], Effect] = {}
     for change in changes:
-        if not _is_move(change.before, change.after, moves):
-            for each, key in _sides(change, bound):
+        if not is_move(change.before, change.after, moves):
+            for each, key in sides_of(change, bound):
                 place = (each.ref, change.table, key)
                 found[place] = replace(each, before=found[place].before) if place in found else each
     return [
         replace(each, marked=each.ref in written.group)
         for (_, _, key), each in found.items()
-        if each.before != each.after and not written.has(each, key) and not _is_move(each.before, each.after, moves)
+        if each.before != each.after and not written.has(each, key) and not is_move(each.before, each.after, moves)
     ]
 
 
@@ -296,7 +296,7 @@ class _Written:
         return left > 0
 
 
-def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[tuple[Effect, Name | None]]:
+def sides_of(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[tuple[Effect, Name | None]]:
     """What a change takes away from a document, and what it gives to one, with the row's key."""
     for row, is_new in ((change.before, False), (change.after, True)):
         for binding in bound.get(change.table, ()) if row is not None else ():
@@ -306,19 +306,25 @@ def _sides(change: Change, bound: Mapping[str, Sequence[Binding]]) -> Iterator[t
                 yield Effect(ref, binding.doctype, binding.child, old, new), read_name(binding.row_key_of, row)
 
 
-def _moves(planned: Iterable[Planned]) -> set[tuple[Any, Any]]:
+def moves_of(planned: Iterable[Planned]) -> set[tuple[Any, Any]]:
     """What parts of names were, and are now."""
     renames = ((each.renamed_from, each.name) for each in planned if each.renamed_from is not None)
     return {pair for old, new in renames for pair in zip(old, new, strict=True) if pair[0] != pair[1]}
 
 
-def _is_move(old: bytes | None, new: bytes | None, moves: Set[tuple[Any, Any]]) -> bool:
+def is_move(old: bytes | None, new: bytes | None, moves: Set[tuple[Any, Any]]) -> bool:
     """Whether nothing but parts of a name that was changed differ in a row."""
     if not moves or old is None or new is None:
         return False
     before, after = _row(old), _row(new)
     changed = [(before.get(column), after[column]) for column in after if before.get(column) != after[column]]
     return all(isinstance(value, _SCALARS) for pair in changed for value in pair) and moves >= {*changed}
+
+
+def changed_columns(change: Change) -> list[str]:
+    """The columns in which an updated row differs from what it was."""
+    before, after = _row(change.before or b"{}"), _row(change.after or b"{}")
+    return [column for column in after if before.get(column) != after[column]]
 
 
 def happened(effects: Sequence[Effect], planned: Sequence[Planned]) -> str:

@@ -18,10 +18,11 @@ import msgspec
 from streamd.apply.moving import document_under
 from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.values import shown
+from streamd.apply.write.docwrites import links_to
 from streamd.apply.write.ordering import Planned, child_of
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
 from streamd.apply.write.stored import has_fewer_digits, is_stored
-from streamd.model import ChildTable, Column, DocumentType, Kind, Name, Row, name_label
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Name, Row, name_label
 from streamd.names import Scalar
 
 Columns = Mapping[str, Mapping[str, Column]]
@@ -154,17 +155,17 @@ def differences(
     return result
 
 
-def renames_of(planned: Iterable[Planned]) -> dict[str, dict[str, dict[Any, Any]]]:
+def renames_of(planned: Iterable[Planned], catalogue: Catalogue) -> dict[str, dict[str, dict[Any, Any]]]:
     """By table and column: the names that links to renamed documents had, and those that they have now."""
     found: dict[str, dict[str, dict[Any, Any]]] = {}
     for each in planned:
         if each.renamed_from is None:
             continue
-        for write in each.writes:
-            if _follows(write):
-                size = len(write.columns)
-                for column, new, old in zip(write.columns, write.values, write.values[size:], strict=False):
-                    found.setdefault(write.table, {}).setdefault(column, {})[old] = new
+        own = [(child.table, child.parent_key) for child in each.doctype.children]
+        links = links_to(each.doctype.name, catalogue)
+        for table, columns in (*own, *(((child or owner).table, link.columns) for owner, child, link in links)):
+            for column, new, old in zip(columns, each.name, each.renamed_from, strict=True):
+                found.setdefault(table, {}).setdefault(column, {})[old] = new
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.values import shown
+from streamd.apply.write.attempts import Group
 from streamd.apply.write.glance import glances
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Columns, Difference, Meant, Read, differences, reads, renames_of, rows_meant
@@ -19,16 +20,15 @@ SHOWN = 3
 """Differences that one error shows, at most."""
 
 
-async def verify(
-    transaction: Transaction, planned: Sequence[Planned], columns: Columns, there: ColumnsThere
-) -> dict[Ref, str]:
+async def verify(transaction: Transaction, group: Group, there: ColumnsThere) -> dict[Ref, str]:
     """See to it that the rows of these documents, which were just written, are as they were meant.
 
     `there` are the columns that the producer has: what it did not change must be as it was.
     Returns what is to be noted of documents. Raises `RowRefused` where a row is missing, still there, or holds other
     values; of types whose triggers have the last word, other values are only noted.
     """
-    renames = renames_of(planned)
+    planned, columns = group.planned, group.columns
+    renames = renames_of(planned, group.catalogue)
     found = await _differing(
         transaction, rows_meant(await _to_look_at(transaction, planned, columns), there), columns, renames
     )

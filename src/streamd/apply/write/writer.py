@@ -55,7 +55,7 @@ def table_writes(order: Order, columns: Columns) -> list[TableWrite]:
     return found + _grouped(((0, write) for write in order.last), columns)
 
 
-def steps_of(order: Order, columns: Columns, catalogue: Catalogue) -> list[Step]:
+def steps_of(order: Order, columns: Columns) -> list[Step]:
     """The same writes one row at a time, in order; but what changes a document's name stays together."""
     found = _steps(_grouped(((0, write) for write in order.first), columns))
     for run in order.runs:
@@ -63,7 +63,7 @@ def steps_of(order: Order, columns: Columns, catalogue: Catalogue) -> list[Step]
         if planned.renamed_from is None:
             found += _steps(_run(run, columns))
             continue
-        naming = renaming_writes(planned, catalogue)
+        naming = renaming_writes(planned)
         if naming:
             found.append(Step(_grouped(enumerate(naming), columns), planned))
         found += _steps(_grouped(enumerate(planned.writes[len(naming) :]), columns))
@@ -71,17 +71,17 @@ def steps_of(order: Order, columns: Columns, catalogue: Catalogue) -> list[Step]
     return [replace(step, place=place) for place, step in enumerate(found)]
 
 
-def renaming_writes(planned: Planned, catalogue: Catalogue) -> Sequence[RowWrite]:
-    """The first writes of a document, if these give it another name wherever it is named; else none."""
+def renaming_writes(planned: Planned) -> Sequence[RowWrite]:
+    """The first writes of a document, if these give it and its child rows another name; else none."""
     if planned.renamed_from is None:
         return ()
-    wanted = rename_writes(planned.doctype, planned.renamed_from, planned.name, catalogue)
+    wanted = rename_writes(planned.doctype, planned.renamed_from, planned.name)
     return wanted if list(planned.writes[: len(wanted)]) == wanted else ()
 
 
-def step_of_rename(planned: Planned, old: Name, new: Name, catalogue: Catalogue, columns: Columns) -> list[TableWrite]:
+def step_of_rename(planned: Planned, old: Name, new: Name, columns: Columns) -> list[TableWrite]:
     """What gives a document the name `new` instead of `old`, as `steps_of` has it."""
-    return _grouped(enumerate(rename_writes(planned.doctype, old, new, catalogue)), columns)
+    return _grouped(enumerate(rename_writes(planned.doctype, old, new)), columns)
 
 
 def _steps(writes: Iterable[TableWrite]) -> list[Step]:
