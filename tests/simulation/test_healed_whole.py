@@ -1,4 +1,4 @@
-"""A queue whose events fail one by one is healed by the document as its producer has it now, if nobody has to decide."""
+"""A queue that fails by its events is healed by the document as its producer has it, if nobody has to decide."""
 
 from __future__ import annotations
 

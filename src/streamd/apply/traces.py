@@ -57,7 +57,8 @@ def renamed_names(queue: Iterable[QueuedEvent]) -> set[Name]:
 def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves: bool, repair: bool) -> list[Incoming]:
     """What makes the document what was fetched of it. Where it `moves`, the one with its older name is renamed first.
 
-    So it stays one document. With `repair` nothing is taken that is newer here. What has a name by now that another one of the queue gave up is not that other one.
+    So it stays one document. With `repair` nothing is taken that is newer here. What has a name by now that another one
+    of the queue gave up is not that other one.
     """
     anew = trace.before is None and any(other.before == trace.now for other in others)
     # What it was called before is known from the queue.
