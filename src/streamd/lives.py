@@ -27,6 +27,11 @@ def is_over(record: Record) -> bool:
     return record.deleted_at is not None or record.renamed_to is not None
 
 
+def is_only_made(record: Record) -> bool:
+    """Whether all that is remembered is when the document was made here: no other site has been heard of it."""
+    return not (is_over(record) or record.seen or record.field_clocks or record.lives)
+
+
 def life_of(record: Record | None) -> str:
     """The life in which the name is now, or was last."""
     return record.lives[-1].life if record is not None and record.lives else FIRST

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from streamd import clock as hlc
 from streamd.apply.decision import Decision, another_document
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.merging import Known, Merged, State, merge_state, newer_here
@@ -24,7 +25,7 @@ from streamd.apply.values import same_row
 from streamd.apply.write.docwrites import insert_writes, rename_writes
 from streamd.apply.write.rowwrite import known
 from streamd.errors import RowRefused
-from streamd.lives import FIRST, begun, life_of
+from streamd.lives import FIRST, begun, is_only_made, life_of
 from streamd.model import Catalogue, Document, DocumentType, Name, Record, Row, name_label, name_text
 from streamd.rows import clocks_under, split
 
@@ -77,7 +78,7 @@ def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Re
     """The whole document over the one that is here: only what differs is written, and not where ours is newer."""
     # What was edited here of a document that is gone there does not matter to the one that has its name now.
     replaced = record is not None and (incoming.event.life or FIRST) != life_of(record)
-    fresh = record is None or (replaced if incoming.repair else incoming.overwrite)
+    fresh = record is None or (replaced if incoming.repair else incoming.overwrite or is_only_made(record))
     base = remembered(incoming, record) if fresh or record is None else record
     merged = _merged(incoming, doctype, here, base)
     after = with_clocks(base, merged.clocks, dict(base.seen))
@@ -102,7 +103,9 @@ def _merged(incoming: Incoming, doctype: DocumentType, here: Document, base: Rec
     fields, children = split(doctype, incoming.data)
     if incoming.repair:
         there = State(fields, children, incoming.known)
-        return merge_state(doctype, here, Known(clocks=base.field_clocks), there, incoming.producer_site)
+        # That of a document which was read is later than its making, and may be of any site.
+        made = base.clock if hlc.made_at(base.clock, base.source) else ""
+        return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": made}), there, incoming.producer_site)
     if incoming.overwrite:
         return merge_state(doctype, here, Known(), State(fields, children, incoming.known), incoming.producer_site)
     clocks = {name: clock for name, clock in incoming.field_clocks.items() if name != NAME}

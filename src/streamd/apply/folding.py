@@ -1,7 +1,7 @@
 """The net effect of several events of one document. Pure.
 
 What failed is often mended by a later event of the same document (its source corrected it). So a queue is
-tried as one event first, and event by event only if that fails.
+tried as one event first.
 """
 
 from __future__ import annotations

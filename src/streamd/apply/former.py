@@ -19,7 +19,7 @@ from streamd.apply.source import Ref
 from streamd.apply.values import same_row
 from streamd.apply.write.rowwrite import known
 from streamd.db.base import Reader
-from streamd.lives import FIRST, is_over
+from streamd.lives import FIRST, is_only_made, is_over
 from streamd.model import Catalogue, Document, DocumentType, Name, Record
 from streamd.rows import split
 from streamd.wire import FormerName
@@ -87,7 +87,7 @@ def _is_it(
     incoming: Incoming, former: FormerName, doctype: DocumentType, here: Document, record: Record | None
 ) -> bool:
     """Whether the document here is the one that had this name there until the rename."""
-    if record is None:
+    if record is None or is_only_made(record):
         # It came with a copy of the database: then all but its name is the same.
         fields, _ = split(doctype, incoming.data)
         there = {column: value for column, value in known(doctype, fields).items() if column not in doctype.key}

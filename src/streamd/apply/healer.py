@@ -1,7 +1,7 @@
 """Events that failed, or wait behind one that did: tried again until they fit, or a person discards them.
 
-A queue is tried as its net effect first: what mends a failed event usually arrives later from its source. Only
-if that fails it is tried event by event.
+A queue is tried as its net effect first: what mends a failed event usually arrives later from its source. If that
+fails, the document is merged as its producer has it by now; event by event only what that does not heal.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
     Difference,
+    Operation,
     QueuedEvent,
     QueueRequest,
     QueueState,
@@ -219,6 +220,8 @@ class Healer:
                 error = self._why(queue, refused)
             else:
                 return len(queue)
+        if await self._as_it_is_now(queue, route):
+            return len(queue)
         healed = 0
         if len(queue) > 1:
             for one, incoming in zip(queue, events, strict=True):
@@ -263,8 +266,41 @@ class Healer:
             name = name_label(queue[0].event.name)
             log.info("queue_healed", doctype=queue[0].doctype, name=name, events=len(queue))
 
+    async def _as_it_is_now(self, queue: Sequence[QueuedEvent], route: Route) -> bool:
+        """Whether the document could be merged as the producer has it now: that has all that is queued in it.
+
+        What is newer here stays, and another document that has its name. What is gone there comes as an event.
+        """
+        if queue[-1].event.operation in (Operation.DELETE, Operation.LEAVE):
+            return False
+        try:
+            incoming = await self._fetched(queue, route, repair=True)
+            if incoming:
+                await self._apply(queue, incoming, route)
+        except (RowRefused, PeerError) as error:
+            # The queue says why its events are refused.
+            log.debug("not_healed_whole", doctype=queue[0].doctype, error=error.message)
+            return False
+        return bool(incoming)
+
     async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Take the document as the producer has it now, in place of all that is queued."""
+        try:
+            incoming = await self._fetched(queue, route, repair=False)
+            if incoming:
+                await self._apply(queue, incoming, route)
+                return len(queue)
+            why = "the producer does not have (or give) this document any more: discard this, if so"
+        except RowRefused as refused:
+            why = refused.message
+        await self._failed(queue, why)
+        return 0
+
+    async def _fetched(self, queue: Sequence[QueuedEvent], route: Route, *, repair: bool) -> list[Incoming]:
+        """What makes the documents of the queue what the producer has now; nothing where it does not give all of them.
+
+        With `repair`, not what is newer here. Raises `RowRefused`, `PeerError`.
+        """
         documents = traces(queue)
         refs = [(queue[0].doctype, each.now) for each in documents]
         fetched = await fetch_missing(
@@ -277,21 +313,12 @@ class Healer:
             coming=frozenset(),
             complete=Finder(route.source, self._catalogue, route.fetcher).complete,
         )
-        if not all(ref in fetched.documents for ref in refs):
-            await self._failed(
-                queue, "the producer does not have (or give) this document any more: discard this, if so"
-            )
-            return 0
         incoming: list[Incoming] = []
-        try:
+        if all(ref in fetched.documents for ref in refs):
             for each, ref in zip(documents, refs, strict=True):
                 moves = await self._moves(each, route)
-                incoming += taken_whole(each, fetched.documents[ref], documents, moves=moves)
-            await self._apply(queue, incoming, route)
-        except RowRefused as refused:
-            await self._failed(queue, refused.message)
-            return 0
-        return len(queue)
+                incoming += taken_whole(each, fetched.documents[ref], documents, moves=moves, repair=repair)
+        return incoming
 
     async def _moves(self, trace: Trace, route: Route) -> bool:
         """Whether the document is here under an older name, that it had there before all that is queued.

@@ -45,7 +45,7 @@ from streamd.apply.write.docwrites import delete_writes, rename_writes, update_w
 from streamd.apply.write.rowwrite import known, unknown_columns
 from streamd.clock import made_at
 from streamd.errors import RowRefused
-from streamd.lives import FIRST, begun
+from streamd.lives import FIRST, begun, is_only_made
 from streamd.model import (
     Catalogue,
     Difference,
@@ -142,7 +142,7 @@ def _update(
         raise NeedsWhole
     if not is_about(incoming, doctype, here, record):
         raise RowRefused(another_document(event, here, difference.changed))
-    if record is None and doctype.single:
+    if doctype.single and (record is None or is_only_made(record)):
         raise NeedsWhole
     base = record or remembered(incoming, None, clock="")
     merged = merge_fields(doctype, difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)

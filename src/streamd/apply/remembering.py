@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from streamd import clock as hlc
 from streamd.apply.incoming import NAME, Incoming
-from streamd.lives import FIRST, before, begun, ended, is_known, is_over, life_of, with_ended
+from streamd.lives import FIRST, before, begun, ended, is_known, is_only_made, is_over, life_of, with_ended
 from streamd.model import Life, Name, Record
 
 NO_LOG = ""
@@ -16,7 +16,9 @@ NO_LOG = ""
 
 def knows(record: Record | None, incoming: Incoming) -> bool:
     """Whether what is remembered is of the document that the event is of, as far as can be told."""
-    return record is not None and is_known(record, before(incoming.event)[1] or FIRST)
+    if record is None or is_only_made(record):
+        return False
+    return is_known(record, before(incoming.event)[1] or FIRST)
 
 
 def gone_there_too(incoming: Incoming, record: Record, target: Record | None) -> list[Record]:

@@ -20,6 +20,7 @@ from streamd.apply.naming import row_key_naming
 from streamd.apply.plan import contained
 from streamd.apply.source import Ref
 from streamd.db.base import Reader
+from streamd.lives import is_over
 from streamd.model import Catalogue, ChildTable, Difference, Name, Operation, Record, Row, name_text
 
 Keys = Mapping[str, Name]
@@ -223,7 +224,10 @@ class RowKeys:
         document of our own."""
         record = self._find(ref).record
         # The clock of a document that was deleted here, and made again, is that of its deletion.
-        at = "" if record is None else record.clock_of(child_field(fieldname, name_text(key)))
+        field = child_field(fieldname, name_text(key))
+        at = "" if record is None else record.clock_of(field)
+        if record is not None and record.source == self._site and not (record.lives or is_over(record)):
+            at = record.field_clocks.get(field, "")
         if hlc.made_at(at, self._site):
             return at, Maker.WE
         return at, Maker.THEY if hlc.made_at(at, incoming.producer_site) else Maker.OTHERS

@@ -54,15 +54,16 @@ def renamed_names(queue: Iterable[QueuedEvent]) -> set[Name]:
     return found
 
 
-def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves: bool) -> list[Incoming]:
+def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves: bool, repair: bool) -> list[Incoming]:
     """What makes the document what was fetched of it. Where it `moves`, the one with its older name is renamed first.
 
-    So it stays one document. What has a name by now that another one of the queue gave up is not that other one.
+    So it stays one document. With `repair` nothing is taken that is newer here. What has a name by now that another one
+    of the queue gave up is not that other one.
     """
     anew = trace.before is None and any(other.before == trace.now for other in others)
     # What it was called before is known from the queue.
     whole = without_former_name(whole)
-    taken = replace(whole, overwrite=True, fetched=not anew)
+    taken = replace(whole, overwrite=not repair, repair=repair, fetched=not anew)
     if not moves:
         return [taken]
     event = msgspec.structs.replace(

@@ -58,10 +58,19 @@ def event_data(found: Happening) -> tuple[bytes | None, list[str]]:
             rows = found.children.get(child.field, {})
             kept = [after for _, after in rows.values() if after is not None]
             parts.append(b',"%s":[' % child.field.encode() + b",".join(kept) + b"]")
-        return b"".join(parts) + b"}", []
+        return b"".join(parts) + b"}", _made_fields(found)
     if found.operation == Operation.DELETE:
         return _encode({"old": msgspec.Raw(_readable(found.before or b"null"))}), []
     return _difference(found)
+
+
+def _made_fields(found: Happening) -> list[str]:
+    """The fields that a create writes: its row may be one that replaced another one."""
+    assert found.after is not None  # noqa: S101  # an insert has it
+    fields = [column for column in _ROW.decode(found.after) if column not in found.doctype.key]
+    for fieldname, rows in found.children.items():
+        fields += [f"{fieldname}/{name_text(key)}" for key, (_, after) in rows.items() if after is not None]
+    return fields
 
 
 def _difference(found: Happening) -> tuple[bytes | None, list[str]]:

@@ -311,10 +311,10 @@ def _remember(
     for edit in edits:
         key = (edit.doctype, edit.name)
         record = records.get(key)
-        if edit.operation == Operation.CREATE:
-            if record is not None and is_over(record):
-                records[key] = touched[key] = _again(record, edit, site)
+        if edit.operation == Operation.CREATE and (record is None or is_over(record)):
+            records[key] = touched[key] = _made(record, edit, site)
             continue
+        # A create of a document that is there replaced its row: so all of its fields were edited.
         if edit.renamed_from is not None:
             lives = begun(record, edit.name, edit.clock, edit.clock)
             old = records.get((edit.doctype, edit.renamed_from))
@@ -339,8 +339,10 @@ def _remember(
     return list(touched.values())
 
 
-def _again(record: Record, edit: Edit, site: str) -> Record:
-    """What is remembered of a document that was made under the name of one that is gone."""
+def _made(record: Record | None, edit: Edit, site: str) -> Record:
+    """What is remembered of a document that was made here, maybe under the name of one that is gone."""
+    if record is None:
+        return Record(edit.doctype, edit.name, site, edit.name, edit.clock)
     lives = begun(record, edit.name, edit.clock, edit.clock)
     return Record(edit.doctype, edit.name, site, edit.name, edit.clock, seen=record.seen, lives=lives)
 
