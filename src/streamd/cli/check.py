@@ -90,7 +90,7 @@ async def _look(settings: Settings, findings: list[Finding]) -> None:
             findings += judge_mappings(producer.doctypes, settings.mappings, catalogue, ())
         if catalogue.offers:
             findings += [
-                problem("site.database", text, "changes would be lost, or arrive out of order", "mend that first")
+                problem("site.database", text, "changes would be lost, or arrive out of order", "fix that first")
                 for text in await site.blind_spots(catalogue, tables)
             ]
         findings += [warning("site.database", text) for text in await site.warnings(catalogue)]

@@ -63,7 +63,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         last_seen = ago(seen if isinstance(seen, int) else None, now)
         types = consumer["doctypes"]
         if not isinstance(types, list) or not types:
-            waits = "asks for nothing" if consumer["site"] else "has a key, and was not here yet"
+            waits = "asks for nothing" if consumer["site"] else "has a key, and has not connected yet"
             rows.append((consumer["name"], "", waits, "", "", "", last_seen))
             continue
         for asked in types:

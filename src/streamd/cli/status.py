@@ -100,9 +100,10 @@ def _say_site(found: Status) -> None:
         click.echo(f"           not all goes well: {daemon.problem}")
     log = found.log
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""
-    click.echo(f"Log        {f'entry {log.sequence} is the last one{kept}' if log else 'not begun yet'}")
+    last = f"entry {log.sequence} is the last one{kept}" if log is not None and log.sequence else "no entries yet"
+    click.echo(f"Log        {last if log is not None else 'not begun yet'}")
     capture = found.capture
-    unknown = f"; unknown since then: {capture.why}" if capture.why else ""
+    unknown = f"; unknown{' since then' if capture.captured_to_at else ''}: {capture.why}" if capture.why else ""
     click.echo(f"Captured   {_up_to(capture.captured_to_at, capture.age_seconds, found.at)}{unknown}")
     if found.waiting_changes:
         click.echo(f"           {count(found.waiting_changes, 'changed row')} not captured yet")

@@ -37,7 +37,7 @@ async def install_site(
         )
     blind = await site.blind_spots(catalogue, tables) if catalogue.offers else []
     if blind:
-        raise SiteError("changes would be lost, or arrive out of order: " + "; ".join(blind), hint="mend that first")
+        raise SiteError("changes would be lost, or arrive out of order: " + "; ".join(blind), hint="fix that first")
     ours, wanted = await site.our_triggers(), site.wanted_triggers(catalogue, tables)
     statements = site.uninstall_script(sorted(ours.keys() - wanted.keys()), keep_tables=True)
     if before is None or before.schema != SITE_SCHEMA or any(ours.get(name) != wanted[name] for name in wanted):
