@@ -170,7 +170,7 @@ class Segment:
             said[ref].note = "; ".join(part for part in (said[ref].note, note) if part)
 
     async def _verified(self, group: Group) -> dict[Ref, str]:
-        return await verify(self._transaction, group, self._there)
+        return await verify(self._transaction, group, self._catalogue, self._there)
 
     def _say_unknown(self, doctype: str, columns: set[str]) -> None:
         """Warn of each column that does not exist here, once; its values are left out."""

@@ -14,13 +14,13 @@ from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE
 from streamd.apply.write.writer import table_write
 from streamd.db.base import TableWrite, Transaction
 from streamd.errors import RowRefused
-from streamd.model import Column, Kind, Row
+from streamd.model import Catalogue, Column, Kind, Row
 
 SHOWN = 3
 """Differences that one error shows, at most."""
 
 
-async def verify(transaction: Transaction, group: Group, there: ColumnsThere) -> dict[Ref, str]:
+async def verify(transaction: Transaction, group: Group, catalogue: Catalogue, there: ColumnsThere) -> dict[Ref, str]:
     """See to it that the rows of these documents, which were just written, are as they were meant.
 
     `there` are the columns that the producer has: what it did not change must be as it was.
@@ -28,7 +28,7 @@ async def verify(transaction: Transaction, group: Group, there: ColumnsThere) ->
     values; of types whose triggers have the last word, other values are only noted.
     """
     planned, columns = group.planned, group.columns
-    renames = renames_of(planned, group.catalogue)
+    renames = renames_of(planned, catalogue)
     found = await _differing(
         transaction, rows_meant(await _to_look_at(transaction, planned, columns), there), columns, renames
     )
