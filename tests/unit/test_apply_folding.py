@@ -81,7 +81,7 @@ def renamed(old: str, new: str) -> Said:
 
 
 def net(*said: Said) -> Incoming:
-    found = net_effect(events(*said))
+    found = net_effect(events(*said), PLAIN)
     assert found is not None
     return found
 
@@ -155,12 +155,12 @@ def test_what_left_and_came_again_is_taken_whole_or_made_anew() -> None:
     ],
 )
 def test_what_has_no_net_effect_that_is_sure_is_tried_event_by_event(said: Sequence[Said]) -> None:
-    assert net_effect(events(*said)) is None
+    assert net_effect(events(*said), PLAIN) is None
 
 
 def test_what_cannot_be_read_has_no_net_effect_with_others() -> None:
-    assert net_effect(events(("create", "a", []), EDITED)) is None
-    assert net_effect(events(MADE, ("update", "a", {"changed": 7}))) is None
+    assert net_effect(events(("create", "a", []), EDITED), PLAIN) is None
+    assert net_effect(events(MADE, ("update", "a", {"changed": 7})), PLAIN) is None
 
 
 # Documents that are renamed
