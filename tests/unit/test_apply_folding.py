@@ -103,17 +103,17 @@ ENTERED: Said = ("update", "a", {}, {"enters": True})
 
 def test_what_enters_and_leaves_before_it_could_be_put_here_was_never_here() -> None:
     one = net(MADE, EDITED, LEFT)
-    assert decide(one, DOC, None, None, PLAIN).writes == []
+    assert decide(one, DOC, None, None).writes == []
     stranger = Document("Doc", ("a",), {"name": "a", "title": "of our own", "x": "2"}, {"rows": []})
     one.delete_on_leave = True
-    assert decide(one, DOC, stranger, None, PLAIN).writes == []
+    assert decide(one, DOC, stranger, None).writes == []
 
 
 def test_what_came_for_a_link_meanwhile_leaves_all_the_same() -> None:
     document, record = here("a")
     one = net(MADE, LEFT)
     one.delete_on_leave = True
-    assert [write.kind for write in decide(one, DOC, document, record, PLAIN).writes] == ["delete"]
+    assert [write.kind for write in decide(one, DOC, document, record).writes] == ["delete"]
 
 
 @pytest.mark.parametrize("before", [(EDITED,), (EDITED, EDITED), (ENTERED,), (LEFT, ENTERED, EDITED)])
@@ -122,7 +122,7 @@ def test_an_edit_that_was_refused_is_of_no_matter_once_the_document_leaves(befor
     one = net(*before, LEFT)
     one.delete_on_leave = True
     assert (one.event.operation, one.event.sequence) == ("leave", len(before) + 1)
-    assert [write.kind for write in decide(one, DOC, document, record, PLAIN).writes] == ["delete"]
+    assert [write.kind for write in decide(one, DOC, document, record).writes] == ["delete"]
 
 
 @pytest.mark.parametrize("end", ["leave", "delete"])
@@ -174,7 +174,7 @@ def test_edits_before_and_after_a_rename_are_one_edit_with_a_rename() -> None:
     assert one.data.changed == {"x": "7", "name": "b"}
     assert one.data.old.changed == {"x": "1", "name": "a"}
     document, record = here("a")
-    decision = decide(one, DOC, document, record, PLAIN)
+    decision = decide(one, DOC, document, record)
     assert {each.name: each.renamed_to for each in decision.records} == {("a",): ("b",), ("b",): None}
 
 

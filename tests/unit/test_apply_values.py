@@ -16,7 +16,7 @@ from streamd.apply.incoming import Incoming
 from streamd.apply.plan import decide
 from streamd.apply.values import differing, identical, same, same_row, shown
 from streamd.errors import RowRefused
-from streamd.model import Catalogue, Column, Difference, Document, DocumentType, Event, Kind, OldValues, Record
+from streamd.model import Column, Difference, Document, DocumentType, Event, Kind, OldValues, Record
 
 COLUMNS = tuple(Column(kind.name.lower(), kind.value, kind) for kind in Kind)
 TYPE = DocumentType("T", "t", ("integer",), COLUMNS)
@@ -145,11 +145,11 @@ def test_an_update_of_a_document_that_looks_otherwise_here_is_applied() -> None:
     difference = Difference(changed={"json": '{"b": 1}'}, old=OldValues(changed={"json": '{"a":1}'}))
     event = Event(1, "n", 1, "T", (1,), "update", "c", 0)
     here = Document("T", (1,), {"integer": 1, "json": '{"a": 1}'})
-    decision = decide(Incoming(event, difference, "s", "log"), TYPE, here, None, Catalogue({"T": TYPE}, frozenset()))
+    decision = decide(Incoming(event, difference, "s", "log"), TYPE, here, None)
     assert [write.values for write in decision.writes] == [('{"b": 1}', 1)]
     here = Document("T", (1,), {"integer": 1, "json": '{"c": 1}'})
     with pytest.raises(RowRefused, match="same name"):
-        decide(Incoming(event, difference, "s", "log"), TYPE, here, None, Catalogue({"T": TYPE}, frozenset()))
+        decide(Incoming(event, difference, "s", "log"), TYPE, here, None)
 
 
 def test_numbers_are_shown_as_people_write_them() -> None:

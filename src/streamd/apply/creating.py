@@ -26,7 +26,7 @@ from streamd.apply.write.docwrites import insert_writes, rename_writes
 from streamd.apply.write.rowwrite import known
 from streamd.errors import RowRefused
 from streamd.lives import FIRST, begun, is_only_made, life_of
-from streamd.model import Catalogue, Document, DocumentType, Name, Record, Row, name_label, name_text
+from streamd.model import Document, DocumentType, Name, Record, Row, name_label, name_text
 from streamd.rows import clocks_under, split
 
 
@@ -35,7 +35,6 @@ def create(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    catalogue: Catalogue,
     target: Record | None,
 ) -> Decision:
     """What a whole document does here; the arguments are those of `decide`. Raises `RowRefused`."""
@@ -44,7 +43,7 @@ def create(
     if here is None:
         return _insert(incoming, doctype, record)
     if incoming.event.renamed_from is not None:
-        return _move(incoming, doctype, here, record, catalogue, target)
+        return _move(incoming, doctype, here, record, target)
     wanted = incoming.overwrite or incoming.repair or incoming.named_here
     if incoming.fetched and not wanted and not doctype.single:
         return Decision()
@@ -120,7 +119,6 @@ def _move(
     doctype: DocumentType,
     here: Document,
     record: Record | None,
-    catalogue: Catalogue,
     target: Record | None,
 ) -> Decision:
     """A document that was read, and is here under a former name: it is renamed, and takes what is newer there.

@@ -47,7 +47,6 @@ from streamd.clock import made_at
 from streamd.errors import RowRefused
 from streamd.lives import FIRST, begun, is_only_made
 from streamd.model import (
-    Catalogue,
     Difference,
     Document,
     DocumentType,
@@ -63,7 +62,6 @@ def decide(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    catalogue: Catalogue,
     target: Record | None = None,
 ) -> Decision:
     """What the event does here.
@@ -82,9 +80,9 @@ def decide(
     if operation == Operation.LEAVE:
         return _leave(incoming, doctype, here, record)
     if operation == Operation.CREATE:
-        decision = create(incoming, doctype, here, record, catalogue, target)
+        decision = create(incoming, doctype, here, record, target)
     else:
-        decision = _update(incoming, doctype, here, record, catalogue, target)
+        decision = _update(incoming, doctype, here, record, target)
     decision.unknown = unknown_columns(doctype, incoming.data)
     return decision
 
@@ -128,7 +126,6 @@ def _update(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    catalogue: Catalogue,
     target: Record | None,
 ) -> Decision:
     event = incoming.event

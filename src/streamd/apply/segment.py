@@ -259,12 +259,12 @@ class Segment:
         if incoming.event.enters:
             return self._entering(incoming, unit, doctype, here, record)
         try:
-            return decide(self._ours(incoming, doctype, here), doctype, here, record, self._catalogue, target)
+            return decide(self._ours(incoming, doctype, here), doctype, here, record, target)
         except NeedsWhole:
             if unit.whole is not None:
                 # A single is here before anything of it is: then the producer's goes over it.
                 stands = here if doctype.single else None
-                return decide(self._ours(unit.whole, doctype, stands), doctype, stands, record, self._catalogue)
+                return decide(self._ours(unit.whole, doctype, stands), doctype, stands, record)
             if unit.wants_whole and doctype.name in self._conditional:
                 # What has another name there by now, or satisfies the condition again later, comes with that event.
                 return Decision(notes=[f"was never here, and {NOT_SATISFYING}"])
@@ -293,11 +293,11 @@ class Segment:
             return Decision(notes=["was deleted here; stays deleted"])
         if not conditional:
             whole = replace(unit.whole, repair=True)
-            return decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
+            return decide(self._ours(whole, doctype, here), doctype, here, record)
         if here is not None and record is not None and not is_of_life(record, incoming.event.life or FIRST):
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         whole = replace(unit.whole, repair=True, same_document=here is not None)
-        decision = decide(self._ours(whole, doctype, here), doctype, here, record, self._catalogue)
+        decision = decide(self._ours(whole, doctype, here), doctype, here, record)
         why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
         decision.notes = [f"{why}: taken whole"]
         return decision
