@@ -326,7 +326,7 @@ def test_tables_that_no_longer_fit_the_configuration_are_said_and_waited_for(sta
     assert "Note" in said(hq, "cannot_go_on")[0]["error"]
     found = hq.json("status")["daemon"]
     assert found["running"]
-    assert "no longer fits" in found["problem"]
+    assert "has no table Note" in found["problem"]
     time.sleep(3)
     assert hq.running
     assert len(said(hq, "cannot_go_on")) == 1, "it is said once"

@@ -99,4 +99,5 @@ async def _after_the_last_id(database: SiteDatabase, claim: Claim, limit: int) -
     async with database.snapshot() as reader:
         every: list[Change] = await reader.unclaimed(None)
     found = [change for change in every if change.id > claim.last_change][:limit]
-    return Changes(found, cut=len(found) == limit)
+    cut = len(found) == limit
+    return Changes(found, cut, everything=not cut)

@@ -23,6 +23,8 @@ from streamd.lifecycle import daemon as daemons
 from streamd.lifecycle import guard, loops, subscriber
 from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.loops import Loop
+from streamd.lifecycle.notify import Notifier
+from streamd.progress import resting
 from streamd.serve import app
 from streamd.settings import Settings
 from tests.simulation.sites import Site
@@ -152,7 +154,8 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
 
 async def idle() -> None:
-    await asyncio.Event().wait()
+    with resting():
+        await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -192,7 +195,7 @@ async def test_whatever_is_raised_wherever_a_loop_waits_the_daemon_goes_on(
                 pulling._round = within  # type: ignore[method-assign]
                 targets.append((loop, within))
         with capture_logs() as said:
-            running = asyncio.create_task(daemon.run(stop := asyncio.Event(), idle))
+            running = asyncio.create_task(daemon.run(stop := asyncio.Event(), idle, Notifier("")))
             users = asyncio.create_task(busy())
             try:
                 thrown = sum(await asyncio.gather(*(_sabotage(*target, places, running) for target in targets)))
@@ -240,5 +243,5 @@ async def test_another_daemon_of_the_site_ends_it(tmp_path: Path, hq: ProducerSi
         daemon.loops[0]._turn = saboteur
         saboteur.at, saboteur.error = 1, Fenced("another daemon")
         with pytest.raises(ExceptionGroup) as ended:
-            await daemon.run(asyncio.Event(), idle)
+            await daemon.run(asyncio.Event(), idle, Notifier(""))
         assert isinstance(loops.first_of(ended.value), Fenced)

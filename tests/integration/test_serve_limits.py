@@ -172,11 +172,16 @@ async def test_guessing_is_slowed_down_without_locking_out_who_has_a_key(start: 
     assert (await known.events()).status == 200
 
 
+def without_the_time(answer: Answer) -> dict[str, object]:
+    """A page but for the producer's time, which is another one with each answer."""
+    return {key: value for key, value in answer.json.items() if key != "clock_ms"}
+
+
 async def test_large_answers_are_compressed_as_the_client_can_read_them(hq: ProducerSite, client: Client) -> None:
     await hq.append(
         *(entry("Invoice", number, tx=number, data='{"text":"' + "x" * 400 + '"}') for number in range(300))
     )
-    whole = await client.events()
+    whole = without_the_time(await client.events())
     for accepted, used in {
         "zstd, gzip": "zstd",
         "gzip;q=0.5, zstd;q=1": "zstd",
@@ -188,7 +193,7 @@ async def test_large_answers_are_compressed_as_the_client_can_read_them(hq: Prod
         answer = await client.post("events", {}, **{"Accept-Encoding": accepted})
         assert answer.headers.get("Content-Encoding") == used
         assert answer.headers["Vary"] == "Accept-Encoding"
-        assert answer.json == whole.json
+        assert without_the_time(answer) == whole
     small = await client.post("names", {"doctype": "Nonsense"}, **{"Accept-Encoding": "zstd"})
     assert "Content-Encoding" not in small.headers
 

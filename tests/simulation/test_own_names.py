@@ -194,7 +194,8 @@ async def test_edits_that_come_with_their_document_find_it_although_it_stands_he
 ) -> None:
     north, _ = tills
     schema = SCHEMA.replace('"Note" TEXT', '"Note" TEXT, "remote_docname" TEXT')
-    hq = Site(tmp_path, "hq", schema=schema, doctypes=TYPES, renamed=RENAMED)
+    types = TYPES | {"Invoice": {**TYPES["Invoice"], "accept_changes": True}}
+    hq = Site(tmp_path, "hq", schema=schema, doctypes=types, renamed=RENAMED)
     await hq.open()
     try:
         hq.write(

@@ -195,8 +195,11 @@ def test_a_folded_rename_is_as_old_as_the_rename_and_not_as_the_last_edit() -> N
 def test_rows_that_are_named_by_their_document_are_not_folded_across_a_rename() -> None:
     rows = replace(DOC.children[0], key=("parent", "name"))
     named = example.catalogue(replace(DOC, children=(rows,)))
-    assert net_effect(events(EDITED, renamed("a", "b"), catalogue=named), named) is None
-    assert net_effect(events(EDITED, EDITED, catalogue=named), named) is not None
+    row_edited: Said = ("update", "a", {"row_changed": {"rows": [{"parent": "a", "name": "r", "x": "2"}]}})
+    assert net_effect(events(row_edited, renamed("a", "b"), catalogue=named), named) is None
+    assert net_effect(events(row_edited, row_edited, catalogue=named), named) is not None
+    # Where no row was changed, none has a name that could be another one.
+    assert net_effect(events(EDITED, renamed("a", "b"), catalogue=named), named) is not None
 
 
 # Links that are found by values
