@@ -536,6 +536,10 @@ async def test_a_column_that_does_not_exist_here_is_left_out_and_said_once(hq: S
     assert hq.rows("SELECT Code, Stock FROM Item ORDER BY Code") == [("rum", 7), ("tea", 7)]
     assert hq.rows("SELECT Id, Quantity FROM Line") == [(1, 2)]
     assert {entry.note for entry in await hq.sync_log.list()} == {""}
+    async with hq.database.snapshot() as reader:
+        (record,) = (await reader.records("Item", [("tea",)])).values()
+    # What was left out was not written: no clock may say that this site has it.
+    assert record.field_clocks.keys() == {"Stock"}
 
 
 TAKEN = "INSERT INTO Item VALUES ('rum', 'Taken', 1, 1)"

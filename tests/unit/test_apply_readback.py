@@ -61,6 +61,7 @@ MOMENT, ZONED = column("timestamp", Kind.DATETIME), column("timestamptz", Kind.D
         (MOMENT, "2024-01-01T10:00:00.500", "2024-01-01 10:00:00.5"),
         (MOMENT, "2024-01-01 10:00:00+00:00", "2024-01-01 10:00:00"),
         (ZONED, "2024-01-01 12:00:00+02:00", "2024-01-01 10:00:00+00:00"),
+        (ZONED, "2024-01-01 10:00:00.5", "2024-01-01T10:00:00.500+00:00"),
     ],
 )
 def test_what_a_column_keeps_in_its_own_way_is_the_same(where: Column, meant: Any, found: Any) -> None:
@@ -91,6 +92,7 @@ def test_what_a_column_keeps_in_its_own_way_is_the_same(where: Column, meant: An
         (MOMENT, "2024-01-01 10:00:00.5", "2024-01-01 10:00:01"),
         (MOMENT, "2024-01-01 10:00:00+02:00", "2024-01-01 10:00:00"),
         (ZONED, "0000-00-00 00:00:00+00:00", None),
+        (ZONED, "2024-01-01 10:00:00", "2024-01-01 09:00:00+00:00"),
     ],
 )
 def test_what_lost_something_is_another_value(where: Column, meant: Any, found: Any) -> None:

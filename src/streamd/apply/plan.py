@@ -160,7 +160,9 @@ def _update(
     decision.writes += update_writes(doctype, event.name, columns)
     decision.writes += rows.writes
     decision.notes += rows.notes
-    after = after_event(base, incoming, [*merged.newer, *rows.newer])
+    # What was left out, since there is no such column here, was not written: its clock would say so.
+    written = [name for name in merged.newer if name in doctype.written_names]
+    after = after_event(base, incoming, [*written, *rows.newer])
     after.name = event.name
     if incoming.lost_name is not None:
         decision.records.append(called_there(incoming, incoming.lost_name, after, target))

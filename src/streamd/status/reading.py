@@ -24,7 +24,7 @@ from streamd.status.values import (
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Beat, Heartbeat, Request, Requests
 from streamd.store.peers import Approval, Consumer, Peers
-from streamd.store.producers import AWAY, PAUSED, REFUSED, Producer, Producers, SubscribedType
+from streamd.store.producers import AWAY, CATCHING_UP, CONNECTED, PAUSED, REFUSED, Producer, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import Head, UpdateLog
 
@@ -175,6 +175,16 @@ def _obstacles(
     return Obstacles(paused, counts.keys(), gaps.keys(), requested)
 
 
+UNKNOWN = "unknown"
+
+
+def _status(producer: Producer, silent: str) -> str:
+    """How it goes with a producer; what was said last does not count where nobody knows any more."""
+    if producer.paused:
+        return PAUSED
+    return UNKNOWN if silent and producer.status in (CONNECTED, CATCHING_UP) else producer.status
+
+
 def _producer(
     producer: Producer, types: Sequence[SubscribedType], obstacles: Obstacles, daemon: DaemonStatus, now: int
 ) -> ProducerStatus:
@@ -184,7 +194,7 @@ def _producer(
         name=producer.name,
         url=producer.url,
         site=producer.producer_site,
-        status=PAUSED if producer.paused else producer.status,
+        status=_status(producer, silent),
         error=producer.error,
         paused=producer.paused,
         sequence=producer.sequence,

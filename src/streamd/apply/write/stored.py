@@ -22,6 +22,7 @@ _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 """Text that is a number and nothing else: zeros in front of one mean something."""
 
 _UTC = re.compile(r"(.*\d)(?:Z|[+-]00(?::?00)?)")
+_ZONE = re.compile(r"\d(?:Z|[+-]\d\d(?::?\d\d)?)$")
 _PADDED = ("character(", "char(", "bpchar")
 
 
@@ -89,6 +90,9 @@ def _same_text(column: Column, meant: str, found: str) -> bool:
     if column.kind == Kind.DATETIME and (utc := _UTC.fullmatch(meant)) is not None:
         # A column that keeps no zone keeps the time of UTC.
         meant = utc[1]
+    elif column.kind == Kind.DATETIME_ZONED and _ZONE.search(meant) is None and (utc := _UTC.fullmatch(found)):
+        # A time that came without a zone is one of UTC.
+        return meant == utc[1] or same_text(Kind.DATETIME, meant, utc[1])
     return meant == found or same_text(column.kind, meant, found)
 
 
