@@ -127,15 +127,32 @@ async def test_edits_of_both_sites_merge_and_are_not_sent_back(hq: Site, store: 
 
 
 async def test_a_rename_is_followed_where_the_single_links_and_nowhere_else(hq: Site, store: Site) -> None:
-    hq.write(ANN, value("Shop", "walk_in", "ann"))
+    hq.write(ANN)
     await store.pull_all(hq)
-    store.write(value("Mail", "walk_in", "ann"))
+    store.write(
+        """DELETE FROM "tabSingles" WHERE "doctype" = 'Shop'""",
+        value("Shop", "walk_in", "ann"),
+        value("Shop", "motto", "ann"),
+        value("Mail", "walk_in", "ann"),
+    )
     hq.write("""UPDATE "tabCustomer" SET "name" = 'anna' WHERE "name" = 'ann'""")
     await store.pull_all(hq)
     assert shop(store)["walk_in"] == "anna"
     assert shop(store)["motto"] == "ann", "equal, and no link"
     assert shop(store, "Mail")["walk_in"] == "ann", "a field of another single"
     assert await store.queue() == []
+
+
+async def test_a_single_that_came_from_the_producer_links_to_what_it_links_to_there(hq: Site, store: Site) -> None:
+    hq.write(ANN, value("Shop", "walk_in", "ann"))
+    await store.pull_all(hq)
+    hq.write("""UPDATE "tabCustomer" SET "name" = 'anna' WHERE "name" = 'ann'""")
+    await store.pull_all(hq)
+    assert shop(store) == shop(hq), "nobody changed the link there"
+    hq.write(change("walk_in", "anna"))
+    await store.pull_all(hq)
+    assert shop(store)["walk_in"] == "anna"
+    assert await hq.pull_all(store) == 0
 
 
 async def test_what_no_single_can_be_is_parked(hq: Site, store: Site) -> None:

@@ -43,6 +43,9 @@ log = structlog.get_logger("streamd.pull")
 REFUSED_SECONDS = 30.0
 """How long to wait before asking a producer again that said no."""
 
+PAUSED_SECONDS = 2.0
+"""How often a pause is looked at. The daemon wakes nobody for one that began and ended between two of its looks."""
+
 
 async def no_returns(_site: str) -> frozenset[str]:
     """The producer gets nothing from us."""
@@ -177,7 +180,7 @@ class Subscriber:
     async def _round(self) -> None:
         if (await self._producers.get(self.name)).paused:
             await self._say(PAUSED, None)
-            await self._rest(None)
+            await self._rest(PAUSED_SECONDS)
             return
         if self._report.said is None:
             await self._say(CONNECTING, None)
