@@ -25,6 +25,12 @@ def read_rows(rows: Iterable[bytes]) -> list[dict[str, Any]]:
     return found
 
 
+def read_lists(rows: Iterable[bytes]) -> list[list[Any]]:
+    """Rows as JSON arrays, decoded together."""
+    found: list[list[Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    return found
+
+
 def write_json(value: Any) -> bytes:
     """Python values as JSON. Bytes are written as `{"$hex": …}`, infinity as `1e999`."""
     return _ENCODER.encode(_plain(value))

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from streamd.errors import InvalidRequest
 from streamd.json_values import HEX as HEX
 from streamd.json_values import read_json as read_json
+from streamd.json_values import read_lists as read_lists
 from streamd.json_values import read_rows as read_rows
 from streamd.json_values import write_json as write_json
 from streamd.model import Cursor, Event, Name, OwnName

@@ -68,6 +68,12 @@ class Reader(ABC):
     ) -> list[Row]:
         """These columns of rows whose `key` columns hold one of `keys`; if too large, a row is `{"$unreadable": …}`."""
 
+    @abstractmethod
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        """The places of rows that the table does not hold exactly so. `key`: the places of the key's columns."""
+
     async def as_kept(self, column: Column, text: str) -> str:
         """How a column of this type, of any length, writes a text that it took."""
         return text

@@ -20,6 +20,7 @@ from streamd.db.mariadb_names import Indexes, conditions, lock_rows, named
 from streamd.db.mariadb_reflect import foreign_keys
 from streamd.db.mariadb_values import binder
 from streamd.db.moves import Movement, changes_keys
+from streamd.db.parts import cells, unlike
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
@@ -36,7 +37,7 @@ from streamd.model import (
     name_text,
 )
 from streamd.names import ranges_of
-from streamd.wire import read_rows, write_json
+from streamd.wire import read_lists, read_rows, write_json
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
@@ -132,6 +133,17 @@ class MariadbReader(BookReader):
             rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
             found += [text for (text,) in rows]
         return read_rows(found)
+
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        values = sql.values_as_json(columns, "t")
+        found: list[bytes] = []
+        for some in some_of(map(cells(key), rows)):
+            where, bound = named([columns[place] for place in key], some)
+            query = f"SELECT CAST({values} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}"
+            found += [text for (text,) in await self._fetch(query, bound) if text is not None]
+        return unlike(rows, read_lists(found), key)
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         found: set[Name] = set()

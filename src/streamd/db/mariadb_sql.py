@@ -172,6 +172,11 @@ def row_as_json(columns: Iterable[Column], alias: str) -> str:
     return f"IF({large}, {literal(TOO_LARGE)}, {made})" if large else made
 
 
+def values_as_json(columns: Iterable[Column], alias: str) -> str:
+    """An expression: the values of these columns as one JSON array. NULL, where that is too large."""
+    return f"JSON_ARRAY({', '.join(value_as_json(each, f'{alias}.{quote(each.name)}') for each in columns)})"
+
+
 def name_as_json(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
     """An expression: a name as a JSON array."""
     parts = (value_as_json(columns[name], f"{alias}.{quote(name)}") for name in key)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -107,3 +108,21 @@ class Changes:
     rows: Sequence[Change]
     cut: bool
     everything: bool
+
+
+def cells(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """What takes the values at these places, or of these columns, out of a row."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    (place,) = places
+    return lambda row: (row[place],)
+
+
+def unlike(rows: Sequence[tuple[Any, ...]], found: Iterable[Sequence[Any]], key: Sequence[int]) -> set[int]:
+    """The places of `rows` that are not, exactly so, among those found. `key` are the places of the key's columns."""
+    name = cells(key)
+    try:
+        there = {name(row): tuple(row) for row in found}
+        return {place for place, row in enumerate(rows) if there.get(name(row)) != row}
+    except TypeError:
+        return set(range(len(rows)))  # a value that is no key of a dict

@@ -18,17 +18,18 @@ from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import possible_names
 from streamd.db.moves import changes_keys, movements
+from streamd.db.parts import cells, unlike
 from streamd.db.postgresql_errors import plain_errors
 from streamd.db.postgresql_keys import next_keys
 from streamd.db.postgresql_reflect import columns_of, foreign_keys
-from streamd.db.postgresql_values import by_json_nulls, reader, rows_as_json
+from streamd.db.postgresql_values import by_json_nulls, is_simple, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.names import ranges_of
 from streamd.rows import name_reader
-from streamd.wire import read_json, read_rows
+from streamd.wire import read_json, read_lists, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
 
@@ -184,6 +185,21 @@ class PostgresqlReader(BookReader):
         for some in some_of(keys):
             found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
         return read_rows(found)
+
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        named, name = [columns[place] for place in key], cells(key)
+        if not all(map(is_simple, columns)):
+            read = await self.read_rows(table, columns, named, map(name, rows))
+            return unlike(rows, map(cells([column.name for column in columns]), read), key)
+        query = (
+            f"SELECT json_build_array({sql.written(columns)})::text FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in named)}) IN "
+            f"(SELECT {', '.join(sql.quote(column.name) for column in named)} FROM {sql.rowset(named, '$1')})"
+        )
+        found = await self._driver.fetch(query, rows_as_json(named, list(map(name, rows))))
+        return unlike(rows, read_lists([row[0].encode() for row in found]), key)
 
     async def as_kept(self, column: Column, text: str) -> str:
         if column.declared == "name":

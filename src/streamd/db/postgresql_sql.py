@@ -103,6 +103,18 @@ def selected(columns: Iterable[Column]) -> str:
     return ", ".join(f"t.{name}::text AS {name}" if as_text else f"t.{name}" for name, as_text in names)
 
 
+def written(columns: Iterable[Column]) -> str:
+    """The values of simple columns of the table `t`, each as it travels."""
+    return ", ".join(map(_written, columns))
+
+
+def _written(column: Column) -> str:
+    name = f"t.{quote(column.name)}"
+    if column.kind == Kind.DATETIME_ZONED:
+        return f"replace(to_jsonb({name}) #>> '{{}}', 'T', ' ')"
+    return f"{name}::text" if column.as_text or column.kind == Kind.DATETIME else name
+
+
 def holding(wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
     """A condition that columns of the table `t` hold exactly these values, and the values for it."""
     parts: list[str] = []

@@ -47,7 +47,7 @@ def reader(columns: tuple[Column, ...]) -> Callable[[bytes], bytes]:
     if not changed and not generated:
         return _same
     thorough = _thorough(changed, generated, never_null)
-    return _quick(columns, thorough) if all(map(_is_simple, columns)) else thorough
+    return _quick(columns, thorough) if all(map(is_simple, columns)) else thorough
 
 
 def _thorough(
@@ -71,7 +71,7 @@ def _thorough(
     return read
 
 
-def _is_simple(column: Column) -> bool:
+def is_simple(column: Column) -> bool:
     """Whether a column is one of those that `_quick` can do."""
     if column.generated or not _PLAIN_NAME.fullmatch(column.name):
         return False

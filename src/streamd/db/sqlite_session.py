@@ -18,11 +18,12 @@ from streamd.db.finding import sought
 from streamd.db.given_keys import Keys, TakenKeys
 from streamd.db.keys import storable_names
 from streamd.db.moves import changes_keys, movements, update_sql
+from streamd.db.parts import cells, unlike
 from streamd.db.putting_again import touching
 from streamd.db.sqlite_errors import is_documents
 from streamd.db.sqlite_keys import next_keys
 from streamd.db.sqlite_reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
-from streamd.db.sqlite_values import binder, short_numbers, travelling
+from streamd.db.sqlite_values import binder, bound, short_numbers, travelling
 from streamd.db.statements import some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
 from streamd.model import Change, ChangeOp, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
@@ -114,21 +115,30 @@ class SqliteReader(BookReader):
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
     ) -> list[Row]:
-        binders = [binder(column) for column in key]
         names = [column.name for column in columns]
-        # As they are: to make JSON of them takes longer than to write them.
+        rows = await self._kept(table, names, [column.name for column in key], bound(key, list(keys)))
+        return [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
+
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        # What was given to the driver is what it gives back, if nothing changed it: nothing need be translated.
+        given, names = bound(columns, rows), [column.name for column in columns]
+        found = await self._kept(table, names, [names[place] for place in key], map(cells(key), given))
+        return unlike(given, found, key)
+
+    async def _kept(self, table: str, names: Sequence[str], key: Sequence[str], keys: Iterable[Name]) -> list[Any]:
+        """These columns of rows, as the driver gives them: to make JSON of them takes longer than to write them."""
         wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
-        found: list[Row] = []
+        found: list[Any] = []
         for some in some_of(keys):
-            bound = [tuple(bind(part) for bind, part in zip(binders, name, strict=True)) for name in some]
-            where, values = _named("t", [column.name for column in key], bound)
+            where, values = _named("t", key, some)
             try:
-                rows = await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+                found += await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
             except sqlite3.OperationalError as error:
                 if "decode" not in str(error):
                     raise
                 raise RowRefused(f"a row of {table} was changed into what is no valid text: {error}") from error
-            found += [dict(zip(names, map(travelling, row), strict=True)) for row in rows]
         return found
 
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
@@ -210,7 +220,8 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
-            rows, statement = _bound(write), sql.write_sql(write, await self._conflict_clause(write.table))
+            rows = bound((*write.columns, *write.where), write.rows)
+            statement = sql.write_sql(write, await self._conflict_clause(write.table))
             async with self._refusals(write, statement):
                 if changes_keys(write):
                     found = await self._change_keys(write, rows)
@@ -242,7 +253,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
         return self._foreign_keys
 
     async def put_again(self, write: TableWrite) -> None:
-        rows = _bound(write)
+        rows = bound((*write.columns, *write.where), write.rows)
         where = [column.name for column in write.where]
         changed = [column.name for column in write.columns]
         conditions = " AND ".join(f"t.{sql.quote(name)} = ?" for name in where)
@@ -320,12 +331,6 @@ def change_of(row: Sequence[Any]) -> Change:
     number, table, op, before, after, *rest = row
     old, new = (None if text is None else short_numbers(text) for text in (before, after))
     return Change(number, table, op, old, new, *rest)
-
-
-def _bound(write: TableWrite) -> list[list[Any]]:
-    """The rows of a write as the driver takes them."""
-    binders = [binder(column) for column in (*write.columns, *write.where)]
-    return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
 
 
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)

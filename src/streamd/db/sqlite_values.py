@@ -7,9 +7,10 @@ SQLite holds any value in any column, so little is refused; but it has no exact 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 from streamd.errors import RowRefused
@@ -17,6 +18,9 @@ from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
 
 _INFINITY = float("inf")
+
+_PLAIN = frozenset({str, int, NoneType})
+_PLAIN_TEXT = frozenset({str, NoneType})
 
 EXACT_DIGITS = 17
 """Significant digits that a 64-bit float keeps; what has more of them, and needs them, is refused."""
@@ -30,6 +34,19 @@ def binder(column: Column) -> Callable[[Any], Any]:
     if column.kind == Kind.DECIMAL:
         return _decimal
     return _any
+
+
+def bound(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Rows, each with a value for each column, as the driver takes them. Raises `RowRefused`."""
+    # By column: most columns hold what the driver takes as it is, and one look at the types tells.
+    return (
+        list(zip(*map(_bound_column, columns, zip(*rows, strict=True)), strict=True)) if columns else [()] * len(rows)
+    )
+
+
+def _bound_column(column: Column, values: tuple[Any, ...]) -> Iterable[Any]:
+    plain = _PLAIN_TEXT if column.kind == Kind.TEXT else _PLAIN
+    return values if plain.issuperset(map(type, values)) else map(binder(column), values)
 
 
 def _any(value: Any) -> Any:
@@ -57,6 +74,8 @@ def _decimal(value: Any) -> Any:
     if type(value) is not Decimal:
         return _any(value)
     found = float(value)
+    if len(str(value)) <= EXACT_DIGITS:
+        return found
     # Eighteen digits may be how SQLite itself wrote a float.
     if len(value.as_tuple().digits) > EXACT_DIGITS + 1 and Decimal(repr(found)) != value and abs(found) != _INFINITY:
         raise RowRefused(

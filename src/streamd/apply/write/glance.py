@@ -5,15 +5,13 @@ What is not exactly alike may still mean the same: `readback` looks at that clos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 from streamd.apply.write.ordering import Planned
-from streamd.apply.write.readback import UNREADABLE
-from streamd.apply.write.rowwrite import INSERT
-from streamd.model import Name, Row
+from streamd.apply.write.rowwrite import INSERT, RowWrite
+from streamd.model import DocumentType
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,30 +23,9 @@ class Glance:
 
     table: str
     columns: tuple[str, ...]
-    key: tuple[str, ...]
     at: tuple[int, ...]
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
-
-    @property
-    def keys(self) -> list[Name]:
-        """What the rows are found by."""
-        return [tuple([row[place] for place in self.at]) for row in self.rows]
-
-    def unlike(self, found: Iterable[Row]) -> set[int]:
-        """The documents, by their places, of which a row is missing, or not exactly as it was written."""
-        values, key, name = _values(self.columns), itemgetter(*self.key), itemgetter(*self.at)
-        try:
-            there = {key(row): values(row) for row in found if UNREADABLE not in row}
-            return {owner for row, owner in zip(self.rows, self.owners, strict=True) if there.get(name(row)) != row}
-        except TypeError:
-            return set(self.owners)  # bytes as a key are no key of a dict
-
-
-def _values(columns: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
-    if len(columns) > 1:
-        return itemgetter(*columns)
-    return lambda row: (row[columns[0]],)
 
 
 def is_made(planned: Planned) -> bool:
@@ -61,16 +38,21 @@ def glances(planned: Sequence[Planned]) -> tuple[list[Glance], list[int]]:
     found: dict[tuple[str, tuple[str, ...]], Glance] = {}
     others: list[int] = []
     for place, each in enumerate(planned):
-        keys = {each.doctype.table: each.doctype.key} | {child.table: child.key for child in each.doctype.children}
-        if not is_made(each) or any(not set(keys[write.table]) <= set(write.columns) for write in each.writes):
-            others.append(place)
-            continue
-        for write in each.writes:
+        for write in each.writes if is_made(each) else ():
             glance = found.get((write.table, write.columns))
             if glance is None:
-                key = keys[write.table]
-                at = tuple(write.columns.index(column) for column in key)
-                glance = found[(write.table, write.columns)] = Glance(write.table, write.columns, key, at)
+                glance = found[(write.table, write.columns)] = Glance(
+                    write.table, write.columns, _key_places(each.doctype, write)
+                )
             glance.rows.append(write.values)
             glance.owners.append(place)
-    return list(found.values()), others
+    keyless = {place for glance in found.values() if not glance.at for place in glance.owners}
+    others = [place for place, each in enumerate(planned) if place in keyless or not is_made(each)]
+    return [glance for glance in found.values() if glance.at], others
+
+
+def _key_places(doctype: DocumentType, write: RowWrite) -> tuple[int, ...]:
+    """Where the key stands among the columns that are written. Nothing, where the database gives a part of it."""
+    keys = {doctype.table: doctype.key} | {child.table: child.key for child in doctype.children}
+    key = keys[write.table]
+    return tuple(map(write.columns.index, key)) if set(key) <= set(write.columns) else ()

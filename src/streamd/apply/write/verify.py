@@ -91,9 +91,8 @@ async def _to_look_at(transaction: Transaction, planned: Sequence[Planned], colu
     """The documents of which a glance does not show that all rows stand exactly as they were written."""
     quick, places = glances(planned)
     for each in quick:
-        known = columns[each.table]
-        key, wanted = [known[name] for name in each.key], [known[name] for name in each.columns]
-        places += each.unlike(await transaction.read_rows(each.table, wanted, key, each.keys))
+        known = [columns[each.table][name] for name in each.columns]
+        places += [each.owners[row] for row in await transaction.not_as_written(each.table, known, each.at, each.rows)]
     return [planned[place] for place in sorted(set(places))]
 
 
