@@ -167,5 +167,6 @@ def places_for(descriptors: int) -> Places:
     What databases, files and our own requests need is kept free: else a crowd looks like a broken database.
     """
     every = max(32, descriptors - max(128, descriptors // 4))
-    strangers = min(512, max(16, every // 4))
-    return Places(every, strangers, max(8, strangers // 2))
+    # Consumers are strangers until their first request is read: hundreds behind one address may come back at once.
+    strangers = min(2048, every // 2)
+    return Places(every, strangers, strangers * 7 // 8)
