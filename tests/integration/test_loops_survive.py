@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -29,7 +28,7 @@ from streamd.serve import app
 from streamd.settings import Settings
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
-from tests.support.polling import PATIENCE_VARIABLE
+from tests.support.polling import patience
 from tests.support.servers import ENGINES
 from tests.support.serving import ProducerSite
 
@@ -146,7 +145,7 @@ def _lively(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     try:
-        async with asyncio.timeout(60 * float(os.environ.get(PATIENCE_VARIABLE) or 1)):
+        async with asyncio.timeout(60 * patience()):
             while not condition():
                 await asyncio.sleep(0.005)
     except TimeoutError:

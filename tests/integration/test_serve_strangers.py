@@ -35,6 +35,12 @@ def door_of(hq: ProducerSite) -> Any:
     return hq.server._listener.door
 
 
+def have_few_places(hq: ProducerSite) -> int:
+    """As where the process may have few descriptors. Returns how many places strangers of one address have."""
+    door_of(hq)._places = Places(800, 200, 100)
+    return 100
+
+
 async def come(hq: ProducerSite, size: int, said: bytes = HALF_A_HEAD) -> list[asyncio.StreamWriter]:
     """So many connections of a stranger's, over each of which the same was sent."""
     made = []
@@ -53,7 +59,7 @@ async def test_half_open_requests_take_few_descriptors_and_consumers_are_served(
     hq: ProducerSite, client: Client
 ) -> None:
     before = descriptors()
-    most = door_of(hq)._places.address
+    most = have_few_places(hq)
     strangers = await come(hq, STRANGERS)
     try:
         assert (await client.events()).status == 200
@@ -210,6 +216,7 @@ async def test_strangers_that_begin_tls_and_say_no_more_have_places_only_as_stra
 ) -> None:
     pem, key = certificate
     hq = await start(certificate=pem, certificate_key=key)
+    have_few_places(hq)
     strangers = await come(hq, STRANGERS, b"\x16\x03\x01")
     await until(lambda: door_of(hq).turned_away > 0, "they are too many")
     assert len(door_of(hq)) <= door_of(hq)._places.strangers

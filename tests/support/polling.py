@@ -11,7 +11,13 @@ T = TypeVar("T")
 
 INTERVAL_SECONDS = 0.05
 PATIENCE_VARIABLE = "STREAMD_TEST_PATIENCE"
-"""On a machine that is busy with other things every deadline is too short: this many times as long (1)."""
+"""How many times as long to wait; else as many as processes share a core at the moment."""
+
+
+def patience() -> float:
+    """How many times as long everything takes here as on a machine with nothing else to do."""
+    said = os.environ.get(PATIENCE_VARIABLE)
+    return float(said) if said else max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def eventually(
@@ -27,7 +33,7 @@ def eventually(
     with `what` and the text of `report`. A condition that is costly to ask is asked less often: at least half of
     the time is left to what is waited for.
     """
-    timeout *= float(os.environ.get(PATIENCE_VARIABLE) or 1)
+    timeout *= patience()
     deadline = time.monotonic() + timeout
     while True:
         last = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from decimal import Decimal
 from typing import Any
@@ -16,7 +15,7 @@ from streamd.expressions import LONGEST_TEXT, compile_expression
 from streamd.expressions.evaluation import LONGEST_FIELDS
 from streamd.expressions.patterns import LONGEST_MATCHED, places
 from tests.support.bounded import Hungry, Outcome, evaluate_bounded
-from tests.support.polling import PATIENCE_VARIABLE
+from tests.support.polling import patience
 
 EVALUATION_SECONDS = 0.05
 COMPILING_SECONDS = 0.25
@@ -197,7 +196,7 @@ def test_what_is_hostile_is_refused_with_what_to_write_instead(name: str, outcom
     assert outcome.refused, "it was taken"
     assert "→ " in outcome.refused
     assert "CEL says" not in outcome.refused
-    assert outcome.compile_seconds < COMPILING_SECONDS * _patience()
+    assert outcome.compile_seconds < COMPILING_SECONDS * patience()
 
 
 @pytest.mark.parametrize("name", BOUNDED)
@@ -205,8 +204,8 @@ def test_what_is_hostile_and_allowed_stays_within_the_bounds(name: str, outcomes
     outcome = outcomes[name]
     assert outcome is not None, "it took more than 64 MB, or crashed"
     assert not outcome.refused
-    assert outcome.compile_seconds < COMPILING_SECONDS * _patience()
-    assert outcome.seconds < EVALUATION_SECONDS * _patience()
+    assert outcome.compile_seconds < COMPILING_SECONDS * patience()
+    assert outcome.seconds < EVALUATION_SECONDS * patience()
 
 
 def test_a_process_that_takes_too_much_memory_is_noticed() -> None:
@@ -338,7 +337,3 @@ def test_whole_numbers_and_decimals_compare_as_numbers(left: int, right: Decimal
     assert compile_expression("doc.left < doc.right").holds(doc) == (left < right)
     assert compile_expression("doc.left == doc.right").holds(doc) == (left == right)
     assert compile_expression(f"doc.right >= {right:f}").holds(doc)
-
-
-def _patience() -> float:
-    return float(os.environ.get(PATIENCE_VARIABLE) or 1)
