@@ -16,10 +16,11 @@ import structlog
 
 from streamd import clock as hlc
 from streamd.capture.forming import Edit, Formed, form
+from streamd.capture.happening import as_replaced
 from streamd.completeness import CapturedThrough
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.faults import crash_point
-from streamd.lives import begun, is_over, life_at
+from streamd.lives import begun, is_over, life_at, was_here
 from streamd.model import (
     Catalogue,
     Change,
@@ -104,7 +105,7 @@ class Capture:
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock)
                     async with self._database.snapshot() as reader:
-                        _say_lives(formed, await _records(reader, self._edited(changes)), self._remembered)
+                        self._say_what_is_known(formed, await _records(reader, self._edited(changes)))
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
                     self._claim = claim
                     log.info("batch_appended_again", batch=claim.batch, changes=len(changes))
@@ -195,7 +196,7 @@ class Capture:
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
                 formed = await self._form(changes, clock)
                 edits = _remember(records, formed.edits, self._site, self._doctypes)
-                _say_lives(formed, records, self._remembered)
+                self._say_what_is_known(formed, records)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
@@ -213,6 +214,15 @@ class Capture:
             await transaction.put_claim(last, claim)
             crash_point("capture.claiming")
         return claim, formed
+
+    def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
+        """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
+        _say_lives(formed, records, self._remembered)
+        for entry in formed.entries:
+            if entry.origin is None and entry.operation == Operation.CREATE:
+                record = records.get((entry.doctype, name_from_text(entry.name)))
+                if record is not None and was_here(record, self._site, entry.clock):
+                    as_replaced(entry, self._doctypes[entry.doctype], record.clock)
 
     def _edited(self, changes: Sequence[Change]) -> set[tuple[str, Name]]:
         """The documents that were changed, as far as what their users edit is remembered."""
