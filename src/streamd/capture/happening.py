@@ -64,10 +64,10 @@ def event_data(found: Happening) -> tuple[bytes | None, list[str]]:
     return _difference(found)
 
 
-def as_replaced(entry: LogEntry, doctype: DocumentType, made: str) -> None:
-    """Make the create of a document that is here already what it is: an update of it, whose old values nobody saw.
+def as_update(entry: LogEntry, doctype: DocumentType, *, made: str, whole: bool) -> None:
+    """Make an update of the create of a document that was here already, or has rows that the create does not tell.
 
-    `made` is the clock of the document's making: where it comes from, it is known by that.
+    Its old values were seen by nobody. `made` and `whole` are those of `Difference`.
     """
     row = _ROW.decode(entry.data)
     rows = {child.field: row.pop(child.field) for child in doctype.children}
@@ -75,7 +75,11 @@ def as_replaced(entry: LogEntry, doctype: DocumentType, made: str) -> None:
     added = {field: some for field, some in rows.items() if bytes(some) != b"[]"}
     if added:
         data["added"] = added
-    entry.operation, entry.data = Operation.UPDATE, _encode(data | {"made": made}).decode()
+    if made:
+        data["made"] = made
+    if whole:
+        data["whole"] = True
+    entry.operation, entry.data = Operation.UPDATE, _encode(data).decode()
 
 
 def _made_fields(found: Happening) -> list[str]:
