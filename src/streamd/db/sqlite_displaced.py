@@ -33,12 +33,37 @@ class Displacement:
 
     @property
     def before(self) -> dict[str, str]:
-        """The bodies of further triggers, by what they come before."""
-        another = f" AND {self._name('o')} IS NOT {self._name('OLD')}"
+        """What further triggers do, by what they come before: nothing, unless there are rows in the way."""
+        name = self._name("o")
+        inserted = f"({name} IS NOT {self._name('NEW')}{self._unknown()})"
+        keys = [key for key in self.table.enforced if not key.exact.issuperset(self.name)]
         return {
-            "INSERT": " ".join(self._note(key, "") for key in self.table.enforced),
-            "UPDATE": " ".join(self._note(key, another) for key in self.table.enforced),
+            "INSERT": self._look([(key, inserted, "") for key in keys]),
+            "UPDATE": self._look(
+                [(key, f"{name} IS NOT {self._name('OLD')}", self._changed(key)) for key in self.table.enforced]
+            ),
         }
+
+    def _look(self, looks: Iterable[tuple[UniqueKey, str, str]]) -> str:
+        """When to look, and the statements: each look is for a key, for other rows, and may have a condition first."""
+        found = [(f"{self._alike(key)} AND {other}", first) for key, other, first in looks]
+        there = [f"{first}EXISTS (SELECT 1 FROM {quote(self.table.name)} AS o WHERE {rows})" for rows, first in found]
+        return f"WHEN {' OR '.join(there)} BEGIN {' '.join(self._note(rows) for rows, _ in found)} END"
+
+    def _unknown(self) -> str:
+        """An insert that leaves its number to SQLite says -1 for it before it is written."""
+        return "".join(
+            f" OR NEW.{quote(column.name)} IS -1"
+            for column in self.table.columns
+            if column.automatic and column.name in self.name
+        )
+
+    def _changed(self, key: UniqueKey) -> str:
+        """Whether an update changes the key at all, where that is told by its columns."""
+        columns = [self._column(term) for term in key.terms]
+        if key.where or None in columns:
+            return ""
+        return f"({' OR '.join(f'OLD.{term} IS NOT NEW.{term}' for term in key.terms)}) AND "
 
     def after(self, event: str, change: str) -> str:
         """The statements that log, before the change itself, what it displaced. `change`: how one is logged."""
@@ -65,21 +90,24 @@ class Displacement:
         there = f"SELECT 1 FROM {quote(self.table.name)} AS o WHERE {same} AND {self._name('o')} = {noted}.name"
         return f"NOT EXISTS ({there})"
 
-    def _note(self, key: UniqueKey, other: str) -> str:
-        """Note the rows that are alike to the new one by this key."""
-        looked_up = [f"o.{quote(column)}" for column in self.name[:LOOKED_UP_BY]]
-        looked_up += ["NULL"] * (LOOKED_UP_BY - len(looked_up))
+    def _alike(self, key: UniqueKey) -> str:
+        """Whether the row `o` is alike to the new one by this key."""
         alike = [
             f"{self._of_row(term)} = {self._of_new(term)} COLLATE {quote(collation)}"
             for term, collation in zip(key.terms, key.collations, strict=True)
         ]
         if key.where:
             alike += [f"({key.where})", self._of_new(f"({key.where})")]
+        return " AND ".join(alike)
+
+    def _note(self, rows: str) -> str:
+        looked_up = [f"o.{quote(column)}" for column in self.name[:LOOKED_UP_BY]]
+        looked_up += ["NULL"] * (LOOKED_UP_BY - len(looked_up))
         name = self._name("o")
         return (
             "INSERT INTO streamd_displaced (tbl, name, k1, k2, k3, before, origin) "
             f"SELECT {literal(self.table.name)}, {name}, {', '.join(looked_up)}, {row_as_json(self.kept, 'o')}, "
-            f"{self.mark} FROM {quote(self.table.name)} AS o WHERE {' AND '.join(alike)} AND {name} IS NOT NULL{other} "
+            f"{self.mark} FROM {quote(self.table.name)} AS o WHERE {rows} AND {name} IS NOT NULL "
             f"AND NOT EXISTS (SELECT 1 FROM streamd_displaced AS d WHERE d.tbl = {literal(self.table.name)} "
             f"AND d.name = {name});"
         )

@@ -79,7 +79,7 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
         if displacement is not None:
             for event, body in displacement.before.items():
                 name = f"{trigger_name(table_name, event)}_before"
-                found[name] = f"CREATE TRIGGER {quote(name)} BEFORE {event} ON {quote(table_name)} BEGIN {body} END"
+                found[name] = f"CREATE TRIGGER {quote(name)} BEFORE {event} ON {quote(table_name)} {body}"
     return found
 
 
