@@ -35,6 +35,7 @@ class Column:
     `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
     or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
     `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
+    `default`: what it holds where nothing is brought, in SQL; only where a unique key is `enforced` (see `Table`).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Column:
     automatic: bool = False
     renews: bool = False
     as_text: bool = False
+    default: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,27 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
+class UniqueKey:
+    """A primary key, unique constraint or unique index, in the database's own words.
+
+    `terms` are columns (quoted) or expressions; `collations` say how each compares; `where` is the condition of a
+    partial index. `exact` are the columns that two rows have exactly alike if they are alike to this key.
+    """
+
+    terms: tuple[str, ...]
+    collations: tuple[str, ...]
+    where: str = ""
+    exact: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table, as the database describes it. `triggers` are those that are not ours.
 
     `unreadable` says why nothing is known of it, where that is so.
     Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
     and have their schemas.
+    `enforced` are all unique keys, where a write may remove unseen the rows that are in its way.
     """
 
     name: str
@@ -83,6 +100,7 @@ class Table:
     unreadable: str = ""
     heirs: tuple[str, ...] = ()
     partitions: tuple[str, ...] = ()
+    enforced: tuple[UniqueKey, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)

@@ -27,6 +27,11 @@ def is_over(record: Record) -> bool:
     return record.deleted_at is not None or record.renamed_to is not None
 
 
+def was_here(record: Record, site: str, clock: str) -> bool:
+    """Whether a document that came from another site than `site` has the name, and had it before this reading."""
+    return not is_over(record) and record.source != site and record.clock < clock
+
+
 def is_only_made(record: Record) -> bool:
     """Whether all that is remembered is when the document was made here: no other site has been heard of it."""
     return not (is_over(record) or record.seen or record.field_clocks or record.lives)

@@ -194,7 +194,7 @@ class Difference(msgspec.Struct, omit_defaults=True):
 
     `changed`: columns of the parent; `added`: whole child rows by field; `removed`: names of child rows by field;
     `row_changed`: by field, each row's key with the columns that changed; `old`: what was there; `whole`: more may have
-    become of child rows than this says, so the document is to be taken as it is at its site.
+    become of child rows, so the document is to be taken as it is there; `made`: its making, where its row was replaced.
     """
 
     changed: Row = {}
@@ -203,6 +203,7 @@ class Difference(msgspec.Struct, omit_defaults=True):
     row_changed: dict[str, list[Row]] = {}
     old: OldValues = msgspec.field(default_factory=OldValues)
     whole: bool = False
+    made: str = ""
 
 
 @dataclass(slots=True)

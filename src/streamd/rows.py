@@ -200,12 +200,12 @@ def documents_of(change: Change, bound: Mapping[str, Sequence[Binding]]) -> set[
     for binding in bound.get(change.table, ()):
         for row in (change.before, change.after):
             name = read_name(binding.name_of, row)
-            if name is not None and row is not None and _may_match(binding, row):
+            if name is not None and row is not None and may_match(binding, row):
                 found.add((binding.doctype.name, name))
     return found
 
 
-def _may_match(binding: Binding, row: bytes) -> bool:
+def may_match(binding: Binding, row: bytes) -> bool:
     """Whether a row is one of the binding's, or cannot be read."""
     try:
         return binding.matches(row)

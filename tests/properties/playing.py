@@ -295,9 +295,6 @@ class _Play:
 
 @contextmanager
 def _transaction(site: Site, connection: Connection) -> Iterator[None]:
-    if site.access.engine == "sqlite":
-        # Without this SQLite tells no trigger of the rows that a REPLACE deletes (docs/operations.md).
-        connection.execute("PRAGMA recursive_triggers = ON")
     connection.execute(site.access.begin)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,55 @@ async def test_a_document_that_was_only_made_here_is_not_taken_for_anothers_of_i
     await hq.pull_all(store)
     assert items(hq) == [[(1, "a", "of hq")]]
     assert "another document" in (await hq.queue())[0][1]
+
+
+CASCADING = SCHEMA.replace(
+    '"Label" VARCHAR(20))', '"Label" VARCHAR(20), FOREIGN KEY ("Item") REFERENCES "Item" ("Id") ON DELETE CASCADE)'
+)
+AGAIN = [
+    'DELETE FROM "Part"',
+    'DELETE FROM "Item" WHERE "Id" = 1',
+    "INSERT INTO \"Item\" VALUES (1, NULL, 'new')",
+    "INSERT INTO \"Part\" VALUES (2, 1, 'of the new one')",
+]
+
+
+def replacing() -> list[Any]:
+    found = [
+        pytest.param(engine, [REPLACED], schema, id=f"{engine}-replaced-{name}")
+        for engine in ("sqlite", "mariadb")
+        for name, schema in (("plain", SCHEMA), ("cascading", CASCADING))
+    ]
+    for engine in ENGINES:
+        for name, schema in (("plain", SCHEMA), ("cascading", CASCADING)):
+            found.append(pytest.param(engine, list(DELETED_AND_MADE), schema, id=f"{engine}-made-again-{name}"))
+            found.append(pytest.param(engine, AGAIN, schema, id=f"{engine}-with-its-rows-{name}"))
+    return found
+
+
+@pytest.mark.parametrize(("engine", "statements", "schema"), replacing())
+async def test_what_a_consumer_replaced_is_an_update_of_the_producers_document(
+    tmp_path: Path, engine: Engine, statements: list[str], schema: str
+) -> None:
+    hq = Site(tmp_path, "hq", schema=schema, doctypes=TYPES)
+    store = Site(tmp_path, "store", schema=schema, doctypes=TYPES, engine=engine)
+    for site in (hq, store):
+        await site.open()
+    hq.write("INSERT INTO \"Item\" VALUES (1, 'a', 'b')", "INSERT INTO \"Part\" VALUES (1, 1, 'old')")
+    await store.pull_all(hq)
+    with store.access.connection() as connection:
+        connection.execute(store.access.begin)
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    await store.capture.drain()
+    entries = await store.update_log.entries(doctype="Item")
+    assert {each.operation for each in entries if each.origin is None} == {"update"}
+    await settle(hq, store)
+    assert items(hq, store) == [[(1, None, "new")]] * 2
+    assert parts(hq) == parts(store)
+    hq.write('UPDATE "Item" SET "A" = \'later\'')
+    await settle(hq, store)
+    assert items(hq, store) == [[(1, "later", "new")]] * 2
+    for site in (hq, store):
+        await site.close()

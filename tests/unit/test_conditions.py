@@ -116,6 +116,17 @@ def test_a_document_that_enters_says_no_more_than_that(india: Condition) -> None
     assert enters
 
 
+@pytest.mark.parametrize(("country", "expected"), [("IN", ("update", True)), ("US", ("leave", False))])
+def test_a_document_whose_row_was_replaced_unseen_enters_or_leaves_whatever_it_was(
+    india: Condition, country: str, expected: tuple[str, bool]
+) -> None:
+    producer = Producer()
+    producer.create(1, country)
+    producer.log[0].operation = "update"
+    ((entry, enters),) = judged(producer.log, {"Invoice": india}, CONSUMER, {})
+    assert (entry.operation, enters) == expected
+
+
 def test_what_the_consumer_did_itself_comes_back_only_as_what_it_means_for_its_view(india: Condition) -> None:
     producer = Producer()
     producer.create(1, "IN", by=CONSUMER)

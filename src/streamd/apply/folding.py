@@ -224,7 +224,8 @@ def _into_document(words: _Words, document: Row, difference: Difference) -> Row:
 
 
 def _joined(words: _Words, one: Difference, two: Difference) -> Difference:
-    joined = Difference(changed=one.changed | two.changed, old=OldValues(changed=two.old.changed | one.old.changed))
+    old = OldValues(changed=two.old.changed | one.old.changed)
+    joined = Difference(changed=one.changed | two.changed, old=old, made=one.made)
     for child in words.children:
         _join_rows(child, one, two, joined)
     return joined

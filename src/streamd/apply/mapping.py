@@ -90,6 +90,7 @@ class MappedType:
                 removed=self._whole_rows(data.old.removed),
             ),
             whole=data.whole,
+            made=data.made,
         )
 
     def deletion(self, data: Any) -> Any:

@@ -98,7 +98,9 @@ def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: 
     if knows(record, incoming):
         return True
     if isinstance(incoming.data, Difference):
-        return _fits(doctype, incoming.data, here)
+        # No two documents were made at one reading of the clock.
+        is_made_then = record is not None and incoming.data.made != "" and record.clock == incoming.data.made
+        return is_made_then or _fits(doctype, incoming.data, here)
     old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
     return isinstance(old, dict) and same_row(doctype, known(doctype, old), here.fields)
 

@@ -221,7 +221,7 @@ class _Moved:
             removed=rows(data.old.removed),
         )
         changed = self._changed(data.changed)
-        return Difference(changed, rows(data.added), removed, rows(data.row_changed), old, data.whole)
+        return Difference(changed, rows(data.added), removed, rows(data.row_changed), old, data.whole, data.made)
 
     def _parent(self, row: Row) -> Row:
         row = dict(with_local_links(self._doctype.links, row, self._names, self._links))

@@ -15,7 +15,7 @@ from streamd.apply.effects import Effects
 from streamd.apply.following import Following
 from streamd.apply.incoming import Incoming, without_former_name
 from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.plan import contained, decide
+from streamd.apply.plan import contained, decide, is_about
 from streamd.apply.remembering import is_of_life, was_deleted_here
 from streamd.apply.source import Ref, Source
 from streamd.apply.subscriber import as_subscriber
@@ -291,13 +291,18 @@ class Segment:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
             return Decision(notes=["was deleted here; stays deleted"])
-        if not conditional:
-            whole = replace(unit.whole, repair=True)
-            return decide(self._ours(whole, doctype, here), doctype, here, record)
-        if here is not None and record is not None and not is_of_life(record, incoming.event.life or FIRST):
+        if (
+            conditional
+            and here is not None
+            and not (record is None or is_of_life(record, incoming.event.life or FIRST))
+        ):
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
-        whole = replace(unit.whole, repair=True, same_document=here is not None)
+        # What changed unseen is known by what was seen of it: its old values fit what stands here.
+        same = here is not None and (conditional or (unseen and is_about(incoming, doctype, here, record)))
+        whole = replace(unit.whole, repair=True, same_document=same)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record)
+        if not conditional:
+            return decision
         why = "child rows were changed unseen at the producer" if unseen else "came to satisfy the condition"
         decision.notes = [f"{why}: taken whole"]
         return decision

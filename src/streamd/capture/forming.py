@@ -10,12 +10,12 @@ where its last change stood.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import msgspec
 
 from streamd import clock as hlc
+from streamd.capture.formed import Edit, Formed
 from streamd.capture.happening import Happening, event_data, goes_along
 from streamd.model import (
     Change,
@@ -37,31 +37,6 @@ _encode = msgspec.json.Encoder().encode
 
 APART_MS = 1000
 """On an engine that does not tell transactions: changes of one document that are further apart are no one change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A change made at this site to a document that other sites may change too: what has to be remembered.
-
-    `fields` are the fields that were written, as `Record.field_clocks` names them.
-    """
-
-    doctype: str
-    name: Name
-    operation: str
-    clock: str
-    at: int
-    fields: tuple[str, ...]
-    renamed_from: Name | None
-
-
-@dataclass(slots=True)
-class Formed:
-    """What a batch of changes makes: log entries without sequence and nonce, local edits, the clock after it."""
-
-    entries: list[LogEntry]
-    edits: list[Edit]
-    clock: str
 
 
 def form(

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streamd.model import Change, DocumentType, Name, Operation, name_text
+from streamd.model import Change, DocumentType, LogEntry, Name, Operation, name_text
 from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -62,6 +62,24 @@ def event_data(found: Happening) -> tuple[bytes | None, list[str]]:
     if found.operation == Operation.DELETE:
         return _encode({"old": msgspec.Raw(_readable(found.before or b"null"))}), []
     return _difference(found)
+
+
+def as_update(entry: LogEntry, doctype: DocumentType, *, made: str, whole: bool) -> None:
+    """Make an update of the create of a document that was here already, or has rows that the create does not tell.
+
+    Its old values were seen by nobody. `made` and `whole` are those of `Difference`.
+    """
+    row = _ROW.decode(entry.data)
+    rows = {child.field: row.pop(child.field) for child in doctype.children}
+    data: dict[str, Any] = {"changed": {column: value for column, value in row.items() if column not in doctype.key}}
+    added = {field: some for field, some in rows.items() if bytes(some) != b"[]"}
+    if added:
+        data["added"] = added
+    if made:
+        data["made"] = made
+    if whole:
+        data["whole"] = True
+    entry.operation, entry.data = Operation.UPDATE, _encode(data).decode()
 
 
 def _made_fields(found: Happening) -> list[str]:

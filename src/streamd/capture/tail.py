@@ -15,15 +15,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import structlog
 
 from streamd import clock as hlc
-from streamd.capture.forming import Edit, Formed, form
+from streamd.capture.cutting import between_documents
+from streamd.capture.formed import Edit, Formed
+from streamd.capture.forming import form
+from streamd.capture.happening import as_update
+from streamd.capture.standing import Standing, look, touched
 from streamd.completeness import CapturedThrough
 from streamd.db.base import Reader, SiteDatabase, Transaction
+from streamd.errors import RowRefused, SchemaChanged
 from streamd.faults import crash_point
-from streamd.lives import begun, is_over, life_at
+from streamd.lives import begun, is_over, life_at, was_here
 from streamd.model import (
     Catalogue,
     Change,
-    ChangeOp,
     Claim,
     DocumentType,
     Name,
@@ -33,7 +37,7 @@ from streamd.model import (
     name_label,
 )
 from streamd.names import id_ranges
-from streamd.rows import Binding, bindings, clocks_under, documents_of, names_touched, read_name
+from streamd.rows import bindings, clocks_under, names_touched
 from streamd.store.engine import now_ms
 from streamd.update_log import Head, UpdateLog
 
@@ -72,6 +76,12 @@ class Capture:
         self._busy = asyncio.Lock()
         self.captured = 0
         self._not_remembered: set[str] = set()
+        used = catalogue.offers | remembered
+        self._told = {
+            table: [each for each in some if each.doctype.name in used] for table, some in self._bound.items()
+        }
+        self.orphans = 0
+        self._warned: set[str] = set()
 
     @property
     def claimed(self) -> Claim | None:
@@ -102,9 +112,9 @@ class Capture:
             if claim.batch == head.batch + 1:
                 changes = await self._database.read_claimed(claim)
                 if _digest(changes) == claim.digest:
-                    formed = await self._form(changes, claim.previous_clock)
+                    formed = await self._form(changes, claim.previous_clock, await self._look(claim, changes))
                     async with self._database.snapshot() as reader:
-                        _say_lives(formed, await _records(reader, self._edited(changes)), self._remembered)
+                        self._say_what_is_known(formed, await _records(reader, self._edited(changes)))
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
                     self._claim = claim
                     log.info("batch_appended_again", batch=claim.batch, changes=len(changes))
@@ -176,26 +186,28 @@ class Capture:
             changes = read.rows
             if not read.cut:
                 return changes, read.everything
-            size, renaming = _between_documents(changes, self._bound)
+            size, renaming = between_documents(changes, self._bound)
             if size or not renaming or limit >= self._batch * RENAMED_BATCHES:
                 return (changes[:size] if size else changes), False
             limit *= 2
 
     async def _take(self, last: Claim, changes: Sequence[Change]) -> tuple[Claim, Formed]:
+        standing = await self._look(last, changes)
         edited = self._edited(changes)
         formed = None
         clock = last.clock
         if not edited:
-            formed = await self._form(changes, clock)
+            formed = await self._form(changes, clock, standing)
+            self._say_what_is_known(formed, {})
         async with self._database.transaction() as transaction:
             if formed is None:
                 # Records change under the applier's hands, so they are read where they are written.
                 records = await _records(transaction, edited)
                 # A local edit is later than everything that was applied to its document before.
                 clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
-                formed = await self._form(changes, clock)
+                formed = await self._form(changes, clock, standing)
                 edits = _remember(records, formed.edits, self._site, self._doctypes)
-                _say_lives(formed, records, self._remembered)
+                self._say_what_is_known(formed, records)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
@@ -213,6 +225,18 @@ class Capture:
             await transaction.put_claim(last, claim)
             crash_point("capture.claiming")
         return claim, formed
+
+    def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
+        """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
+        _say_lives(formed, records, self._remembered)
+        for entry in formed.entries:
+            if entry.operation != Operation.CREATE:
+                continue
+            ref = (entry.doctype, name_from_text(entry.name))
+            record = records.get(ref) if entry.origin is None else None
+            made = record.clock if record is not None and was_here(record, self._site, entry.clock) else ""
+            if made or ref in formed.incomplete:
+                as_update(entry, self._doctypes[entry.doctype], made=made, whole=ref in formed.incomplete)
 
     def _edited(self, changes: Sequence[Change]) -> set[tuple[str, Name]]:
         """The documents that were changed, as far as what their users edit is remembered."""
@@ -234,9 +258,9 @@ class Capture:
             )
         return False
 
-    async def _form(self, changes: Sequence[Change], clock: str) -> Formed:
+    async def _form(self, changes: Sequence[Change], clock: str, standing: Standing) -> Formed:
         logged = await self._logged()
-        return form(
+        formed = form(
             changes,
             self._bound,
             site=self._site,
@@ -244,6 +268,37 @@ class Capture:
             logged=frozenset(logged) & self._offers,
             remembered=self._remembered,
         )
+        return formed.but_for(standing.orphaned, standing.incomplete)
+
+    async def _look(self, claim: Claim, changes: Sequence[Change]) -> Standing:
+        here = touched(changes, self._told)
+        if not here.in_doubt:
+            return Standing()
+        taken, most = {change.id for change in changes}, self._batch * RENAMED_BATCHES
+        try:
+            async with self._database.snapshot() as reader:
+                standing = await look(reader, claim, here, taken, self._told, self._doctypes, most)
+        except (RowRefused, SchemaChanged) as error:
+            # A table cannot be read: no reason to hold up what triggers saw.
+            if "" not in self._warned:
+                self._warned.add("")
+                log.warning("child_rows_not_looked_at", error=str(error))
+            return Standing()
+        for doctype, name in sorted(standing.orphaned, key=repr):
+            self._say_orphan(doctype, name)
+        return standing
+
+    def _say_orphan(self, doctype: str, name: Name) -> None:
+        self.orphans += 1
+        if doctype not in self._warned:
+            self._warned.add(doctype)
+            log.warning(
+                "orphan_rows",
+                doctype=doctype,
+                name=name_label(name),
+                because="child rows of this document were changed, and it does not exist: nobody is told",
+                mend="nothing, or remove such rows; if the document is made, they travel with it",
+            )
 
 
 async def _records(reader: Reader, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
@@ -255,48 +310,6 @@ async def _records(reader: Reader, documents: Iterable[tuple[str, Name]]) -> dic
         for name, record in (await reader.records(doctype, names)).items():
             found[(doctype, name)] = record
     return found
-
-
-def _between_documents(changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]]) -> tuple[int, bool]:
-    """How many of these to take, so that the document of the last ones is not cut in two; and whether it is renamed.
-
-    A full batch may end anywhere. 0 where they are all of one document: it is larger than a batch. A document that
-    changes its name has to be in one batch with all its rows; else they would be taken for rows that move.
-    """
-    size = len(changes)
-    while True:
-        last = documents_of(changes[size - 1], bound)
-        size -= 1
-        while size and not last.isdisjoint(found := documents_of(changes[size - 1], bound)):
-            last |= found
-            size -= 1
-        moved = _first_moved(changes[:size], bound) if size else None
-        if moved is None:
-            return size, not size and _first_moved(changes, bound, renamed=True) is not None
-        if moved == 0:
-            return 0, True
-        size = moved
-
-
-def _first_moved(
-    changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]], *, renamed: bool = False
-) -> int | None:
-    """The first of these that takes a row to another document (or, with `renamed`, to another name) which is not
-    renamed among them: that may be still to come."""
-    moves: dict[tuple[str, Name, Name], int] = {}
-    renames: set[tuple[str, Name, Name]] = set()
-    for index, change in enumerate(changes):
-        if change.op != ChangeOp.UPDATE:
-            continue
-        for binding in bound.get(change.table, ()):
-            old, new = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
-            if old is None or new is None or old == new:
-                continue
-            move = (binding.doctype.name, old, new)
-            moves.setdefault(move, index)
-            if binding.child is None and not renamed:
-                renames.add(move)
-    return min((index for move, index in moves.items() if move not in renames), default=None)
 
 
 def _latest(record: Record) -> str:

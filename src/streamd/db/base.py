@@ -121,8 +121,8 @@ class Reader(ABC):
         """The highest id of a change that is there; 0 if there are none."""
 
     @abstractmethod
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
-        """The local changes (without an origin mark) that `claim` and those before it did not take."""
+    async def unclaimed(self, claim: Claim | None, *, marked: bool = False) -> list[Change]:
+        """The local changes that `claim` and those before it did not take; `marked`: also those with an origin mark."""
 
     @abstractmethod
     async def waiting_changes(self, claim: Claim | None) -> int:

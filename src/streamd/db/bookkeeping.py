@@ -91,11 +91,10 @@ class BookReader(CounterpartReader):
         """Changes of what `CHANGE` gave."""
         return [Change(*row) for row in rows]
 
-    async def unclaimed(self, claim: Claim | None) -> list[Change]:
+    async def unclaimed(self, claim: Claim | None, *, marked: bool = False) -> list[Change]:
         where, values = self._not_taken(claim)
-        rows = await self._fetch(
-            f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} AND origin IS NULL ORDER BY id", values
-        )
+        where += "" if marked else " AND origin IS NULL"
+        rows = await self._fetch(f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} ORDER BY id", values)
         return await self._changes(rows)
 
     async def last_change(self) -> int:

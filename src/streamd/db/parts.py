@@ -12,7 +12,7 @@ import msgspec
 
 from streamd.model import Change, Column, DocumentType, Name
 
-SITE_SCHEMA = 4
+SITE_SCHEMA = 5
 """The version of our tables in the site's database."""
 
 

@@ -30,6 +30,7 @@ from streamd.db.sqlite_checks import unusable
 from streamd.db.sqlite_errors import PlainErrors
 from streamd.db.sqlite_reflect import reflect
 from streamd.db.sqlite_session import SqliteReader, SqliteTransaction, change_of
+from streamd.db.sqlite_triggers import outgrown, triggers
 from streamd.errors import NotInstalled, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 from streamd.sqlite_driver import OpenFile, connect, set_pragmas, to_its_end
@@ -162,12 +163,12 @@ class SqliteSite(SiteDatabase):
         return dict(rows)
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-        return sql.triggers(catalogue, tables)
+        return triggers(catalogue, tables)
 
     def outgrown(
         self, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
     ) -> dict[str, tuple[str, ...]]:
-        return sql.outgrown(ours, catalogue, tables)
+        return outgrown(ours, catalogue, tables)
 
     async def schema_stamp(self) -> object:
         rows = await self._fetch("PRAGMA schema_version")

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from streamd.db.sqlite_keys import gives_another_each_time
 from streamd.db.sqlite_sql import PREFIX
+from streamd.db.sqlite_uniques import unique_keys
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _WORDS = (
@@ -121,10 +122,12 @@ def _table(connection: Connection, name: str, triggers: tuple[str, ...], foreign
                 has_default=default is not None,
                 unique=column in in_unique,
                 automatic=column == rowid or gives_another_each_time(default),
+                default=default if column in in_unique and default is not None else "",
             )
         )
     primary_key = tuple(key[place] for place in sorted(key))
-    return Table(name, tuple(columns), primary_key, tuple(uniques), foreign_keys, triggers)
+    enforced = unique_keys(connection, name, rowid)
+    return Table(name, tuple(columns), primary_key, tuple(uniques), foreign_keys, triggers, enforced=enforced)
 
 
 def _rowid(connection: Connection, quoted: str) -> str | None:

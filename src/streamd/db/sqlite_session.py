@@ -214,6 +214,8 @@ class SqliteTransaction(SqliteReader, BookTransaction):
 
     async def _remove_taken(self, claim: Claim) -> None:
         await self._run("DELETE FROM streamd_change WHERE id <= ?", (claim.last_change,))
+        # No user's statement is under way: what is left was in the way of one that was skipped (INSERT OR IGNORE).
+        await self._run("DELETE FROM streamd_displaced")
 
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         return  # the transaction has the only write lock there is

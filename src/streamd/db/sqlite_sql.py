@@ -1,4 +1,4 @@
-"""SQLite's SQL: our tables, the triggers, and a row as JSON text.
+"""SQLite's SQL: our tables, and a row as JSON text.
 
 SQLite's own `json_object` cannot be used in a trigger: it rounds floating-point numbers, fails on BLOBs (and
 with it the user's write), and takes a limited number of columns. So each value is written by a switch over
@@ -7,13 +7,11 @@ its storage class.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from streamd.db.base import TableWrite, WriteKind
-from streamd.db.bound import bound_tables, kept_columns
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Scalar, Table
+from streamd.model import Column, Scalar
 
 PREFIX = "streamd_"
 
@@ -53,6 +51,9 @@ TABLES = {
         name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID""",
     "streamd_life": """CREATE TABLE IF NOT EXISTS streamd_life (
         doctype TEXT NOT NULL, name TEXT NOT NULL, lives TEXT NOT NULL, PRIMARY KEY (doctype, name)) WITHOUT ROWID""",
+    "streamd_displaced": """CREATE TABLE IF NOT EXISTS streamd_displaced (
+        tbl TEXT NOT NULL, name TEXT NOT NULL, k1, k2, k3, before TEXT NOT NULL, origin TEXT,
+        PRIMARY KEY (tbl, name)) WITHOUT ROWID""",
     "streamd_parked_document": """CREATE INDEX IF NOT EXISTS streamd_parked_document
         ON streamd_parked (doctype, name)""",
 }
@@ -87,7 +88,7 @@ def value_as_json(reference: str) -> str:
     )
 
 
-def _label(column: str) -> str:
+def label(column: str) -> str:
     """How a column's name stands in the text of a trigger."""
     return json.dumps(column, ensure_ascii=False).replace("%", "%%") + ":%s"
 
@@ -98,7 +99,7 @@ def row_as_json(columns: Iterable[Column], alias: str) -> str:
     parts = []
     for start in range(0, len(written), COLUMNS_PER_FORMAT):
         chunk = written[start : start + COLUMNS_PER_FORMAT]
-        labels = ",".join(_label(column.name) for column in chunk)
+        labels = ",".join(label(column.name) for column in chunk)
         values = ", ".join(value_as_json(f"{alias}.{quote(column.name)}") for column in chunk)
         parts.append(f"printf({literal(labels)}, {values})")
     return "'{' || " + " || ',' || ".join(parts) + " || '}'"
@@ -123,80 +124,3 @@ def write_sql(write: TableWrite, otherwise: str = "") -> str:
 
 HAS_CONFLICT_CLAUSE = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ? AND sql LIKE '%conflict%'"
 """Whether a table may say what becomes of a row that breaks a constraint: IGNORE, REPLACE, …"""
-
-
-def fingerprint(table: Table) -> str:
-    """A short digest of a table's columns: a row captured under another one was another table."""
-    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
-
-
-def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
-    columns = child.parent_key if child else doctype.key
-    where = "".join(
-        f" AND {alias}.{quote(column)} IS {literal(value)}" for column, value in (child.where if child else ())
-    )
-    return (
-        f"(SELECT mark FROM streamd_origin WHERE doctype = {literal(doctype.name)} "
-        f"AND name = {name_key_sql(columns, alias)}{where})"
-    )
-
-
-def trigger_name(table: str, event: str) -> str:
-    return f"{PREFIX}{table}_{event.lower()}"
-
-
-def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
-    """The triggers of the offered document types' tables, by name."""
-    found = {}
-    for table_name, users in bound_tables(catalogue).items():
-        table = tables[table_name]
-        for op, event, old, new in (
-            ("I", "INSERT", False, True),
-            ("U", "UPDATE", True, True),
-            ("D", "DELETE", True, False),
-        ):
-            alias = "NEW" if new else "OLD"
-            marks = [_mark(doctype, child, alias) for doctype, child in users]
-            mark = marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
-            kept = kept_columns(table.columns, users)
-            before = row_as_json(kept, "OLD") if old else "NULL"
-            after = row_as_json(kept, "NEW") if new else "NULL"
-            rows = (
-                f"VALUES ({literal(table_name)}, '{op}', {before}, {after}, {mark}, '{fingerprint(table)}', {NOW_MS})"
-            )
-            if old and new and len(kept) < len(table.columns):
-                # What was changed may be among what is left out: then it is no change.
-                rows = (
-                    f"SELECT {literal(table_name)}, '{op}', b, a, {mark}, '{fingerprint(table)}', {NOW_MS} "
-                    f"FROM (SELECT {before} AS b, {after} AS a) WHERE b IS NOT a"
-                )
-            name = trigger_name(table_name, event)
-            found[name] = (
-                f"CREATE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} BEGIN "
-                f"INSERT INTO streamd_change (tbl, op, before, after, origin, fingerprint, at) {rows}; END"
-            )
-    return found
-
-
-def outgrown(ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
-    """The triggers that were made for other columns, with those that they do not write.
-
-    SQLite follows a column's new name in a trigger, but not in the text that the trigger writes.
-    """
-    found = {}
-    for table_name, users in bound_tables(catalogue).items():
-        table = tables[table_name]
-        kept = kept_columns(table.columns, users)
-        for event in ("INSERT", "UPDATE", "DELETE"):
-            name = trigger_name(table_name, event)
-            text = ours.get(name)
-            unseen = tuple(column.name for column in kept if not _writes(text, column)) if text is not None else ()
-            if unseen or (text is not None and f"'{fingerprint(table)}'" not in text):
-                found[name] = unseen
-    return found
-
-
-def _writes(trigger: str, column: Column) -> bool:
-    label = literal(_label(column.name))[1:-1]
-    return column.generated or f"'{label}" in trigger or f",{label}" in trigger

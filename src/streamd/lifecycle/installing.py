@@ -17,7 +17,10 @@ from streamd.store.owed import OwedGaps
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
 
-VANISHED = "triggers had vanished: changes made without them were not seen"
+VANISHED = (
+    "triggers had vanished, or are new (for a unique key that is new, or that an earlier release did not look at): "
+    "what only they see was not seen"
+)
 MIGRATION = "triggers were removed during a migration (uninstall --for-migration): changes made meanwhile were not seen"
 
 

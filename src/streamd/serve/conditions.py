@@ -181,6 +181,10 @@ def _judge(entry: LogEntry, condition: Condition, rows: Mapping[int, str | None]
     if is_untouched(entry):
         holds = condition.holds(rows.get(entry.sequence))
         return holds, holds
+    if entry.operation == Operation.UPDATE and entry.before is None:
+        # Its row was replaced unseen: it enters, or leaves, whether it was at the consumer or not.
+        after = condition.holds(entry.after)
+        return not after, after
     before = condition.holds(entry.before)
     return before, before if entry.after == entry.before else condition.holds(entry.after)
 
