@@ -27,7 +27,7 @@ help:
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
 	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
-	@echo 'make soak     the long tests, which `make test` leaves out'
+	@echo 'make soak     the long tests, more examples, and all engines where `make test` takes SQLite'
 	@echo 'make format   formats the code'
 	@echo 'make clean    removes what the above made'
 
@@ -50,7 +50,7 @@ cases: $(READY)
 	@$(BIN)/python -m tests.cases
 
 soak: $(READY)
-	@STREAMD_TEST_PROGRAMS=1 $(PYTEST) -m soak --timeout=3600
+	@STREAMD_TEST_PROGRAMS=1 STREAMD_TEST_EXAMPLES=soak $(PYTEST) -m 'soak or matrix or hypothesis' --timeout=3600
 
 bench: $(READY)
 	@$(BIN)/python -m bench.bench --producer $(PRODUCER) --consumer $(CONSUMER)

@@ -7,11 +7,22 @@ import sys
 from collections import Counter
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streamd import logs
 from tests.support import servers
 from tests.support.forked import PROGRAMS_VARIABLE
 from tests.support.site import Site
+
+# How many examples a property is tried with, and whether they are the same each time. Properties say nothing about it,
+# but for those in which one example takes long (`support/examples.py`).
+settings.register_profile(
+    "quick", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "soak", max_examples=10_000, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("STREAMD_TEST_EXAMPLES", "quick"))
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,20 +11,12 @@ import pytest
 from tests.support import chinook
 from tests.support.chinook import Templates
 from tests.support.database_url import Engine
+from tests.support.matrix import ALIKE, Engines
 from tests.support.remembered import remembered
-from tests.support.servers import ENGINES
 from tests.support.site import Site
 from tests.support.world import Link, World
 
 FAILED = pytest.StashKey[bool]()
-
-Engines = tuple[Engine, Engine]
-"""Those of headquarters and of the store: of the producer and of the consumer, where one is only that."""
-
-ENGINE_PAIRS: list[Engines] = list(product(ENGINES, ENGINES))
-"""Every engine with every one."""
-ENGINE_CIRCLE: list[Engines] = list(zip(ENGINES, (*ENGINES[1:], ENGINES[0]), strict=True))
-"""Every engine once at headquarters and once at the store."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -131,14 +122,7 @@ class Pair(NamedTuple):
 @pytest.fixture
 def engines() -> Engines:
     """Which engines `pair` and `twins` have: SQLite, unless a test is parametrised with others by this name."""
-    return "sqlite", "sqlite"
-
-
-@pytest.fixture(params=ENGINE_PAIRS, ids="-to-".join)
-def engine_pair(request: pytest.FixtureRequest) -> Engines:
-    """Every engine at headquarters with every one at the store."""
-    chosen: Engines = request.param
-    return chosen
+    return ALIKE
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import streamd
-from tests.acceptance.conftest import ENGINE_CIRCLE, ENGINE_PAIRS, Engines, Kit
+from tests.acceptance.conftest import Kit
 from tests.support.chinook import NEW, TABLES, add_customer, add_invoice, delete_invoice, line_id
 from tests.support.compare import contained_rows, same_rows
+from tests.support.matrix import ALL_PAIRS, CIRCLE, Engines
 from tests.support.remembered import remembered
 from tests.support.site import Site
 from tests.support.world import Link, World, nothing_synced_twice
@@ -136,7 +137,7 @@ class Victims:
         site.start(wait=False, STREAMD_CRASH_AT=",".join(sorted(self._left[site.name])))
 
 
-@pytest.mark.parametrize("engines", ENGINE_CIRCLE, ids="-to-".join)
+@pytest.mark.parametrize("engines", CIRCLE, ids="-to-".join)
 def test_nothing_is_lost_or_doubled_by_kills_at_every_crash_point(
     engines: Engines, world: World, with_genres_back: Callable[[Engines], tuple[Site, Site]]
 ) -> None:
@@ -146,7 +147,7 @@ def test_nothing_is_lost_or_doubled_by_kills_at_every_crash_point(
 
 @pytest.mark.soak
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("engines", ENGINE_PAIRS, ids="-to-".join)
+@pytest.mark.parametrize("engines", ALL_PAIRS)
 def test_nothing_is_lost_or_doubled_by_a_kill_at(
     point: str, engines: Engines, world: World, with_genres_back: Callable[[Engines], tuple[Site, Site]]
 ) -> None:

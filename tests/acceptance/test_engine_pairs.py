@@ -6,7 +6,9 @@ store begins empty, and each site is subscribed to everything of the other.
 
 from __future__ import annotations
 
-from tests.acceptance.conftest import Engines, Kit, Pair
+import pytest
+
+from tests.acceptance.conftest import Kit, Pair
 from tests.support.chinook import (
     ALL,
     CATALOGUE,
@@ -19,6 +21,7 @@ from tests.support.chinook import (
     line_id,
 )
 from tests.support.compare import contained_rows
+from tests.support.matrix import ALL_PAIRS, Engines
 from tests.support.world import Link, World, nothing_synced_twice
 
 # Five tracks of different albums, artists, genres and media types.
@@ -35,8 +38,9 @@ MADE = {
 }
 
 
-def test_chinook_travels_between(engine_pair: Engines, kit: Kit, world: World) -> None:
-    hq_engine, store_engine = engine_pair
+@pytest.mark.parametrize("engines", ALL_PAIRS)
+def test_chinook_travels_between(engines: Engines, kit: Kit, world: World) -> None:
+    hq_engine, store_engine = engines
     hq = world.site("hq", CATALOGUE, kit.templates(hq_engine).full)
     store = world.site("store", CATALOGUE, kit.templates(store_engine).empty)
     store.execute("CREATE UNIQUE INDEX one_email ON Customer (Email)")

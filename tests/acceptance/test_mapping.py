@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.database_url import Engine
+from tests.support.matrix import ONE_PAIR
 from tests.support.site import Site, Wanted
 from tests.support.world import Link, World
 
@@ -382,7 +383,7 @@ DEALS = (
 )
 
 
-@pytest.mark.parametrize("engines", [("sqlite", "sqlite"), ("mariadb", "postgresql")], ids="-to-".join)
+@pytest.mark.parametrize("engines", ONE_PAIR)
 def test_what_is_found_by_its_values_is_mapped_in_turn_and_so_are_links_of_child_rows(
     world: World, engines: tuple[Engine, Engine]
 ) -> None:

@@ -29,8 +29,20 @@ def resync_is_required(consumer: Site) -> bool:
     return "resync required" in shown.out.lower() and "resync" in said.lower()
 
 
-def resync_everything(pair: Pair) -> None:
-    """What the hint of *resync required* says: read everything again, at the consumer."""
+def deliver(pair: Pair, *invoices: int) -> None:
+    """Both run, and these invoices of headquarters are at the store."""
+    pair.start()
+    for invoice in invoices:
+        add_invoice(pair.hq, invoice)
+    pair.world.equal(pair.hq, pair.store, NEW)
+    pair.world.caught_up(pair.store, pair.hq)
+
+
+def assert_that_a_resync_mends_it(pair: Pair, unseen: int | None = None) -> None:
+    """The store asks for a resync, before which it takes nothing, and does what its hint says: read all again."""
+    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
+    if unseen is not None:
+        assert pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = ?", unseen) == 0
     pair.store.cli("resync", "--all", "--whole")
     pair.world.equal(pair.hq, pair.store, EVERYTHING, timeout=60)
     add_invoice(pair.hq, 7777)
@@ -50,10 +62,7 @@ def last_change(site: Site) -> int:
 
 
 def test_a_power_cut_before_the_claim_loses_nothing_that_is_still_there(pair: Pair) -> None:
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     pair.hq.stop()
     durable = pair.hq.save(pair.hq.database)
 
@@ -82,10 +91,7 @@ def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reu
     point: str, pair: Pair
 ) -> None:
     """The site loses its last transactions, and with them even a claim, served or not."""
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     pair.hq.stop()
     durable = pair.hq.save(pair.hq.database)
     pair.hq.start(STREAMD_CRASH_AT=point)
@@ -107,8 +113,7 @@ def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reu
 
     pair.world.eventually(arrived_or_refused, "the new invoice arrives, or the store says that it cannot go on")
     if pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1003") == 0:
-        pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
-        resync_everything(pair)
+        assert_that_a_resync_mends_it(pair)
     else:
         pair.world.equal(pair.hq, pair.store, NEW)
         contained_rows(pair.store, pair.hq, EVERYTHING)
@@ -116,10 +121,7 @@ def test_a_power_cut_while_changes_are_captured_never_skips_the_changes_that_reu
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_producers_site_restored_from_an_older_copy_requires_a_resync(pair: Pair, batches: int) -> None:
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     older = pair.hq.save(pair.hq.database)
     for batch in range(batches):
         add_invoice(pair.hq, 1100 + batch)
@@ -128,17 +130,12 @@ def test_a_producers_site_restored_from_an_older_copy_requires_a_resync(pair: Pa
     pair.hq.restore(pair.hq.database, older)
     add_invoice(pair.hq, 1200)
     pair.hq.start()
-    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
-    assert pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1200") == 0
-    resync_everything(pair)
+    assert_that_a_resync_mends_it(pair, unseen=1200)
 
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_producers_state_restored_from_an_older_copy_requires_a_resync(pair: Pair, batches: int) -> None:
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     older = pair.hq.save(pair.hq.state)
     for batch in range(batches):
         add_invoice(pair.hq, 1100 + batch)
@@ -150,17 +147,12 @@ def test_a_producers_state_restored_from_an_older_copy_requires_a_resync(pair: P
     pair.hq.restore(pair.hq.state, older)
     add_invoice(pair.hq, 1200)
     pair.hq.start()
-    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
-    assert pair.store.value("SELECT count(*) FROM Invoice WHERE InvoiceId = 1200") == 0
-    resync_everything(pair)
+    assert_that_a_resync_mends_it(pair, unseen=1200)
 
 
 def test_a_state_whose_last_batch_is_gone_is_not_taken_for_the_log_that_the_consumer_read(pair: Pair) -> None:
     """The same batch is appended again, with nonces of its own: the consumer's cursor must not fit."""
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     pair.hq.stop()
     older = pair.hq.save(pair.hq.state)
     pair.hq.start()
@@ -170,16 +162,11 @@ def test_a_state_whose_last_batch_is_gone_is_not_taken_for_the_log_that_the_cons
     pair.hq.stop()
     pair.hq.restore(pair.hq.state, older)
     pair.hq.start()
-    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
-    resync_everything(pair)
+    assert_that_a_resync_mends_it(pair)
 
 
 def test_a_document_deleted_in_the_lost_part_of_the_log_is_gone_after_the_resync(pair: Pair) -> None:
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    add_invoice(pair.hq, 1002)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001, 1002)
     older = pair.hq.save(pair.hq.state)
     pair.store.stop()
     delete_invoice(pair.hq, 1001)
@@ -192,15 +179,11 @@ def test_a_document_deleted_in_the_lost_part_of_the_log_is_gone_after_the_resync
     add_invoice(pair.hq, 1003)
     pair.hq.start()
     pair.store.start()
-    pair.world.eventually(lambda: resync_is_required(pair.store), "the store shows that a resync is required")
-    resync_everything(pair)
+    assert_that_a_resync_mends_it(pair)
 
 
 def test_a_consumers_site_restored_from_an_older_copy_catches_up(pair: Pair) -> None:
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     older = pair.store.save(pair.store.database)
     add_invoice(pair.hq, 1002)
     delete_invoice(pair.hq, 1001)
@@ -248,10 +231,7 @@ def test_what_a_restored_site_had_made_and_sent_comes_back_where_it_reads_again_
 
 def test_a_batch_that_is_delivered_twice_takes_effect_once(pair: Pair) -> None:
     """The consumer's state goes back in time, its site does not: the checkpoint beside the rows decides."""
-    pair.start()
-    add_invoice(pair.hq, 1001)
-    pair.world.equal(pair.hq, pair.store, NEW)
-    pair.world.caught_up(pair.store, pair.hq)
+    deliver(pair, 1001)
     older = pair.store.save(pair.store.state)
     add_invoice(pair.hq, 1002)
     pair.hq.execute("UPDATE Invoice SET Total = 5.55 WHERE InvoiceId = 1001")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.acceptance.conftest import ENGINE_CIRCLE, Engines
 from tests.acceptance.test_conditions import Pair, make
+from tests.support.matrix import ALIKE, CIRCLE, Engines
 from tests.support.site import Site
 from tests.support.world import Link, World
 
@@ -97,7 +97,7 @@ def keep_killing(pair: Pair, people: Sequence[Clerk], dice: random.Random, *, at
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("naming", [False, True], ids=["same_names", "named_here"])
-@pytest.mark.parametrize("engines", [("sqlite", "sqlite"), *ENGINE_CIRCLE], ids="-to-".join)
+@pytest.mark.parametrize("engines", [ALIKE, *CIRCLE], ids="-to-".join)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_site_that_sees_only_what_satisfies_its_condition_ends_with_exactly_that(
     world: World, engines: Engines, seed: int, naming: bool

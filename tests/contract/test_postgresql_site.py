@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -235,16 +234,3 @@ async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installe
             times.append(time.perf_counter() - started)
         dump.execute("COMMIT")
     assert sorted(times)[10] < 0.005, f"an idle look takes {sorted(times)[10] * 1000:.1f} ms"
-
-
-async def test_a_wrong_password_or_database_is_said_without_the_password(installed: Installed) -> None:
-    there = installed.access.database
-    for wrong in (replace(there, name="no_such_database"), replace(there, user="nobody_here", password="secret-word")):
-        site = open_site(wrong.url)
-        try:
-            with pytest.raises(SiteError) as refused:
-                await site.identity()
-        finally:
-            await site.close()
-        assert "secret-word" not in str(refused.value)
-        assert "site.database" in refused.value.hint

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from streamd.db import open_site
 from streamd.db.base import TableWrite, WriteKind
-from streamd.errors import Fenced, RowRefused, SiteBusy
+from streamd.errors import Fenced, RowRefused, SiteBusy, SiteError
 from streamd.model import Change, Claim, Event, Kind, Life, Name, Operation, QueuedEvent, Record
 from streamd.names import id_ranges
 from tests.contract.conftest import Installed
 from tests.support import servers
 from tests.support.engines import open_access
+
+ON_A_SERVER = pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
+"""SQLite has one writer, and no connections to lose."""
 
 ADA = "INSERT INTO Customer VALUES (1, 'Ada', 'Turin', NULL)"
 EVA = "INSERT INTO Customer VALUES (2, 'Eva', NULL, 1)"
@@ -246,7 +251,7 @@ async def test_a_mark_does_not_outlive_its_transaction(installed: Installed, end
     assert origins.get("first", MARK) == MARK
 
 
-@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)  # SQLite has one writer
+@ON_A_SERVER
 async def test_a_user_who_writes_beside_a_marked_transaction_is_not_marked(installed: Installed) -> None:
     installed.write(ADA, TEA)
     async with installed.database.transaction() as transaction:
@@ -539,7 +544,7 @@ async def test_a_checkpoint_commits_with_the_rows_or_not_at_all(installed: Insta
     assert installed.access.value("SELECT Name FROM Customer") == "Ada"
 
 
-@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)  # SQLite has no connections to lose
+@ON_A_SERVER
 async def test_lost_connections_are_replaced(installed: Installed) -> None:
     installed.write(ADA)
     async with installed.database.transaction() as transaction:
@@ -560,7 +565,7 @@ async def test_lost_connections_are_replaced(installed: Installed) -> None:
     assert installed.access.value("SELECT Name FROM Customer") == "after"
 
 
-@pytest.mark.parametrize("engine", ["postgresql", "mariadb"], indirect=True)
+@ON_A_SERVER
 async def test_a_connection_that_is_lost_within_a_transaction_writes_nothing(installed: Installed) -> None:
     installed.write(ADA)
     with pytest.raises(SiteBusy):
@@ -583,3 +588,28 @@ def _cut_our_connections(installed: Installed) -> None:
     theirs = "SELECT id FROM information_schema.processlist WHERE db = ? AND id <> connection_id()"
     for (connection,) in admin.rows(theirs, database.name):
         admin.execute(f"KILL CONNECTION {connection}")
+
+
+@ON_A_SERVER
+async def test_a_wrong_password_or_database_is_said_without_the_password(installed: Installed) -> None:
+    there = installed.access.database
+    for wrong in (replace(there, name="no_such_database"), replace(there, user="nobody_here", password="secret-word")):
+        site = open_site(wrong.url)
+        try:
+            with pytest.raises(SiteError) as refused:
+                await site.identity()
+        finally:
+            await site.close()
+        assert "secret-word" not in str(refused.value)
+        assert "site.database" in refused.value.hint
+
+
+@ON_A_SERVER
+async def test_a_server_that_is_away_is_busy(installed: Installed) -> None:
+    there = replace(installed.access.database, port=1)
+    site = open_site(there.url)
+    try:
+        with pytest.raises(SiteBusy, match=there.host):
+            await site.identity()
+    finally:
+        await site.close()

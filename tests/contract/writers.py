@@ -11,7 +11,7 @@ from typing import Any
 
 from streamd.model import LogEntry, Name, Operation, name_from_text
 from streamd.wire import read_json
-from tests.support.access import Access
+from tests.support.access import Access, Connection
 
 HOT = 4
 """Documents that every writer changes."""
@@ -55,44 +55,57 @@ class Writers:
     def _write(self, number: int, transactions: int, chance: random.Random) -> None:
         own: list[int] = []
         for count in range(transactions):
-            document = (number + 1) * 100_000 + count
             kind = chance.choices(("new", "hot", "change", "delete", "long"), (4, 4, 2, 1, 2))[0]
+            document = own[-1] if kind == "delete" and own else (number + 1) * 100_000 + count
             try:
                 with self.access.write() as connection:
                     if kind in ("new", "long"):
-                        connection.execute("INSERT INTO Ticket VALUES (?, ?, 0)", (document, f"by {number}"))
-                        for part in range(chance.randint(0, 3)):
-                            connection.execute(
-                                "INSERT INTO Part VALUES (?, ?, ?)", (document * 10 + part, document, part)
-                            )
+                        make(connection, document, f"by {number}", chance.randint(0, 3))
                     if kind in ("hot", "long"):
-                        # In any order: two writers may wait for each other.
-                        for hot in chance.sample(range(HOT), 2):
-                            connection.execute(
-                                "UPDATE Ticket SET Seen = Seen + 1, Text = ? WHERE Id = ?", (f"{number}/{count}", hot)
-                            )
-                            if kind == "long":
-                                time.sleep(chance.uniform(0.01, 0.12))
+                        change_hot(connection, f"{number}/{count}", chance, slowly=kind == "long")
                     if kind == "change" and own:
-                        mine = chance.choice(own)
-                        connection.execute("UPDATE Part SET Amount = Amount + 1 WHERE Ticket = ?", (mine,))
-                        connection.execute("UPDATE Ticket SET Seen = Seen + 1 WHERE Id = ?", (mine,))
-                    if kind == "delete" and own:
-                        mine = own[-1]
-                        connection.execute("DELETE FROM Part WHERE Ticket = ?", (mine,))
-                        connection.execute("DELETE FROM Ticket WHERE Id = ?", (mine,))
+                        change(connection, chance.choice(own))
+                    if kind == "delete":
+                        delete(connection, document)
                     if chance.random() < 0.15:
                         raise RolledBack
             except (RolledBack, *self.access.errors):
                 continue  # nothing of it was committed
-            with self._lock:
-                self.committed[kind] += 1
-                if kind in ("new", "long"):
-                    self.made.add(document)
+            self._count(kind, document, own)
+
+    def _count(self, kind: str, document: int, own: list[int]) -> None:
+        with self._lock:
+            self.committed[kind] += 1
             if kind in ("new", "long"):
-                own.append(document)
-            if kind == "delete" and own:
-                own.pop()
+                self.made.add(document)
+        if kind in ("new", "long"):
+            own.append(document)
+        if kind == "delete" and own:
+            own.pop()
+
+
+def make(connection: Connection, document: int, text: str, parts: int) -> None:
+    connection.execute("INSERT INTO Ticket VALUES (?, ?, 0)", (document, text))
+    for part in range(parts):
+        connection.execute("INSERT INTO Part VALUES (?, ?, ?)", (document * 10 + part, document, part))
+
+
+def change_hot(connection: Connection, text: str, chance: random.Random, *, slowly: bool) -> None:
+    """Two of the documents that every writer changes, in any order: two writers may wait for each other."""
+    for hot in chance.sample(range(HOT), 2):
+        connection.execute("UPDATE Ticket SET Seen = Seen + 1, Text = ? WHERE Id = ?", (text, hot))
+        if slowly:
+            time.sleep(chance.uniform(0.01, 0.12))
+
+
+def change(connection: Connection, document: int) -> None:
+    connection.execute("UPDATE Part SET Amount = Amount + 1 WHERE Ticket = ?", (document,))
+    connection.execute("UPDATE Ticket SET Seen = Seen + 1 WHERE Id = ?", (document,))
+
+
+def delete(connection: Connection, document: int) -> None:
+    connection.execute("DELETE FROM Part WHERE Ticket = ?", (document,))
+    connection.execute("DELETE FROM Ticket WHERE Id = ?", (document,))
 
 
 class RolledBack(Exception):

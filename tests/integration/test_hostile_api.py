@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.wire import write_cursor
@@ -143,7 +143,6 @@ def fuzz(url: str, credential: str, requests: st.SearchStrategy[tuple[str, dict[
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {credential}"}
 
-    @settings(max_examples=400, derandomize=True, deadline=None, database=None)
     @given(requests)
     def send(request: tuple[str, dict[str, Any]]) -> None:
         path, body = request
@@ -160,6 +159,7 @@ def fuzz(url: str, credential: str, requests: st.SearchStrategy[tuple[str, dict[
     return statuses
 
 
+@pytest.mark.hypothesis
 async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_approved(start: Any) -> None:
     hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
     client = await hq.consumer("store", CONSUMER, "Invoice", "Note", "Employee")
@@ -170,6 +170,7 @@ async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_ap
     assert (await client.events(cursor=write_cursor(head.cursor))).status == 200
 
 
+@pytest.mark.hypothesis
 async def test_conditions_that_nobody_means_are_never_a_fault(start: Any) -> None:
     hq = await start(requests_per_minute=1_000_000)
     client = await hq.consumer("store", CONSUMER, "Invoice")

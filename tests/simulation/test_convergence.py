@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simulation.sites import Site
+from tests.support.examples import SITES
 
 IDS = st.integers(1, 4)
 NAMES = st.sampled_from(["hq", "store"])
@@ -174,33 +175,15 @@ async def play(folder: Path, steps: list) -> None:
             await site.close()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@SITES
 @given(STEPS)
 def test_two_sites_always_end_equal(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder), steps))
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS)
-def test_two_sites_always_end_equal_for_long(steps: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder), steps))
-
-
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@SITES
 @given(AGAIN_STEPS)
 def test_two_sites_that_use_names_again_always_end_equal(steps: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder), BEGIN + steps))
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(AGAIN_STEPS)
-def test_two_sites_that_use_names_again_always_end_equal_for_long(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder), BEGIN + steps))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 import pytest
 
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
+from tests.support.matrix import engines_and
 from tests.support.servers import ENGINES
 
 TABLES = """CREATE TABLE customer (id INTEGER PRIMARY KEY, code VARCHAR(20) UNIQUE, name VARCHAR(20));
@@ -23,56 +26,51 @@ TYPES: dict[str, Any] = {
         "children": {"lines": {"table": "line", "parent_key": "invoice_id"}},
     },
 }
-DELETES = {
-    "sqlite": "CREATE TRIGGER clean AFTER UPDATE ON customer BEGIN DELETE FROM line; DELETE FROM invoice; END",
-    "mariadb": "CREATE TRIGGER clean AFTER UPDATE ON customer FOR EACH ROW "
-    "BEGIN DELETE FROM line; DELETE FROM invoice; END",
-    "postgresql": "DELETE FROM line; DELETE FROM invoice;",
-}
-CHANGES = {
-    "sqlite": "CREATE TRIGGER clean AFTER UPDATE ON customer BEGIN UPDATE invoice SET note = 'mine'; END",
-    "mariadb": "CREATE TRIGGER clean AFTER UPDATE ON customer FOR EACH ROW UPDATE invoice SET note = 'mine'",
-    "postgresql": "UPDATE invoice SET note = 'mine';",
-}
-MAKES = {
-    "sqlite": "CREATE TRIGGER clean AFTER UPDATE ON customer "
-    "BEGIN INSERT INTO invoice VALUES (99, NULL, 'mine', NULL); END",
-    "mariadb": "CREATE TRIGGER clean AFTER UPDATE ON customer FOR EACH ROW "
-    "INSERT INTO invoice VALUES (99, NULL, 'mine', NULL)",
-    "postgresql": "INSERT INTO invoice VALUES (99, NULL, 'mine', NULL);",
-}
-ROWS = {
-    "sqlite": "CREATE TRIGGER clean AFTER UPDATE ON customer BEGIN UPDATE line SET qty = qty - 1; END",
-    "mariadb": "CREATE TRIGGER clean AFTER UPDATE ON customer FOR EACH ROW UPDATE line SET qty = qty - 1",
-    "postgresql": "UPDATE line SET qty = qty - 1;",
-}
-
-TOUCHES = {
-    "sqlite": "CREATE TRIGGER clean AFTER INSERT ON line "
-    "BEGIN UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id; END",
-    "mariadb": "CREATE TRIGGER clean AFTER INSERT ON line FOR EACH ROW "
-    "UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id",
-    "postgresql": "UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id;",
-}
+# What a trigger here does.
+DELETES = "DELETE FROM line; DELETE FROM invoice;"
+CHANGES = "UPDATE invoice SET note = 'mine';"
+MAKES = "INSERT INTO invoice VALUES (99, NULL, 'mine', NULL);"
+ROWS = "UPDATE line SET qty = qty - 1;"
+TOUCHES = "UPDATE invoice SET note = 'touched' WHERE id = NEW.invoice_id;"
+COUNTS = "UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7;"
 
 Make = Callable[..., Coroutine[Any, Any, Site]]
+Sold = Callable[..., Coroutine[Any, Any, tuple[Site, Site]]]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The store's: what databases do by themselves differs."""
+    return cast("Engine", request.param)
 
 
 @pytest.fixture
 async def make(tmp_path: Path) -> AsyncIterator[Make]:
-    made: list[Site] = []
+    """Makes a site: `key` and `code` are what foreign keys of its invoices do."""
+    async with AsyncExitStack() as stack:
 
-    async def one(name: str, engine: Engine = "sqlite", key: str = "", code: str = "", **more: Any) -> Site:
-        schema = TABLES.replace("customer_code VARCHAR(20))", f"customer_code VARCHAR(20){_keys(key, code)})")
-        types = {name: TYPES[name] | more.get(name, {}) for name in TYPES}
-        site = Site(tmp_path, name, schema=schema, engine=engine, doctypes=types)
-        made.append(site)
-        await site.open()
-        return site
+        async def one(name: str, engine: Engine = "sqlite", key: str = "", code: str = "", **more: Any) -> Site:
+            schema = TABLES.replace("customer_code VARCHAR(20))", f"customer_code VARCHAR(20){_keys(key, code)})")
+            types = {name: TYPES[name] | more.get(name, {}) for name in TYPES}
+            site = Site(tmp_path, name, schema=schema, engine=engine, doctypes=types)
+            await site.open()
+            stack.push_async_callback(site.close)
+            return site
 
-    yield one
-    for site in made:
-        await site.close()
+        yield one
+
+
+@pytest.fixture
+def sold(make: Make, engine: Engine) -> Sold:
+    """Makes headquarters, with a sale that is at the store as well; says how the store is, and how it is `there`."""
+
+    async def begin(there: Mapping[str, Any] = MappingProxyType({}), **here: Any) -> tuple[Site, Site]:
+        sites = await make("hq", **there), await make("store", engine, **here)
+        sale(sites[0])
+        await assert_settled(*sites)
+        return sites
+
+    return begin
 
 
 def _keys(key: str, code: str) -> str:
@@ -80,16 +78,17 @@ def _keys(key: str, code: str) -> str:
     return found + (f", FOREIGN KEY (customer_code) REFERENCES customer (code) {code}" if code else "")
 
 
-def trigger(site: Site, texts: dict[str, str], on: str = "UPDATE ON customer") -> None:
-    engine = site.database.__class__.__name__.lower()
-    text = next(text for name, text in texts.items() if engine.startswith(name[:5]))
-    if engine.startswith("postg"):
-        site.write(
-            f"CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {text} RETURN NULL; END $$",
-            f"CREATE TRIGGER clean AFTER {on} FOR EACH ROW EXECUTE FUNCTION clean()",
-        )
+def trigger(site: Site, does: str, on: str = "UPDATE ON customer") -> None:
+    if site.access.engine == "postgresql":
+        function(site, does)
+        site.write(f"CREATE TRIGGER clean AFTER {on} FOR EACH ROW EXECUTE FUNCTION clean()")
     else:
-        site.write(text)
+        each = "FOR EACH ROW " if site.access.engine == "mariadb" else ""
+        site.write(f"CREATE TRIGGER clean AFTER {on} {each}BEGIN {does} END")
+
+
+def function(site: Site, does: str) -> None:
+    site.write(f"CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does} RETURN NULL; END $$")
 
 
 def checked(site: Site, *statements: str) -> None:
@@ -117,6 +116,19 @@ async def both_ways(hq: Site, store: Site) -> None:
     await store.pull_all(hq)
 
 
+async def assert_settled(hq: Site, store: Site) -> None:
+    """In the end nothing waits at the store, and both are equal."""
+    await both_ways(hq, store)
+    assert await store.queue() == []
+    assert everything(store) == everything(hq)
+
+
+async def open_again(site: Site) -> None:
+    """The daemon looks again where a table gets its first trigger."""
+    await site.close()
+    await site.open()
+
+
 async def assert_refused(hq: Site, store: Site, *words: str) -> None:
     """The store says why; nothing of it comes to headquarters, nor changes at the store."""
     before = everything(hq), everything(store)
@@ -128,31 +140,18 @@ async def assert_refused(hq: Site, store: Site, *words: str) -> None:
 
 
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_what_a_foreign_key_here_would_do_is_refused_until_the_producer_did_it(
-    make: Make, engine: Engine, action: str
-) -> None:
-    hq, store = await make("hq"), await make("store", engine, f"ON DELETE {action}")
-    sale(hq)
-    await both_ways(hq, store)
-    assert everything(store) == everything(hq)
+async def test_what_a_foreign_key_here_would_do_is_refused_until_the_producer_did_it(sold: Sold, action: str) -> None:
+    hq, store = await sold(key=f"ON DELETE {action}")
     # Headquarters has no foreign key: its invoice stays.
     hq.write("DELETE FROM customer WHERE id = 1")
     await assert_refused(hq, store, "deleting customer 1 would also", "invoice 1", f"ON DELETE {action}")
     hq.write("UPDATE invoice SET customer_id = 2")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert hq.rows("SELECT customer_id FROM invoice") == [(2,)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_document_that_is_reached_through_a_table_without_documents_is_kept_as_well(
-    make: Make, engine: Engine
-) -> None:
-    hq, store = await make("hq"), await make("store", engine)
-    sale(hq)
-    await both_ways(hq, store)
+async def test_a_document_that_is_reached_through_a_table_without_documents_is_kept_as_well(sold: Sold) -> None:
+    hq, store = await sold()
     store.write(
         "CREATE TABLE account (id INTEGER PRIMARY KEY, customer INTEGER, parent INTEGER, "
         "FOREIGN KEY (customer) REFERENCES customer (id) ON DELETE CASCADE, "
@@ -166,8 +165,7 @@ async def test_a_document_that_is_reached_through_a_table_without_documents_is_k
         "CREATE TABLE line (id INTEGER PRIMARY KEY, invoice_id INTEGER NOT NULL, qty INTEGER, "
         "FOREIGN KEY (invoice_id) REFERENCES invoice (id) ON DELETE CASCADE)",
     )
-    await store.close()
-    await store.open()
+    await open_again(store)
     store.write("INSERT INTO invoice VALUES (1, 1, 'good', NULL, 2)", "INSERT INTO line VALUES (1, 1, 10)")
     await store.capture.drain()
     hq.write("DELETE FROM customer WHERE id = 1")
@@ -179,37 +177,24 @@ async def test_a_document_that_is_reached_through_a_table_without_documents_is_k
 
 
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL"])
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_what_foreign_keys_did_at_both_sites_is_applied(make: Make, engine: Engine, action: str) -> None:
-    hq, store = await make("hq", key=f"ON DELETE {action}"), await make("store", engine, f"ON DELETE {action}")
-    sale(hq)
-    await both_ways(hq, store)
+async def test_what_foreign_keys_did_at_both_sites_is_applied(sold: Sold, action: str) -> None:
+    hq, store = await sold(key=f"ON DELETE {action}", there={"key": f"ON DELETE {action}"})
     hq.write("DELETE FROM customer WHERE id = 1")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert len(store.rows("SELECT id FROM invoice WHERE customer_id IS NULL")) == (action == "SET NULL")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_what_comes_in_several_pages_is_whole_in_the_end(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq", key="ON DELETE CASCADE"), await make("store", engine, "ON DELETE CASCADE")
-    sale(hq)
-    await both_ways(hq, store)
+async def test_what_comes_in_several_pages_is_whole_in_the_end(sold: Sold) -> None:
+    hq, store = await sold(key="ON DELETE CASCADE", there={"key": "ON DELETE CASCADE"})
     hq.write("DELETE FROM customer WHERE id = 1")
     while await store.pull_from(hq, limit=1):
         pass
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert store.rows("SELECT * FROM line") == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_an_invoice_whose_events_wait_is_not_removed_with_its_old_customer(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, "ON DELETE CASCADE")
-    sale(hq)
-    await both_ways(hq, store)
+async def test_an_invoice_whose_events_wait_is_not_removed_with_its_old_customer(sold: Sold, engine: Engine) -> None:
+    hq, store = await sold(key="ON DELETE CASCADE")
     store.write("UPDATE customer SET code = 'other' WHERE id = 2")
     hq.write("UPDATE invoice SET note = 'longer than twenty characters', customer_id = 2")
     if engine == "sqlite":
@@ -222,70 +207,50 @@ async def test_an_invoice_whose_events_wait_is_not_removed_with_its_old_customer
     assert [state for state, _ in await store.queue()] == ["parked", "parked"]
     assert hq.rows("SELECT count(*) FROM invoice") == store.rows("SELECT count(*) FROM line") == [(1,)]
     hq.write("UPDATE invoice SET note = 'short'")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_code_that_changes_takes_nobody_along_whom_the_producer_did_not(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, code="ON UPDATE CASCADE")
-    sale(hq)
+async def test_a_code_that_changes_takes_nobody_along_whom_the_producer_did_not(sold: Sold) -> None:
+    hq, store = await sold(code="ON UPDATE CASCADE")
     hq.write("UPDATE invoice SET customer_code = 'one'")
-    await both_ways(hq, store)
+    await assert_settled(hq, store)
     hq.write("UPDATE customer SET code = 'first' WHERE id = 1")
     await assert_refused(hq, store, "ON UPDATE CASCADE", "customer_code of invoice 1")
     hq.write("UPDATE invoice SET customer_code = NULL")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
 
 
-@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])
-@pytest.mark.parametrize("links", [{"customer_id": "customer"}, {}], ids=["linked", "not linked"])
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_rename_takes_along_what_refers_to_the_document(
-    make: Make, engine: Engine, links: dict[str, str], action: str
-) -> None:
-    hq, store = await make("hq"), await make("store", engine, f"ON UPDATE {action}", invoice={"links": links})
-    sale(hq)
-    await both_ways(hq, store)
+@pytest.mark.parametrize(
+    ("engine", "action", "links"), engines_and(["CASCADE", "SET NULL", "NO ACTION"], [{"customer_id": "customer"}, {}])
+)
+async def test_a_rename_takes_along_what_refers_to_the_document(sold: Sold, links: dict[str, str], action: str) -> None:
+    hq, store = await sold(key=f"ON UPDATE {action}", invoice={"links": links})
     hq.write("UPDATE customer SET id = 3 WHERE id = 1", "UPDATE invoice SET customer_id = 3")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert store.rows("SELECT customer_id FROM invoice") == [(3,)]
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("does", "words"),
     [
         (DELETES, ("deleted invoice 1", "deleted a row of line")),
         (MAKES, ("made invoice 99",)),
     ],
     ids=["deletes", "makes"],
 )
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_what_a_trigger_here_does_to_other_documents_is_refused(
-    make: Make, engine: Engine, texts: dict[str, str], words: tuple[str, ...]
+    sold: Sold, engine: Engine, does: str, words: tuple[str, ...]
 ) -> None:
-    hq, store = await make("hq"), await make("store", engine)
-    sale(hq)
-    await both_ways(hq, store)
-    trigger(store, texts)
+    hq, store = await sold()
+    trigger(store, does)
     hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
     await assert_refused(hq, store, "writing customer 1", *words)
     store.write("DROP TRIGGER clean" + (" ON customer" if engine == "postgresql" else ""))
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_where_a_type_is_open_to_effects_they_are_edits_of_this_site(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, invoice={"side_effects": "local"})
-    sale(hq)
-    await both_ways(hq, store)
+async def test_where_a_type_is_open_to_effects_they_are_edits_of_this_site(sold: Sold) -> None:
+    hq, store = await sold(invoice={"side_effects": "local"})
     trigger(store, CHANGES)
     hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
     await both_ways(hq, store)
@@ -297,49 +262,38 @@ async def test_where_a_type_is_open_to_effects_they_are_edits_of_this_site(make:
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("does", "words"),
     [(CHANGES, 'note: "good", now "mine"'), (ROWS, "qty: 10, now 9")],
     ids=["its own row", "a child row"],
 )
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_what_a_trigger_here_changes_is_put_back_where_the_producer_has_the_word(
-    make: Make, engine: Engine, texts: dict[str, str], words: str
+    sold: Sold, does: str, words: str
 ) -> None:
-    hq, store = await make("hq"), await make("store", engine)
-    sale(hq)
-    await both_ways(hq, store)
-    trigger(store, texts)
+    hq, store = await sold()
+    trigger(store, does)
     hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert hq.rows("SELECT note, qty FROM invoice JOIN line ON invoice_id = invoice.id") == [("good", 10)]
     (note,) = [each.note for each in await store.sync_log.list(doctype="customer") if each.update_type == "update"]
     assert words in note
     assert "put back" in note
 
 
-async def test_what_a_trigger_does_at_the_end_of_the_transaction_is_seen_as_well(make: Make) -> None:
-    hq, store = await make("hq"), await make("store", "postgresql")
-    sale(hq)
-    await both_ways(hq, store)
+@pytest.mark.parametrize("engine", ["postgresql"])
+async def test_what_a_trigger_does_at_the_end_of_the_transaction_is_seen_as_well(sold: Sold) -> None:
+    hq, store = await sold()
+    function(store, DELETES)
     store.write(
-        "CREATE FUNCTION clean() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN {DELETES['postgresql']} RETURN NULL; END $$",
         "CREATE CONSTRAINT TRIGGER clean AFTER UPDATE ON customer DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION clean()",
     )
-    await store.close()
-    await store.open()
+    await open_again(store)
     hq.write("UPDATE customer SET name = 'Ada L.' WHERE id = 1")
     await assert_refused(hq, store, "writing customer 1", "deleted invoice 1")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_document_of_this_site_alone_is_not_changed_by_what_arrives(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine)
-    sale(hq)
-    await both_ways(hq, store)
+async def test_a_document_of_this_site_alone_is_not_changed_by_what_arrives(sold: Sold) -> None:
+    hq, store = await sold()
     store.write("UPDATE invoice SET note = 'good' WHERE id = 1", "INSERT INTO invoice VALUES (50, 2, 'own', NULL)")
     hq.write("DELETE FROM line", "DELETE FROM invoice")
     await both_ways(hq, store)
@@ -348,65 +302,38 @@ async def test_a_document_of_this_site_alone_is_not_changed_by_what_arrives(make
     await assert_refused(hq, store, "changed invoice 50", 'note: "own", now "mine"')
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_row_of_the_document_that_the_producer_left_alone_is_not_changed_here(
-    make: Make, engine: Engine
-) -> None:
-    hq, store = await make("hq"), await make("store", engine)
-    sale(hq)
-    await both_ways(hq, store)
+async def test_a_row_of_the_document_that_the_producer_left_alone_is_not_changed_here(sold: Sold) -> None:
+    hq, store = await sold()
     trigger(store, TOUCHES, "INSERT ON line")
-    # The daemon looks again where a table gets its first trigger.
-    await store.close()
-    await store.open()
+    await open_again(store)
     hq.write("INSERT INTO line VALUES (2, 1, 20)")
     await both_ways(hq, store)
     assert everything(store) == everything(hq)
     assert store.rows("SELECT note FROM invoice") == [("good",)]
     hq.write("INSERT INTO line VALUES (3, 1, 30)", "UPDATE invoice SET note = 'touched'")
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
 
 
-COUNTS = {
-    "sqlite": "CREATE TRIGGER clean AFTER INSERT ON line "
-    "BEGIN UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7; END",
-    "mariadb": "CREATE TRIGGER clean AFTER INSERT ON line FOR EACH ROW "
-    "UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7",
-    "postgresql": "UPDATE invoice SET customer_id = customer_id - 1 WHERE id = 7;",
-}
-
-
-@pytest.mark.parametrize("pages", [1, 2, 3, 20])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "pages"), engines_and([2, 1, 3, 20]))
 async def test_a_number_that_triggers_count_down_at_both_sites_is_the_same_at_both(
-    make: Make, engine: Engine, pages: int
+    sold: Sold, engine: Engine, pages: int
 ) -> None:
-    hq = await make("hq", engine, invoice={"links": {}})
-    store = await make("store", engine, invoice={"links": {}})
-    sale(hq)
+    hq, store = await sold(invoice={"links": {}}, there={"engine": engine, "invoice": {"links": {}}})
     hq.write("INSERT INTO invoice VALUES (7, 100, 'stock', NULL)")
-    await both_ways(hq, store)
+    await assert_settled(hq, store)
     for site in (hq, store):
         trigger(site, COUNTS, "INSERT ON line")
-        await site.close()
-        await site.open()
+        await open_again(site)
     for number in range(2, 7):
         hq.write(f"INSERT INTO line VALUES ({number}, 1, 1)")
     while await store.pull_from(hq, limit=pages):
         pass
-    await both_ways(hq, store)
-    assert await store.queue() == []
-    assert everything(store) == everything(hq)
+    await assert_settled(hq, store)
     assert hq.rows("SELECT customer_id FROM invoice WHERE id = 7") == [(95,)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-async def test_a_refused_event_holds_up_no_other_of_its_batch(make: Make, engine: Engine) -> None:
-    hq, store = await make("hq"), await make("store", engine, "ON DELETE CASCADE")
-    sale(hq)
-    await both_ways(hq, store)
+async def test_a_refused_event_holds_up_no_other_of_its_batch(sold: Sold) -> None:
+    hq, store = await sold(key="ON DELETE CASCADE")
     hq.write("DELETE FROM customer WHERE id = 1")
     hq.write("UPDATE customer SET name = 'Bobby' WHERE id = 2")
     hq.write("INSERT INTO customer VALUES (3, 'three', 'Cy')")

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.model import Operation
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
+from tests.support.examples import SERVERS
 from tests.support.servers import ENGINES
 
 SIZE = 4
@@ -115,14 +116,6 @@ DOCTYPES = {
     "member": {},
 }
 
-# A failing example is not made smaller: on databases of real servers that takes minutes.
-FEW = settings(
-    max_examples=4,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
 TURN = st.tuples(
     st.sampled_from(range(len(PLACES))),
     # Some rows' new values: a rotation, a swap, or a chain that ends at the free value.
@@ -199,7 +192,7 @@ def text(value: object) -> str:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@FEW
+@SERVERS
 @given(TURNS)
 def test_unique_values_that_go_round_arrive(engine: Engine, turns: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -215,18 +208,8 @@ def test_a_circle_in_every_kind_of_constraint_arrives(engine: Engine) -> None:
         asyncio.run(exchange(Path(folder), engine, [circle, chain]))
 
 
-@FEW
+@SERVERS
 @given(TURNS)
 def test_halves_of_an_exchange_that_were_parked_apart_heal_together(turns: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(exchange(Path(folder), "sqlite", turns, page=1))
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(TURNS)
-def test_unique_values_that_go_round_arrive_for_long(engine: Engine, turns: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(exchange(Path(folder), engine, turns))

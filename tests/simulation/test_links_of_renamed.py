@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
+from tests.support.matrix import engines_and
 from tests.support.servers import ENGINES
 
 FREE = """
@@ -69,8 +70,7 @@ async def both_ways(hq: Site, store: Site) -> None:
         await hq.pull_all(store)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("at", ["consumer", "producer"])
+@pytest.mark.parametrize(("engine", "at"), engines_and(["consumer", "producer"]))
 async def test_links_that_users_left_are_left_at_both_sites(make: Make, engine: Engine, at: str) -> None:
     hq = await make("hq", engine if at == "producer" else "sqlite")
     store = await make("store", engine if at == "consumer" else "sqlite")
@@ -84,7 +84,6 @@ async def test_links_that_users_left_are_left_at_both_sites(make: Make, engine: 
     assert await hq.queue() == await store.queue() == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_links_that_users_moved_are_moved_at_both_sites_one_page_at_a_time(make: Make, engine: Engine) -> None:
     hq, store = await make("hq"), await make("store", engine)
     begin(hq)
@@ -99,7 +98,6 @@ async def test_links_that_users_moved_are_moved_at_both_sites_one_page_at_a_time
     assert everything(hq) == everything(store) == meant
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_links_of_this_sites_own_documents_follow(make: Make, engine: Engine) -> None:
     hq, store = await make("hq"), await make("store", engine)
     hq.write("INSERT INTO node VALUES ('k1', NULL, 'a')", "INSERT INTO node VALUES ('k3', NULL, 'a')")
@@ -159,7 +157,6 @@ async def test_a_link_to_itself_that_a_foreign_key_would_move_is_said(make: Make
     assert everything(hq) == everything(store)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 async def test_a_link_that_a_user_of_this_site_set_follows(make: Make, engine: Engine) -> None:
     hq, store = await make("hq"), await make("store", engine)
     hq.write("INSERT INTO node VALUES ('k1', NULL, 'a')", "INSERT INTO node VALUES ('k2', NULL, 'b')")

@@ -12,13 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.simulation.sites import Site
 from tests.simulation.test_convergence import NAMES, settle
 from tests.simulation.test_convergence import act as act_elsewhere
+from tests.support.examples import SITES
 
 SCHEMA = """
 CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Label" TEXT NOT NULL, "City" TEXT,
@@ -200,17 +200,8 @@ async def play(folder: Path, steps: list) -> None:
             await site.close()
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@SITES
 @given(STEPS)
 def test_two_sites_with_names_of_their_own_always_end_with_the_same_documents(steps: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder), steps))
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@settings(max_examples=3000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(STEPS)
-def test_two_sites_with_names_of_their_own_always_end_with_the_same_documents_for_long(steps: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder), steps))

@@ -20,9 +20,10 @@ from streamd.db.sqlite_sql import value_as_json
 from streamd.model import ChildTable, Column, Difference, Document, DocumentType, OldValues, Record, Table
 from streamd.rows import bindings
 from streamd.settings import Settings
+from tests.simulation.conftest import Opened
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
-from tests.support.servers import ENGINES
+from tests.support.matrix import engines_and
 
 NOT_TEXT = "CAST(x'ff41' AS TEXT)"
 
@@ -291,11 +292,9 @@ WORDS = ("t", "k", "r", "s", "e", "n", "o", "key", "value", "old", "new", "name"
 """Names that statements of ours may have for something else."""
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("key", ["t", "k", "r", "id"])
-@pytest.mark.parametrize("excluded", [(), ("tbl",)], ids=["whole", "excluding"])
+@pytest.mark.parametrize(("engine", "excluded", "key"), engines_and([("tbl",), ()], ["t", "k", "r", "id"]))
 async def test_no_name_of_a_column_is_taken_for_anything_else(
-    tmp_path: Path, engine: Engine, key: str, excluded: tuple[str, ...]
+    opened: Opened, engine: Engine, key: str, excluded: tuple[str, ...]
 ) -> None:
     columns = ", ".join(f'"{word}" VARCHAR(40)' for word in WORDS if word != key)
     parent = f'"doc" INTEGER NOT NULL REFERENCES "Doc" ("{key}")'
@@ -304,34 +303,28 @@ async def test_no_name_of_a_column_is_taken_for_anything_else(
     rows: dict[str, Any] = {"table": "Row", "key": key, "parent_key": "doc", "exclude": list(excluded)}
     types = {"Doc": {"exclude": list(excluded), "children": {"rows": rows}}}
     sites = [
-        Site(tmp_path, name, engine=each, schema=schema, doctypes=types, renamed=renamed)
+        await opened(name, engine=each, schema=schema, doctypes=types, renamed=renamed)
         for name, each, renamed in (("one", engine, ()), ("two", "sqlite", ()), ("three", engine, ()))
     ]
     first, between, last = sites
+    others = ", ".join("'x'" for _ in WORDS[1:])
+    first.write(f'INSERT INTO "Doc" VALUES (1, {others})', f'INSERT INTO "Row" VALUES (10, 1, {others})')
+    for step in (
+        "",
+        'UPDATE "Doc" SET "value" = \'y\'',
+        'UPDATE "Row" SET "old" = \'y\', "new" = \'z\'',
+        f'INSERT INTO "Row" VALUES (11, 1, {others})',
+        f'DELETE FROM "Row" WHERE "{key}" = 10',
+    ):
+        if step:
+            first.write(step)
+        await between.pull_all(first)
+        await last.pull_all(between)
+    await last.read_whole(between, "Doc")
+    kept = ", ".join(f'"{word}"' for word in WORDS if word not in excluded)
+    for table in ("Doc", "Row"):
+        query = f'SELECT {kept} FROM "{table}" ORDER BY "{key}"'
+        assert first.rows(query) == between.rows(query) == last.rows(query)
+        assert len(last.rows(query)) == 1
     for site in sites:
-        await site.open()
-    try:
-        others = ", ".join("'x'" for _ in WORDS[1:])
-        first.write(f'INSERT INTO "Doc" VALUES (1, {others})', f'INSERT INTO "Row" VALUES (10, 1, {others})')
-        for step in (
-            "",
-            'UPDATE "Doc" SET "value" = \'y\'',
-            'UPDATE "Row" SET "old" = \'y\', "new" = \'z\'',
-            f'INSERT INTO "Row" VALUES (11, 1, {others})',
-            f'DELETE FROM "Row" WHERE "{key}" = 10',
-        ):
-            if step:
-                first.write(step)
-            await between.pull_all(first)
-            await last.pull_all(between)
-        await last.read_whole(between, "Doc")
-        kept = ", ".join(f'"{word}"' for word in WORDS if word not in excluded)
-        for table in ("Doc", "Row"):
-            query = f'SELECT {kept} FROM "{table}" ORDER BY "{key}"'
-            assert first.rows(query) == between.rows(query) == last.rows(query)
-            assert len(last.rows(query)) == 1
-        for site in sites:
-            assert await site.queue() == []
-    finally:
-        for site in sites:
-            await site.close()
+        assert await site.queue() == []

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from streamd.wire import read_json
+from tests.simulation.conftest import Opened
 from tests.simulation.sites import DOCTYPES, SCHEMA, Site
 from tests.support.database_url import Engine
-
-ENGINES: tuple[Engine, ...] = ("sqlite", "postgresql", "mariadb")
+from tests.support.matrix import EACH_ENGINE, engines_and
 
 IDENTITY = {
     "sqlite": "INTEGER PRIMARY KEY",
@@ -26,12 +26,12 @@ TYPES: dict[str, Any] = {**DOCTYPES, "Customer": {"naming": "database"}}
 RENAMED = ("Customer", "Invoice")
 
 
-@pytest.fixture(params=ENGINES)
-async def hq(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+@pytest.fixture
+async def hq(tmp_path: Path, engine: Engine) -> AsyncIterator[Site]:
     """Headquarters, where no customer may be called “no”."""
-    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY[request.param]}')
+    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY[engine]}')
     schema = schema.replace('"Name" TEXT NOT NULL', '"Name" TEXT NOT NULL CHECK ("Name" <> \'no\')')
-    site = Site(tmp_path, "hq", engine=request.param, schema=schema, doctypes=TYPES, renamed=RENAMED)
+    site = Site(tmp_path, "hq", engine=engine, schema=schema, doctypes=TYPES, renamed=RENAMED)
     await site.open()
     yield site
     await site.close()
@@ -71,6 +71,7 @@ def count(site: Site, table: str) -> int:
     return int(site.rows(f'SELECT count(*) FROM "{table}"')[0][0])  # type: ignore[call-overload]
 
 
+@EACH_ENGINE
 async def test_two_tills_that_both_begin_at_invoice_1_keep_all_their_invoices(hq: Site, tills: list[Site]) -> None:
     for number, till in enumerate(tills, 1):
         sale(till, customer=f"customer of {till.name}", quantity=number * 10)
@@ -80,6 +81,7 @@ async def test_two_tills_that_both_begin_at_invoice_1_keep_all_their_invoices(hq
     assert count(hq, "Line") == 4
 
 
+@EACH_ENGINE
 async def test_later_changes_reach_the_document_under_its_name_here(hq: Site, tills: list[Site]) -> None:
     for till in tills:
         sale(till)
@@ -118,6 +120,7 @@ async def test_what_is_linked_to_and_was_never_sent_is_fetched_and_named_too(hq:
     assert count(hq, "Customer") == 3
 
 
+@EACH_ENGINE
 async def test_links_in_a_circle_are_followed(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)")
@@ -190,31 +193,27 @@ async def test_edits_that_come_together_with_their_document_are_of_that_document
 
 
 async def test_edits_that_come_with_their_document_find_it_although_it_stands_here_with_other_values(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
     north, _ = tills
     schema = SCHEMA.replace('"Note" TEXT', '"Note" TEXT, "remote_docname" TEXT')
     types = TYPES | {"Invoice": {**TYPES["Invoice"], "accept_changes": True}}
-    hq = Site(tmp_path, "hq", schema=schema, doctypes=types, renamed=RENAMED)
-    await hq.open()
-    try:
-        hq.write(
-            'CREATE TRIGGER loud AFTER INSERT ON "Invoice" BEGIN '
-            'UPDATE "Invoice" SET "Note" = upper("Note") WHERE "Id" = NEW."Id"; END'
-        )
-        sale(north)
-        sale(north, 2)
-        await north.capture.drain()
-        north.write("UPDATE Invoice SET Note = 'changed' WHERE Id = 1")
-        north.write("DELETE FROM Line WHERE Invoice = 2", "DELETE FROM Invoice WHERE Id = 2")
-        await hq.pull_all(north)
-        assert await hq.queue() == []
-        assert hq.rows('SELECT "Note", "remote_docname" FROM "Invoice"') == [("changed", "1")]
-        north.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
-        await hq.pull_all(north)
-        assert hq.rows('SELECT count(*) FROM "Invoice"') == [(0,)]
-    finally:
-        await hq.close()
+    hq = await opened("hq", schema=schema, doctypes=types, renamed=RENAMED)
+    hq.write(
+        'CREATE TRIGGER loud AFTER INSERT ON "Invoice" BEGIN '
+        'UPDATE "Invoice" SET "Note" = upper("Note") WHERE "Id" = NEW."Id"; END'
+    )
+    sale(north)
+    sale(north, 2)
+    await north.capture.drain()
+    north.write("UPDATE Invoice SET Note = 'changed' WHERE Id = 1")
+    north.write("DELETE FROM Line WHERE Invoice = 2", "DELETE FROM Invoice WHERE Id = 2")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert hq.rows('SELECT "Note", "remote_docname" FROM "Invoice"') == [("changed", "1")]
+    north.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
+    await hq.pull_all(north)
+    assert hq.rows('SELECT count(*) FROM "Invoice"') == [(0,)]
 
 
 async def test_a_document_that_is_deleted_and_made_again_there_is_one_here(hq: Site, tills: list[Site]) -> None:
@@ -231,29 +230,21 @@ async def test_a_document_that_is_deleted_and_made_again_there_is_one_here(hq: S
 
 
 async def test_a_number_of_a_deleted_document_is_that_of_another_one_which_was_parked_before(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
     """SQLite gives the number of a deleted last row again; what is remembered of that one is not for the next one."""
-    hq = Site(tmp_path, "numbered", doctypes=TYPES, renamed=RENAMED)
-    await hq.open()
-    try:
-        north, _ = tills
-        hq.write(
-            "CREATE TRIGGER no BEFORE INSERT ON Customer WHEN NEW.Name = 'no' BEGIN SELECT raise(ABORT, 'no'); END"
-        )
-        north.write(
-            "INSERT INTO Customer VALUES (1, 'no', NULL, NULL)", "INSERT INTO Customer VALUES (2, 'b', NULL, NULL)"
-        )
-        await hq.pull_all(north)
-        north.write("DELETE FROM Customer WHERE Id = 2")
-        await hq.pull_all(north)
-        assert hq.rows("SELECT * FROM Customer") == []
-        hq.write("DROP TRIGGER no")
-        await hq.heal(north)
-        assert await hq.queue() == []
-        assert hq.rows("SELECT Id, Name FROM Customer") == [(1, "no")]
-    finally:
-        await hq.close()
+    hq = await opened("numbered", doctypes=TYPES, renamed=RENAMED)
+    north, _ = tills
+    hq.write("CREATE TRIGGER no BEFORE INSERT ON Customer WHEN NEW.Name = 'no' BEGIN SELECT raise(ABORT, 'no'); END")
+    north.write("INSERT INTO Customer VALUES (1, 'no', NULL, NULL)", "INSERT INTO Customer VALUES (2, 'b', NULL, NULL)")
+    await hq.pull_all(north)
+    north.write("DELETE FROM Customer WHERE Id = 2")
+    await hq.pull_all(north)
+    assert hq.rows("SELECT * FROM Customer") == []
+    hq.write("DROP TRIGGER no")
+    await hq.heal(north)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Id, Name FROM Customer") == [(1, "no")]
 
 
 async def test_the_sync_log_says_both_names(hq: Site, tills: list[Site]) -> None:
@@ -288,34 +279,28 @@ async def test_the_logs_say_what_came_of_which_document_and_with_what_data(hq: S
     assert [read_json(entry.data) for entry in logged] == [created, updated, deleted]
 
 
-async def test_a_series_has_no_holes_although_documents_failed_in_between(tmp_path: Path, tills: list[Site]) -> None:
+async def test_a_series_has_no_holes_although_documents_failed_in_between(opened: Opened, tills: list[Site]) -> None:
     types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": "ITEM-.YYYY.-.####"}}
-    hq = Site(tmp_path, "named", doctypes=types, renamed=("Item",))
-    await hq.open()
-    try:
-        north, south = tills
-        hq.write(
-            "CREATE TRIGGER no BEFORE INSERT ON Item WHEN NEW.Price = 13 BEGIN SELECT raise(ABORT, 'unlucky'); END"
-        )
-        for till in (north, south):
-            for price in (1, 13, 2):
-                till.write(f"INSERT INTO Item VALUES ('{till.name}{price}', '{till.name}{price}', {price}, 0)")
-            await hq.pull_all(till)
-        codes = [str(code) for (code,) in hq.rows("SELECT Code FROM Item ORDER BY 1")]
-        assert [code[-4:] for code in codes] == ["0001", "0002", "0003", "0004"]
-        assert [state for state, _ in await hq.queue()] == ["parked", "parked"]
-        hq.write("DROP TRIGGER no")
-        for till in (north, south):
-            await hq.heal(till)
-        assert await hq.queue() == []
-        codes = [str(code) for (code,) in hq.rows("SELECT Code FROM Item ORDER BY 1")]
-        assert [code[-4:] for code in codes] == [f"000{number}" for number in range(1, 7)]
-    finally:
-        await hq.close()
+    hq = await opened("named", doctypes=types, renamed=("Item",))
+    north, south = tills
+    hq.write("CREATE TRIGGER no BEFORE INSERT ON Item WHEN NEW.Price = 13 BEGIN SELECT raise(ABORT, 'unlucky'); END")
+    for till in (north, south):
+        for price in (1, 13, 2):
+            till.write(f"INSERT INTO Item VALUES ('{till.name}{price}', '{till.name}{price}', {price}, 0)")
+        await hq.pull_all(till)
+    codes = [str(code) for (code,) in hq.rows("SELECT Code FROM Item ORDER BY 1")]
+    assert [code[-4:] for code in codes] == ["0001", "0002", "0003", "0004"]
+    assert [state for state, _ in await hq.queue()] == ["parked", "parked"]
+    hq.write("DROP TRIGGER no")
+    for till in (north, south):
+        await hq.heal(till)
+    assert await hq.queue() == []
+    codes = [str(code) for (code,) in hq.rows("SELECT Code FROM Item ORDER BY 1")]
+    assert [code[-4:] for code in codes] == [f"000{number}" for number in range(1, 7)]
 
 
 async def test_documents_of_a_series_may_link_to_each_other_and_those_named_by_a_link_wait_for_it(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
     types: dict[str, Any] = {
         "Customer": {"naming": "C-.###"},
@@ -326,84 +311,72 @@ async def test_documents_of_a_series_may_link_to_each_other_and_those_named_by_a
         "INTEGER REFERENCES", "TEXT REFERENCES"
     )
     schema = schema.replace('"Customer" INTEGER', '"Customer" TEXT').replace('"Invoice" INTEGER', '"Invoice" TEXT')
-    hq = Site(tmp_path, "named", schema=schema, doctypes=types, renamed=RENAMED)
-    await hq.open()
-    try:
-        north, _ = tills
-        north.write(
-            "INSERT INTO Customer VALUES (1, 'one', NULL, 2)",
-            "INSERT INTO Customer VALUES (2, 'two', NULL, 1)",
-            "INSERT INTO Invoice VALUES (1, 2, 'x')",
-        )
-        await hq.pull_all(north)
-        assert await hq.queue() == []
-        managers = hq.rows("SELECT c.Id, m.Id FROM Customer c JOIN Customer m ON m.Id = c.Manager ORDER BY 1")
-        assert managers == [("C-001", "C-002"), ("C-002", "C-001")]
-        ((name, two),) = hq.rows(
-            "SELECT i.Id, c.Id FROM Invoice i JOIN Customer c ON c.Id = i.Customer WHERE c.Name = 'two'"
-        )
-        assert name == f"{two}/x"
-    finally:
-        await hq.close()
+    hq = await opened("named", schema=schema, doctypes=types, renamed=RENAMED)
+    north, _ = tills
+    north.write(
+        "INSERT INTO Customer VALUES (1, 'one', NULL, 2)",
+        "INSERT INTO Customer VALUES (2, 'two', NULL, 1)",
+        "INSERT INTO Invoice VALUES (1, 2, 'x')",
+    )
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    managers = hq.rows("SELECT c.Id, m.Id FROM Customer c JOIN Customer m ON m.Id = c.Manager ORDER BY 1")
+    assert managers == [("C-001", "C-002"), ("C-002", "C-001")]
+    ((name, two),) = hq.rows(
+        "SELECT i.Id, c.Id FROM Invoice i JOIN Customer c ON c.Id = i.Customer WHERE c.Name = 'two'"
+    )
+    assert name == f"{two}/x"
 
 
 @pytest.mark.parametrize(("engine", "collation"), [("sqlite", "COLLATE NOCASE"), ("mariadb", "")])
 async def test_a_series_passes_over_names_that_the_table_holds_equal_to_others(
-    tmp_path: Path, tills: list[Site], engine: Engine, collation: str
+    opened: Opened, tills: list[Site], engine: Engine, collation: str
 ) -> None:
     types: dict[str, Any] = {**DOCTYPES, "Item": {"naming": ".Label.-.###"}}
     schema = SCHEMA.replace('"Code" VARCHAR(40)', f'"Code" VARCHAR(40) {collation}').replace("UNIQUE", "")
-    hq = Site(tmp_path, "named", engine=engine, schema=schema, doctypes=types, renamed=("Item",))
-    await hq.open()
-    try:
-        north, south = tills
-        hq.write("INSERT INTO Item VALUES ('TEA-001', 'of hq', 1, 1)")
-        north.write("INSERT INTO Item VALUES ('a', 'Tea', 1, 1)", "INSERT INTO Item VALUES ('b', 'tea', 2, 2)")
-        south.write("INSERT INTO Item VALUES ('c', 'tea', 3, 3)")
-        for till in tills:
-            await hq.pull_all(till)
-        assert await hq.queue() == []
-        codes = sorted(str(code).lower() for (code,) in hq.rows("SELECT Code FROM Item"))
-        assert codes == ["tea-001", "tea-002", "tea-003", "tea-004"]
-        assert hq.rows("SELECT Label FROM Item WHERE Code = 'TEA-001'") == [("of hq",)]
-    finally:
-        await hq.close()
+    hq = await opened("named", engine=engine, schema=schema, doctypes=types, renamed=("Item",))
+    north, south = tills
+    hq.write("INSERT INTO Item VALUES ('TEA-001', 'of hq', 1, 1)")
+    north.write("INSERT INTO Item VALUES ('a', 'Tea', 1, 1)", "INSERT INTO Item VALUES ('b', 'tea', 2, 2)")
+    south.write("INSERT INTO Item VALUES ('c', 'tea', 3, 3)")
+    for till in tills:
+        await hq.pull_all(till)
+    assert await hq.queue() == []
+    codes = sorted(str(code).lower() for (code,) in hq.rows("SELECT Code FROM Item"))
+    assert codes == ["tea-001", "tea-002", "tea-003", "tea-004"]
+    assert hq.rows("SELECT Label FROM Item WHERE Code = 'TEA-001'") == [("of hq",)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("naming", "pattern"),
-    [
-        ("uuid", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
-        ("hash", "[0-9a-f]{10}"),
-        ("field:Label", "(north|south) tea"),
-        ("eval:'I/' + doc.Label", "I/(north|south) tea"),
-        ("ITEM-.###", "ITEM-00[12]"),
-    ],
-)
+CONVENTIONS = [
+    ("ITEM-.###", "ITEM-00[12]"),
+    ("uuid", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    ("hash", "[0-9a-f]{10}"),
+    ("field:Label", "(north|south) tea"),
+    ("eval:'I/' + doc.Label", "I/(north|south) tea"),
+]
+
+
+@pytest.mark.parametrize(("engine", "convention"), engines_and(CONVENTIONS))
 async def test_every_convention_names_documents_on_every_engine_and_links_follow(
-    tmp_path: Path, tills: list[Site], engine: Engine, naming: str, pattern: str
+    opened: Opened, tills: list[Site], engine: Engine, convention: tuple[str, str]
 ) -> None:
+    naming, pattern = convention
     schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY[engine]}')
     types: dict[str, Any] = {**TYPES, "Item": {"naming": naming}}
-    hq = Site(tmp_path, "named", schema=schema, engine=engine, doctypes=types, renamed=(*RENAMED, "Item"))
-    await hq.open()
-    try:
-        for till in tills:
-            sale(till)
-            till.write(f"UPDATE Item SET Label = '{till.name} tea'")
-            await hq.pull_all(till)
-        assert await hq.queue() == []
-        items = hq.rows('SELECT "Code" FROM "Item"')
-        assert len(items) == 2
-        assert all(re.fullmatch(pattern, str(code)) for (code,) in items), items
-        sold = hq.rows(
-            'SELECT i."Note", t."Label" FROM "Line" l JOIN "Invoice" i ON i."Id" = l."Invoice" '
-            'JOIN "Item" t ON t."Code" = l."Item" ORDER BY 1'
-        )
-        assert sold == [(f"{till.name} 1", f"{till.name} tea") for till in tills for _ in range(2)]
-    finally:
-        await hq.close()
+    hq = await opened("named", schema=schema, engine=engine, doctypes=types, renamed=(*RENAMED, "Item"))
+    for till in tills:
+        sale(till)
+        till.write(f"UPDATE Item SET Label = '{till.name} tea'")
+        await hq.pull_all(till)
+    assert await hq.queue() == []
+    items = hq.rows('SELECT "Code" FROM "Item"')
+    assert len(items) == 2
+    assert all(re.fullmatch(pattern, str(code)) for (code,) in items), items
+    sold = hq.rows(
+        'SELECT i."Note", t."Label" FROM "Line" l JOIN "Invoice" i ON i."Id" = l."Invoice" '
+        'JOIN "Item" t ON t."Code" = l."Item" ORDER BY 1'
+    )
+    assert sold == [(f"{till.name} 1", f"{till.name} tea") for till in tills for _ in range(2)]
 
 
 @pytest.fixture
@@ -431,21 +404,17 @@ async def test_a_name_that_another_document_has_is_a_conflict_and_never_overwrit
 
 
 async def test_documents_that_are_named_by_prompt_keep_their_names_and_links_to_them_stay(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
     types: dict[str, Any] = {**DOCTYPES, "Customer": {"naming": "prompt"}}
-    hq = Site(tmp_path, "prompted", doctypes=types, renamed=RENAMED)
-    await hq.open()
-    try:
-        north, _ = tills
-        hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (7, 1, 'of hq')")
-        sale(north, 7)
-        await hq.pull_all(north)
-        assert await hq.queue() == []
-        assert hq.rows("SELECT Id, Name FROM Customer ORDER BY Id") == [(1, "of hq"), (7, "Ada")]
-        assert hq.rows("SELECT Id, Customer FROM Invoice WHERE Note = 'north 7'") == [(8, 7)]
-    finally:
-        await hq.close()
+    hq = await opened("prompted", doctypes=types, renamed=RENAMED)
+    north, _ = tills
+    hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (7, 1, 'of hq')")
+    sale(north, 7)
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert hq.rows("SELECT Id, Name FROM Customer ORDER BY Id") == [(1, "of hq"), (7, "Ada")]
+    assert hq.rows("SELECT Id, Customer FROM Invoice WHERE Note = 'north 7'") == [(8, 7)]
 
 
 async def test_what_failed_under_a_name_of_ours_is_failed_until_it_is_applied_and_then_synced(
@@ -482,6 +451,7 @@ async def both_ways(hq: Site, till: Site) -> None:
         pass
 
 
+@EACH_ENGINE
 async def test_an_edit_at_headquarters_goes_back_to_the_tills_own_document(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)")
@@ -500,6 +470,7 @@ async def test_an_edit_at_headquarters_goes_back_to_the_tills_own_document(hq: S
     assert north.rows("SELECT Id FROM Invoice WHERE Note = 'checked'") == [(1,)]
 
 
+@EACH_ENGINE
 async def test_a_row_that_was_added_by_the_other_site_is_one_row_ever_after(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)
@@ -621,6 +592,7 @@ async def test_rows_that_are_removed_and_added_again_in_one_transaction_and_in_o
     await equal(hq, north, 1, 111, 121, 5)
 
 
+@EACH_ENGINE
 @pytest.mark.parametrize("heard", [False, True], ids=["first_edit", "known_at_both"])
 async def test_a_row_that_sqlite_replaces_is_the_row_that_it_was(hq: Site, tills: list[Site], *, heard: bool) -> None:
     """SQLite says of a replaced row that it was inserted, and nothing of the one before."""
@@ -645,6 +617,7 @@ async def test_a_row_that_sqlite_replaces_is_the_row_that_it_was(hq: Site, tills
     await equal(hq, north, *([1, 2, 4] if hq.access.engine == "sqlite" else [1, 3, 211 if heard else 11]))
 
 
+@EACH_ENGINE
 async def test_a_row_gets_no_number_that_another_row_of_its_document_had(hq: Site, tills: list[Site]) -> None:
     """What headquarters says of that number may be of the row which is gone."""
     north, _ = tills
@@ -676,6 +649,7 @@ async def test_the_lines_of_an_invoice_that_is_made_again_are_other_lines(hq: Si
     await equal(hq, north, 5, 7, 120, 121)
 
 
+@EACH_ENGINE
 async def test_a_document_that_is_renamed_here_is_the_same_to_the_till(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)
@@ -729,32 +703,28 @@ async def test_what_a_till_sold_goes_on_to_the_other_till_and_back(hq: Site, til
 
 @pytest.mark.parametrize("renamed", [RENAMED, ()], ids=["as_before", "no_more"])
 async def test_a_refused_edit_with_a_new_line_heals_although_the_till_renamed_the_invoice_between(
-    tmp_path: Path, tills: list[Site], renamed: tuple[str, ...]
+    opened: Opened, tills: list[Site], renamed: tuple[str, ...]
 ) -> None:
     schema = SCHEMA.replace('"Note" TEXT', '"Note" TEXT CHECK ("Note" <> \'no\')')
-    hq = Site(tmp_path, "strict", schema=schema, doctypes=TYPES, renamed=RENAMED)
-    await hq.open()
-    try:
-        north, south = tills
-        for till in tills:
-            sale(till)
-            await hq.pull_all(till)
-        # A document keeps the name that it got here, whatever new ones get from now on.
-        hq.renamed = frozenset(renamed)
-        north.write("UPDATE Invoice SET Note = 'no'", "INSERT INTO Line VALUES (12, 1, 'tea', 9)")
-        await hq.pull_all(north)
-        north.write(
-            "UPDATE Invoice SET Id = 8", "UPDATE Line SET Invoice = 8", "UPDATE Line SET Quantity = 5 WHERE Id = 10"
-        )
-        await hq.pull_all(north)
-        assert await hq.queue() != []
-        north.write("UPDATE Invoice SET Note = 'mended'")
-        await hq.pull_all(north)
-        assert await hq.queue() == []
-        assert sales(hq) == sorted([*sales(north), *sales(south)])
-        assert (count(hq, "Invoice"), count(hq, "Line")) == (2, 5)
-    finally:
-        await hq.close()
+    hq = await opened("strict", schema=schema, doctypes=TYPES, renamed=RENAMED)
+    north, south = tills
+    for till in tills:
+        sale(till)
+        await hq.pull_all(till)
+    # A document keeps the name that it got here, whatever new ones get from now on.
+    hq.renamed = frozenset(renamed)
+    north.write("UPDATE Invoice SET Note = 'no'", "INSERT INTO Line VALUES (12, 1, 'tea', 9)")
+    await hq.pull_all(north)
+    north.write(
+        "UPDATE Invoice SET Id = 8", "UPDATE Line SET Invoice = 8", "UPDATE Line SET Quantity = 5 WHERE Id = 10"
+    )
+    await hq.pull_all(north)
+    assert await hq.queue() != []
+    north.write("UPDATE Invoice SET Note = 'mended'")
+    await hq.pull_all(north)
+    assert await hq.queue() == []
+    assert sales(hq) == sorted([*sales(north), *sales(south)])
+    assert (count(hq, "Invoice"), count(hq, "Line")) == (2, 5)
 
 
 async def test_what_came_before_under_its_own_name_keeps_it_when_documents_are_to_be_named_here(
@@ -837,37 +807,33 @@ async def test_a_number_that_a_site_uses_again_for_the_others_document_is_that_d
 
 
 async def test_what_was_renamed_in_the_queue_keeps_its_name_and_its_rows_here_when_it_is_taken_whole(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
-    hq = Site(tmp_path, "named", doctypes=TYPES, renamed=RENAMED)
-    await hq.open()
-    try:
-        north, _ = tills
-        hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (1, 1, 'of hq')")
-        sale(north)
-        await hq.pull_all(north)
-        before = hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")
-        hq.write("CREATE TRIGGER no BEFORE UPDATE ON Invoice WHEN NEW.Note = 'no' BEGIN SELECT raise(ABORT, 'no'); END")
-        for statements in (
-            ("UPDATE Invoice SET Note = 'no'",),
-            ("UPDATE Invoice SET Id = 9", "UPDATE Line SET Invoice = 9"),
-            ("UPDATE Invoice SET Note = 'yes'",),
-        ):
-            north.write(*statements)
-            await north.capture.drain()
-        await hq.pull_from(north)
-        async with hq.database.transaction() as transaction:
-            first = (await transaction.queue())[0]
-            first.request = "whole"
-            await transaction.update_queue([first])
-        assert await hq.heal(north, everything=False) == 3
-        assert (hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")) == before
-        assert sales(hq)[-2:] == sales(north)
-        north.write("DELETE FROM Line", "DELETE FROM Invoice")
-        await hq.pull_all(north)
-        assert hq.rows("SELECT Note FROM Invoice") == [("of hq",)]
-    finally:
-        await hq.close()
+    hq = await opened("named", doctypes=TYPES, renamed=RENAMED)
+    north, _ = tills
+    hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)", "INSERT INTO Invoice VALUES (1, 1, 'of hq')")
+    sale(north)
+    await hq.pull_all(north)
+    before = hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")
+    hq.write("CREATE TRIGGER no BEFORE UPDATE ON Invoice WHEN NEW.Note = 'no' BEGIN SELECT raise(ABORT, 'no'); END")
+    for statements in (
+        ("UPDATE Invoice SET Note = 'no'",),
+        ("UPDATE Invoice SET Id = 9", "UPDATE Line SET Invoice = 9"),
+        ("UPDATE Invoice SET Note = 'yes'",),
+    ):
+        north.write(*statements)
+        await north.capture.drain()
+    await hq.pull_from(north)
+    async with hq.database.transaction() as transaction:
+        first = (await transaction.queue())[0]
+        first.request = "whole"
+        await transaction.update_queue([first])
+    assert await hq.heal(north, everything=False) == 3
+    assert (hq.rows("SELECT Id FROM Invoice"), hq.rows("SELECT Id FROM Line")) == before
+    assert sales(hq)[-2:] == sales(north)
+    north.write("DELETE FROM Line", "DELETE FROM Invoice")
+    await hq.pull_all(north)
+    assert hq.rows("SELECT Note FROM Invoice") == [("of hq",)]
 
 
 def strict(folder: Path, renamed: tuple[str, ...]) -> Site:
@@ -947,71 +913,59 @@ async def test_reading_a_type_whole_keeps_a_document_whose_rename_is_queued_one_
 
 
 async def test_what_kept_its_name_at_headquarters_goes_back_as_the_tills_own_document(
-    tmp_path: Path, tills: list[Site]
+    opened: Opened, tills: list[Site]
 ) -> None:
     """The till names what comes from headquarters itself; headquarters takes the till's names."""
-    hq = Site(tmp_path, "hq", doctypes=TYPES)
-    await hq.open()
-    try:
-        till, _ = tills
-        sale(till)
-        await both_ways(hq, till)
-        hq.write(
-            "UPDATE Invoice SET Note = 'edited at hq' WHERE Id = 1",
-            "UPDATE Line SET Quantity = 50 WHERE Id = 10",
-            "DELETE FROM Line WHERE Id = 11",
-            "INSERT INTO Line VALUES (77, 1, 'tea', 3)",
-            "INSERT INTO Customer VALUES (2, 'of hq', NULL, 1)",
-            "INSERT INTO Invoice VALUES (2, 2, 'made at hq')",
-        )
-        till.write("INSERT INTO Customer VALUES (2, 'of the till', NULL, NULL)")
-        await till.pull_all(hq)
-        assert await till.queue() == []
-        assert till.rows("SELECT Note FROM Invoice WHERE Id = 1") == [("edited at hq",)]
-        assert till.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 50), (77, 3)]
-        assert till.rows("SELECT Name FROM Customer ORDER BY Id") == [("Ada",), ("of the till",), ("of hq",)]
-        managers = (
-            "SELECT m.Name FROM Invoice i JOIN Customer c ON c.Id = i.Customer JOIN Customer m ON m.Id = c.Manager"
-        )
-        assert till.rows(managers) == [("Ada",)], "a link leads back to the till's own customer"
-        await till.read_whole(hq, "Customer", "Invoice")
-        assert (count(till, "Invoice"), count(till, "Customer")) == (2, 3)
-        till.write("UPDATE Line SET Quantity = 60 WHERE Id = 10", "INSERT INTO Line VALUES (78, 1, 'tea', 4)")
-        await hq.pull_all(till)
-        assert hq.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 60), (77, 3), (78, 4)]
-        hq.write("UPDATE Line SET Quantity = 5 WHERE Id = 78")
-        await till.pull_all(hq)
-        assert till.rows("SELECT Quantity FROM Line WHERE Id = 78") == [(5,)]
-        hq.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
-        await till.pull_all(hq)
-        assert till.rows("SELECT Note FROM Invoice") == [("made at hq",)]
-    finally:
-        await hq.close()
+    hq = await opened("hq", doctypes=TYPES)
+    till, _ = tills
+    sale(till)
+    await both_ways(hq, till)
+    hq.write(
+        "UPDATE Invoice SET Note = 'edited at hq' WHERE Id = 1",
+        "UPDATE Line SET Quantity = 50 WHERE Id = 10",
+        "DELETE FROM Line WHERE Id = 11",
+        "INSERT INTO Line VALUES (77, 1, 'tea', 3)",
+        "INSERT INTO Customer VALUES (2, 'of hq', NULL, 1)",
+        "INSERT INTO Invoice VALUES (2, 2, 'made at hq')",
+    )
+    till.write("INSERT INTO Customer VALUES (2, 'of the till', NULL, NULL)")
+    await till.pull_all(hq)
+    assert await till.queue() == []
+    assert till.rows("SELECT Note FROM Invoice WHERE Id = 1") == [("edited at hq",)]
+    assert till.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 50), (77, 3)]
+    assert till.rows("SELECT Name FROM Customer ORDER BY Id") == [("Ada",), ("of the till",), ("of hq",)]
+    managers = "SELECT m.Name FROM Invoice i JOIN Customer c ON c.Id = i.Customer JOIN Customer m ON m.Id = c.Manager"
+    assert till.rows(managers) == [("Ada",)], "a link leads back to the till's own customer"
+    await till.read_whole(hq, "Customer", "Invoice")
+    assert (count(till, "Invoice"), count(till, "Customer")) == (2, 3)
+    till.write("UPDATE Line SET Quantity = 60 WHERE Id = 10", "INSERT INTO Line VALUES (78, 1, 'tea', 4)")
+    await hq.pull_all(till)
+    assert hq.rows("SELECT Id, Quantity FROM Line WHERE Invoice = 1 ORDER BY Id") == [(10, 60), (77, 3), (78, 4)]
+    hq.write("UPDATE Line SET Quantity = 5 WHERE Id = 78")
+    await till.pull_all(hq)
+    assert till.rows("SELECT Quantity FROM Line WHERE Id = 78") == [(5,)]
+    hq.write("DELETE FROM Line WHERE Invoice = 1", "DELETE FROM Invoice WHERE Id = 1")
+    await till.pull_all(hq)
+    assert till.rows("SELECT Note FROM Invoice") == [("made at hq",)]
 
 
-async def test_missing_changes_are_said_also_where_documents_are_named_here(tmp_path: Path, hq: Site) -> None:
+async def test_missing_changes_are_said_also_where_documents_are_named_here(opened: Opened, hq: Site) -> None:
     schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY["postgresql"]}')
-    till = Site(tmp_path, "till", engine="postgresql", schema=schema, doctypes=TYPES)
-    await till.open()
-    try:
-        till.write(
-            "INSERT INTO Item VALUES ('tea', 'Tea', 2, 10)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)"
-        )
-        till.write("INSERT INTO Invoice VALUES (1, 1, 'first')", "INSERT INTO Line VALUES (10, 1, 'tea', 1)")
-        await hq.pull_all(till)
-        till.access.raw('TRUNCATE "Line"')
-        till.write("INSERT INTO Invoice VALUES (2, 1, 'second')")
-        await hq.pull_all(till)
-        assert count(hq, "Invoice") == 2
-        failed = [entry for entry in await hq.sync_log.list(doctype="Invoice") if entry.status == "Failed"]
-        assert ["changes are missing" in entry.error for entry in failed] == [True]
-        await hq.read_whole(till, "Invoice", repair=True)
-        assert count(hq, "Line") == 0
-    finally:
-        await till.close()
+    till = await opened("till", engine="postgresql", schema=schema, doctypes=TYPES)
+    till.write("INSERT INTO Item VALUES ('tea', 'Tea', 2, 10)", "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)")
+    till.write("INSERT INTO Invoice VALUES (1, 1, 'first')", "INSERT INTO Line VALUES (10, 1, 'tea', 1)")
+    await hq.pull_all(till)
+    till.access.raw('TRUNCATE "Line"')
+    till.write("INSERT INTO Invoice VALUES (2, 1, 'second')")
+    await hq.pull_all(till)
+    assert count(hq, "Invoice") == 2
+    failed = [entry for entry in await hq.sync_log.list(doctype="Invoice") if entry.status == "Failed"]
+    assert ["changes are missing" in entry.error for entry in failed] == [True]
+    await hq.read_whole(till, "Invoice", repair=True)
+    assert count(hq, "Line") == 0
 
 
-async def test_an_edit_of_a_dynamic_link_goes_back_although_it_does_not_say_of_which_type_it_is(tmp_path: Path) -> None:
+async def test_an_edit_of_a_dynamic_link_goes_back_although_it_does_not_say_of_which_type_it_is(opened: Opened) -> None:
     schema = """CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" TEXT);
         CREATE TABLE "Note" ("Id" INTEGER PRIMARY KEY, "Text" TEXT, "kind" TEXT, "party" INTEGER);
         CREATE TABLE "Part" ("Id" INTEGER PRIMARY KEY, "Note" INTEGER NOT NULL REFERENCES "Note" ("Id"), "kind" TEXT,
@@ -1022,32 +976,26 @@ async def test_an_edit_of_a_dynamic_link_goes_back_although_it_does_not_say_of_w
         "Customer": {"naming": "database"},
         "Note": {"naming": "database", "children": parts, **dynamic},
     }
-    hq, till = (Site(tmp_path, name, schema=schema, doctypes=types, renamed=tuple(types)) for name in ("hq", "till"))
+    hq, till = [await opened(name, schema=schema, doctypes=types, renamed=tuple(types)) for name in ("hq", "till")]
+    hq.write("INSERT INTO Customer VALUES (1, 'so that numbers differ')")
+    await both_ways(hq, till)
+    for name in ("Ada", "Bob"):
+        till.write(f"INSERT INTO Customer VALUES (1{len(till.rows('SELECT 1 FROM Customer'))}, '{name}')")
+    ada = "(SELECT Id FROM Customer WHERE Name = 'Ada')"
+    bob = "(SELECT Id FROM Customer WHERE Name = 'Bob')"
+    till.write(
+        f"INSERT INTO Note VALUES (1, 'n', 'Customer', {ada})", f"INSERT INTO Part VALUES (1, 1, 'Customer', {ada})"
+    )
+    await both_ways(hq, till)
+    hq.write(f"UPDATE Note SET party = {bob}", f"UPDATE Part SET party = {bob}")
+    await both_ways(hq, till)
     for site in (hq, till):
-        await site.open()
-    try:
-        hq.write("INSERT INTO Customer VALUES (1, 'so that numbers differ')")
-        await both_ways(hq, till)
-        for name in ("Ada", "Bob"):
-            till.write(f"INSERT INTO Customer VALUES (1{len(till.rows('SELECT 1 FROM Customer'))}, '{name}')")
-        ada = "(SELECT Id FROM Customer WHERE Name = 'Ada')"
-        bob = "(SELECT Id FROM Customer WHERE Name = 'Bob')"
-        till.write(
-            f"INSERT INTO Note VALUES (1, 'n', 'Customer', {ada})", f"INSERT INTO Part VALUES (1, 1, 'Customer', {ada})"
-        )
-        await both_ways(hq, till)
-        hq.write(f"UPDATE Note SET party = {bob}", f"UPDATE Part SET party = {bob}")
-        await both_ways(hq, till)
-        for site in (hq, till):
-            assert await site.queue() == []
-            for table in ("Note", "Part"):
-                query = f'SELECT c."Name" FROM "{table}" n JOIN "Customer" c ON c."Id" = n."party"'
-                assert site.rows(query) == [("Bob",)]
-        notes = [entry.note for entry in await till.sync_log.list(doctype="Note") if entry.update_type == "update"]
-        assert notes == [""], "nothing was edited at the till"
-    finally:
-        for site in (hq, till):
-            await site.close()
+        assert await site.queue() == []
+        for table in ("Note", "Part"):
+            query = f'SELECT c."Name" FROM "{table}" n JOIN "Customer" c ON c."Id" = n."party"'
+            assert site.rows(query) == [("Bob",)]
+    notes = [entry.note for entry in await till.sync_log.list(doctype="Note") if entry.update_type == "update"]
+    assert notes == [""], "nothing was edited at the till"
 
 
 REFUSED = "INSERT INTO Customer VALUES (99, 'no', NULL, NULL)"
@@ -1061,6 +1009,21 @@ async def one_by_one(site: Site, *statements: str) -> None:
     for statement in statements:
         site.write(statement)
         await site.capture.drain()
+
+
+async def pull_in_parts(hq: Site, north: Site, page: list[str], place: int) -> None:
+    """Pull a page of the till's that is written in several parts: what is refused stands at this place of it."""
+    await one_by_one(north, *page[:place], REFUSED, *page[place:])
+    await hq.pull_from(north)
+
+
+async def assert_that_the_boss_is_there(hq: Site, north: Site) -> None:
+    """Ada's link leads to him, at once and ever after, and nothing waits but the one that is refused."""
+    assert hq.rows(MANAGERS) == [("Ada", "boss")]
+    await hq.heal(north)
+    assert hq.rows(MANAGERS) == [("Ada", "boss")]
+    assert sales(hq) == sales(north)
+    assert [state for state, _ in await hq.queue()] == ["parked"]
 
 
 def own_customers(hq: Site) -> None:
@@ -1081,13 +1044,8 @@ async def test_a_link_of_what_is_fetched_to_what_comes_later_leads_to_that_in_ho
         "INSERT INTO Customer VALUES (3, 'boss', NULL, NULL)",
         "UPDATE Customer SET Manager = 3 WHERE Id = 2",
     ]
-    await one_by_one(north, *page[:place], REFUSED, *page[place:])
-    await hq.pull_from(north)
-    assert hq.rows(MANAGERS) == [("Ada", "boss")]
-    await hq.heal(north)
-    assert hq.rows(MANAGERS) == [("Ada", "boss")]
-    assert sales(hq) == sales(north)
-    assert [state for state, _ in await hq.queue()] == ["parked"], "the one that is refused"
+    await pull_in_parts(hq, north, page, place)
+    await assert_that_the_boss_is_there(hq, north)
 
 
 @pytest.mark.parametrize("place", range(5))
@@ -1108,8 +1066,7 @@ async def test_links_of_what_is_fetched_along_chains_and_circles_are_waited_for_
         f"INSERT INTO Customer VALUES (3, 'boss', NULL, {back or 'NULL'})",
         "UPDATE Customer SET Manager = 3 WHERE Id = 4",
     ]
-    await one_by_one(north, *page[:place], REFUSED, *page[place:])
-    await hq.pull_from(north)
+    await pull_in_parts(hq, north, page, place)
     assert set(hq.rows(MANAGERS)) <= set(north.rows(MANAGERS))
     await hq.heal(north)
     assert hq.rows(MANAGERS) == north.rows(MANAGERS)
@@ -1164,13 +1121,8 @@ async def test_a_link_to_what_is_renamed_later_in_the_page_leads_to_the_document
         "UPDATE Customer SET Id = 3 WHERE Id = 30",
         "UPDATE Customer SET Manager = 3 WHERE Id = 2",
     ]
-    await one_by_one(north, *page[:place], REFUSED, *page[place:])
-    await hq.pull_from(north)
-    assert hq.rows(MANAGERS) == [("Ada", "boss")]
-    await hq.heal(north)
-    assert hq.rows(MANAGERS) == [("Ada", "boss")]
-    assert sales(hq) == sales(north)
-    assert [state for state, _ in await hq.queue()] == ["parked"]
+    await pull_in_parts(hq, north, page, place)
+    await assert_that_the_boss_is_there(hq, north)
 
 
 async def test_a_number_that_one_document_gives_up_and_another_takes_in_the_same_page_means_each_in_its_time(
@@ -1218,10 +1170,9 @@ async def test_a_link_to_a_document_whose_name_another_one_has_here_is_waited_fo
     assert labelled.rows("SELECT l.Invoice, i.Price FROM Line l JOIN Item i ON i.Code = l.Item") == [(1, 2), (2, 2)]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize(("engine", "place"), engines_and(range(4)))
 async def test_dynamic_links_in_child_rows_of_what_is_fetched_lead_to_what_comes_later(
-    tmp_path: Path, engine: Engine, place: int
+    opened: Opened, engine: Engine, place: int
 ) -> None:
     schema = """CREATE TABLE "Customer" ("Id" INTEGER PRIMARY KEY, "Name" VARCHAR(40)%s);
         CREATE TABLE "Note" ("Id" INTEGER PRIMARY KEY, "Text" VARCHAR(40));
@@ -1236,27 +1187,21 @@ async def test_dynamic_links_in_child_rows_of_what_is_fetched_lead_to_what_comes
         "Answer": {"naming": "database"},
     }
     numbered = (schema % refusing).replace('"Id" INTEGER PRIMARY KEY', f'"Id" {IDENTITY[engine]}')
-    hq = Site(tmp_path, "hq", schema=numbered, engine=engine, doctypes=types, renamed=tuple(types))
-    till = Site(tmp_path, "till", schema=schema % "", doctypes=types)
-    for site in (hq, till):
-        await site.open()
-    try:
-        own_customers(hq)
-        till.write("INSERT INTO Note VALUES (1, 'n')")
-        await hq.pass_over(till)
-        page = [
-            "INSERT INTO Answer VALUES (1, 1)",
-            "INSERT INTO Customer VALUES (3, 'Ada')",
-            "INSERT INTO Part VALUES (1, 1, 'Customer', 3)",
-        ]
-        await one_by_one(till, *page[:place], "INSERT INTO Customer VALUES (99, 'no')", *page[place:])
-        await hq.pull_from(till)
-        parties = 'SELECT c."Name" FROM "Part" p JOIN "Customer" c ON c."Id" = p."party"'
-        assert hq.rows(parties) == [("Ada",)]
-        await hq.heal(till)
-        assert hq.rows(parties) == [("Ada",)]
-        assert hq.rows('SELECT count(*) FROM "Answer"') == [(1,)]
-        assert [state for state, _ in await hq.queue()] == ["parked"]
-    finally:
-        for site in (hq, till):
-            await site.close()
+    hq = await opened("hq", schema=numbered, engine=engine, doctypes=types, renamed=tuple(types))
+    till = await opened("till", schema=schema % "", doctypes=types)
+    own_customers(hq)
+    till.write("INSERT INTO Note VALUES (1, 'n')")
+    await hq.pass_over(till)
+    page = [
+        "INSERT INTO Answer VALUES (1, 1)",
+        "INSERT INTO Customer VALUES (3, 'Ada')",
+        "INSERT INTO Part VALUES (1, 1, 'Customer', 3)",
+    ]
+    await one_by_one(till, *page[:place], "INSERT INTO Customer VALUES (99, 'no')", *page[place:])
+    await hq.pull_from(till)
+    parties = 'SELECT c."Name" FROM "Part" p JOIN "Customer" c ON c."Id" = p."party"'
+    assert hq.rows(parties) == [("Ada",)]
+    await hq.heal(till)
+    assert hq.rows(parties) == [("Ada",)]
+    assert hq.rows('SELECT count(*) FROM "Answer"') == [(1,)]
+    assert [state for state, _ in await hq.queue()] == ["parked"]

@@ -14,6 +14,7 @@ from streamd.model import Name, SyncStatus
 from streamd.wire import Documents, NamesAnswer, WantedDocument
 from tests.simulation.sites import LocalFetcher, Site
 from tests.support.database_url import Engine
+from tests.support.matrix import engines_and
 from tests.support.servers import ENGINES
 
 SCHEMA = """
@@ -65,8 +66,7 @@ def both(site: Site) -> list[Any]:
     return [site.rows('SELECT * FROM "Item" ORDER BY 1'), site.rows('SELECT * FROM "Tag" ORDER BY 1')]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize(("engine", "repair"), engines_and([False, True]))
 async def test_a_unique_value_of_a_document_that_is_gone_is_free_for_the_one_that_has_it_now(
     pair: Pair, engine: Engine, repair: bool
 ) -> None:
@@ -102,8 +102,7 @@ async def test_unique_values_that_went_round_in_a_circle_arrive_although_they_ar
     assert await store.queue() == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize(("engine", "repair"), engines_and([False, True]))
 async def test_what_is_refused_is_shown_as_failed_and_comes_as_it_is_by_then(
     pair: Pair, engine: Engine, repair: bool
 ) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.simulation.sites import Site
+from tests.simulation.conftest import Opened
 from tests.support.database_url import Engine
 from tests.support.servers import ENGINES
 
@@ -33,68 +31,54 @@ QUERIES = [
 @pytest.mark.parametrize("action", ["", "ON UPDATE CASCADE", "ON UPDATE RESTRICT"])
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_everything_that_refers_to_a_renamed_document_follows(
-    tmp_path: Path, engine: Engine, action: str
+    opened: Opened, engine: Engine, action: str
 ) -> None:
-    hq = Site(tmp_path, "hq", schema=TABLES.format(update="ON UPDATE CASCADE"), doctypes=DOCTYPES)
-    store = Site(
-        tmp_path, "store", schema=(TABLES + UNDECLARED).format(update=action), doctypes=DOCTYPES, engine=engine
+    hq = await opened("hq", schema=TABLES.format(update="ON UPDATE CASCADE"), doctypes=DOCTYPES)
+    store = await opened("store", schema=(TABLES + UNDECLARED).format(update=action), doctypes=DOCTYPES, engine=engine)
+    hq.write(
+        "INSERT INTO node VALUES (1, 'A', NULL), (2, 'B', 1), (3, 'C', 3), (4, 'D', 2)",
+        "INSERT INTO tag VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 2, 'bb')",
+        "INSERT INTO part VALUES (1, 1, 'x'), (1, 2, 'y'), (2, 1, 'z'), (3, 1, 'w')",
     )
-    for site in (hq, store):
-        await site.open()
-    try:
-        hq.write(
-            "INSERT INTO node VALUES (1, 'A', NULL), (2, 'B', 1), (3, 'C', 3), (4, 'D', 2)",
-            "INSERT INTO tag VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 2, 'bb')",
-            "INSERT INTO part VALUES (1, 1, 'x'), (1, 2, 'y'), (2, 1, 'z'), (3, 1, 'w')",
-        )
+    await store.pull_from(hq, limit=500)
+    store.write(
+        "INSERT INTO memo VALUES (1, 1, 1), (2, 2, 1)", "INSERT INTO seal VALUES (1, 1, 2), (2, 2, 1), (3, 3, 1)"
+    )
+
+    async def arrive(*statements: str) -> None:
+        hq.write(*statements)
         await store.pull_from(hq, limit=500)
-        store.write(
-            "INSERT INTO memo VALUES (1, 1, 1), (2, 2, 1)", "INSERT INTO seal VALUES (1, 1, 2), (2, 2, 1), (3, 3, 1)"
-        )
+        assert await store.queue() == []
+        for query in QUERIES:
+            assert store.rows(query) == hq.rows(query)
 
-        async def arrive(*statements: str) -> None:
-            hq.write(*statements)
-            await store.pull_from(hq, limit=500)
-            assert await store.queue() == []
-            for query in QUERIES:
-                assert store.rows(query) == hq.rows(query)
-
-        await arrive("UPDATE node SET id = 11 WHERE id = 1")
-        assert store.rows("SELECT node, other FROM memo ORDER BY id") == [(11, 11), (2, 11)]
-        await arrive("UPDATE node SET id = 13, code = 'CC' WHERE id = 3", "UPDATE tag SET label = 'new' WHERE id = 1")
-        # Two exchange their names, and their unique values; a third one refers to one of them.
-        await arrive(
-            *(f"UPDATE node SET id = {new} WHERE id = {old}" for old, new in ((11, 99), (2, 11), (99, 2))),
-            *(f"UPDATE node SET code = '{code}' WHERE id = {key}" for key, code in ((2, "tmp"), (11, "A"), (2, "B"))),
-        )
-        assert store.rows("SELECT node, other FROM memo ORDER BY id") == [(2, 2), (11, 2)]
-        assert store.rows("SELECT node, no FROM seal ORDER BY id") == [(2, 2), (11, 1), (13, 1)]
-    finally:
-        for site in (hq, store):
-            await site.close()
+    await arrive("UPDATE node SET id = 11 WHERE id = 1")
+    assert store.rows("SELECT node, other FROM memo ORDER BY id") == [(11, 11), (2, 11)]
+    await arrive("UPDATE node SET id = 13, code = 'CC' WHERE id = 3", "UPDATE tag SET label = 'new' WHERE id = 1")
+    # Two exchange their names, and their unique values; a third one refers to one of them.
+    await arrive(
+        *(f"UPDATE node SET id = {new} WHERE id = {old}" for old, new in ((11, 99), (2, 11), (99, 2))),
+        *(f"UPDATE node SET code = '{code}' WHERE id = {key}" for key, code in ((2, "tmp"), (11, "A"), (2, "B"))),
+    )
+    assert store.rows("SELECT node, other FROM memo ORDER BY id") == [(2, 2), (11, 2)]
+    assert store.rows("SELECT node, no FROM seal ORDER BY id") == [(2, 2), (11, 1), (13, 1)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_link_is_not_emptied_by_what_the_foreign_key_does_when_a_name_changes(
-    tmp_path: Path, engine: Engine
+    opened: Opened, engine: Engine
 ) -> None:
     schema = """
         CREATE TABLE node (id INTEGER PRIMARY KEY, code VARCHAR(10) NOT NULL UNIQUE);
         CREATE TABLE tag (id INTEGER PRIMARY KEY, node INTEGER REFERENCES node (id) ON UPDATE {});
     """
     types = {"node": {}, "tag": {}}
-    hq = Site(tmp_path, "hq", schema=schema.format("CASCADE"), doctypes=types)
-    store = Site(tmp_path, "store", schema=schema.format("SET NULL"), doctypes=types, engine=engine)
-    for site in (hq, store):
-        await site.open()
-    try:
-        hq.write("INSERT INTO node VALUES (1, 'A')", "INSERT INTO tag VALUES (1, 1)")
-        await store.pull_from(hq)
-        hq.write("UPDATE node SET id = 2")
-        await store.pull_from(hq)
-        assert await store.queue() == []
-        assert store.rows("SELECT id, code FROM node") == [(2, "A")]
-        assert store.rows("SELECT id, node FROM tag") == [(1, 2)]
-    finally:
-        for site in (hq, store):
-            await site.close()
+    hq = await opened("hq", schema=schema.format("CASCADE"), doctypes=types)
+    store = await opened("store", schema=schema.format("SET NULL"), doctypes=types, engine=engine)
+    hq.write("INSERT INTO node VALUES (1, 'A')", "INSERT INTO tag VALUES (1, 1)")
+    await store.pull_from(hq)
+    hq.write("UPDATE node SET id = 2")
+    await store.pull_from(hq)
+    assert await store.queue() == []
+    assert store.rows("SELECT id, code FROM node") == [(2, "A")]
+    assert store.rows("SELECT id, node FROM tag") == [(1, 2)]

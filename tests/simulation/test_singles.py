@@ -11,13 +11,7 @@ import pytest
 from streamd.model import Cursor
 from tests.simulation.sites import Site, event
 from tests.support.database_url import Engine
-
-PAIRS: tuple[tuple[Engine, Engine], ...] = (
-    ("sqlite", "sqlite"),
-    ("postgresql", "mariadb"),
-    ("mariadb", "postgresql"),
-)
-"""The engines of hq and store: each once as producer, and once as consumer."""
+from tests.support.matrix import EACH_PAIR, Engines
 
 TEXT = "VARCHAR(140)"
 SCHEMA = f"""
@@ -57,11 +51,6 @@ def shop(site: Site, doctype: str = "Shop") -> dict[object, object]:
     return dict(rows)  # type: ignore[arg-type]  # pairs
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
-def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
-    return request.param  # type: ignore[no-any-return]  # a pair of the above
-
-
 async def _site(folder: Path, name: str, engine: Engine, *there: str) -> Site:
     site = Site(folder, name, schema=SCHEMA, engine=engine, doctypes={}, catalog="frappe", offers=OFFERS)
     # Users set these up before streamd came.
@@ -71,14 +60,14 @@ async def _site(folder: Path, name: str, engine: Engine, *there: str) -> Site:
 
 
 @pytest.fixture
-async def hq(tmp_path: Path, engines: tuple[Engine, Engine]) -> AsyncIterator[Site]:
+async def hq(tmp_path: Path, engines: Engines) -> AsyncIterator[Site]:
     site = await _site(tmp_path, "hq", engines[0], *SHOP, value("Mail", "motto", "ann"))
     yield site
     await site.close()
 
 
 @pytest.fixture
-async def store(tmp_path: Path, engines: tuple[Engine, Engine]) -> AsyncIterator[Site]:
+async def store(tmp_path: Path, engines: Engines) -> AsyncIterator[Site]:
     site = await _site(tmp_path, "store", engines[1], NOBODY_ASKED)
     yield site
     await site.close()
@@ -96,9 +85,7 @@ async def test_the_first_change_brings_all_values_and_later_ones_what_changed(hq
     assert shop(store, "Mail") == {"server": "localhost"}, "nobody asked for these"
 
 
-async def test_the_first_change_goes_over_what_stood_here(
-    hq: Site, tmp_path: Path, engines: tuple[Engine, Engine]
-) -> None:
+async def test_the_first_change_goes_over_what_stood_here(hq: Site, tmp_path: Path, engines: Engines) -> None:
     old = await _site(tmp_path, "old", engines[1], NOBODY_ASKED, value("Shop", "rate", "9"), value("Shop", "gone", "x"))
     try:
         hq.write(change("rate", "2"))
@@ -109,6 +96,7 @@ async def test_the_first_change_goes_over_what_stood_here(
         await old.close()
 
 
+@EACH_PAIR
 async def test_edits_of_both_sites_merge_and_are_not_sent_back(hq: Site, store: Site) -> None:
     hq.write(change("rate", "2"))
     await store.pull_all(hq)
@@ -126,6 +114,7 @@ async def test_edits_of_both_sites_merge_and_are_not_sent_back(hq: Site, store: 
     assert await store.pull_all(hq) == 0
 
 
+@EACH_PAIR
 async def test_a_rename_is_followed_where_the_single_links_and_nowhere_else(hq: Site, store: Site) -> None:
     hq.write(ANN)
     await store.pull_all(hq)

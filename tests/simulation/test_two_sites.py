@@ -20,29 +20,11 @@ from streamd.model import Cursor, Event
 from streamd.status import read_status
 from streamd.store.producers import Producers, SubscribedType
 from tests.simulation.sites import DOCTYPES, Site, event
-from tests.support.database_url import Engine
-
-PAIRS: tuple[tuple[Engine, Engine], ...] = (
-    ("sqlite", "sqlite"),
-    ("postgresql", "postgresql"),
-    ("mariadb", "mariadb"),
-    ("sqlite", "mariadb"),
-    ("mariadb", "postgresql"),
-    ("postgresql", "sqlite"),
-)
-"""The engines of hq and store: a circle of them; of each with itself only SQLite, the others in `make soak`."""
-
-
-@pytest.fixture(
-    params=[pytest.param(pair, marks=pytest.mark.soak if pair[0] == pair[1] != "sqlite" else ()) for pair in PAIRS],
-    ids="-".join,
-)
-def engines(request: pytest.FixtureRequest) -> tuple[Engine, Engine]:
-    return request.param  # type: ignore[no-any-return]  # a pair of the above
+from tests.support.matrix import ALIKE, EACH_PAIR, Engines
 
 
 @pytest.fixture
-async def hq(tmp_path: Path, engines: tuple[Engine, Engine]) -> AsyncIterator[Site]:
+async def hq(tmp_path: Path, engines: Engines) -> AsyncIterator[Site]:
     site = Site(tmp_path, "hq", engine=engines[0])
     await site.open()
     yield site
@@ -50,7 +32,7 @@ async def hq(tmp_path: Path, engines: tuple[Engine, Engine]) -> AsyncIterator[Si
 
 
 @pytest.fixture
-async def store(tmp_path: Path, engines: tuple[Engine, Engine]) -> AsyncIterator[Site]:
+async def store(tmp_path: Path, engines: Engines) -> AsyncIterator[Site]:
     site = Site(tmp_path, "store", engine=engines[1])
     await site.open()
     yield site
@@ -63,6 +45,7 @@ INVOICE = "INSERT INTO Invoice VALUES (1, 1, 'first')"
 LINE = "INSERT INTO Line VALUES (1, 1, 'tea', 2)"
 
 
+@EACH_PAIR
 async def test_a_document_arrives_whole_and_the_sites_are_equal(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, INVOICE, LINE)
     await hq.pull_all(store)
@@ -70,6 +53,7 @@ async def test_a_document_arrives_whole_and_the_sites_are_equal(hq: Site, store:
     assert await hq.queue() == []
 
 
+@EACH_PAIR
 async def test_an_applied_change_is_never_sent_back(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, INVOICE, LINE)
     assert await hq.pull_all(store) == 3
@@ -92,6 +76,7 @@ async def test_what_a_document_links_to_is_fetched_and_put_first(hq: Site, store
     assert ("Customer", "needed by Invoice 1") in notes
 
 
+@EACH_PAIR
 async def test_lines_are_changed_added_removed_and_moved(hq: Site, store: Site) -> None:
     store.write(
         CUSTOMER,
@@ -141,6 +126,7 @@ async def test_two_pulls_at_once_are_one_and_nothing_is_called_failed(hq: Site, 
     assert len(entries) == 62
 
 
+@EACH_PAIR
 async def test_a_rename_is_followed_with_its_lines_and_links(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, INVOICE, LINE)
     await hq.pull_all(store)
@@ -165,6 +151,7 @@ def later() -> None:
         pass
 
 
+@EACH_PAIR
 async def test_edits_of_one_field_at_two_sites_end_equal_and_others_merge(hq: Site, store: Site) -> None:
     store.write(ITEM)
     await hq.pull_all(store)
@@ -182,6 +169,7 @@ async def test_edits_of_one_field_at_two_sites_end_equal_and_others_merge(hq: Si
     assert any("3" in note and "4" in note for note in notes)
 
 
+@EACH_PAIR
 async def test_two_documents_with_one_name_are_parked_and_nothing_is_overwritten(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, INVOICE)
     hq.write("INSERT INTO Customer VALUES (5, 'Eve', NULL, NULL)", "INSERT INTO Invoice VALUES (1, 5, 'of hq')")
@@ -202,6 +190,7 @@ async def test_two_documents_with_one_name_are_parked_and_nothing_is_overwritten
     assert hq.rows("SELECT Note FROM Invoice") == [("still the store's",)]
 
 
+@EACH_PAIR
 async def test_a_poison_document_is_parked_the_rest_goes_on_and_its_source_mends_it(hq: Site, store: Site) -> None:
     hq.write("INSERT INTO Item VALUES ('x', 'Tea', 1, 1)")
     await hq.capture.drain()
@@ -294,6 +283,7 @@ async def test_tombstones_are_forgotten_after_their_time(hq: Site, store: Site) 
     assert hq.rows("SELECT doctype FROM streamd_document") == [("Customer",)]
 
 
+@EACH_PAIR
 async def test_a_document_whose_link_was_made_later_in_the_transaction_arrives(hq: Site, store: Site) -> None:
     # An event stands where its document's last change stood: here the customer behind its invoice.
     store.write(CUSTOMER, ITEM, INVOICE, LINE, "UPDATE Customer SET City = 'Rome'", "UPDATE Item SET Stock = 1")
@@ -303,6 +293,7 @@ async def test_a_document_whose_link_was_made_later_in_the_transaction_arrives(h
     assert [entry.status for entry in await hq.sync_log.list()] == ["Synced"] * 3
 
 
+@EACH_PAIR
 async def test_new_documents_that_link_to_each_other_arrive_and_go(hq: Site, store: Site) -> None:
     store.write(
         "INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)",
@@ -320,6 +311,7 @@ async def test_new_documents_that_link_to_each_other_arrive_and_go(hq: Site, sto
     assert hq.everything() == store.everything()
 
 
+@EACH_PAIR
 async def test_a_document_is_deleted_with_what_linked_to_it(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, "INSERT INTO Customer VALUES (2, 'Eve', NULL, 1)", ITEM, INVOICE, LINE)
     await hq.pull_all(store)
@@ -336,6 +328,7 @@ async def test_a_document_is_deleted_with_what_linked_to_it(hq: Site, store: Sit
     assert hq.everything() == store.everything()
 
 
+@EACH_PAIR
 async def test_a_unique_value_that_one_document_gives_up_is_taken_by_another(hq: Site, store: Site) -> None:
     store.write(ITEM, CUSTOMER)
     await hq.pull_all(store)
@@ -353,6 +346,7 @@ async def test_a_unique_value_that_one_document_gives_up_is_taken_by_another(hq:
     assert {entry.status for entry in await hq.sync_log.list()} == {"Synced"}
 
 
+@EACH_PAIR
 async def test_a_line_moves_from_a_deleted_invoice_to_another_one(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, "INSERT INTO Invoice VALUES (2, 1, 'second')", INVOICE, LINE)
     await hq.pull_all(store)
@@ -366,7 +360,7 @@ async def test_a_line_moves_from_a_deleted_invoice_to_another_one(hq: Site, stor
     assert hq.everything() == store.everything()
 
 
-ON_SQLITE = pytest.mark.parametrize("engines", [("sqlite", "sqlite")], ids="-".join)
+ON_SQLITE = pytest.mark.parametrize("engines", [ALIKE], ids="-".join)
 
 
 @ON_SQLITE
@@ -452,6 +446,7 @@ def pause(site: Site, types: Mapping[str, str]) -> None:
     site.source = lambda producer: replace(source(site, producer), paused=types)  # type: ignore[method-assign]
 
 
+@EACH_PAIR
 async def test_a_type_that_does_not_fit_waits_as_a_whole_and_goes_on_by_itself(hq: Site, store: Site) -> None:
     store.write(CUSTOMER)
     await hq.pull_all(store)
@@ -518,6 +513,7 @@ async def test_a_person_can_have_one_document_of_a_paused_type_tried(hq: Site, s
     assert [state for state, _ in await hq.queue()] == ["held"]
 
 
+@EACH_PAIR
 async def test_a_column_that_does_not_exist_here_is_left_out_and_said_once(hq: Site, store: Site) -> None:
     store.write("ALTER TABLE Item ADD COLUMN Colour VARCHAR(20)", "ALTER TABLE Line ADD COLUMN Gift VARCHAR(20)")
     await store.close()

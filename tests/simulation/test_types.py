@@ -15,11 +15,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
+from tests.support.examples import SERVERS
+from tests.support.matrix import ALL_PAIRS
 from tests.support.servers import ENGINES, server
 
 TABLE = "Group of Types"
@@ -245,10 +247,11 @@ class Pair:
         ]
 
 
-@pytest.mark.parametrize("consumer", ENGINES)
-@pytest.mark.parametrize("producer", ENGINES)
-def test_every_type_comes_out_equal(producer: Engine, consumer: Engine) -> None:
-    for engine in (producer, consumer):
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("engines", ALL_PAIRS)
+def test_every_type_comes_out_equal(engines: tuple[Engine, Engine]) -> None:
+    producer, consumer = engines
+    for engine in engines:
         server(engine)
     edges = [[None] * len(_sorts(producer))]
 
@@ -257,13 +260,7 @@ def test_every_type_comes_out_equal(producer: Engine, consumer: Engine) -> None:
         runner.run(pair.one.open())
         runner.run(pair.other.open())
 
-        @settings(
-            max_examples=12,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],  # shrinking would take minutes
-        )
+        @SERVERS
         @given(_rows(producer), _rows(producer))
         @example(edges, edges)
         def travels(rows: list[list[Any]], again: list[list[Any]]) -> None:

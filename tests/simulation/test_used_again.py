@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.sites import Site
-from tests.support.database_url import Engine
-
-PAIRS: tuple[tuple[Engine, Engine], ...] = (
-    ("sqlite", "sqlite"),
-    ("postgresql", "mariadb"),
-    ("mariadb", "postgresql"),
-)
+from tests.support.matrix import EACH_PAIR, Engines
 
 
-@pytest.fixture(params=PAIRS, ids="-".join)
-async def sites(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Site, Site]]:
-    hq, store = Site(tmp_path, "hq", engine=request.param[0]), Site(tmp_path, "store", engine=request.param[1])
+@pytest.fixture
+async def sites(tmp_path: Path, engines: Engines) -> AsyncIterator[tuple[Site, Site]]:
+    hq, store = Site(tmp_path, "hq", engine=engines[0]), Site(tmp_path, "store", engine=engines[1])
     for site in (hq, store):
         await site.open()
     yield hq, store
@@ -67,6 +61,7 @@ DELETE = "DELETE FROM Customer WHERE Id = 1"
 EDIT = "UPDATE Customer SET City = 'Oslo' WHERE Id = 1"
 
 
+@EACH_PAIR
 async def test_an_edit_of_a_new_document_under_an_old_name_is_of_the_new_one(sites: tuple[Site, Site]) -> None:
     hq, store = sites
     await begin(hq, store)
@@ -127,6 +122,7 @@ async def test_a_rename_of_the_old_document_leaves_its_successor(sites: tuple[Si
     await assert_equal(hq, store)
 
 
+@EACH_PAIR
 async def test_two_documents_that_exchange_their_names_are_edited_as_themselves(sites: tuple[Site, Site]) -> None:
     hq, store = sites
     await begin(hq, store)

@@ -12,6 +12,7 @@ import pytest
 from streamd.apply import segment
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
+from tests.support.matrix import engines_and
 from tests.support.servers import ENGINES
 
 SCHEMA = """
@@ -115,7 +116,7 @@ def insert(table: str, note: str, number: int = 1) -> list[str]:
     return made
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(("engine", "together"), engines_and([True, False]))
 async def test_a_trigger_of_a_rows_own_parks_it_however_events_are_batched(
     pair: Pair, engine: Engine, together: bool
 ) -> None:
@@ -160,8 +161,7 @@ async def test_a_change_that_is_swallowed_is_parked(pair: Pair, engine: Engine, 
     assert store.rows(f"SELECT note FROM {table}") == [("x",)]
 
 
-@PARENT_AND_CHILD
-@pytest.mark.parametrize("event", ["INSERT", "UPDATE"])
+@pytest.mark.parametrize(("engine", "table", "event"), engines_and(["cell", "sheet"], ["UPDATE", "INSERT"]))
 async def test_a_value_that_a_trigger_always_changes_is_parked_with_both_values(
     pair: Pair, engine: Engine, table: str, event: str
 ) -> None:
@@ -209,9 +209,14 @@ ROWS = (
 )
 
 
-@PARENT_AND_CHILD
-@pytest.mark.parametrize("condition", ["row.id = 1", "row.id = 1 AND row.a <> old.a"])
-@pytest.mark.parametrize("others", [(), ("UPDATE sheet SET a = 'y' WHERE id = 2",)], ids=["alone", "with another"])
+@pytest.mark.parametrize(
+    ("engine", "table", "condition", "others"),
+    engines_and(
+        ["cell", "sheet"],
+        ["row.id = 1 AND row.a <> old.a", "row.id = 1"],
+        [("UPDATE sheet SET a = 'y' WHERE id = 2",), ()],
+    ),
+)
 async def test_a_column_that_did_not_come_and_is_changed_here_parks_the_row(
     pair: Pair, engine: Engine, table: str, condition: str, others: tuple[str, ...]
 ) -> None:

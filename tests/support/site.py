@@ -79,7 +79,7 @@ class Producer:
             f"doctypes = [{', '.join([*wanting, *unwanted])}]",
             *(
                 f"{key} = {json.dumps(value)}"
-                for key, value in ({"retry_seconds": 1, "use_same_name": True} | self.settings).items()
+                for key, value in ({"retry_seconds": 0.2, "use_same_name": True} | self.settings).items()
             ),
         ]
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.apply.decoding import decode
@@ -402,7 +402,6 @@ def rows_by_field(of: Difference) -> dict[tuple[str, Any, str], tuple[Any, Any]]
     return found
 
 
-@settings(max_examples=200, deadline=None)
 @given(random_mappings(), documents(), documents())
 def test_a_mapped_difference_is_the_difference_of_mapped_documents(one: MappedType, before: Row, after: Row) -> None:
     mapped_difference = one.difference(difference_there(before, after))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
@@ -202,7 +202,6 @@ def names(order: Order) -> list[tuple[str, Any]]:
     return [(each.doctype.name, each.name[0]) for run in order.runs for each in run]
 
 
-@settings(max_examples=300, deadline=None)
 @given(worlds(), worlds(), st.randoms(use_true_random=False))
 def test_each_row_finds_what_it_refers_to_in_whatever_order_the_log_has_the_documents(
     before: World, after: World, chance: Any
@@ -214,7 +213,6 @@ def test_each_row_finds_what_it_refers_to_in_whatever_order_the_log_has_the_docu
     assert database.tables == after
 
 
-@settings(max_examples=200, deadline=None)
 @given(worlds(), worlds(), st.randoms(use_true_random=False))
 def test_without_links_the_order_of_the_log_holds_among_what_is_alike(before: World, after: World, chance: Any) -> None:
     planned = [each for each in changes(before, after) if each.doctype is PLACE]

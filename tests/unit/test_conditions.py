@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.errors import StreamdError
@@ -277,7 +277,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
 @given(STEPS, st.booleans())
 def test_a_consumer_has_what_satisfies_its_condition_and_nothing_else_unless_it_keeps_it(
     steps: list[tuple[str, int, str | None, int]], deletes: bool

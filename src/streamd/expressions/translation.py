@@ -114,17 +114,13 @@ class _Writer:
     def write(self, node: Node, place: Place) -> None:
         match node:
             case Literal():
-                self._put(_literal(node.value, place), node.at)
-                if self._matching and isinstance(node.value, str):
-                    self.matched_bytes += len(node.value.encode())
+                self._literal(node, place)
             case Field():
                 self._field(node, _FORMS[place])
             case Not():
                 self._wrapped("!(", node.operand, Place.CONDITION, node.at)
             case Junction():
-                for index, operand in enumerate(node.operands):
-                    self._put(f" {node.operator} " if index else "", node.at)
-                    self._wrapped("(", operand, Place.CONDITION, node.at)
+                self._junction(node)
             case Comparison():
                 self._comparison(node)
             case Membership():
@@ -135,11 +131,24 @@ class _Writer:
             case Arithmetic():
                 self._arithmetic(node, place)
             case Choice():
-                self._wrapped("(", node.condition, Place.CONDITION, node.at)
-                self._wrapped(" ? dyn(", node.yes, place, node.at)  # so that the two may be of different kinds
-                self._wrapped(" : dyn(", node.no, place, node.at)
+                self._choice(node, place)
             case Call():
                 self._call(node, place)
+
+    def _literal(self, node: Literal, place: Place) -> None:
+        self._put(_literal(node.value, place), node.at)
+        if self._matching and isinstance(node.value, str):
+            self.matched_bytes += len(node.value.encode())
+
+    def _junction(self, node: Junction) -> None:
+        for index, operand in enumerate(node.operands):
+            self._put(f" {node.operator} " if index else "", node.at)
+            self._wrapped("(", operand, Place.CONDITION, node.at)
+
+    def _choice(self, node: Choice, place: Place) -> None:
+        self._wrapped("(", node.condition, Place.CONDITION, node.at)
+        self._wrapped(" ? dyn(", node.yes, place, node.at)  # so that the two may be of different kinds
+        self._wrapped(" : dyn(", node.no, place, node.at)
 
     def _comparison(self, node: Comparison) -> None:
         for one, other in ((node.left, node.right), (node.right, node.left)):

@@ -7,7 +7,7 @@ the log's order holds; only what is alike is brought together, because statement
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamd.apply.source import Ref
@@ -70,12 +70,16 @@ class _Need:
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
-    """Which documents of the group (by their places) get these names, go with them, or give them up."""
+class _Taken:
+    """Which documents of the segment (by their places) get these names, go with them, or give them up.
 
-    made: Mapping[Ref, int]
-    gone: Mapping[Ref, int]
-    away: Mapping[Ref, int]
+    `freed`: which one lets go of a child row, by its table and key.
+    """
+
+    made: dict[Ref, int] = field(default_factory=dict)
+    gone: dict[Ref, int] = field(default_factory=dict)
+    away: dict[Ref, int] = field(default_factory=dict)
+    freed: dict[tuple[str, tuple[object, ...]], int] = field(default_factory=dict)
 
 
 _Needs = list[dict[int, _Need]]
@@ -128,36 +132,48 @@ def _needs(planned: Sequence[Planned]) -> tuple[_Needs, set[_Loose]]:
     """Who comes after whom; and links of deleted documents to themselves, which some databases hold against it."""
     needs: _Needs = [{} for _ in planned]
     own: set[_Loose] = set()
-    made: dict[Ref, int] = {}
-    gone: dict[Ref, int] = {}
-    away: dict[Ref, int] = {}
-    freed: dict[tuple[str, tuple[object, ...]], int] = {}
+    taken = _taken(planned)
+    targets = {doctype for doctype, _ in (*taken.made, *taken.gone)}
     for index, each in enumerate(planned):
-        if each.renamed_from is not None or _is_made(each):
-            made[(each.doctype.name, each.name)] = index
-        if each.renamed_from is not None:
-            away[(each.doctype.name, each.renamed_from)] = index
-        for write in each.writes:
-            if write.kind == DELETE and write.table == each.doctype.table:
-                gone[(each.doctype.name, each.name)] = index
-            elif write.kind == DELETE:
-                freed[(write.table, _child_key(each.doctype, write))] = index
-    targets = {doctype for doctype, _ in (*made, *gone)}
-    for index, each in enumerate(planned):
-        other = away.get((each.doctype.name, each.name)) if away else None
-        if other is not None and other != index and (each.doctype.name, each.name) in made:
-            # It takes a name that another document gives up.
-            _add(needs, index, other, None, beside=False)
+        _add_former_bearer(needs, planned, index, taken)
         links = _links(each.doctype, targets)
         for position, write in enumerate(each.writes):
-            if freed and write.kind == INSERT and write.table != each.doctype.table:
-                # A child row that moves from one document to another: the first has to let go of it.
-                other = freed.get((write.table, _child_key(each.doctype, write)))
-                if other is not None and other != index:
-                    _add(needs, index, other, None, beside=planned[other].kind == each.kind)
+            _add_former_parent(needs, planned, index, write, taken)
             if write.table in links:
-                own |= _add_links(needs, planned, index, position, links[write.table], _Names(made, gone, away))
+                own |= _add_links(needs, planned, index, position, links[write.table], taken)
     return needs, own
+
+
+def _taken(planned: Sequence[Planned]) -> _Taken:
+    found = _Taken()
+    for index, each in enumerate(planned):
+        if each.renamed_from is not None or _is_made(each):
+            found.made[(each.doctype.name, each.name)] = index
+        if each.renamed_from is not None:
+            found.away[(each.doctype.name, each.renamed_from)] = index
+        for write in each.writes:
+            if write.kind == DELETE and write.table == each.doctype.table:
+                found.gone[(each.doctype.name, each.name)] = index
+            elif write.kind == DELETE:
+                found.freed[(write.table, _child_key(each.doctype, write))] = index
+    return found
+
+
+def _add_former_bearer(needs: _Needs, planned: Sequence[Planned], index: int, taken: _Taken) -> None:
+    """A document that takes a name comes after the one that gives it up."""
+    each = planned[index]
+    other = taken.away.get((each.doctype.name, each.name)) if taken.away else None
+    if other is not None and other != index and (each.doctype.name, each.name) in taken.made:
+        _add(needs, index, other, None, beside=False)
+
+
+def _add_former_parent(needs: _Needs, planned: Sequence[Planned], index: int, write: RowWrite, taken: _Taken) -> None:
+    """A document that takes a child row comes after the one that lets go of it."""
+    each = planned[index]
+    if taken.freed and write.kind == INSERT and write.table != each.doctype.table:
+        other = taken.freed.get((write.table, _child_key(each.doctype, write)))
+        if other is not None and other != index:
+            _add(needs, index, other, None, beside=planned[other].kind == each.kind)
 
 
 def _is_made(planned: Planned) -> bool:
@@ -186,7 +202,7 @@ def _add_links(
     index: int,
     position: int,
     links: Sequence[Link],
-    names: _Names,
+    taken: _Taken,
 ) -> set[_Loose]:
     """What one write needs to stand before it, and what has to wait for it. Returns its links to its own document."""
     each = planned[index]
@@ -198,16 +214,16 @@ def _add_links(
     new: Row = {} if write.kind == DELETE else old | dict(zip(write.columns, write.values, strict=False))
     after = {(target, name) for target, name, _ in linked(links, new)}
     for target, name, link in linked(links, new):
-        before = names.away.get((target, name))
+        before = taken.away.get((target, name))
         if before is not None and before != index:
             # Another document has this name afterwards; the one that has it now takes its links along.
             _add(needs, index, before, None, beside=False)
-        other = names.made.get((target, name))
+        other = taken.made.get((target, name))
         if other is not None and other != index:
             columns = _nullable(each.doctype, write, link) if write.kind == INSERT else ()
             _add(needs, index, other, _Loose(index, position, columns), beside=_alike(each, planned[other]))
     for target, name, link in linked(links, old):
-        other = names.gone.get((target, name))
+        other = taken.gone.get((target, name))
         if other is None or (target, name) in after:
             continue
         loose = _Loose(index, position, _nullable(each.doctype, write, link) if write.kind == DELETE else ())

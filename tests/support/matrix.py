@@ -1,0 +1,50 @@
+"""On which engines a test runs each time, and on which in `make soak` alone: those have the mark `matrix`.
+
+What a test is about decides that. What engines do (triggers, constraints, types, refusals) is tried on each of them.
+What streamd decides is the same whatever they are: it is tried on SQLite, and by a test or two of the file on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.support.database_url import Engine
+from tests.support.servers import ENGINES
+
+Engines = tuple[Engine, Engine]
+"""Those of headquarters and of the store: of the producer and of the consumer, where one is only that."""
+
+ALIKE: Engines = ("sqlite", "sqlite")
+CIRCLE: tuple[Engines, ...] = tuple(zip(ENGINES, (*ENGINES[1:], ENGINES[0]), strict=True))
+"""Every engine once at headquarters and once at the store."""
+
+
+def _run(*values: Any, each_time: bool, name: str | None = None) -> Any:
+    return pytest.param(*values, marks=() if each_time else pytest.mark.matrix, id=name)
+
+
+EACH_ENGINE = pytest.mark.parametrize("engine", ENGINES)
+EACH_PAIR = pytest.mark.parametrize("engines", [ALIKE, *CIRCLE], ids="-to-".join)
+
+ONE_ENGINE = [_run(each, each_time=each == "sqlite") for each in ENGINES]
+"""SQLite; in the matrix the others."""
+ONE_PAIR = [_run(each, each_time=each == ALIKE, name="-to-".join(each)) for each in (ALIKE, *CIRCLE)]
+"""SQLite at both sites; in the matrix the circle."""
+ALL_PAIRS = [
+    _run(each, each_time=each in (ALIKE, *CIRCLE), name="-to-".join(each)) for each in product(ENGINES, ENGINES)
+]
+"""SQLite at both sites, and the circle; in the matrix every engine with every one."""
+
+
+def engines_and(*values: Sequence[Any]) -> list[Any]:
+    """SQLite with every combination of these values, each other engine with the first one; in the matrix the rest."""
+    combinations = list(product(*values))
+    return [
+        _run(engine, *each, each_time=engine == "sqlite" or each == combinations[0])
+        for engine in ENGINES
+        for each in combinations
+    ]
