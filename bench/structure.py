@@ -1,6 +1,6 @@
 """How the code is built: lines and files per folder, the most complex functions, and the files that one event crosses.
 
-    python -m bench.structure
+python -m bench.structure
 """
 
 from __future__ import annotations
