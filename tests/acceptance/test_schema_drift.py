@@ -262,6 +262,8 @@ def test_a_column_that_the_second_site_gets_later_is_filled_there_and_its_defaul
     twins.world.equal(hq, store, NEW)
     hq.execute("ALTER TABLE Invoice ADD COLUMN Remark TEXT")
     begun_anew(twins, hq, "added: Remark")
+    # Until then the column is new at both, and of documents that both had before, a person would decide.
+    twins.world.eventually(lambda: said(hq, "read_whole"), "hq has read the store for its own new column", timeout=30)
     add_invoice(hq, 1002)
     hq.execute("UPDATE Invoice SET Remark = 'x' WHERE InvoiceId = 1002")
     twins.world.eventually(lambda: store.rows(CITY, 1002), "the invoice is at the store, without the column")
