@@ -10,7 +10,8 @@ url = context.config.get_main_option("sqlalchemy.url")
 
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    # All of it or nothing: what is stopped in the middle can be done again.
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -57,6 +57,12 @@ def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
     return fields, children
 
 
+def written_fields(doctype: DocumentType) -> frozenset[str]:
+    """The columns of a type that hold data of their own: `column`, or `child field/column`."""
+    children = (f"{child.field}/{column}" for child in doctype.children for column in child.written_names)
+    return doctype.written_names.union(children)
+
+
 def document_links(
     doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]
 ) -> Iterator[tuple[str, Name]]:

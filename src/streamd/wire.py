@@ -275,7 +275,9 @@ class DocumentModel(Message):
     clock: str
     source: str = Field("", description="the site that it came from, if the producer remembers that it came")
     clocks: dict[str, str] = Field(
-        default={}, description="when its fields were edited, where that is remembered; all others under the empty name"
+        default={},
+        description="when its fields were edited, where that is remembered; all others under the empty name. Empty for "
+        "a column that is new there: but for what has a clock, its values are nobody's edits",
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     life: str | None = _LIFE

@@ -252,6 +252,40 @@ def test_repairing_a_gap_takes_an_unseen_edit_of_what_was_edited_here_before(twi
     assert store.value(CITY, 1001) == "unseen"
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_a_column_that_the_second_site_gets_later_is_filled_there_and_its_default_replaces_nothing_at_the_first(
+    twins: Pair, running: bool
+) -> None:
+    hq, store = twins.hq, twins.store
+    twins.start()
+    add_invoice(hq, 1001)
+    twins.world.equal(hq, store, NEW)
+    hq.execute("ALTER TABLE Invoice ADD COLUMN Remark TEXT")
+    begun_anew(twins, hq, "added: Remark")
+    # Until then the column is new at both, and of documents that both had before, a person would decide.
+    twins.world.eventually(lambda: said(hq, "read_whole"), "hq has read the store for its own new column", timeout=30)
+    add_invoice(hq, 1002)
+    hq.execute("UPDATE Invoice SET Remark = 'x' WHERE InvoiceId = 1002")
+    twins.world.eventually(lambda: store.rows(CITY, 1002), "the invoice is at the store, without the column")
+    twins.world.caught_up(store, hq)
+    if not running:
+        store.stop()
+    store.execute("ALTER TABLE Invoice ADD COLUMN Remark TEXT DEFAULT 'd'")
+    if running:
+        begun_anew(twins, store, "added: Remark")
+    else:
+        store.start()
+    twins.world.eventually(lambda: store.value(REMARK, 1002) == "x", "the store's new column is filled", timeout=20)
+    twins.world.eventually(
+        lambda: {status for status, _ in gaps(hq, "Invoice")} == {"Synced"}, "hq has read the store", timeout=20
+    )
+    assert hq.rows("SELECT InvoiceId, Remark FROM Invoice WHERE InvoiceId > 1000 ORDER BY 1") == [
+        (1001, None),
+        (1002, "x"),
+    ]
+    twins.world.eventually(lambda: store.value(REMARK, 1001) is None, "what hq has stands at the store", timeout=20)
+
+
 def test_a_column_that_the_consumer_dropped_is_left_out_and_everything_else_goes_on(pair: Pair) -> None:
     hq, store = pair.hq, pair.store
     store.offers = ()  # a site that only receives has no triggers, which SQLite would not let a column go from

@@ -10,18 +10,24 @@ import stat
 import subprocess
 import sys
 import uuid
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from streamd.cli.main import cli
+from streamd.cli.opening import opened_site, opened_state
 from streamd.model import SyncEntry
 from streamd.settings import load
 from streamd.store.engine import State
+from streamd.store.heartbeat import Heartbeat
 from streamd.store.peers import Peers
+from streamd.store.producers import Producers, SubscribedType
+from streamd.store.schema import heartbeat
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import UpdateLog
 from streamd.wire import HandshakeRequest, WantedDoctype
@@ -388,12 +394,70 @@ def test_resync_asks_the_daemon_for_whole_types(installed: Shop) -> None:
     )
     assert "nothing" in installed.streamd("resync", "--all").stdout
     said = installed.streamd("resync", "--doctype", "Customer", "--whole").stdout
-    assert "as soon as" in said, "it has to be said that the daemon does not run"
+    assert said.splitlines() == [
+        "hq: all of Customer will be read again",
+        "hq: Customer waits until hq was asked whether this site may have it",
+        "The daemon does not run: it is done as soon as `streamd run` is started.",
+    ]
     installed.streamd("resync", "--all", "--whole")
     assert installed.json("status")["requests"] == 2
     installed.streamd("resync", "--doctype", "Member", "--whole", code=5)
     installed.streamd("resync", code=2)
     installed.streamd("resync", "p1", "--all", code=2)
+
+
+def test_resync_says_that_a_type_is_read_again_only_where_nothing_has_to_come_first(installed: Shop) -> None:
+    installed.add(
+        '\n[producers.hq]\nurl = "http://127.0.0.1:9"\napi_key = "k"\napi_secret = "s"\n'
+        'use_same_name = true\ndoctypes = ["Customer"]\n'
+    )
+    installed.streamd("producers", "pause", "hq")
+    asyncio.run(approved(installed, "hq", "Customer"))
+    ask = ("resync", "--doctype", "Customer", "--whole")
+    (first, when) = installed.streamd(*ask).stdout.splitlines()
+    assert first == "hq: all of Customer will be read again"
+    assert "does not run" in when
+    with living_daemon(installed):
+        (first, when) = installed.streamd(*ask).stdout.splitlines()
+        assert first == "hq: all of Customer will be read again"
+        assert when == "The daemon runs, and does it as soon as hq is resumed; see `streamd status`."
+        installed.streamd("producers", "resume", "hq")
+        (first, when) = installed.streamd(*ask).stdout.splitlines()
+        assert first == "hq: all of Customer is read again"
+        assert "within seconds" in when
+
+
+async def approved(shop: Shop, producer: str, doctype: str) -> None:
+    async with opened_state_of(shop) as state:
+        await Producers(state).set_subscriptions(producer, [SubscribedType(doctype, "Approved")])
+
+
+@contextmanager
+def living_daemon(shop: Shop) -> Iterator[None]:
+    """Another process seems to be the daemon."""
+
+    async def beat(pid: int) -> None:
+        async with opened_state_of(shop) as state:
+            await Heartbeat(state).beat(captured=0)
+            async with state.write() as connection:
+                await connection.execute(update(heartbeat).values(pid=pid))
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        asyncio.run(beat(other.pid))
+        try:
+            yield
+        finally:
+            other.kill()
+
+
+@asynccontextmanager
+async def opened_state_of(shop: Shop) -> AsyncIterator[State]:
+    settings = load(shop.config)
+    async with opened_site(settings) as site:
+        identity = await site.identity()
+    assert identity is not None
+    async with opened_state(settings, identity.site) as state:
+        yield state
 
 
 def test_a_gap_is_shown_as_failed_until_a_person_discards_it(installed: Shop) -> None:

@@ -13,13 +13,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from streamd.apply import Applier, Healer, Route, Source, WholeResync, columns_there
+from streamd.apply import Applier, Healer, Route, Source, WholeResync, columns_left_out, columns_there
 from streamd.capture import Capture
 from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import given_document, linked_documents, say_former_names
 from streamd.serve.names import name_documents, name_events
@@ -27,6 +28,7 @@ from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
+from streamd.store.unread import UnreadColumns
 from streamd.update_log import UpdateLog
 from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
@@ -119,6 +121,7 @@ class Site:
         self.state = State(self.settings.state.database, self.site)
         self.update_log = UpdateLog(self.state)
         self.sync_log = SyncLog(self.state)
+        self.unread = UnreadColumns(self.state)
 
         types = self.types if logged is None else tuple(logged)
 
@@ -221,8 +224,18 @@ class Site:
 
     async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
         """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
-        whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair)
-        return await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
+        unread = await self.unread.of(producer.name)
+        whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair, unread=unread)
+        done = await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
+        async with self.database.snapshot() as reader:
+            waiting = {each.doctype for each in await reader.queue() if each.producer == producer.site}
+        for doctype in set(doctypes) - waiting:
+            await self.unread.settle(producer.name, doctype, written_fields(self.catalogue[doctype]))
+        return done
+
+    async def greet(self, producer: Site) -> None:
+        """Note the columns of the producer's that are not here, as the daemon does at each handshake."""
+        await self.unread.add(producer.name, columns_left_out(self.source(producer).columns, self.catalogue))
 
     async def heal(self, *producers: Site, everything: bool = True) -> int:
         routes = {each.site: Route(self.source(each), each.fetcher(self)) for each in producers}
@@ -284,6 +297,8 @@ class LocalFetcher:
         if head is None:
             raise ResyncRequired("no log")
         found = []
+        subscribed = {} if self._consumer is None else {self._consumer.name: producer.types}
+        unread = await producer.unread.of_all(subscribed)
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
             waiting = deque((want.doctype, tuple(want.name)) for want in wanted)
@@ -295,7 +310,11 @@ class LocalFetcher:
                     continue
                 record = (await reader.records(key[0], [key[1]])).get(key[1])
                 document = documents[key[1]]
-                found.append(given_document(key, document, claim.clock if claim else "", record, remembered=True))
+                new = unread.get(key[0], ())
+                clock = claim.clock if claim else ""
+                found.append(
+                    given_document(key, document, clock, record, remembered=True, unread=new, site=producer.site)
+                )
                 if follow:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links

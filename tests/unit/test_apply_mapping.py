@@ -278,12 +278,14 @@ def test_the_clocks_of_edited_fields_are_those_of_the_fields_here() -> None:
         'lines/["a/b"]/amount': "5",
         'lines/["a/b"]/uom': "6",
         "lines/broken": "7",
+        "lines/amount": "",
     }
     assert opportunities().clocks(clocks) == {
         "": "1",
         "title": "2",
         'items/["a/b"]': "4",
         'items/["a/b"]/qty': "5",
+        "items/qty": "",
     }
 
 

@@ -7,18 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.apply import Source
 from streamd.lifecycle import readings
 from streamd.lifecycle.readings import Readings
-from streamd.model import ApprovalStatus, Cursor, Operation, SyncEntry, SyncStatus
+from streamd.model import (
+    ApprovalStatus,
+    Catalogue,
+    Column,
+    Cursor,
+    DocumentType,
+    Kind,
+    Operation,
+    SyncEntry,
+    SyncStatus,
+)
 from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, WHOLE, Requests
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
+from streamd.store.unread import UnreadColumns
 
 HQ = "11111111-1111-4111-8111-111111111111"
 APPROVED, PENDING, REJECTED = ApprovalStatus.APPROVED, ApprovalStatus.PENDING, ApprovalStatus.REJECTED
+
+
+COLUMNS = (Column("Id", "INTEGER", Kind.INTEGER), Column("New", "TEXT", Kind.TEXT))
+CATALOGUE = Catalogue({"Item": DocumentType("Item", "Item", ("Id",), COLUMNS)}, frozenset())
 
 
 class Queue:
@@ -61,9 +77,14 @@ class Reading:
 class Desk:
     def __init__(self, state: State) -> None:
         self.requests, self.sync_log, self.queue = Requests(state), SyncLog(state), Queue()
-        self.readings = Readings("hq", self.queue, self.sync_log, self.requests, repair_gaps=True)  # type: ignore[arg-type]
+        self.columns = UnreadColumns(state)
+        self.readings = self.made(repair_gaps=True)
         self.unread: dict[str, str] = {}
         self.source = Source("hq", HQ, 10, 10)
+
+    def made(self, *, repair_gaps: bool) -> Readings:
+        parts = (self.queue, CATALOGUE, self.sync_log, self.requests, self.columns)
+        return Readings("hq", *parts, repair_gaps=repair_gaps)  # type: ignore[arg-type]
 
     async def turn(self, **statuses: str) -> bool:
         """One turn of the subscriber. Returns whether anything was read."""
@@ -138,3 +159,39 @@ async def test_a_gap_of_a_paused_type_waits_with_the_reason(desk: Desk) -> None:
     assert not await desk.turn(Item=APPROVED)
     assert await desk.waiting() == [("Item", "Item is paused: a column differs")]
     assert [each.kind for each in await desk.requests.pending()] == [REPAIR]
+
+
+async def test_a_column_that_appeared_here_is_read_once_and_stays_noted_until_all_of_the_type_is_there(
+    desk: Desk,
+) -> None:
+    await desk.columns.add("hq", {"Item": ["New", "Not here"], "Other": ["New"]})
+    await desk.readings.ask_for_new_columns(["Item"])
+    await desk.readings.ask_for_new_columns(["Item"])
+    assert [(each.kind, each.doctype) for each in await desk.requests.pending()] == [(REPAIR, "Item")]
+    desk.queue.parked = ["Item"]
+    assert await desk.turn(Item=APPROVED)
+    assert await desk.columns.of("hq") == {"Item": {"New", "Not here"}, "Other": {"New"}}
+    await desk.readings.ask_for_new_columns(["Item"])
+    assert await desk.requests.pending() == [], "it is not read again for what is parked"
+    desk.queue.parked = []
+    await desk.turn(Item=APPROVED)
+    assert await desk.columns.of("hq") == {"Item": {"Not here"}, "Other": {"New"}}
+
+
+async def test_a_column_that_appeared_here_is_left_to_a_person_where_the_configuration_says_so(desk: Desk) -> None:
+    await desk.columns.add("hq", {"Item": ["New"]})
+    desk.readings = desk.made(repair_gaps=False)
+    with capture_logs() as logged:
+        await desk.readings.ask_for_new_columns(["Item"])
+        await desk.readings.ask_for_new_columns(["Item"])
+    assert [(line["event"], line["columns"]) for line in logged] == [("columns_not_read", ["New"])]
+    assert await desk.requests.pending() == []
+    await desk.requests.add(WHOLE, "hq", "Item")
+    assert await desk.turn(Item=APPROVED)
+    assert await desk.columns.of("hq") == {}
+
+
+async def test_columns_of_types_that_are_no_longer_subscribed_to_are_nobodys_concern(desk: Desk) -> None:
+    await desk.columns.add("hq", {"Item": ["New"], "Other": ["New"]})
+    await desk.columns.add("gone", {"Item": ["Old"]})
+    assert await desk.columns.of_all({"hq": ["Item"]}) == {"Item": {"New"}}

@@ -11,7 +11,7 @@ from streamd.apply.fetching import Fetcher
 from streamd.apply.healer import Healer, Route
 from streamd.apply.mapping import MappedType, mapped_types
 from streamd.apply.naming_problems import naming_problems
-from streamd.apply.source import Source, columns_there, own_names
+from streamd.apply.source import Source, columns_left_out, columns_there, own_names
 from streamd.apply.whole import Lister, WholeResync
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Route",
     "Source",
     "WholeResync",
+    "columns_left_out",
     "columns_there",
     "mapped_types",
     "naming_problems",

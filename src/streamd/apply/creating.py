@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from streamd import clock as hlc
@@ -10,6 +10,7 @@ from streamd.apply.decision import Decision, another_document
 from streamd.apply.incoming import NAME, Incoming
 from streamd.apply.merging import Known, Merged, State, merge_state, newer_here
 from streamd.apply.moving import document_under
+from streamd.apply.newcolumns import but_for_new, said
 from streamd.apply.remembering import (
     is_replaced_there,
     is_same_document,
@@ -29,6 +30,8 @@ from streamd.lives import FIRST, begun, is_only_made, life_of
 from streamd.model import Document, DocumentType, Name, Record, Row, name_label, name_text
 from streamd.rows import clocks_under, split
 
+SAME_CONTENT = "was here already, with the same content"
+
 
 def create(
     incoming: Incoming,
@@ -47,12 +50,15 @@ def create(
     wanted = incoming.overwrite or incoming.repair or incoming.named_here
     if incoming.fetched and not wanted and not doctype.single:
         return Decision()
-    if _equal(doctype, here, *split(doctype, incoming.data)):
-        adopted = remembered(incoming, record, same=True)
-        return Decision(records=[adopted], notes=["was here already, with the same content"])
-    known_as = incoming.overwrite or incoming.same_document or doctype.single
+    known_as = incoming.overwrite or incoming.same_document or doctype.single or is_same_document(incoming, record)
     known_as = known_as or (incoming.repair and is_replaced_there(incoming, record))
-    if not known_as and not is_same_document(incoming, record):
+    whole, incoming = incoming.data, replace(incoming, data=said(incoming, doctype, known_as=known_as))
+    made_here = incoming.repair and incoming.same_document and record is not None
+    if not made_here and _equal(doctype, here, incoming.data):
+        # Where a part of it does not count, it is not said whose document it is.
+        adopted = [remembered(incoming, record, same=True)] if incoming.data is whole else []
+        return Decision(records=adopted, notes=[SAME_CONTENT])
+    if not known_as and not _equal(doctype, here, but_for_new(incoming, doctype)):
         raise RowRefused(another_document(incoming.event, here, incoming.data))
     return _merge(incoming, doctype, here, record)
 
@@ -89,7 +95,9 @@ def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Re
     elif record is None:
         after.seen = {}
     decision = Decision(merged.writes, [after], merged.stays)
-    if incoming.repair:
+    if incoming.repair and not merged.writes and not merged.stays:
+        decision.notes = [SAME_CONTENT]
+    elif incoming.repair:
         decision.notes = ["read again: what differs is taken from there", *merged.stays]
     elif incoming.overwrite:
         decision.notes = ["written anew, whole, as the producer has it", *merged.replaced]
@@ -145,7 +153,8 @@ def _move(
     return Decision(writes, [gone, after], notes)
 
 
-def _equal(doctype: DocumentType, here: Document, fields: Row, children: Mapping[str, list[Row]]) -> bool:
+def _equal(doctype: DocumentType, here: Document, data: Row) -> bool:
+    fields, children = split(doctype, data)
     if not same_row(doctype, known(doctype, fields), here.fields):
         return False
     for child in doctype.children:

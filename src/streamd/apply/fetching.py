@@ -286,10 +286,12 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
         incoming = decode(event, source, as_of.log, catalogue)
         if incoming.data is not None and incoming.event.doctype in catalogue:
             incoming.fetched = True
-            clocks = {name: clock for name, clock in document.clocks.items() if hlc.is_reading(clock)}
             mapped = source.mapped.get(document.doctype)
-            clocks = clocks if mapped is None else mapped.clocks(clocks)
-            incoming.known = Known(document.source, clocks)
+            clocks = document.clocks if mapped is None else mapped.clocks(document.clocks)
+            incoming.known = Known(
+                document.source, {name: clock for name, clock in clocks.items() if hlc.is_reading(clock)}
+            )
+            incoming.new_there = frozenset(name for name, clock in clocks.items() if name and clock == hlc.ZERO)
             incoming.former = document.former
             found.append(incoming)
     return found

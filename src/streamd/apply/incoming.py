@@ -36,6 +36,8 @@ class Incoming:
     one of them, the event is `renamed_from` the last of these.
     `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
     written together with the others of that transaction.
+    `new_there` are columns that the producer has not read yet from where the document comes from, and `new_here` those
+    that this site has not read yet from there.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
@@ -62,6 +64,8 @@ class Incoming:
     lost_name: Name | None = None
     lost_life: str = ""
     former: Sequence[FormerName] = ()
+    new_there: frozenset[str] = frozenset()
+    new_here: frozenset[str] = frozenset()
 
     @property
     def remote(self) -> Event:

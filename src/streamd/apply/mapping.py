@@ -116,7 +116,8 @@ class MappedType:
         try:
             _, end = JSONDecoder().raw_decode(rest)
         except JSONDecodeError:
-            return []
+            # Not of one row: the column of all of them.
+            return [f"{rows.local.field}/{target}" for target in rows.columns.targets(rest)]
         key, column = rest[:end], rest[end + 1 :]
         prefix = f"{rows.local.field}/{key}"
         return [f"{prefix}/{target}" for target in rows.columns.targets(column)] if column else [prefix]

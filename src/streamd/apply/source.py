@@ -79,6 +79,21 @@ def columns_there(descriptors: Iterable[DoctypeDescriptor], mapped: Mapping[str,
     return found
 
 
+def columns_left_out(there: ColumnsThere, catalogue: Catalogue) -> dict[str, set[str]]:
+    """What a producer has and there is no column for here, by type: `column`, or `child field/column`.
+
+    What is excluded here is not wanted.
+    """
+    found: dict[str, set[str]] = {}
+    for (name, field_), columns in there.items():
+        doctype = catalogue.get(name)
+        here = doctype.child(field_) if doctype is not None and field_ else doctype
+        if here is not None:
+            missing = columns - {column.name for column in here.columns} - set(here.excluded)
+            found.setdefault(name, set()).update(f"{field_}/{each}" if field_ else each for each in missing)
+    return found
+
+
 def _given(there: DoctypeDescriptor | ChildDescriptor) -> frozenset[str]:
     return frozenset(column.name for column in there.columns if not column.generated)
 

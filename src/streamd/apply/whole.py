@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -45,6 +46,10 @@ TOGETHER = 400
 NOT_GIVEN = "the producer lists this document, and does not give it: can it be read there?"
 
 
+Unread = Mapping[str, frozenset[str]]
+NONE_UNREAD: Unread = MappingProxyType({})
+
+
 class Lister(Fetcher, Protocol):
     """A producer that can also be asked for all names of a type."""
 
@@ -58,7 +63,8 @@ class WholeResync:
 
     With `repair`, all but what was edited later here, or at a third site: for a gap that nobody has looked at. Without,
     that holds for the types that `returns` names: what is edited here of them goes to the producer, and has not reached
-    it yet. Of all others the producer's word counts; what it replaces is said.
+    it yet. Of all others the producer's word counts; what it replaces is said. `unread` has, by type, the columns that
+    are new here (`apply/newcolumns.py`).
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class WholeResync:
         *,
         repair: bool = False,
         returns: frozenset[str] = frozenset(),
+        unread: Unread = NONE_UNREAD,
     ) -> None:
         self._applier = applier
         self._database = database
@@ -77,6 +84,7 @@ class WholeResync:
         self._site = site
         self._repair = repair
         self._returns = returns
+        self._unread = unread
         self.as_of: dict[str, Cursor] = {}
         """For each type that was read: the place in the producer's log up to which that surely contains everything."""
         self.unread: dict[str, str] = {}
@@ -89,7 +97,7 @@ class WholeResync:
         goes on from there: only right where all subscribed types are read. Raises `PeerError`.
         """
         reading = _Reading(self._applier, self._database, self._catalogue, self._site, source, lister)
-        reading.repair, reading.returns = self._repair, self._returns
+        reading.repair, reading.returns, reading.new = self._repair, self._returns, self._unread
         there: dict[str, list[Name]] = {}
         for doctype in doctypes:
             if doctype in source.paused:
@@ -132,6 +140,7 @@ class _Reading:
         self._lister = lister
         self.repair = False
         self.returns: frozenset[str] = frozenset()
+        self.new: Unread = NONE_UNREAD
         self._log: str | None = None
         self._refused: dict[Ref, str] = {}
         self._removed: dict[str, int] = {}
@@ -217,6 +226,7 @@ class _Reading:
             each.overwrite, each.repair = not self.repair, self.repair or each.event.doctype in self.returns
             # What the producer has from here is the document that is here.
             each.same_document = self.repair and each.known.source == self._site
+            each.new_here = self.new.get(doctype, frozenset()) if self.repair else frozenset()
         given = {each.event.name for each in read} | renamed | set(answer.gone.get(self._source.remote(doctype), ()))
         place = self._place(answer.as_of)
         read += [self._not_given((doctype, name), place) for name in names if name not in given]

@@ -2,9 +2,9 @@
 
 Within one transaction and one origin, what happens to one document becomes one event: its row and its child
 rows inserted are one create; changes are one update with the difference; its deletion is one delete. A changed
-key (a rename) and a change of origin are barriers: what came before them stays an event of its own. A row that is
-deleted and made again under its name (`REPLACE`) is an update: its child rows may never have gone. An event stands
-where its last change stood.
+key (a rename), a change of origin and other columns are barriers: what came before them stays an event of its own. A
+row that is deleted and made again under its name (`REPLACE`) is an update: its child rows may never have gone. An event
+stands where its last change stood.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from streamd.rows import Binding, read_name, unseen
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
-
 
 APART_MS = 1000
 """On an engine that does not tell transactions: changes of one document that are further apart are no one change."""
@@ -83,6 +82,7 @@ class _Former:
         self._gaps: list[LogEntry] = []
         self._marks: dict[str, Mark] = {}
         self._renames = self._find_renames(changes)
+        self._columns: dict[str, str] = {}
 
     def _find_renames(self, changes: Sequence[Change]) -> set[tuple[str, Name, Name]]:
         """Which documents change their names, so that child rows that follow are not taken for moved ones."""
@@ -98,6 +98,9 @@ class _Former:
         return found
 
     def take(self, change: Change) -> None:
+        if change.fingerprint and self._columns.setdefault(change.table, change.fingerprint) != change.fingerprint:
+            self._columns[change.table] = change.fingerprint
+            self.close_all()  # the table has other columns by now: what is in a new one is no edit
         if change.origin:
             clock = self._mark(change.origin).clock
             self._clock = hlc.latest((self._clock, clock))

@@ -73,7 +73,7 @@ def unfit(
     found = {}
     for there in descriptors:
         problems = [
-            f"{each.what} ({each.mend})"
+            f"{each.what}: {each.why} ({each.mend})"
             for each in _descriptor("", catalogue, there, mapped, renamed, enforced=enforced)
             if each.severity is Severity.PROBLEM
         ]

@@ -43,16 +43,17 @@ def judge_values(
         f"and {named}{there.kind} ({there.declared or 'no type'}) there"
     )
     alike = "declare the column alike at both sites"
+    as_text = "declare the column TEXT at this site, or map the field to one that is TEXT"
+    mend = as_text if mine.kind in (Kind.DECIMAL, Kind.FLOAT) and not enforced else alike
     if Kind.ANY in (mine.kind, theirs.kind):
         pass
     elif lost := _lost(mine, theirs, enforced=enforced):
-        text = "declare the column as text here" if mine.kind in (Kind.DECIMAL, Kind.FLOAT) and not enforced else alike
         # Where both say the same, the producer's database may be one that keeps no more of it than ours.
-        found.append((warning if here.declared == there.declared else problem)(area, what, lost, text))
+        found.append((warning if here.declared == there.declared else problem)(area, what, lost, mend))
     elif mine.kind not in {theirs.kind, *_FITS.get(theirs.kind, ())}:
         found.append(warning(area, what, "values may change, or be refused", alike))
     elif refused := _refused(mine, theirs, enforced=enforced):
-        found.append(warning(area, what, refused, alike))
+        found.append(warning(area, what, refused, mend))
     if there.nullable and not here.nullable and not filled:
         found.append(
             warning(
@@ -97,10 +98,8 @@ def _is_number(text: str) -> bool:
 
 def _lost(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
     """What our column certainly makes of values that theirs may hold: they would not be the same here."""
-    if theirs.kind == Kind.DECIMAL and (mine.kind == Kind.FLOAT or (mine.kind == Kind.DECIMAL and not enforced)):
-        if (theirs.digits or 0) > FLOAT_DIGITS:
-            return f"numbers of more than {FLOAT_DIGITS} digits are rounded here, or refused"
-        return ""
+    if theirs.kind == Kind.DECIMAL and mine.kind == Kind.FLOAT:
+        return f"numbers of more than {FLOAT_DIGITS} digits are rounded here" if _is_long(theirs) else ""
     if not enforced:
         return ""
     if theirs.kind == Kind.DECIMAL and mine.kind == Kind.DECIMAL:
@@ -123,7 +122,10 @@ def _refused(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
         if lower < least or upper > most:
             return f"numbers below {least}, or above {most}, are refused here"
     if not enforced:
-        return ""
+        is_float = theirs.kind == Kind.DECIMAL and mine.kind == Kind.DECIMAL and _is_long(theirs)
+        return (
+            f"numbers of more than {FLOAT_DIGITS} digits that no 64-bit float is, are refused here" if is_float else ""
+        )
     if mine.kind == Kind.DECIMAL and mine.before_point is not None:
         if theirs.before_point is None:
             return f"numbers of more digits than {mine.digits}, {mine.scale} of them behind the point, do not fit here"
@@ -135,6 +137,10 @@ def _refused(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
     if mine.words and mine.words != theirs.words:
         return "only the values that the type names are taken here"
     return ""
+
+
+def _is_long(theirs: Declared) -> bool:
+    return (theirs.digits or 0) > FLOAT_DIGITS
 
 
 def kind_of(text: str) -> Kind:

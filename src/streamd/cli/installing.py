@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from streamd.cli.opening import opened_state, state_is_current
 from streamd.db.base import SiteDatabase
@@ -30,22 +33,63 @@ async def migrate_state(settings: Settings) -> list[str]:
     if await state_is_current(settings):
         return []
     url = settings.state.database
-    done = subprocess.run(  # noqa: ASYNC221  # nothing else happens meanwhile; our own interpreter
-        [sys.executable, "-m", "streamd.store.migrate"],
-        # Not as an argument: a password in it would be shown to whoever lists this machine's processes.
-        env={**os.environ, URL_VARIABLE: url},
-        capture_output=True,
-        text=True,
-        timeout=MIGRATION_SECONDS,
-        check=False,
-    )
-    if done.returncode != 0:
-        words, mend = _cause(done.stderr)
+    code, said = await _migrated(url)
+    if code < 0:
+        raise StateError(
+            f"bringing the state database to this release's schema was stopped by {_signal_name(-code)}",
+            hint="nothing is wrong with it: run the command again",
+        )
+    if code != 0:
+        words, mend = _cause(said)
         raise StateError(
             f"the state database could not be brought to this release's schema: {words}",
             hint=mend or f"see that {shown_url(url)} can be written, and is no newer release's",
         )
     return ["brought the state database to this release's schema"]
+
+
+async def _migrated(url: str) -> tuple[int, str]:
+    """Run the migration to its end: its exit code (that of a signal is negative), and what it said.
+
+    SIGTERM to this process stops the migration, and is answered: in a container it would be ignored otherwise.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "streamd.store.migrate",
+        # Not as an argument: a password in it would be shown to whoever lists this machine's processes.
+        env={**os.environ, URL_VARIABLE: url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    stopped: list[int] = []
+
+    def stop() -> None:
+        stopped.append(-signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            process.terminate()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        async with asyncio.timeout(MIGRATION_SECONDS):
+            _, said = await process.communicate()
+    except TimeoutError:
+        return 1, f"it took longer than {MIGRATION_SECONDS} seconds"
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    # Who asked to stop is not kept waiting, also where the migration had just come to its end.
+    return (stopped or [process.returncode or 0])[0], said.decode("utf-8", "replace")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 async def install(

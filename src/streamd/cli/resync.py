@@ -65,7 +65,9 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
                 _require_known(here.settings, doctype)
                 return ["nothing is parked or held"]
             asked_of = {name for name, _ in types} | {event.producer for event in chosen if whole}
-            return [*_said(chosen, types), *waiting, await _when(here, asked_of)]
+            obstacle = await _obstacle(here, asked_of)
+            now = not (obstacle or waiting)
+            return [*_said(chosen, types, now=now), *waiting, *([obstacle] if obstacle else [await here.when()])]
 
     for line in finish(work()):
         click.echo(line)
@@ -185,26 +187,33 @@ def _require_known(settings: Settings, doctype: str | None) -> None:
         raise NotFound(f"there is no document type {doctype} here", hint=hint)
 
 
-async def _when(here: Opened, asked_of: set[str]) -> str:
-    """When it will be done, in words; `asked_of` are the producers (names or UUIDs) whose answer it needs."""
-    producers = await Producers(here.state).all()
-    silent = [
-        each.name
-        for each in producers
-        if each.status in (AWAY, REFUSED) and (each.name in asked_of or each.producer_site in asked_of)
-    ]
-    if not silent or not await here.daemon_runs():
+async def _obstacle(here: Opened, asked_of: set[str]) -> str:
+    """What has to come first, in words; nothing where the daemon does it now.
+
+    `asked_of` are the producers (names or UUIDs) whose answer it needs.
+    """
+    if not await here.daemon_runs():
         return await here.when()
-    answers = "answers" if len(silent) == 1 else "answer"
-    return f"The daemon runs, and does it as soon as {' and '.join(silent)} {answers} again; see `streamd status`."
+    asked = [
+        each
+        for each in await Producers(here.state).all()
+        if each.name in asked_of or (each.producer_site is not None and each.producer_site in asked_of)
+    ]
+    paused = [each.name for each in asked if each.paused]
+    silent = [each.name for each in asked if not each.paused and each.status in (AWAY, REFUSED)]
+    found = [f"{' and '.join(paused)} {'is' if len(paused) == 1 else 'are'} resumed"] if paused else []
+    found += [f"{' and '.join(silent)} {'answers' if len(silent) == 1 else 'answer'} again"] if silent else []
+    return f"The daemon runs, and does it as soon as {', and '.join(found)}; see `streamd status`." if found else ""
 
 
-def _said(chosen: Sequence[QueuedEvent], types: Sequence[tuple[str, str]]) -> list[str]:
-    lines = [f"p{event.id}: {_label(event)} is tried again" for event in chosen[:20]]
+def _said(chosen: Sequence[QueuedEvent], types: Sequence[tuple[str, str]], *, now: bool) -> list[str]:
+    """What was asked for; `now` says whether the daemon does it now, and nothing has to come first."""
+    tried, read = ("is tried again", "is read again") if now else ("will be tried again", "will be read again")
+    lines = [f"p{event.id}: {_label(event)} {tried}" for event in chosen[:20]]
     if len(chosen) > 20:
         lines.append(f"… and {count(len(chosen) - 20, 'event')} more")
     for name in dict.fromkeys(producer for producer, _ in types):
-        lines.append(f"{name}: all of {', '.join(each for producer, each in types if producer == name)} is read again")
+        lines.append(f"{name}: all of {', '.join(each for producer, each in types if producer == name)} {read}")
     return lines
 
 

@@ -97,8 +97,12 @@ class SqliteState(StateDatabase):
         if self._path:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(self.engine.url.set(drivername="sqlite"), poolclass=pool.NullPool)
+        event.listen(engine, "connect", _by_hand)
         with engine.connect() as connection:
+            # One transaction, tables and all: what is stopped in the middle leaves the schema that there was.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             run(connection)
+            connection.commit()
 
     def no_tables(self, error: DBAPIError) -> bool:
         return "no such table" in str(error.orig)
@@ -110,6 +114,11 @@ class SqliteState(StateDatabase):
         if passes(original):
             return StateBusy(said, hint=passes(original))
         return StateError(said, hint=what_to_look_at(words, "state.database") or DOCUMENTED)
+
+
+def _by_hand(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself, and end them before a table is made.
+    connection.isolation_level = None
 
 
 def _connected(connection: Any, _record: Any) -> None:

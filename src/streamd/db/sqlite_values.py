@@ -1,18 +1,19 @@
 """How values that travelled are given to SQLite.
 
 SQLite holds any value in any column, so little is refused; but it has no exact decimals: a number with a point is a
-64-bit float there, unless the column is declared as text.
+64-bit float there, unless the column is declared as text. What no float is exactly is refused.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
-from functools import lru_cache
+from decimal import Context, Decimal
+from functools import lru_cache, partial
 from types import NoneType
 from typing import Any
 
+from streamd.db.numbers import SURE_DIGITS, is_noise
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
@@ -22,8 +23,11 @@ _INFINITY = float("inf")
 _PLAIN = frozenset({str, int, NoneType})
 _PLAIN_TEXT = frozenset({str, NoneType})
 
-EXACT_DIGITS = 17
-"""Significant digits that a 64-bit float keeps; what has more of them, and needs them, is refused."""
+SURE_LENGTH = SURE_DIGITS + 1
+"""A number of no more characters than this, with its point, has a 64-bit float of its own."""
+
+_INFINITE = Decimal("1e999")
+"""How infinity travels."""
 
 
 @lru_cache(maxsize=4096)
@@ -31,9 +35,8 @@ def binder(column: Column) -> Callable[[Any], Any]:
     """What turns a value into what the driver takes for this column. It raises `RowRefused`."""
     if column.kind == Kind.TEXT:
         return _text
-    if column.kind == Kind.DECIMAL:
-        return _decimal
-    return _any
+    # A column of floats says itself that it keeps no more, and JSON is not read as a number.
+    return _any if column.kind in (Kind.FLOAT, Kind.JSON) else partial(_exact, column)
 
 
 def bound(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -70,18 +73,30 @@ def _text(value: Any) -> Any:
     return str(value) if type(value) in (int, Decimal) else _any(value)
 
 
-def _decimal(value: Any) -> Any:
+def _exact(column: Column, value: Any) -> Any:
+    """A number with a point as the float that is the same number. Raises `RowRefused` where there is none."""
     if type(value) is not Decimal:
         return _any(value)
-    found = float(value)
-    if len(str(value)) <= EXACT_DIGITS:
+    found, text = float(value), str(value)
+    if (len(text) <= SURE_LENGTH and "E" not in text) or _is_written_as(found, value):
         return found
-    # Eighteen digits may be how SQLite itself wrote a float.
-    if len(value.as_tuple().digits) > EXACT_DIGITS + 1 and Decimal(repr(found)) != value and abs(found) != _INFINITY:
-        raise RowRefused(
-            f"SQLite keeps {EXACT_DIGITS} digits of a number, and {value} has more: declare the column TEXT here"
-        )
-    return found
+    kept = f"would make {travelling(found)} of it" if abs(found) != _INFINITY else "has none as large"
+    raise RowRefused(
+        f"{column.name} ({column.declared or 'without a type'}) cannot hold {text}: SQLite keeps a number with a point "
+        f"as a 64-bit float, and {kept}. Declare the column TEXT at this site, or map the field to one that is TEXT"
+    )
+
+
+def _is_written_as(found: float, value: Decimal) -> bool:
+    """Whether the number is how somebody writes the float: in short, as SQLite does, or with as many of its digits."""
+    if abs(found) == _INFINITY:
+        return abs(value) == _INFINITE
+    short = Decimal(repr(found))
+    return (
+        value == short
+        or is_noise(value, short)
+        or value == Context(prec=len(value.as_tuple().digits)).plus(Decimal(found))
+    )
 
 
 def travelling(value: Any) -> Any:

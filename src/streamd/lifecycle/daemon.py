@@ -34,6 +34,7 @@ from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
+from streamd.store.unread import UnreadColumns
 from streamd.update_log import UpdateLog
 
 log = structlog.get_logger("streamd.daemon")
@@ -80,6 +81,7 @@ class Daemon:
         self.requests = Requests(state)
         self.heartbeat = Heartbeat(state)
         self.sync_log = SyncLog(state)
+        self.unread = UnreadColumns(state)
         subscribed = {doctype for producer in settings.producers.values() for doctype in producer.subscribed}
         remembered = frozenset(subscribed) & catalogue.offers
         self.capture = Capture(
@@ -104,6 +106,7 @@ class Daemon:
             remembered=remembered,
             covered_by=self._covered_by,
             problem=lambda: self.problem,
+            unread=self._unread,
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -149,10 +152,15 @@ class Daemon:
             producers=self.producers,
             requests=self.requests,
             sync_log=self.sync_log,
+            unread=self.unread,
             mappings=self.settings.mappings,
             applied=self._wake_healer,
             returns=self._returns,
         )
+
+    async def _unread(self) -> dict[str, frozenset[str]]:
+        """The columns here that have not been read yet from where their documents come from."""
+        return await self.unread.of_all({name: each.subscribed for name, each in self.settings.producers.items()})
 
     async def _returns(self, site: str) -> frozenset[str]:
         """The types that a site has from us."""

@@ -128,22 +128,26 @@ def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mappin
 
 def columns_added(
     catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]
-) -> dict[str, list[Column]]:
-    """The columns that the tables of each document type got since; types without such are left out."""
-    found: dict[str, list[Column]] = {}
+) -> dict[str, dict[str, Column]]:
+    """The columns that the tables of each document type got since, by `column`, or `child field/column`.
+
+    Types without such are left out.
+    """
+    found: dict[str, dict[str, Column]] = {}
     for doctype in catalogue.doctypes.values():
         owners: tuple[DocumentType | ChildTable, ...] = (doctype, *doctype.children)
         for owner in owners:
             name = owner.table
             if name in before and name in after:
                 # What is excluded concerns nobody else.
-                new = [
-                    column
+                place = f"{owner.field}/" if isinstance(owner, ChildTable) else ""
+                new = {
+                    place + column.name: column
                     for column in after[name].columns
                     if before[name].column(column.name) is None and column.name not in owner.excluded
-                ]
+                }
                 if new:
-                    found.setdefault(doctype.name, []).extend(new)
+                    found.setdefault(doctype.name, {}).update(new)
     return found
 
 

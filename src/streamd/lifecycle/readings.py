@@ -6,16 +6,19 @@ every document that was read for it is there.
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
 from streamd.apply import Lister, Source, WholeResync
 from streamd.db.base import SiteDatabase
-from streamd.model import ApprovalStatus, Cursor
+from streamd.model import ApprovalStatus, Catalogue, Cursor
+from streamd.rows import written_fields
 from streamd.store.heartbeat import REPAIR, WHOLE, Request, Requests
 from streamd.store.sync_log import SyncLog
+from streamd.store.unread import UnreadColumns
 
 log = structlog.get_logger("streamd.pull")
 
@@ -32,18 +35,29 @@ class Readings:
     """The readings of one producer: `name` in the configuration."""
 
     def __init__(
-        self, name: str, database: SiteDatabase, sync_log: SyncLog, requests: Requests, *, repair_gaps: bool
+        self,
+        name: str,
+        database: SiteDatabase,
+        catalogue: Catalogue,
+        sync_log: SyncLog,
+        requests: Requests,
+        unread: UnreadColumns,
+        *,
+        repair_gaps: bool,
     ) -> None:
         self._name = name
         self._database = database
+        self._catalogue = catalogue
         self._sync_log = sync_log
         self._requests = requests
+        self._unread_columns = unread
         self._repair_gaps = repair_gaps
         self.look_for_gaps = True
         """Whether the sync log may tell of gaps that were not looked at yet."""
         self._read_up_to: dict[str, Cursor] = {}
         self._unfinished: set[str] = set()
         self._unread: dict[str, tuple[float, str]] = {}
+        self._said: set[str] = set()
 
     async def asked_for(self) -> list[Request]:
         """What was asked of this producer and is not done, oldest first."""
@@ -67,6 +81,29 @@ class Readings:
             self.look_for_gaps = False
         await self._close_gaps(source)
 
+    async def ask_for_new_columns(self, wanted: Collection[str]) -> None:
+        """Ask for these types to be read again that got a column here: what came for it before was left out."""
+        noted = await self._unread_columns.of(self._name)
+        asked = {request.doctype for request in await self.asked_for()}
+        for doctype in sorted(noted.keys() & set(wanted) - self._unfinished - asked - self._said):
+            new = sorted(noted[doctype] & self._fields(doctype))
+            if new and self._repair_gaps:
+                await self._requests.add(REPAIR, self._name, doctype)
+                log.info("reads_again", doctype=doctype, producer=self._name, because="columns were added here")
+            elif new:
+                self._said.add(doctype)
+                log.warning(
+                    "columns_not_read",
+                    doctype=doctype,
+                    producer=self._name,
+                    columns=new,
+                    mend=f"`streamd resync --doctype {shlex.quote(doctype)} --whole` fills them",
+                )
+
+    def _fields(self, doctype: str) -> frozenset[str]:
+        known = self._catalogue.get(doctype)
+        return frozenset() if known is None else written_fields(known)
+
     async def _close_gaps(self, source: Source) -> None:
         """Close the gaps of types that were read, once nothing of them is parked or held."""
         if not self._unfinished:
@@ -75,6 +112,7 @@ class Readings:
             waiting = {each.doctype for each in await reader.queue() if each.producer == source.site}
         for doctype in sorted(self._unfinished - waiting):
             await self._sync_log.resolve_gaps(self._name, doctype, CLOSED)
+            await self._unread_columns.settle(self._name, doctype, self._fields(doctype))
             self._unfinished.discard(doctype)
 
     async def due(self, source: Source, wanted: Statuses) -> list[Request]:

@@ -11,7 +11,17 @@ from typing import Any
 
 import structlog
 
-from streamd.apply import Applier, MappedType, Route, Source, WholeResync, columns_there, mapped_types, own_names
+from streamd.apply import (
+    Applier,
+    MappedType,
+    Route,
+    Source,
+    WholeResync,
+    columns_left_out,
+    columns_there,
+    mapped_types,
+    own_names,
+)
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.db.base import SiteDatabase
@@ -36,6 +46,7 @@ from streamd.store.producers import (
     SubscribedType,
 )
 from streamd.store.sync_log import SyncLog
+from streamd.store.unread import UnreadColumns
 from streamd.wire import HandshakeAnswer
 
 log = structlog.get_logger("streamd.pull")
@@ -69,6 +80,7 @@ class Subscriber:
         producers: Producers,
         requests: Requests,
         sync_log: SyncLog,
+        unread: UnreadColumns,
         mappings: Mapping[str, MappingSettings],
         applied: Callable[[], None],
         returns: Callable[[str], Awaitable[frozenset[str]]] = no_returns,
@@ -99,7 +111,10 @@ class Subscriber:
         self._waiting: set[str] = set()
         """The types that waited for approval, of which nothing else was told in the log since."""
         self._greet_at = 0.0
-        self._readings = Readings(name, database, sync_log, requests, repair_gaps=settings.repair_gaps)
+        self._unread = unread
+        self._readings = Readings(
+            name, database, catalogue, sync_log, requests, unread, repair_gaps=settings.repair_gaps
+        )
         self._unsettled = False
         self.place: object = None
         """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
@@ -236,6 +251,9 @@ class Subscriber:
             {entry.doctype: entry.on_leave for entry in self._settings.doctypes if entry.condition},
             columns_there(answer.doctypes, mapped),
         )
+        left_out = columns_left_out(self._source.columns, self._catalogue)
+        await self._unread.add(self.name, {each: left_out[each] for each in left_out.keys() & self._wanted})
+        await self._readings.ask_for_new_columns(self._wanted.intersection(self._having(ApprovalStatus.APPROVED)))
         # What does not fit may be mended at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
 
@@ -336,11 +354,17 @@ class Subscriber:
         await self._say(CATCHING_UP, None)
         self._stale = True
 
-        returns = await self._returns(source.site)
+        returns, unread = await self._returns(source.site), await self._unread.of(self.name)
 
         def reading(*, repair: bool) -> WholeResync:
             return WholeResync(
-                self._applier, self._database, self._catalogue, self._site, repair=repair, returns=returns
+                self._applier,
+                self._database,
+                self._catalogue,
+                self._site,
+                repair=repair,
+                returns=returns,
+                unread=unread,
             )
 
         return await self._readings.read(asked, source, self._peer, wanted, reading)

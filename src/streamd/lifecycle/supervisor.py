@@ -39,8 +39,9 @@ from streamd.model import Catalogue, Table
 from streamd.progress import resting
 from streamd.settings import Settings, load
 from streamd.store.engine import State
-from streamd.store.heartbeat import REPAIR, Heartbeat
+from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
+from streamd.store.unread import UnreadColumns
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -198,9 +199,9 @@ async def make(settings: Settings, last: Daemon | None) -> Daemon:
             await state.check_revision()
             before = last.tables if last is not None and last.site == identity.site else tables
             await note_gaps(state, _filled(catalogue, before, tables))
+            await _note_new_columns(settings, state, catalogue, before, tables)
             await _install(settings, database, catalogue, tables, state)
             daemon = Daemon(settings, database, catalogue, tables, state, identity.site)
-            await _ask_for_new_columns(daemon, before)
         except BaseException:
             await state.close()
             raise
@@ -235,17 +236,17 @@ async def _install(
 def _filled(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> dict[str, str]:
     """The offered types that got a column which gave every row a value at once: no trigger sees that."""
     added = {
-        doctype: [column.name for column in columns if column.has_default or column.generated]
+        doctype: [column.name for column in columns.values() if column.has_default or column.generated]
         for doctype, columns in columns_added(catalogue, before, after).items()
         if doctype in catalogue.offers
     }
     return {doctype: columns_changed(names) for doctype, names in added.items() if names}
 
 
-async def _ask_for_new_columns(daemon: Daemon, before: Mapping[str, Table]) -> None:
-    """Read subscribed types again that got a column here: what came for it before was left out."""
-    added = columns_added(daemon.catalogue, before, daemon.tables)
-    for name, producer in daemon.settings.producers.items():
-        for doctype in sorted(added.keys() & set(producer.subscribed)) if producer.repair_gaps else ():
-            await daemon.requests.add(REPAIR, name, doctype)
-            log.info("reads_again", doctype=doctype, producer=name, because="columns were added here")
+async def _note_new_columns(
+    settings: Settings, state: State, catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]
+) -> None:
+    """Note the columns that subscribed types got here: what came for them before was left out."""
+    added = columns_added(catalogue, before, after)
+    for name, producer in settings.producers.items():
+        await UnreadColumns(state).add(name, {each: added[each] for each in added.keys() & set(producer.subscribed)})

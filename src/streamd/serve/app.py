@@ -20,7 +20,7 @@ from streamd.serve.handlers import Handlers
 from streamd.serve.listener import Listener, counted
 from streamd.serve.openapi import ENDPOINTS
 from streamd.serve.probe import probe
-from streamd.serve.services import Services
+from streamd.serve.services import Services, Unread, all_read
 from streamd.settings import ServerSettings
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
@@ -49,7 +49,8 @@ class Server:
 
     `remembered` are the types of which it is remembered what this site's users edit. `covered_by` gives the moment (ms
     since 1970) up to which everything that was committed here is at or before a place of the log. `problem` says what
-    is wrong with the daemon at the moment.
+    is wrong with the daemon at the moment, and `unread` which columns were not read yet from where their documents
+    come from.
     """
 
     def __init__(
@@ -65,10 +66,21 @@ class Server:
         remembered: frozenset[str] = frozenset(),
         covered_by: Callable[[Cursor], int | None] = lambda _: None,
         problem: Callable[[], str] = lambda: "",
+        unread: Callable[[], Awaitable[Unread]] = all_read,
     ) -> None:
         self._settings = settings
         self._services = Services(
-            identity, settings, catalogue, peers, log, database, drain_capture, remembered, covered_by, problem
+            identity,
+            settings,
+            catalogue,
+            peers,
+            log,
+            database,
+            drain_capture,
+            remembered,
+            covered_by,
+            problem,
+            unread,
         )
         self._stopping: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None

@@ -8,12 +8,13 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from itertools import pairwise
 
 import msgspec
 import structlog
 
+from streamd import clock as hlc
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, PartialView
 from streamd.faults import crash_point
@@ -21,7 +22,7 @@ from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
 from streamd.serve.names import name_documents
-from streamd.serve.services import Allowed, Caller, Services
+from streamd.serve.services import Allowed, Caller, Services, Unread
 from streamd.serve.settled import Settled, settled
 from streamd.update_log import UpdateLog
 from streamd.wire import (
@@ -78,6 +79,7 @@ class Desk:
         limit = self._services.settings.max_documents
         if len(asked.documents) > limit:
             raise _too_many(len(asked.documents), limit)
+        unread = await self._services.unread()
         # The approvals are looked at after the snapshot was taken: what was rejected before is not in it.
         async with settled(self._services) as view:
             standing, site = await self._services.registered(caller)
@@ -102,7 +104,7 @@ class Desk:
                 most = min(asked.follow, limit * FOLLOWED_SHARE)
                 onward = {key: rights.onward(key, each, proven.get(key)) for key, each in given.items()}
                 given |= await self._followed(view.reader, rights, given, onward, most)
-            answer = await self._answer(view, site, given, every=asked.own_names)
+            answer = await self._answer(view, site, given, unread, every=asked.own_names)
             await say_former_names(self._services.log, answer.documents, allowed.starts)
             # What is there and cannot be given is not gone.
             gone = [key for key in keys if key[0] in allowed.starts and key not in given]
@@ -143,6 +145,7 @@ class Desk:
 
     async def find(self, caller: Caller, asked: FindRequest) -> Documents:
         """The documents with these values that may be had, two at most; none where the type may not be looked into."""
+        unread = await self._services.unread()
         async with settled(self._services) as view:
             standing, site = await self._services.registered(caller)
             allowed = self._services.allowed(standing)
@@ -150,7 +153,7 @@ class Desk:
             found: dict[Key, RawDocument] = {}
             if doctype is not None and (doctype.name in allowed.starts or doctype.name in allowed.lookups):
                 found = await self._find(view.reader, doctype, asked, allowed)
-            return await self._answer(view, site, found, every=asked.own_names)
+            return await self._answer(view, site, found, unread, every=asked.own_names)
 
     async def _find(
         self, reader: Reader, doctype: DocumentType, asked: FindRequest, allowed: Allowed
@@ -172,13 +175,24 @@ class Desk:
         return await reader.find_documents(doctype, asked.filters, most)
 
     async def _answer(
-        self, view: Settled, site: str, documents: Mapping[Key, RawDocument], *, every: bool
+        self, view: Settled, site: str, documents: Mapping[Key, RawDocument], unread: Unread, *, every: bool
     ) -> Documents:
-        """These documents as they are given, with what the consumer at `site` calls them."""
+        """These documents as they are given, with what the consumer at `site` calls them.
+
+        `unread` was known before the view was taken: what is read meanwhile may not be in that.
+        """
         records = await self._records(view.reader, documents)
-        remembered = self._services.remembered
+        remembered, here = self._services.remembered, self._services.identity.site
         given = [
-            given_document(key, document, view.clock, records.get(key), remembered=key[0] in remembered)
+            given_document(
+                key,
+                document,
+                view.clock,
+                records.get(key),
+                remembered=key[0] in remembered,
+                unread=unread.get(key[0], ()),
+                site=here,
+            )
             for key, document in documents.items()
         ]
         if given and (every or await view.reader.has_counterparts(site)):
@@ -289,15 +303,28 @@ async def say_former_names(log: UpdateLog, documents: Iterable[FetchedDocument],
 
 
 def given_document(
-    key: Key, document: RawDocument, clock: str, record: Record | None, *, remembered: bool
+    key: Key,
+    document: RawDocument,
+    clock: str,
+    record: Record | None,
+    *,
+    remembered: bool,
+    unread: Collection[str] = (),
+    site: str = "",
 ) -> FetchedDocument:
-    """A document as it is given, with what is remembered of it; `remembered` says whether its type is."""
+    """A document as it is given, with what is remembered of it; `remembered` says whether its type is.
+
+    `unread` are columns that are new at this `site`. Of what was not made here, a value in them is nobody's word as
+    long as no edit is known: that is what an empty clock says.
+    """
     doctype, name = key
     given = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
     given.life = life_of(record) if remembered else None
+    if record is None or record.source != site:
+        given.clocks = dict.fromkeys(unread, hlc.ZERO)
     if record is not None:
         given.source = record.source
-        given.clocks = {"": record.clock, **record.field_clocks}
+        given.clocks |= {"": record.clock, **record.field_clocks}
     return given
 
 

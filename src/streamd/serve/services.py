@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from streamd.db.base import SiteDatabase, SiteIdentity
@@ -12,6 +12,14 @@ from streamd.serve.conditions import Condition, condition_of
 from streamd.settings import ServerSettings
 from streamd.store.peers import Approval, Peers, Standing
 from streamd.update_log import Head, UpdateLog
+
+Unread = Mapping[str, frozenset[str]]
+"""Columns by type: `column`, or `child field/column`."""
+
+
+async def all_read() -> Unread:
+    """There are none."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Services:
     """The moment up to which everything that was committed here is at or before a place of the log."""
     problem: Callable[[], str] = lambda: ""
     """What is wrong with the daemon at the moment; nothing where all goes well."""
+    unread: Callable[[], Awaitable[Unread]] = all_read
+    """The columns of this site that have not been read yet from where their documents come from."""
 
     async def standing(self, caller: Caller) -> Standing:
         """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""
