@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from streamd.names import Name, Scalar
+from streamd.common.names import Name, Scalar
 
 
 class Kind(StrEnum):

@@ -28,8 +28,8 @@ from typing import Any
 
 import msgspec
 
+from streamd.common.names import Life, Name, Scalar, name_from_text, name_label, name_text
 from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
-from streamd.names import Life, Name, Scalar, name_from_text, name_label, name_text
 
 __all__ = [
     "LOCAL",

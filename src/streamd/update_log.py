@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired, StateError
-from streamd.faults import crash_point
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
 from streamd.store.log_rows import renames_told, rows_told

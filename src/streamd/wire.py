@@ -18,12 +18,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from streamd.common.json_values import HEX as HEX
+from streamd.common.json_values import read_json as read_json
+from streamd.common.json_values import read_lists as read_lists
+from streamd.common.json_values import read_rows as read_rows
+from streamd.common.json_values import write_json as write_json
 from streamd.errors import InvalidRequest
-from streamd.json_values import HEX as HEX
-from streamd.json_values import read_json as read_json
-from streamd.json_values import read_lists as read_lists
-from streamd.json_values import read_rows as read_rows
-from streamd.json_values import write_json as write_json
 from streamd.model import Cursor, Event, Name, OwnName
 
 PROTOCOL = 1

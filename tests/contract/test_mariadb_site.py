@@ -17,9 +17,9 @@ import structlog
 
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase, TableWrite, WriteKind
-from streamd.db.mariadb import MariadbSite
-from streamd.db.mariadb_checks import breaks_order
-from streamd.db.mariadb_driver import split_at_values
+from streamd.db.mariadb.checks import breaks_order
+from streamd.db.mariadb.driver import split_at_values
+from streamd.db.mariadb.site import MariadbSite
 from streamd.errors import RowRefused, SiteBusy
 from streamd.model import Change, Row, Table
 from streamd.wire import read_json

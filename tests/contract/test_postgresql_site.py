@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from streamd.db import open_site
-from streamd.db.postgresql import PostgresqlSite
-from streamd.db.postgresql_sql import NOW_MS, grants
+from streamd.db.postgresql.site import PostgresqlSite
+from streamd.db.postgresql.sql import NOW_MS, grants
 from streamd.errors import SiteError
 from streamd.model import Change, Operation
 from tests.contract.conftest import Installed

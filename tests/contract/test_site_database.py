@@ -10,11 +10,11 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from streamd.common.names import id_ranges
 from streamd.db import open_site
 from streamd.db.base import TableWrite, WriteKind
 from streamd.errors import Fenced, RowRefused, SiteBusy, SiteError
 from streamd.model import Change, Claim, Event, Kind, Life, Name, Operation, QueuedEvent, Record
-from streamd.names import id_ranges
 from tests.contract.conftest import Installed
 from tests.support import servers
 from tests.support.engines import open_access

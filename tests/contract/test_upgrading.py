@@ -6,7 +6,7 @@ import pytest
 
 from streamd.db import open_site
 from streamd.db.base import SITE_SCHEMA
-from streamd.db.postgresql_sql import grants
+from streamd.db.postgresql.sql import grants
 from streamd.errors import NotInstalled
 from streamd.lifecycle.installing import install_site, require_tables
 from streamd.model import Counterpart

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from streamd.cli.main import cli
-from streamd.cli.opening import opened_site, opened_state
+from streamd.cli.shared.opening import opened_site, opened_state
 from streamd.model import SyncEntry
 from streamd.settings import load
 from streamd.store.engine import State

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from streamd.common.progress import resting
 from streamd.errors import Fenced
 from streamd.lifecycle import daemon as daemons
 from streamd.lifecycle import guard, loops, subscriber
 from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.notify import Notifier
-from streamd.progress import resting
 from streamd.serve import app
 from streamd.settings import Settings
 from tests.simulation.sites import Site

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from streamd.errors import StreamdError
-from streamd.serve.door import HEAD_SECONDS, UNREAD_SECONDS, Places
+from streamd.serve.connections.door import HEAD_SECONDS, UNREAD_SECONDS, Places
 from tests.support.serving import CONSUMER, Client, ProducerSite, entry, until
 
 HALF_A_HEAD = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: "

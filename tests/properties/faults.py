@@ -15,10 +15,10 @@ from streamd.apply.effects import Effects
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.capture import tail
 from streamd.db.base import TableWrite, WriteKind
-from streamd.db.bookkeeping import BookTransaction
-from streamd.db.mariadb_session import MariadbTransaction
-from streamd.db.postgresql_session import PostgresqlTransaction
-from streamd.db.sqlite_session import SqliteTransaction
+from streamd.db.books.bookkeeping import BookTransaction
+from streamd.db.mariadb.session import MariadbTransaction
+from streamd.db.postgresql.session import PostgresqlTransaction
+from streamd.db.sqlite.session import SqliteTransaction
 from streamd.model import Event, Operation, Record
 
 Patch = pytest.MonkeyPatch

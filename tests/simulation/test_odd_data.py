@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamd.apply.conflict import merge_children
+from streamd.apply.decide.conflict import merge_children
 from streamd.catalog import build
-from streamd.db.sqlite_sql import value_as_json
+from streamd.db.sqlite.sql import value_as_json
 from streamd.model import ChildTable, Column, Difference, Document, DocumentType, OldValues, Record, Table
 from streamd.rows import bindings
 from streamd.settings import Settings

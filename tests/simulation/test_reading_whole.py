@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamd.apply import WholeResync, whole
+from streamd.apply import WholeResync
+from streamd.apply.parked import whole
 from streamd.errors import PeerUnreachable
 from streamd.model import Name, SyncStatus
 from streamd.wire import Documents, NamesAnswer, WantedDocument

@@ -14,7 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.apply.batch import Unit
-from streamd.apply.healer import REST_SECONDS, Route
+from streamd.apply.parked.healer import REST_SECONDS, Route
 from streamd.errors import SchemaChanged
 from streamd.model import Cursor, Event
 from streamd.status import read_status

@@ -83,8 +83,8 @@ def _streamd(arguments: list[str], folder: str, environment: dict[str, str], out
     subprocess.run = _run  # type: ignore[assignment]
     sys.argv = ["streamd", *arguments]
 
-    from streamd import faults
     from streamd.cli.main import main
+    from streamd.common import faults
 
     importlib.reload(faults)  # it looks into the environment when it is imported
     main()

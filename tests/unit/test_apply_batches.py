@@ -8,7 +8,7 @@ import pytest
 
 from streamd.apply import batch
 from streamd.apply.applier import LARGEST_BATCH, Applier
-from streamd.apply.incoming import Incoming
+from streamd.apply.event.incoming import Incoming
 from streamd.model import Catalogue, Event
 
 

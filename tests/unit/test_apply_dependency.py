@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from streamd.apply.dependency import afterwards, needed
-from streamd.apply.incoming import Incoming
+from streamd.apply.event.incoming import Incoming
+from streamd.apply.fetch.dependency import afterwards, needed
 from streamd.model import Difference, Event, Link, Operation
 from tests.support.mapping import catalogue, columns, doctype, item, number, text
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.apply.chains import joined
-from streamd.apply.incoming import Incoming
-from streamd.apply.together import groupings
+from streamd.apply.event.chains import joined
+from streamd.apply.event.incoming import Incoming
+from streamd.apply.parked.together import groupings
 from streamd.apply.write.standins import stand_ins
 from streamd.apply.write.writer import in_common
 from streamd.db.moves import movements, update_sql

@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamd import clock
-from streamd.apply.decoding import decode
-from streamd.apply.finding import Finder
-from streamd.apply.folding import net_effect
-from streamd.apply.incoming import Incoming
-from streamd.apply.leading import led
-from streamd.apply.mapping import mapped_types
-from streamd.apply.plan import decide
+from streamd.apply.decide.plan import decide
+from streamd.apply.event.decoding import decode
+from streamd.apply.event.folding import net_effect
+from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.mapping import mapped_types
+from streamd.apply.fetch.finding import Finder
+from streamd.apply.localnames.leading import led
 from streamd.apply.source import Source
+from streamd.common import clock
 from streamd.model import Catalogue, Cursor, Document, Event, Origin, Record
 from streamd.settings import SubscribedDoctype
 from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor

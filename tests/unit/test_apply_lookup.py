@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamd.apply.lookup import Filter, Lookup, lookup_of, read_filter
+from streamd.apply.event.lookup import Filter, Lookup, lookup_of, read_filter
 from streamd.errors import RowRefused
 from streamd.model import Difference
 from streamd.settings import FieldMapping

@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.apply.decoding import decode
-from streamd.apply.mapping import MappedType, mapped_type, mapped_types
+from streamd.apply.event.decoding import decode
+from streamd.apply.event.mapping import MappedType, mapped_type, mapped_types
 from streamd.apply.source import Source, columns_there
 from streamd.capture.happening import Happening, event_data
 from streamd.model import ChildTable, Column, Difference, DocumentType, Event, Kind, OldValues, Operation, OwnName, Row

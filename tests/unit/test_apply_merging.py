@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamd import clock
-from streamd.apply.merging import Known, Merged, State, merge_state, newer_here
+from streamd.apply.decide.merging import Known, Merged, State, merge_state, newer_here
+from streamd.common import clock
 from streamd.model import ChildTable, Column, Document, DocumentType, Kind
 
 HERE, THERE, THIRD = (f"{number}{number}000000-0000-4000-8000-000000000000" for number in (1, 2, 3))

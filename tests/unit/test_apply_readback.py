@@ -19,7 +19,7 @@ from streamd.apply.write.rowwrite import RowWrite
 from streamd.apply.write.stored import has_fewer_digits, is_stored
 from streamd.apply.write.writer import columns_of
 from streamd.db.numbers import fitting
-from streamd.db.sqlite_values import short_numbers
+from streamd.db.sqlite.values import short_numbers
 from streamd.model import Catalogue, ChildTable, Column, Document, DocumentType, Kind, Link, Operation, Row
 from streamd.wire import read_json
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.apply.conflict import Merge, merge_fields
-from streamd.apply.incoming import Incoming
-from streamd.apply.plan import decide
-from streamd.apply.values import differing, identical, same, same_row, shown
+from streamd.apply.decide.conflict import Merge, merge_fields
+from streamd.apply.decide.plan import decide
+from streamd.apply.decide.values import differing, identical, same, same_row, shown
+from streamd.apply.event.incoming import Incoming
 from streamd.errors import RowRefused
 from streamd.model import Column, Difference, Document, DocumentType, Event, Kind, OldValues, Record
 

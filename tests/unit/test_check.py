@@ -15,7 +15,7 @@ from streamd.check.judging import (
     judge_triggers,
     same_site_twice,
 )
-from streamd.clock import MAX_AHEAD_MS
+from streamd.common.clock import MAX_AHEAD_MS
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind
 from streamd.settings import Settings
 from streamd.wire import DoctypeDescriptor, HandshakeAnswer

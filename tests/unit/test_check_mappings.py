@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamd.apply.mapping import mapped_types
+from streamd.apply.event.mapping import mapped_types
 from streamd.check.columns import judge_descriptors, unfit
 from streamd.check.judging import Finding, Severity
 from streamd.check.mappings import judge_mappings, unmappable

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streamd.cli import demo
-from streamd.cli.demo import LONGEST_SECONDS, STILL_SECONDS, Waiting, slowness
-from streamd.cli.demo_sites import DemoFailed, DemoSite
+from streamd.cli.demo import command as demo
+from streamd.cli.demo.command import LONGEST_SECONDS, STILL_SECONDS, Waiting, slowness
+from streamd.cli.demo.sites import DemoFailed, DemoSite
 
 
 def over(waiting: Waiting, seconds: float, *, moving: bool) -> str:

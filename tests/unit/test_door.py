@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamd.serve.door import (
+from streamd.serve.connections.door import (
     HEAD_SECONDS,
     IDLE_SECONDS,
     KEY_CONNECTIONS,

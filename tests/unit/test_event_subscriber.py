@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamd.apply.subscriber import as_subscriber
+from streamd.apply.decide.subscriber import as_subscriber
 from streamd.model import ChildTable, Column, Difference, Document, DocumentType, Kind, Link, OldValues
 
 WHO = "sync@example.com"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamd.errors import InvalidRequest
-from streamd.serve.authentication import Limiter
+from streamd.serve.connections.authentication import Limiter
 
 
 class Clock:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamd.cli.entries import choose, parse_id, possible_names, sync_row
+from streamd.cli.shared.entries import choose, parse_id, possible_names, sync_row
 from streamd.errors import NotFound, StreamdError
 from streamd.model import Event, QueuedEvent, SyncEntry
 

@@ -135,7 +135,7 @@ async def test_an_error_while_looking_for_the_cause_changes_nothing() -> None:
 
 
 def test_the_pause_grows_to_a_bound() -> None:
-    from streamd.retry import LOOP_FIRST, LOOP_LONGEST, loop_pause
+    from streamd.common.retry import LOOP_FIRST, LOOP_LONGEST, loop_pause
 
     pauses = [loop_pause(failures) for failures in (1, 2, 4, 8, 100)]
     assert pauses == sorted(pauses[:3]) + pauses[3:]

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from streamd.cli import installing
-from streamd.cli.installing import migrate_state
+from streamd.cli.shared import installing
+from streamd.cli.shared.installing import migrate_state
 from streamd.errors import StateError
 from streamd.settings import Settings
 from streamd.store.engine import State

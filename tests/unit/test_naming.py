@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from streamd.apply.naming import Convention, naming_of, place_in, read_naming, row_key_naming
-from streamd.apply.naming_problems import naming_problems
+from streamd.apply.localnames.naming import Convention, naming_of, place_in, read_naming, row_key_naming
+from streamd.apply.localnames.naming_problems import naming_problems
 from streamd.apply.source import own_names
 from streamd.errors import RowRefused
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.db.postgresql_values import reader
+from streamd.db.postgresql.values import reader
 from streamd.model import Column, Kind
 
 MOMENT = Column("At", "timestamp without time zone", Kind.DATETIME)

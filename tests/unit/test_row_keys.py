@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamd.apply.rowkeys import GONE, Keys, Maker, meant
+from streamd.apply.localnames.rowkeys import GONE, Keys, Maker, meant
 
 BEFORE, MADE, AFTER = "1", "2", "3"
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from streamd.db.sqlite_values import binder
+from streamd.db.sqlite.values import binder
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 

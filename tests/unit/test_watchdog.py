@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from streamd.common.progress import came_further, resting
 from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.watchdog import (
@@ -18,7 +19,6 @@ from streamd.lifecycle.watchdog import (
     TICK_SECONDS,
     Watchdog,
 )
-from streamd.progress import came_further, resting
 from tests.support.serving import until
 
 

@@ -7,12 +7,12 @@ it writes), `conflict` (who wins), `folding` (the net effect of several events).
 """
 
 from streamd.apply.applier import Applier
-from streamd.apply.fetching import Fetcher
-from streamd.apply.healer import Healer, Route
-from streamd.apply.mapping import MappedType, mapped_types
-from streamd.apply.naming_problems import naming_problems
+from streamd.apply.event.mapping import MappedType, mapped_types
+from streamd.apply.fetch.fetching import Fetcher
+from streamd.apply.localnames.naming_problems import naming_problems
+from streamd.apply.parked.healer import Healer, Route
+from streamd.apply.parked.whole import Lister, WholeResync
 from streamd.apply.source import Source, columns_left_out, columns_there, own_names
-from streamd.apply.whole import Lister, WholeResync
 
 __all__ = [
     "Applier",

@@ -27,12 +27,12 @@ from streamd.apply.batch import (
     steps_before,
     without,
 )
-from streamd.apply.chains import joined
-from streamd.apply.counterparts import Names
-from streamd.apply.decoding import decode
-from streamd.apply.fetching import Fetcher
-from streamd.apply.incoming import Incoming, ref_of
-from streamd.apply.localise import localise, look_up, remember
+from streamd.apply.event.chains import joined
+from streamd.apply.event.decoding import decode
+from streamd.apply.event.incoming import Incoming, ref_of
+from streamd.apply.fetch.fetching import Fetcher
+from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.localise import localise, look_up, remember
 from streamd.apply.places import Places
 from streamd.apply.preparation import Preparation
 from streamd.apply.refusedtypes import RefusedTypes
@@ -40,9 +40,9 @@ from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out
 from streamd.apply.write.writer import columns_of
+from streamd.common.faults import crash_point
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy, TypeRefused
-from streamd.faults import crash_point
 from streamd.model import (
     Catalogue,
     Cursor,

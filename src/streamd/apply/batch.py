@@ -9,12 +9,12 @@ from itertools import takewhile
 
 import msgspec
 
-from streamd.apply.incoming import Incoming, ref_of
+from streamd.apply.event.incoming import Incoming, ref_of
 from streamd.apply.source import Ref, Source
+from streamd.common.retry import parked_pause
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
 from streamd.model import Event, Operation, QueuedEvent, SyncEntry, name_text
-from streamd.retry import parked_pause
 from streamd.rows import Binding, names_touched
 
 

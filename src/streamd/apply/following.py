@@ -20,7 +20,7 @@ from streamd.apply.write.docwrites import links_to
 from streamd.apply.write.effects import changed_columns, is_move, moves_of, sides_of
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import RowWrite
-from streamd.clock import made_at
+from streamd.common.clock import made_at
 from streamd.db.base import Transaction
 from streamd.lives import life_of
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row

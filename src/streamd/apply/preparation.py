@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from streamd.apply.batch import Unit
-from streamd.apply.counterparts import Names
-from streamd.apply.dependency import afterwards, needed, replaced
-from streamd.apply.fetching import Fetched, Fetcher, Want, absent, fetch_missing
-from streamd.apply.finding import Finder
-from streamd.apply.incoming import Incoming, ref_of, without_former_name
-from streamd.apply.localise import look_up
-from streamd.apply.plan import contained
+from streamd.apply.decide.plan import contained
+from streamd.apply.event.incoming import Incoming, ref_of, without_former_name
+from streamd.apply.fetch.dependency import afterwards, needed, replaced
+from streamd.apply.fetch.fetching import Fetched, Fetcher, Want, absent, fetch_missing
+from streamd.apply.fetch.finding import Finder
+from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.localise import look_up
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase

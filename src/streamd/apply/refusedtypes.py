@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from streamd.retry import type_pause
+from streamd.common.retry import type_pause
 
 log = structlog.get_logger("streamd.apply")
 

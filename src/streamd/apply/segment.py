@@ -10,15 +10,15 @@ import msgspec
 import structlog
 
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
-from streamd.apply.decision import Decision, NeedsWhole, another_document
+from streamd.apply.decide.decision import Decision, NeedsWhole, another_document
+from streamd.apply.decide.plan import contained, decide, is_about
+from streamd.apply.decide.remembering import is_of_life, was_deleted_here
+from streamd.apply.decide.subscriber import as_subscriber
 from streamd.apply.effects import Effects
+from streamd.apply.event.incoming import Incoming, without_former_name
 from streamd.apply.following import Following
-from streamd.apply.incoming import Incoming, without_former_name
-from streamd.apply.leading import began_here, in_known_life, led
-from streamd.apply.plan import contained, decide, is_about
-from streamd.apply.remembering import is_of_life, was_deleted_here
+from streamd.apply.localnames.leading import began_here, in_known_life, led
 from streamd.apply.source import Ref, Source
-from streamd.apply.subscriber import as_subscriber
 from streamd.apply.write.attempts import Group
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.verify import verify

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from streamd.apply.columns import MappedColumns
-from streamd.apply.mapping import MappedType
-from streamd.apply.naming import is_named_here
+from streamd.apply.event.columns import MappedColumns
+from streamd.apply.event.mapping import MappedType
+from streamd.apply.localnames.naming import is_named_here
 from streamd.model import Catalogue, Name
 from streamd.settings import ProducerSettings
 from streamd.wire import ChildDescriptor, DoctypeDescriptor

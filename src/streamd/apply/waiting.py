@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from streamd.apply.batch import BEHIND, PAUSED, Kept, Unit
-from streamd.apply.counterparts import Names
-from streamd.apply.incoming import ref_of
+from streamd.apply.event.incoming import ref_of
+from streamd.apply.localnames.counterparts import Names
 from streamd.apply.source import Ref
 from streamd.db.base import Reader
 from streamd.model import QueueState, name_label

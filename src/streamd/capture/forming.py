@@ -14,9 +14,9 @@ from itertools import groupby
 
 import msgspec
 
-from streamd import clock as hlc
 from streamd.capture.formed import Edit, Formed
 from streamd.capture.happening import Happening, event_data, goes_along
+from streamd.common import clock as hlc
 from streamd.model import (
     Change,
     ChangeOp,

@@ -14,16 +14,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from streamd import clock as hlc
 from streamd.capture.cutting import between_documents
 from streamd.capture.formed import Edit, Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update
 from streamd.capture.standing import Standing, look, touched
+from streamd.common import clock as hlc
+from streamd.common.faults import crash_point
+from streamd.common.names import id_ranges
 from streamd.completeness import CapturedThrough
 from streamd.db.base import Reader, SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
-from streamd.faults import crash_point
 from streamd.lives import begun, is_over, life_at, was_here
 from streamd.model import (
     Catalogue,
@@ -36,7 +37,6 @@ from streamd.model import (
     name_from_text,
     name_label,
 )
-from streamd.names import id_ranges
 from streamd.rows import bindings, clocks_under, names_touched
 from streamd.store.engine import now_ms
 from streamd.update_log import Head, UpdateLog

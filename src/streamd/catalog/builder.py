@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from streamd.catalog.excluding import without_excluded
 from streamd.catalog.links import Owner, Target, links_of
 from streamd.catalog.naming import key_problems, missing_columns, path
+from streamd.common.spelling import did_you_mean
 from streamd.errors import ConfigurationError, Problem
 from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import ChildSettings, DoctypeSettings, Settings
-from streamd.spelling import did_you_mean
 from streamd.wire import NAME_LIMIT
 
 

@@ -12,10 +12,10 @@ from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
 from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
 from streamd.catalog.naming import path
 from streamd.catalog.referring import references_of
+from streamd.common.spelling import did_you_mean
 from streamd.errors import ConfigurationError, Problem
 from streamd.model import Catalogue, ChildTable, DocumentType, Link, Table
 from streamd.settings import DoctypeSettings, Settings
-from streamd.spelling import did_you_mean
 
 
 def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | None = None) -> Catalogue:

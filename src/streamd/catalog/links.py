@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamd.catalog.naming import missing_columns, path, same_name
+from streamd.common.spelling import did_you_mean
 from streamd.errors import Problem
 from streamd.model import ForeignKey, Link, Table
 from streamd.settings import ChildSettings, DoctypeSettings
-from streamd.spelling import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from streamd.common.spelling import did_you_mean
 from streamd.errors import Problem
 from streamd.model import Column, Kind, Table
 from streamd.settings import toml_key
-from streamd.spelling import did_you_mean
 
 
 def path(*parts: str) -> str:

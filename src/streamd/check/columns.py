@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from streamd.apply.columns import MappedColumns
-from streamd.apply.mapping import MappedType
+from streamd.apply.event.columns import MappedColumns
+from streamd.apply.event.mapping import MappedType
 from streamd.check.judging import Finding, Severity, ok, problem, warning
 from streamd.check.sizes import declared
 from streamd.check.values import judge_values, kind_of

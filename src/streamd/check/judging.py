@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from streamd import clock
+from streamd.common import clock
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
 from streamd.pull import tls_hint, wanted_doctypes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from streamd.apply.lookup import Filter, lookup_of
+from streamd.apply.event.lookup import Filter, lookup_of
 from streamd.check.judging import Finding, problem, warning
+from streamd.common.spelling import did_you_mean, near
 from streamd.model import Catalogue, ChildTable, DocumentType, Link
 from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, looked_for, looks_for
-from streamd.spelling import did_you_mean, near
 from streamd.wire import ChildDescriptor, DoctypeDescriptor, LinkDescriptor
 
 NOT_HERE = "its documents cannot be put here, so what links to them is parked"

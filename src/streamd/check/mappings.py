@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from streamd.check.judging import Finding, Severity, problem, warning
 from streamd.check.lookups import NOT_HERE, Place, Types, judge_circles, judge_links, judge_lookup
 from streamd.check.values import judge_default
+from streamd.common.spelling import did_you_mean
 from streamd.model import Catalogue, ChildTable, DocumentType
 from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reached
-from streamd.spelling import did_you_mean
 from streamd.wire import DoctypeDescriptor
 
 

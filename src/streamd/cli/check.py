@@ -27,8 +27,8 @@ from streamd.check.judging import (
 )
 from streamd.check.mappings import judge_mappings
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import finish, opened_site, state_revision
-from streamd.cli.output import as_json_option, count, print_json
+from streamd.cli.shared.opening import finish, opened_site, state_revision
+from streamd.cli.shared.output import as_json_option, count, print_json
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateError, StreamdError
 from streamd.lifecycle.installing import require_tables

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from streamd.cli.opening import Opened, finish, opened
-from streamd.cli.output import ago, as_json_option, moment, print_json, print_table
+from streamd.cli.shared.opening import Opened, finish, opened
+from streamd.cli.shared.output import ago, as_json_option, moment, print_json, print_table
 from streamd.errors import NotInstalled, StreamdError
 from streamd.lifecycle.preparing import catalogue_of
 from streamd.model import ApprovalStatus, Catalogue

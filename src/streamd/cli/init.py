@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from sqlalchemy.engine import make_url
 
-from streamd.cli.first_file import first_file
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
+from streamd.cli.shared.first_file import first_file
+from streamd.cli.shared.opening import finish, opened_site, refuse_while_running, settings_of
 from streamd.db import open_site
 from streamd.db.urls import anchored, canonical, file_url, loosened
 from streamd.errors import NotInstalled, StreamdError

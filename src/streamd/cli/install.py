@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import click
 
 from streamd.catalog import left_out
-from streamd.cli import installing
-from streamd.cli.installing import migrate_state
-from streamd.cli.opening import (
+from streamd.cli.shared import installing
+from streamd.cli.shared.installing import migrate_state
+from streamd.cli.shared.opening import (
     finish,
     opened_site,
     opened_state,
@@ -18,14 +18,14 @@ from streamd.cli.opening import (
     settings_of,
     state_is_current,
 )
-from streamd.cli.output import count
+from streamd.cli.shared.output import count
+from streamd.common.spelling import did_you_mean
 from streamd.db.base import REMOTE_COLUMNS, SITE_SCHEMA, SiteDatabase
 from streamd.errors import Fenced, NotFound
 from streamd.lifecycle.installing import add_remote_columns, missing_triggers, note_migration
 from streamd.lifecycle.preparing import catalogue_of, catalogue_with
 from streamd.model import Catalogue, DocumentType, Table
 from streamd.settings import shown_url
-from streamd.spelling import did_you_mean
 
 
 @click.command()

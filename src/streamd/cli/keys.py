@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from streamd.cli.opening import finish, opened
-from streamd.cli.output import as_json_option, moment, print_json, print_table
+from streamd.cli.shared.opening import finish, opened
+from streamd.cli.shared.output import as_json_option, moment, print_json, print_table
 from streamd.store.keys import NAME_LIMIT
 from streamd.store.peers import Peers
 

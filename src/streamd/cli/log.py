@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from streamd.cli.entries import (
+from streamd.cli.shared.entries import (
     PARKED,
     UPDATE,
     EntryId,
@@ -20,8 +20,8 @@ from streamd.cli.entries import (
     sync_row,
     update_row,
 )
-from streamd.cli.opening import Opened, finish, opened
-from streamd.cli.output import as_json_option, moment, print_json, print_table, short
+from streamd.cli.shared.opening import Opened, finish, opened
+from streamd.cli.shared.output import as_json_option, moment, print_json, print_table, short
 from streamd.errors import NotFound
 from streamd.model import LogEntry, QueueState, SyncStatus, name_text
 from streamd.store.sync_log import SyncLog

@@ -30,7 +30,7 @@ VERBS = {
     "log": "streamd.cli.log:log",
     "resync": "streamd.cli.resync:resync",
     "discard": "streamd.cli.resync:discard",
-    "demo": "streamd.cli.demo:demo",
+    "demo": "streamd.cli.demo.command:demo",
 }
 """In the order in which people need them."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from streamd.cli.opening import Opened, finish, opened
-from streamd.cli.output import ago, as_json_option, print_json, print_table, short
+from streamd.cli.shared.opening import Opened, finish, opened
+from streamd.cli.shared.output import ago, as_json_option, print_json, print_table, short
 from streamd.status import ProducerStatus, Status, read_status
 from streamd.store.engine import now_ms
 from streamd.store.producers import Producers

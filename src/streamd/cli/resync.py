@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import click
 
-from streamd.cli.entries import SYNC, choose, parse_id
-from streamd.cli.opening import Opened, finish, opened
-from streamd.cli.output import count
+from streamd.cli.shared.entries import SYNC, choose, parse_id
+from streamd.cli.shared.opening import Opened, finish, opened
+from streamd.cli.shared.output import count
+from streamd.common.spelling import did_you_mean
 from streamd.db.base import Transaction
 from streamd.errors import NotFound
 from streamd.model import (
@@ -23,7 +24,6 @@ from streamd.model import (
     name_text,
 )
 from streamd.settings import Settings
-from streamd.spelling import did_you_mean
 from streamd.store.heartbeat import WHOLE, Requests
 from streamd.store.producers import AWAY, REFUSED, Producers
 from streamd.store.sync_log import SyncLog

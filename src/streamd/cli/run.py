@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from streamd.cli.installing import install, migrate_state
 from streamd.cli.main import chosen_config
-from streamd.cli.opening import finish, opened_site, refuse_while_running, settings_of
+from streamd.cli.shared.installing import install, migrate_state
+from streamd.cli.shared.opening import finish, opened_site, refuse_while_running, settings_of
 from streamd.errors import Fenced, NotInstalled
 from streamd.lifecycle.installing import missing_triggers, require_tables
 from streamd.lifecycle.preparing import catalogue_of, require_usable

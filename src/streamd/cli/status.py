@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import click
 
-from streamd.cli.opening import finish, opened
-from streamd.cli.output import ago, as_json_option, clock_time, count, print_json, print_table, short
 from streamd.cli.producers import producer_rows
+from streamd.cli.shared.opening import finish, opened
+from streamd.cli.shared.output import ago, as_json_option, clock_time, count, print_json, print_table, short
 from streamd.errors import SiteBusy
 from streamd.model import ApprovalStatus
 from streamd.status import (

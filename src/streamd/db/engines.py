@@ -133,16 +133,16 @@ class Server(Engine):
         return text
 
 
-SQLITE = File("sqlite", "SQLite", "streamd.db.sqlite:SqliteSite", "streamd.db.sqlite_state:SqliteState")
+SQLITE = File("sqlite", "SQLite", "streamd.db.sqlite.site:SqliteSite", "streamd.db.sqlite.state:SqliteState")
 POSTGRESQL = Server(
     "postgresql",
     "PostgreSQL",
-    "streamd.db.postgresql:PostgresqlSite",
-    "streamd.db.postgresql_state:PostgresqlState",
+    "streamd.db.postgresql.site:PostgresqlSite",
+    "streamd.db.postgresql.state:PostgresqlState",
     extra="postgresql",
     driver="asyncpg",
 )
-MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb:MariadbSite", extra="mariadb", driver="asyncmy")
+MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb.site:MariadbSite", extra="mariadb", driver="asyncmy")
 MYSQL = Server("mysql", "MySQL", MARIADB.site, extra=MARIADB.extra, driver=MARIADB.driver, alias=True)
 
 ENGINES = {engine.scheme: engine for engine in (SQLITE, POSTGRESQL, MARIADB, MYSQL)}

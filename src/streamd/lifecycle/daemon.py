@@ -15,6 +15,8 @@ import structlog
 from streamd import __version__
 from streamd.apply import Applier, Healer, Route
 from streamd.capture import Capture
+from streamd.common.progress import resting
+from streamd.common.retry import transient
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
@@ -23,10 +25,8 @@ from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
-from streamd.progress import resting
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
-from streamd.retry import transient
 from streamd.serve import Server
 from streamd.settings import Settings, secret_of
 from streamd.store.engine import State, now_ms

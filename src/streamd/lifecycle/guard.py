@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import structlog
 
 from streamd.db.base import SiteDatabase
-from streamd.db.bookkeeping import RESTORED, went_back
+from streamd.db.books.bookkeeping import RESTORED, went_back
 from streamd.lifecycle.installing import missing_triggers
 from streamd.model import Catalogue, ChildTable, Claim, Column, DocumentType, Table
 from streamd.rows import tables_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from streamd import clock
+from streamd.common import clock
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import NotInstalled, SiteError
 from streamd.model import Catalogue, DocumentType, Table

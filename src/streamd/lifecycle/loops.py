@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from streamd.common.progress import Pulse, came_further, resting, watched
+from streamd.common.retry import loop_pause
 from streamd.errors import Fenced, StreamdError
-from streamd.progress import Pulse, came_further, resting, watched
-from streamd.retry import loop_pause
 
 log = structlog.get_logger("streamd.daemon")
 

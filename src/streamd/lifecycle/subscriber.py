@@ -24,14 +24,14 @@ from streamd.apply import (
 )
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
+from streamd.common.progress import resting
+from streamd.common.retry import away_pause
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
 from streamd.lifecycle.readings import Readings
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.progress import resting
 from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
-from streamd.retry import away_pause
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import (

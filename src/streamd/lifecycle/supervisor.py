@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from streamd import logs
+from streamd.common.progress import resting
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
@@ -36,7 +37,6 @@ from streamd.lifecycle.loops import first_of, in_words
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.model import Catalogue, Table
-from streamd.progress import resting
 from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from streamd.common.progress import resting
 from streamd.errors import (
     PeerError,
     PeerRefused,
@@ -17,7 +18,6 @@ from streamd.errors import (
     TransferBroken,
     TransferStalled,
 )
-from streamd.progress import resting
 from streamd.settings import ProducerSettings, toml_key
 from streamd.wire import API, ErrorAnswer
 

@@ -12,7 +12,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from streamd import __version__
-from streamd.clock import MAX_AHEAD_MS, is_reading
+from streamd.common.clock import MAX_AHEAD_MS, is_reading
 from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
 from streamd.pull.line import TOO_LARGE, Line

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from streamd.common.faults import crash_point
 from streamd.completeness import CompleteUpTo
 from streamd.errors import InvalidRequest, PeerRefused
-from streamd.faults import crash_point
 from streamd.model import Cursor, Event
 from streamd.pull.peer import Peer
 from streamd.store.engine import now_ms

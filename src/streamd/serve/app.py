@@ -15,9 +15,9 @@ from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
 from streamd.model import Catalogue, Cursor
 from streamd.serve.answers import plain_errors, set_headers
+from streamd.serve.connections.listener import Listener, counted
 from streamd.serve.events import Feed
 from streamd.serve.handlers import Handlers
-from streamd.serve.listener import Listener, counted
 from streamd.serve.openapi import ENDPOINTS
 from streamd.serve.probe import probe
 from streamd.serve.services import Services, Unread, all_read

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from streamd.common.spelling import near
 from streamd.errors import ExpressionError, StreamdError
 from streamd.expressions import Expression, compile_expression
 from streamd.model import DocumentType, LogEntry, Operation
-from streamd.spelling import near
 from streamd.wire import read_json
 
 NOTHING_CHANGED = "{}"

@@ -14,10 +14,10 @@ from itertools import pairwise
 import msgspec
 import structlog
 
-from streamd import clock as hlc
+from streamd.common import clock as hlc
+from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, PartialView
-from streamd.faults import crash_point
 from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links

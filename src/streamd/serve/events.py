@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired
-from streamd.faults import crash_point
 from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
 from streamd.serve.conditions import Served
 from streamd.serve.names import name_events

@@ -15,12 +15,12 @@ from streamd.errors import InvalidRequest, StreamdError
 from streamd.model import ApprovalStatus
 from streamd.serve import openapi
 from streamd.serve.answers import answer, is_gone, read_body
-from streamd.serve.authentication import Authentication
 from streamd.serve.conditions import condition_of, readable_condition
+from streamd.serve.connections.authentication import Authentication
+from streamd.serve.connections.listener import known
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import Desk
 from streamd.serve.events import Feed
-from streamd.serve.listener import known
 from streamd.serve.listing import Listing
 from streamd.serve.services import Caller, Services
 from streamd.store.engine import now_ms

@@ -11,11 +11,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from streamd.common.spelling import near
 from streamd.errors import ConfigurationError, Problem
 from streamd.settings.database_urls import anchored, database_url, same_database, state_url
 from streamd.settings.mappings import mapping_problems
 from streamd.settings.models import ProducerSettings, Settings, StateSettings
-from streamd.spelling import near
 
 DEFAULT_FILE = "streamd.toml"
 FILE_VARIABLE = "STREAMD_CONFIG"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from streamd.common.spelling import near
 from streamd.errors import Problem
 from streamd.settings.models import FieldMapping, MappingSettings, ProducerSettings, Settings, SubscribedDoctype
-from streamd.spelling import near
 
 CHILD_TABLE = "Child Table"
 DOCUMENT = "Document"

@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from streamd.common.progress import came_further
 from streamd.db import open_state
 from streamd.db.state import FAULTS
 from streamd.errors import StateError
-from streamd.progress import came_further
 from streamd.store.migrate import HEAD
 
 

@@ -14,7 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, insert, select, update
 
-from streamd.db import postgresql_state, sqlite_state
+from streamd.db.postgresql import state as postgresql_state
+from streamd.db.sqlite import state as sqlite_state
 from streamd.errors import StateBusy, StateError
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat

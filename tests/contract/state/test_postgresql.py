@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from sqlalchemy import func, insert, select, text
 
-from streamd.db import postgresql_state
+from streamd.db.postgresql import state as postgresql_state
 from streamd.errors import ConfigurationError, StateBusy, StateError
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat

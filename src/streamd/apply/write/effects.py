@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from streamd.apply.decide.values import shown
 from streamd.apply.source import Ref
-from streamd.apply.values import shown
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
 from streamd.apply.write.writer import Columns

@@ -12,7 +12,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localco
 from ipaddress import ip_interface
 from typing import Any
 
-from streamd.apply.values import same_text
+from streamd.apply.decide.values import same_text
 from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from streamd.apply.decide.values import shown
 from streamd.apply.source import ColumnsThere, Ref
-from streamd.apply.values import shown
 from streamd.apply.write.attempts import Group
 from streamd.apply.write.glance import glances
 from streamd.apply.write.ordering import Planned

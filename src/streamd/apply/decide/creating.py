@@ -1,0 +1,169 @@
+"""Decides what a document that came whole does to this site: made, fetched, or read again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from streamd.apply.decide.decision import Decision, another_document
+from streamd.apply.decide.merging import Known, Merged, State, merge_state, newer_here
+from streamd.apply.decide.newcolumns import but_for_new, said
+from streamd.apply.decide.remembering import (
+    is_replaced_there,
+    is_same_document,
+    is_stale,
+    lives_of,
+    remembered,
+    renamed_away,
+    was_taken_away,
+    with_clocks,
+    with_event,
+)
+from streamd.apply.decide.values import same_row
+from streamd.apply.event.incoming import NAME, Incoming
+from streamd.apply.event.moving import document_under
+from streamd.apply.write.docwrites import insert_writes, rename_writes
+from streamd.apply.write.rowwrite import known
+from streamd.common import clock as hlc
+from streamd.errors import RowRefused
+from streamd.lives import FIRST, begun, is_only_made, life_of
+from streamd.model import Document, DocumentType, Name, Record, Row, name_label, name_text
+from streamd.rows import clocks_under, split
+
+SAME_CONTENT = "was here already, with the same content"
+
+
+def create(
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document | None,
+    record: Record | None,
+    target: Record | None,
+) -> Decision:
+    """What a whole document does here; the arguments are those of `decide`. Raises `RowRefused`."""
+    if not isinstance(incoming.data, dict):
+        raise RowRefused("a create without a document in it")
+    if here is None:
+        return _insert(incoming, doctype, record)
+    if incoming.event.renamed_from is not None:
+        return _move(incoming, doctype, here, record, target)
+    wanted = incoming.overwrite or incoming.repair or incoming.named_here
+    if incoming.fetched and not wanted and not doctype.single:
+        return Decision()
+    known_as = incoming.overwrite or incoming.same_document or doctype.single or is_same_document(incoming, record)
+    known_as = known_as or (incoming.repair and is_replaced_there(incoming, record))
+    whole, incoming = incoming.data, replace(incoming, data=said(incoming, doctype, known_as=known_as))
+    made_here = incoming.repair and incoming.same_document and record is not None
+    if not made_here and _equal(doctype, here, incoming.data):
+        # Where a part of it does not count, it is not said whose document it is.
+        adopted = [remembered(incoming, record, same=True)] if incoming.data is whole else []
+        return Decision(records=adopted, notes=[SAME_CONTENT])
+    if not known_as and not _equal(doctype, here, but_for_new(incoming, doctype)):
+        raise RowRefused(another_document(incoming.event, here, incoming.data))
+    return _merge(incoming, doctype, here, record)
+
+
+def _insert(incoming: Incoming, doctype: DocumentType, record: Record | None) -> Decision:
+    tombstone = record is not None and record.deleted_at is not None
+    if incoming.repair and record is not None and tombstone:
+        if newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
+            return Decision(notes=["was deleted here later; stays deleted"])
+        tombstone = False
+    if tombstone and record is not None and is_stale(incoming, record):
+        return Decision(records=[with_event(record, incoming)], notes=["was deleted here later; stays deleted"])
+    writes = insert_writes(doctype, *split(doctype, incoming.data))
+    decision = Decision(writes=writes, records=[remembered(incoming, record)])
+    if tombstone and incoming.fetched and not incoming.overwrite and not was_taken_away(incoming, record):
+        decision.local = True
+        decision.notes.append("was deleted here, and lives again because another document needs it")
+    return decision
+
+
+def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> Decision:
+    """The whole document over the one that is here: only what differs is written, and not where ours is newer."""
+    # What was edited here of a document that is gone there does not matter to the one that has its name now.
+    replaced = record is not None and (incoming.event.life or FIRST) != life_of(record)
+    fresh = record is None or (replaced if incoming.repair else incoming.overwrite or is_only_made(record))
+    base = remembered(incoming, record) if fresh or record is None else record
+    merged = _merged(incoming, doctype, here, base)
+    after = with_clocks(base, merged.clocks, dict(base.seen))
+    same = not replaced if incoming.repair else not (incoming.overwrite or incoming.same_document)
+    after.lives = lives_of(incoming, record, same=same)
+    if not (incoming.repair and merged.stays):
+        # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
+        with_event(after, incoming)
+    elif record is None:
+        after.seen = {}
+    decision = Decision(merged.writes, [after], merged.stays)
+    if incoming.repair and not merged.writes and not merged.stays:
+        decision.notes = [SAME_CONTENT]
+    elif incoming.repair:
+        decision.notes = ["read again: what differs is taken from there", *merged.stays]
+    elif incoming.overwrite:
+        decision.notes = ["written anew, whole, as the producer has it", *merged.replaced]
+        # A local edit that the producer may or may not have seen: what is written now has to reach it as an edit.
+        decision.local = record is not None and any(record.field_clocks.values())
+    return decision
+
+
+def _merged(incoming: Incoming, doctype: DocumentType, here: Document, base: Record) -> Merged:
+    fields, children = split(doctype, incoming.data)
+    if incoming.repair:
+        there = State(fields, children, incoming.known)
+        # That of a document which was read is later than its making, and may be of any site.
+        made = base.clock if hlc.made_at(base.clock, base.source) else ""
+        return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": made}), there, incoming.producer_site)
+    if incoming.overwrite:
+        return merge_state(doctype, here, Known(), State(fields, children, incoming.known), incoming.producer_site)
+    clocks = {name: clock for name, clock in incoming.field_clocks.items() if name != NAME}
+    # A plain create over a document that is here is a row that was replaced: it says nothing of older child rows.
+    everything = incoming.same_document or doctype.single
+    there = State(fields, children, Known(clocks={**clocks, "": incoming.event.clock}), everything)
+    return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": base.clock}), there, "")
+
+
+def _move(
+    incoming: Incoming,
+    doctype: DocumentType,
+    here: Document,
+    record: Record | None,
+    target: Record | None,
+) -> Decision:
+    """A document that was read, and is here under a former name: it is renamed, and takes what is newer there.
+
+    What comes later of it, under any of its names, is known by what is remembered: the rename, and what was before it.
+    """
+    event = incoming.event
+    assert event.renamed_from is not None  # noqa: S101  # the caller looked
+    moves = {event.renamed_from: event.name}
+    base = record or remembered(incoming, None, clock="")
+    first, last = incoming.former[-1], incoming.former[0]
+    moved = document_under(doctype, here, moves)
+    moved = replace(moved, name=event.name, fields=moved.fields | dict(zip(doctype.key, event.name, strict=True)))
+    base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
+    merged = _merged(replace(incoming, repair=incoming.repair or not incoming.overwrite), doctype, moved, base)
+    # Where something stays, events behind the rename may hold newer edits of it: they are judged when they come.
+    contained_to = last.sequence if merged.stays else event.sequence
+    seen = dict(base.seen) | {incoming.log: max(base.seen.get(incoming.log, 0), contained_to)}
+    after = replace(with_clocks(base, merged.clocks, seen), name=event.name)
+    after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
+    gone = renamed_away(base, incoming, event.renamed_from, first.sequence)
+    writes = [*rename_writes(doctype, event.renamed_from, event.name), *merged.writes]
+    notes = [f"was called {name_label(event.renamed_from)} here: renamed, and taken whole", *merged.stays]
+    return Decision(writes, [gone, after], notes)
+
+
+def _equal(doctype: DocumentType, here: Document, data: Row) -> bool:
+    fields, children = split(doctype, data)
+    if not same_row(doctype, known(doctype, fields), here.fields):
+        return False
+    for child in doctype.children:
+        ours = {name_text(_key(row, child.key)): row for row in here.children.get(child.field, [])}
+        theirs = {name_text(_key(row, child.key)): known(child, row) for row in children.get(child.field, [])}
+        if ours.keys() != theirs.keys() or not all(same_row(child, theirs[key], row) for key, row in ours.items()):
+            return False
+    return True
+
+
+def _key(row: Row, columns: Iterable[str]) -> Name:
+    return tuple(row.get(column, "") for column in columns)

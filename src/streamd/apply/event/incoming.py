@@ -1,0 +1,92 @@
+"""An event on its way into this site, with what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from streamd.apply.decide.merging import NOTHING_KNOWN, Known
+from streamd.model import Event, Name
+from streamd.wire import FormerName
+
+NAME = ""
+"""What stands for the document's name among `field_clocks`."""
+
+
+@dataclass(slots=True)
+class Incoming:
+    """An event on its way into this site, decoded, with where it came from.
+
+    `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
+    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
+    `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
+    where it is known that it is another one: the event's own document was made and deleted while it was queued.
+    `repair` marks one that was read again for a gap (`repair.py`), and `known` says what its producer remembers of it.
+    `seen_gone` is set when a plan counted on the document, and it was not here.
+    `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
+    events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
+    `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
+    of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
+    remembered of names, and not by its name; `another` where that tells that its name is another
+    document's here; `gone` where it is deleted here and its name is another one's by now.
+    `former` are the names that a document that was read had there before, the last one first; where it is here under
+    one of them, the event is `renamed_from` the last of these.
+    `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
+    written together with the others of that transaction.
+    `new_there` are columns that the producer has not read yet from where the document comes from, and `new_here` those
+    that this site has not read yet from there.
+    `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
+    """
+
+    event: Event
+    data: Any
+    producer_site: str
+    log: str
+    fetched: bool = False
+    overwrite: bool = False
+    repair: bool = False
+    known: Known = NOTHING_KNOWN
+    same_document: bool = False
+    fault: str = ""
+    never_here: bool = False
+    seen_gone: bool = False
+    field_clocks: Mapping[str, str] = field(default_factory=dict)
+    arrived: Event | None = None
+    named_here: bool = False
+    delete_on_leave: bool = False
+    by_counterpart: bool = False
+    another: bool = False
+    gone: bool = False
+    at_once: bool = False
+    lost_name: Name | None = None
+    lost_life: str = ""
+    former: Sequence[FormerName] = ()
+    new_there: frozenset[str] = frozenset()
+    new_here: frozenset[str] = frozenset()
+
+    @property
+    def remote(self) -> Event:
+        """The event as the producer sent it."""
+        return self.arrived or self.event
+
+    @property
+    def source(self) -> str:
+        return self.event.origin.site if self.event.origin else self.producer_site
+
+    def clock_of(self, fieldname: str) -> str:
+        return self.field_clocks.get(fieldname, self.event.clock)
+
+
+def ref_of(incoming: Incoming) -> tuple[str, Name]:
+    """The event's document."""
+    return incoming.event.doctype, incoming.event.name
+
+
+def without_former_name(incoming: Incoming) -> Incoming:
+    """A document that was read, as one that has no former name here."""
+    if incoming.event.renamed_from is None:
+        return incoming
+    return replace(incoming, event=msgspec.structs.replace(incoming.event, renamed_from=None, old_life=None), former=())

@@ -1,0 +1,98 @@
+"""Finds documents that were read among those here, under names from before renames whose events are still on their way.
+
+Such a document is moved to its new name, and takes what was read; else it would be here twice, and its rename would
+find its name taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from streamd.apply.decide.remembering import came_from_there, is_of_life
+from streamd.apply.decide.values import same_row
+from streamd.apply.event.incoming import NAME, Incoming, ref_of
+from streamd.apply.localnames.counterparts import Names
+from streamd.apply.segment import Segment
+from streamd.apply.source import Ref
+from streamd.apply.write.rowwrite import known
+from streamd.db.base import Reader
+from streamd.lives import FIRST, is_only_made, is_over
+from streamd.model import Catalogue, Document, DocumentType, Name, Record
+from streamd.rows import split
+from streamd.wire import FormerName
+
+
+async def with_former_names(
+    reader: Reader, names: Names, read: Sequence[Incoming], catalogue: Catalogue
+) -> list[Incoming]:
+    """These documents, in their order; those that are here under a former name as renamed from that."""
+    named = [each for each in read if each.former and not each.fault]
+    if not named:
+        return list(read)
+    formerly = {_former(each, name) for each in named for name in each.former}
+    await names.load(reader, {*map(ref_of, named), *formerly}, [said for each in named for said in each.event.own])
+    taken = await names.here(reader, map(ref_of, named))
+    records, documents = await _here(reader, names, catalogue, formerly)
+    found = []
+    for each in read:
+        doctype = catalogue.get(each.event.doctype)
+        if each.former and doctype is not None and not each.fault and ref_of(each) not in taken:
+            each = _moved(each, doctype, documents, records)
+        found.append(each)
+    return found
+
+
+def _former(incoming: Incoming, former: FormerName) -> Ref:
+    return incoming.event.doctype, former.name
+
+
+async def _here(
+    reader: Reader, names: Names, catalogue: Catalogue, refs: Iterable[Ref]
+) -> tuple[dict[Ref, Record], dict[Ref, Document]]:
+    """The documents that have these names at the producer, as far as they are here, and what is remembered of them."""
+    by_type: dict[str, dict[Name, Ref]] = {}
+    for ref in refs:
+        local = names.local(ref)
+        if local is not None and not names.is_anothers(ref):
+            by_type.setdefault(ref[0], {})[local] = ref
+    records: dict[Ref, Record] = {}
+    documents: dict[Ref, Document] = {}
+    for doctype, named in by_type.items():
+        found = await Segment.documents(reader, catalogue[doctype], named)
+        documents |= {named[name]: document for (_, name), document in found.items()}
+        records |= {named[name]: record for name, record in (await reader.records(doctype, named)).items()}
+    return records, documents
+
+
+def _moved(
+    incoming: Incoming, doctype: DocumentType, documents: Mapping[Ref, Document], records: Mapping[Ref, Record]
+) -> Incoming:
+    for place, former in enumerate(incoming.former):
+        ref = _former(incoming, former)
+        if ref in documents and _is_it(incoming, former, doctype, documents[ref], records.get(ref)):
+            last = incoming.former[0]
+            life = last.life if incoming.event.life is None else incoming.event.life
+            event = msgspec.structs.replace(
+                incoming.event, renamed_from=former.name, life=life, old_life=former.old_life
+            )
+            clocks = {**incoming.field_clocks, NAME: last.clock}
+            return replace(incoming, event=event, former=incoming.former[: place + 1], field_clocks=clocks)
+    return incoming
+
+
+def _is_it(
+    incoming: Incoming, former: FormerName, doctype: DocumentType, here: Document, record: Record | None
+) -> bool:
+    """Whether the document here is the one that had this name there until the rename."""
+    if record is None or is_only_made(record):
+        # It came with a copy of the database: then all but its name is the same.
+        fields, _ = split(doctype, incoming.data)
+        there = {column: value for column, value in known(doctype, fields).items() if column not in doctype.key}
+        return bool(there) and same_row(doctype, there, here.fields)
+    if is_over(record) or record.seen.get(incoming.log, 0) >= former.sequence:
+        return False
+    is_of_its_life = former.old_life is None or is_of_life(record, former.old_life or FIRST)
+    return is_of_its_life and came_from_there(incoming, record)

@@ -1,0 +1,1 @@
+"""Which names a producer's documents have here."""

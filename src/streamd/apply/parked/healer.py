@@ -1,0 +1,382 @@
+"""Events that failed, or wait behind one that did: tried again until they fit, or a person discards them.
+
+A queue is tried as its net effect first: what mends a failed event usually arrives later from its source. If that
+fails, the document is merged as its producer has it by now; event by event only what that does not heal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from streamd.apply.applier import Applier
+from streamd.apply.batch import Replan, Unit
+from streamd.apply.decide.plan import contained, is_about
+from streamd.apply.event.decoding import decode
+from streamd.apply.event.folding import net_effect
+from streamd.apply.event.incoming import Incoming
+from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
+from streamd.apply.fetch.finding import Finder
+from streamd.apply.localnames.counterparts import Names, called_now
+from streamd.apply.parked.together import groupings
+from streamd.apply.parked.traces import Trace, taken_whole, traces
+from streamd.apply.segment import Segment
+from streamd.apply.source import Ref, Source
+from streamd.common.faults import crash_point
+from streamd.common.retry import parked_pause
+from streamd.db.base import Reader, SiteDatabase
+from streamd.errors import PeerError, RowRefused, ValueTaken
+from streamd.model import (
+    Catalogue,
+    Difference,
+    Operation,
+    QueuedEvent,
+    QueueRequest,
+    QueueState,
+    name_from_text,
+    name_label,
+    name_text,
+)
+from streamd.store.sync_log import SyncLog
+
+log = structlog.get_logger("streamd.apply")
+
+REST_SECONDS = 5.0
+"""How soon to look again, where all that is queued waits for types that are paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A producer, and the way to ask it for documents."""
+
+    source: Source
+    fetcher: Fetcher
+
+
+class Healer:
+    """Tries queues again when they are due, asked for, or what they wait for has come."""
+
+    def __init__(self, applier: Applier, database: SiteDatabase, catalogue: Catalogue, sync_log: SyncLog) -> None:
+        self._applier = applier
+        self._database = database
+        self._catalogue = catalogue
+        self._sync_log = sync_log
+        self._routes: Mapping[str, Route] = {}
+        self._clashing: set[tuple[str, str]] = set()
+
+    async def run_once(self, routes: Mapping[str, Route], *, everything: bool = False) -> int:
+        """Try what is due (or everything). Returns how many events were applied.
+
+        `routes` has the producers that can be asked now, by their UUIDs; queues of others rest, and those of types that
+        are paused, unless a person asked for one.
+        """
+        self._routes = routes
+        applied = 0
+        again = True
+        # Types whose documents wait for values that others of them had: some were given up just now.
+        freed: set[tuple[str, str]] = set()
+        while again:
+            # What was healed may be what another queue waits for.
+            again = False
+            async with self._database.snapshot() as reader:
+                queues = _by_document(await reader.queue())
+                due = [
+                    queue
+                    for queue in queues.values()
+                    if queue[0].producer in routes
+                    and (
+                        (queue[0].producer, queue[0].doctype) in freed
+                        or await self._is_due(reader, queue, everything=everything)
+                    )
+                ]
+            everything = False
+            self._clashing.clear()
+            for queue in due:
+                healed = await self._try(queue, routes[queue[0].producer])
+                applied += healed
+                again = again or healed > 0
+            healed = await self._together()
+            applied += healed
+            again = again or healed > 0
+            freed = set(self._clashing)
+        return applied
+
+    async def _together(self) -> int:
+        """Try documents together, where one was refused since another one has a value that it is to have.
+
+        That one may be parked as well, for a value that the first one has. Returns how many events were applied.
+        """
+        healed = 0
+        if self._clashing:
+            async with self._database.snapshot() as reader:
+                queues = list(_by_document(await reader.queue()).values())
+            for producer, doctype in self._clashing:
+                kin = [each for each in queues if (each[0].producer, each[0].doctype) == (producer, doctype)]
+                free = [each for each in kin if each[0].waits_for is None and each[0].state == QueueState.PARKED]
+                for group in groupings(free):
+                    if await self._are_applied(group, self._routes[producer]):
+                        healed += sum(map(len, group))
+                        break
+        return healed
+
+    async def _are_applied(self, queues: Sequence[Sequence[QueuedEvent]], route: Route) -> bool:
+        """Apply the net effects of these queues in one transaction, if that can be done."""
+        incoming = []
+        for queue in queues:
+            events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+            net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
+            if net is None or net.event.doctype not in self._catalogue:
+                return False
+            incoming.append(replace(net, at_once=net.event.renamed_from is not None))
+        try:
+            units = await self._applier.prepare(route.source, incoming, route.fetcher)
+            await self._commit(queues, units, route)
+        except (RowRefused, Replan, PeerError) as error:
+            # Each of them is in the queue with its own reason.
+            log.debug("not_healed_together", documents=len(queues), error=str(error))
+            return False
+        return True
+
+    async def next_due(self) -> float | None:
+        """In how many seconds the next queue is due; None if nothing is queued."""
+        async with self._database.snapshot() as reader:
+            queues = list(_by_document(await reader.queue()).values())
+        if not queues:
+            return None
+        earliest = min((queue[0].retry_at for queue in queues if not self._rests(queue)), default=None)
+        return REST_SECONDS if earliest is None else max((earliest - _now()) / 1000, 0.0)
+
+    def _rests(self, queue: Sequence[QueuedEvent]) -> bool:
+        """Whether these wait for a type that is paused, as far as we know: their own, or that of what they need."""
+        head = queue[0]
+        paused = self._paused(head.producer)
+        return head.doctype in paused or (head.waits_for is not None and head.waits_for[0] in paused)
+
+    def _paused(self, producer: str) -> Mapping[str, str]:
+        route = self._routes.get(producer)
+        theirs = {} if route is None else route.source.paused
+        return {**theirs, **self._applier.refused_types.paused()}
+
+    async def _is_due(self, reader: Reader, queue: Sequence[QueuedEvent], *, everything: bool) -> bool:
+        head = queue[0]
+        now = _now()
+        if any(event.request for event in queue):
+            return True
+        if head.doctype in self._paused(head.producer):
+            return False
+        if not self._rests(queue):
+            if everything or head.retry_at <= now:
+                return True
+            # An event that came since the last try may be the mend; it has not been tried with the others yet.
+            if len(queue) > 1 and queue[-1].parked_at != head.tried_to:
+                return True
+        if head.waits_for is None:
+            return False
+        ref: Ref = (head.waits_for[0], name_from_text(head.waits_for[1]))
+        route = self._routes.get(head.producer)
+        if ref[0] not in self._catalogue or route is None:
+            return False
+        names = Names(route.source, self._catalogue)
+        await names.load(reader, [ref])
+        return bool(await names.here(reader, [ref]))
+
+    async def _try(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        """Returns how many of these events left the queue."""
+        if queue[0].doctype not in self._catalogue:
+            await self._failed(queue, "its document type is no longer declared here")
+            return 0
+        if queue[0].doctype in route.source.paused:
+            # A person asked for it: then it is tried all the same.
+            others = {name: why for name, why in route.source.paused.items() if name != queue[0].doctype}
+            route = replace(route, source=replace(route.source, paused=others))
+        try:
+            if any(event.request == QueueRequest.WHOLE for event in queue):
+                return await self._whole(queue, route)
+            return await self._net_or_one_by_one(queue, route)
+        except PeerError as error:
+            await self._failed(
+                queue, f"{queue[0].error.split(' — ')[0]} — the producer cannot be asked now: {error.message}"
+            )
+            return 0
+
+    async def _net_or_one_by_one(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+        strange = next((each.event.doctype for each in events if each.event.doctype not in self._catalogue), None)
+        if strange is not None:
+            await self._failed(queue, f"{strange} is no document type of this site: is a mapping missing?")
+            return 0
+        net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
+        if net is None and any(isinstance(each.data, Difference) and each.data.whole for each in events):
+            # It has another name by now, and is asked for by that one.
+            return await self._whole(queue, route)
+        error = ""
+        if net is not None:
+            try:
+                await self._apply(queue, [net], route)
+            except RowRefused as refused:
+                error = self._why(queue, refused)
+            else:
+                return len(queue)
+        if await self._as_it_is_now(queue, route):
+            return len(queue)
+        healed = 0
+        if len(queue) > 1:
+            for one, incoming in zip(queue, events, strict=True):
+                try:
+                    await self._apply([one], [incoming], route)
+                except RowRefused as refused:
+                    error = self._why(queue, refused)
+                    break
+                healed += 1
+        if queue[healed:]:
+            await self._failed(queue[healed:], error)
+        return healed
+
+    def _why(self, queue: Sequence[QueuedEvent], refused: RowRefused) -> str:
+        if isinstance(refused, ValueTaken):
+            self._clashing.add((queue[0].producer, queue[0].doctype))
+        return refused.message
+
+    async def _apply(self, queue: Sequence[QueuedEvent], incoming: Sequence[Incoming], route: Route) -> None:
+        try:
+            await self._commit([queue], await self._applier.prepare(route.source, incoming, route.fetcher), route)
+        except Replan:
+            # The second plan knows that the document is gone.
+            await self._commit([queue], await self._applier.prepare(route.source, incoming, route.fetcher), route)
+
+    async def _commit(self, queues: Sequence[Sequence[QueuedEvent]], units: list[Unit], route: Route) -> None:
+        ids = [each.id for queue in queues for each in queue]
+        entries = await self._applier.commit(route.source, units, None, ids)
+        crash_point("heal.committed")
+        await self._applier.confirm()
+        for queue in queues:
+            events = {(each.event.sequence, name_text(each.event.name)) for each in queue}
+            own = [entry for entry in entries if len(queues) == 1 or (entry.sequence, entry.remote_docname) in events]
+            note = "; ".join(entry.note for entry in own if entry.note)
+            await self._sync_log.resolve(
+                route.source.name,
+                queue[0].doctype,
+                [(each.event.sequence, each.event.name) for each in queue],
+                f"applied later; {note}".rstrip("; "),
+                docname=own[-1].docname if own else None,
+            )
+            name = name_label(queue[0].event.name)
+            log.info("queue_healed", doctype=queue[0].doctype, name=name, events=len(queue))
+
+    async def _as_it_is_now(self, queue: Sequence[QueuedEvent], route: Route) -> bool:
+        """Whether the document could be merged as the producer has it now: that has all that is queued in it.
+
+        What is newer here stays, and another document that has its name. What is gone there comes as an event.
+        """
+        if queue[-1].event.operation in (Operation.DELETE, Operation.LEAVE):
+            return False
+        try:
+            incoming = await self._fetched(queue, route, repair=True)
+            if incoming:
+                await self._apply(queue, incoming, route)
+        except (RowRefused, PeerError) as error:
+            # The queue says why its events are refused.
+            log.debug("not_healed_whole", doctype=queue[0].doctype, error=error.message)
+            return False
+        return bool(incoming)
+
+    async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        """Take the document as the producer has it now, in place of all that is queued."""
+        try:
+            incoming = await self._fetched(queue, route, repair=False)
+            if incoming:
+                await self._apply(queue, incoming, route)
+                return len(queue)
+            why = "the producer does not have (or give) this document any more: discard this, if so"
+        except RowRefused as refused:
+            why = refused.message
+        await self._failed(queue, why)
+        return 0
+
+    async def _fetched(self, queue: Sequence[QueuedEvent], route: Route, *, repair: bool) -> list[Incoming]:
+        """What makes the documents of the queue what the producer has now; nothing where it does not give all of them.
+
+        With `repair`, not what is newer here. Raises `RowRefused`, `PeerError`.
+        """
+        documents = traces(queue)
+        refs = [(queue[0].doctype, each.now) for each in documents]
+        fetched = await fetch_missing(
+            [Want(ref, ()) for ref in refs],
+            fetcher=route.fetcher,
+            database=self._database,
+            catalogue=self._catalogue,
+            source=route.source,
+            names=Names(route.source, self._catalogue),
+            coming=frozenset(),
+            complete=Finder(route.source, self._catalogue, route.fetcher).complete,
+        )
+        incoming: list[Incoming] = []
+        if all(ref in fetched.documents for ref in refs):
+            for each, ref in zip(documents, refs, strict=True):
+                moves = await self._moves(each, route)
+                incoming += taken_whole(each, fetched.documents[ref], documents, moves=moves, repair=repair)
+        return incoming
+
+    async def _moves(self, trace: Trace, route: Route) -> bool:
+        """Whether the document is here under an older name, that it had there before all that is queued.
+
+        Raises `RowRefused` where another one has its new name here.
+        """
+        if trace.before is None or trace.before == trace.now:
+            return False
+        first = decode(trace.first.event, route.source, trace.first.log, self._catalogue)
+        doctype = self._catalogue[first.event.doctype]
+        ref, now = (doctype.name, trace.before), (doctype.name, trace.now)
+        names = Names(route.source, self._catalogue)
+        async with self._database.snapshot() as reader:
+            await names.load(reader, [ref, now], first.event.own, logs=[first.log])
+            name = names.local(ref)
+            if name is None:
+                return False
+            record = (await reader.records(doctype.name, [name])).get(name)
+            if contained(first, record):
+                return False
+            name, record = await called_now(reader, doctype.name, name, record)
+            here = (await Segment.documents(reader, doctype, [name])).get((doctype.name, name))
+            taken = name != names.local(now) and bool(await names.here(reader, [now]))
+        found = here is not None and (names.renames(ref) or is_about(first, doctype, here, record))
+        if found and taken:
+            raise RowRefused(
+                f"{doctype.name} {name_label(trace.before)} is called {name_label(trace.now)} by now, and another "
+                "document has that name here. Rename or remove the one that is wrong, here or there"
+            )
+        return found
+
+    async def _failed(self, queue: Sequence[QueuedEvent], error: str) -> None:
+        head = queue[0]
+        head.error = error or head.error
+        if head.waits_for is None:
+            # It waited behind another one, and has failed by itself now.
+            head.state = QueueState.PARKED
+        head.attempts += 1
+        # Not the time: what came while this was being tried has not been tried.
+        head.tried_to = queue[-1].parked_at
+        head.retry_at = _now() + int(parked_pause(head.attempts) * 1000)
+        for each in queue:
+            each.request = ""
+        async with self._database.transaction() as transaction:
+            await transaction.update_queue(queue)
+
+
+def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
+    """Queues by producer and document; a document that was renamed in between keeps one queue."""
+    found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
+    now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
+    for each in queue:
+        document = (each.producer, (each.doctype, each.event.renamed_from or each.event.name))
+        first = now_named.get(document, document)
+        found.setdefault(first, []).append(each)
+        now_named[(each.producer, (each.doctype, each.event.name))] = first
+    return found
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

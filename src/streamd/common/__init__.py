@@ -1,0 +1,1 @@
+"""What every stage uses, and nothing of which knows streamd's stages."""

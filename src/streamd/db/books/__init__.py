@@ -1,0 +1,1 @@
+"""What streamd keeps of its own in a site's database."""

@@ -1,0 +1,341 @@
+"""What streamd keeps of its own in a site's database, in SQL that every engine takes (`statements`).
+
+What differs more than that is asked of the engine by a method.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from streamd.db.books.counterparts import CounterpartReader, CounterpartTransaction
+from streamd.db.books.given_keys import Keys, TakenKeys
+from streamd.db.books.series import SeriesTransaction
+from streamd.db.statements import some_of
+from streamd.errors import Fenced, SiteError, SiteReplaced
+from streamd.model import (
+    Change,
+    Claim,
+    Column,
+    Event,
+    Life,
+    Name,
+    QueuedEvent,
+    Record,
+    Scalar,
+    name_from_text,
+    name_text,
+)
+
+_CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
+_RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
+_RECORD_WITH_LIVES = ", ".join(f"d.{column}" for column in _RECORD.split(", ")) + ", l.lives"
+_LIFE = "doctype, name, lives"
+# What `tried_at` holds is `QueuedEvent.tried_to`: the column has the name that it was made with.
+_QUEUE = (
+    "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
+)
+_EVENT = msgspec.json.Decoder(Event)
+_TEXTS = msgspec.json.Decoder(dict[str, str])
+_NUMBERS = msgspec.json.Decoder(dict[str, int])
+_LIVES = msgspec.json.Decoder(tuple[Life, ...])
+
+
+def name_key(values: Sequence[Scalar]) -> str:
+    """A name as `streamd_origin` keeps it; the engines' triggers make the same text."""
+    return "\x1f".join(
+        ("t" if isinstance(value, str) else "i" if isinstance(value, int) else "r") + str(value) for value in values
+    )
+
+
+RESTORED = "the site's database was restored from an older copy, or replaced by it, while the daemon ran"
+
+
+def went_back(known: Claim, found: Claim | None) -> bool:
+    """Whether the database holds an older claim than the one that is known: no daemon takes one back."""
+    return found is None or (found.log == known.log and found.batch < known.batch)
+
+
+class BookReader(CounterpartReader):
+    """Reads our own tables."""
+
+    CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
+    """The columns of the change table, as a `Change` has them."""
+
+    KEEPS_IDS = True
+    """Whether claims name their changes one by one; not where ids are in the order of commits."""
+
+    @abstractmethod
+    def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
+        """The condition for changes that the claim, and those before it, did not take."""
+
+    async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
+        found = {}
+        for some in some_of(names):
+            marks = ", ".join("?" * len(some))
+            rows = await self._fetch(
+                f"SELECT {_RECORD_WITH_LIVES} FROM streamd_document AS d LEFT JOIN streamd_life AS l "
+                f"ON l.doctype = d.doctype AND l.name = d.name WHERE d.doctype = ? AND d.name IN ({marks})",
+                [doctype, *(name_text(name) for name in some)],
+            )
+            for row in rows:
+                record = _record(row)
+                found[record.name] = record
+        return found
+
+    async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        """Changes of what `CHANGE` gave."""
+        return [Change(*row) for row in rows]
+
+    async def unclaimed(self, claim: Claim | None, *, marked: bool = False) -> list[Change]:
+        where, values = self._not_taken(claim)
+        where += "" if marked else " AND origin IS NULL"
+        rows = await self._fetch(f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} ORDER BY id", values)
+        return await self._changes(rows)
+
+    async def last_change(self) -> int:
+        rows = await self._fetch("SELECT coalesce(max(id), 0) FROM streamd_change")
+        return int(rows[0][0])
+
+    async def waiting_changes(self, claim: Claim | None) -> int:
+        where, values = self._not_taken(claim)
+        rows = await self._fetch(f"SELECT count(*) FROM streamd_change WHERE {where}", values)
+        return int(rows[0][0])
+
+    async def last_claim(self) -> Claim | None:
+        rows = await self._fetch(f"SELECT {_CLAIM}{', ids' if self.KEEPS_IDS else ''} FROM streamd_capture")
+        return Claim(*rows[0]) if rows else None
+
+    async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
+        rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
+        return tuple(rows[0]) if rows else None
+
+    async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
+        rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked WHERE producer = ?", (producer,))
+        return {(doctype, name_from_text(name)) for doctype, name in rows}
+
+    async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
+        where = "1 = 1"
+        values: list[Any] = []
+        if doctype is not None:
+            where, values = where + " AND doctype = ?", [*values, doctype]
+        if name is not None:
+            where, values = where + " AND name = ?", [*values, name_text(name)]
+        rows = await self._fetch(f"SELECT id, {_QUEUE}, doctype FROM streamd_parked WHERE {where} ORDER BY id", values)
+        return [_queued(row) for row in rows]
+
+
+class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
+    """Writes our own tables."""
+
+    def __init__(self, taken: TakenKeys) -> None:
+        self._marked = False
+        self._taken = taken
+
+    OURS = ""
+    """A further condition for changes that this transaction made, where others may write at the same time."""
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        which = "" if marked else " AND origin IS NULL"
+        rows = await self._fetch(
+            f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ?{which}{self.OURS} ORDER BY id", [after]
+        )
+        return await self._changes(rows)
+
+    @abstractmethod
+    async def _remove_taken(self, claim: Claim) -> None:
+        """Remove exactly the changes that a claim took."""
+
+    async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
+        await self.clear_marks()
+        if marks:
+            self._marked = True
+            await self._run_many(
+                "INSERT INTO streamd_origin (doctype, name, mark) VALUES (?, ?, ?)",
+                [(doctype, name_key(name), mark) for (doctype, name), mark in marks.items()],
+            )
+
+    async def clear_marks(self) -> None:
+        """No change carries an origin mark from here on."""
+        if self._marked:
+            await self._run("DELETE FROM streamd_origin")
+            self._marked = False
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        await self._run("SAVEPOINT streamd_event")
+        try:
+            with self._taken.undone_on_error():
+                yield
+        except BaseException:
+            await self._run("ROLLBACK TO streamd_event")
+            raise
+        finally:
+            await self._run("RELEASE streamd_event")
+
+    @abstractmethod
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        """The next values of an automatic column; `count` is at least 1."""
+
+    async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
+        if not column.automatic:
+            raise SiteError(
+                f"the database gives no values for {table}.{column.name} by itself",
+                hint="give the column a default, or say in [doctypes] how else documents are named",
+            )
+        return await self._next_keys(table, column, count) if count > 0 else []
+
+    async def put_records(self, records: Sequence[Record]) -> None:
+        if records:
+            await self._run_many(
+                self._put("streamd_document", _RECORD, "doctype, name"),
+                [
+                    (
+                        record.doctype,
+                        name_text(record.name),
+                        record.source,
+                        name_text(record.remote_name),
+                        record.clock,
+                        msgspec.json.encode(record.field_clocks).decode(),
+                        msgspec.json.encode(record.seen).decode(),
+                        record.deleted_at,
+                        None if record.renamed_to is None else name_text(record.renamed_to),
+                    )
+                    for record in records
+                ],
+            )
+        lives = [
+            (record.doctype, name_text(record.name), msgspec.json.encode(record.lives).decode())
+            for record in records
+            if record.lives
+        ]
+        if lives:
+            await self._run_many(self._put("streamd_life", _LIFE, "doctype, name"), lives)
+
+    async def forget_record(self, doctype: str, name: Name) -> None:
+        for table in ("streamd_document", "streamd_life"):
+            await self._run(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
+
+    async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
+        if previous is None:
+            await self._run("DELETE FROM streamd_capture")
+        else:
+            found = await self._run(
+                "DELETE FROM streamd_capture WHERE log = ? AND batch = ? AND digest = ?",
+                (previous.log, previous.batch, previous.digest),
+            )
+            if found != 1:
+                if went_back(previous, await self.last_claim()):
+                    raise SiteReplaced(RESTORED)
+                raise Fenced(
+                    "another daemon has claimed changes of this site",
+                    hint="stop one of the two; only one daemon may stand beside a database",
+                )
+        values = [
+            claim.log,
+            claim.batch,
+            claim.last_change,
+            claim.digest,
+            claim.clock,
+            claim.previous_change,
+            claim.previous_clock,
+        ]
+        if self.KEEPS_IDS:
+            values.append(claim.ids)
+        await self._run(
+            f"INSERT INTO streamd_capture (id, {_CLAIM}{', ids' if self.KEEPS_IDS else ''}) "
+            f"VALUES (1{', ?' * len(values)})",
+            values,
+        )
+        if previous is not None:
+            await self._remove_taken(previous)
+
+    async def put_checkpoint(self, producer: str, log: str, sequence: int, nonce: str) -> None:
+        await self._run(
+            self._put("streamd_checkpoint", "producer, log, sequence, nonce", "producer"),
+            (producer, log, sequence, nonce),
+        )
+
+    async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
+        marks = ", ".join("?" * 15)
+        await self._run_many(
+            f"INSERT INTO streamd_parked (sequence, doctype, name, {_QUEUE}) VALUES ({marks})",
+            [
+                (
+                    queued.event.sequence,
+                    queued.doctype,
+                    name_text(queued.event.name),
+                    queued.producer,
+                    queued.log,
+                    msgspec.json.encode(queued.event).decode(),
+                    *_queue_values(queued),
+                    queued.parked_at,
+                )
+                for queued in events
+            ],
+        )
+
+    async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
+        await self._run_many(
+            "UPDATE streamd_parked SET state = ?, error = ?, attempts = ?, retry_at = ?, waits_doctype = ?, "
+            "waits_name = ?, request = ?, tried_at = ? WHERE id = ?",
+            [(*_queue_values(queued), queued.id) for queued in events],
+        )
+
+    async def dequeue(self, ids: Iterable[int]) -> None:
+        await self._run_many("DELETE FROM streamd_parked WHERE id = ?", [(each,) for each in ids])
+
+
+def _queue_values(queued: QueuedEvent) -> tuple[Any, ...]:
+    doctype, name = queued.waits_for or (None, None)
+    return (
+        queued.state,
+        queued.error,
+        queued.attempts,
+        queued.retry_at,
+        doctype,
+        name,
+        queued.request,
+        queued.tried_to,
+    )
+
+
+def _queued(row: Sequence[Any]) -> QueuedEvent:
+    number, producer, log, event, state, error, attempts, retry_at, *rest = row
+    waits_doctype, waits_name, request, tried_to, parked_at, doctype = rest
+    waits_for = (waits_doctype, waits_name) if waits_doctype is not None else None
+    return QueuedEvent(
+        number,
+        producer,
+        log,
+        _EVENT.decode(event),
+        state,
+        error,
+        attempts,
+        retry_at,
+        waits_for,
+        request,
+        parked_at,
+        tried_to,
+        doctype,
+    )
+
+
+def _record(row: Sequence[Any]) -> Record:
+    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to, lives = row
+    return Record(
+        doctype,
+        name_from_text(name),
+        source,
+        name_from_text(remote_name),
+        clock,
+        _TEXTS.decode(field_clocks),
+        _NUMBERS.decode(seen),
+        deleted_at,
+        None if renamed_to is None else name_from_text(renamed_to),
+        () if lives is None else _LIVES.decode(lives),
+    )

@@ -1,0 +1,164 @@
+"""Where changes at a MariaDB site would go unseen, and what else its settings mean for streamd."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from asyncmy.errors import Error
+
+from streamd.db.bound import User, bound_tables, kept_columns
+from streamd.db.mariadb.driver import Session
+from streamd.db.mariadb.errors import number_of
+from streamd.db.mariadb.floor import NOT_ALLOWED
+from streamd.db.mariadb.sql import NAME_BYTES, is_spatial
+from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
+
+_VARIABLES = (
+    "SELECT LOWER(VARIABLE_NAME), VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME IN "
+    "('WSREP_ON', 'READ_ONLY', 'AUTO_INCREMENT_INCREMENT', 'LOG_BIN', 'BINLOG_FORMAT', 'MAX_ALLOWED_PACKET', "
+    "'INNODB_FLUSH_LOG_AT_TRX_COMMIT', 'INNODB_AUTOINC_LOCK_MODE', 'SLAVE_RUN_TRIGGERS_FOR_RBR')"
+)
+_REPLICATING = (
+    "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN ('SLAVES_RUNNING') "
+    "AND VARIABLE_VALUE NOT IN ('0', 'OFF')"
+)
+_ENGINES = "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+_LONGEST = 65_535
+_HARMLESS = ("", "RESTRICT", "NO ACTION")
+
+
+async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+    """Why changes would be lost or out of order here, each with the mend; nothing may be installed before."""
+    found = breaks_order(dict(await session.fetch(_VARIABLES)), bool(await session.fetch(_REPLICATING)))
+    engines = dict(await session.fetch(_ENGINES))
+    for name, users in bound_tables(catalogue).items():
+        engine = engines.get(name) or "no engine"
+        if engine.lower() != "innodb":
+            found.append(
+                f"the table {name} is kept by {engine}, which knows no transactions: changes that were undone would "
+                f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
+            )
+        if name in tables:
+            found += [text for doctype, child in users if child is None for text in _names(doctype)]
+            found += _columns(tables[name], users)
+            found += [text for key in tables[name].foreign_keys for text in _cascades(tables[name], key, users)]
+    return found
+
+
+def breaks_order(settings: Mapping[str, str], replicating: bool) -> list[str]:
+    """Why changes would be missed, or come in no order, on a server with these settings; each with its mend."""
+    found = []
+    if settings.get("wsrep_on") == "ON":
+        found.append(
+            "the server is part of a Galera cluster: changes that come from other nodes fire no triggers "
+            "(mend: none; streamd has to stand beside a server that is written to directly)"
+        )
+    if replicating or settings.get("read_only") not in (None, "OFF", "0"):
+        found.append(
+            "the server is a replica, or read-only: what arrives by replication fires no triggers "
+            "(mend: let site.database name the primary)"
+        )
+    if int(settings.get("auto_increment_increment") or 1) > 1:
+        found.append(
+            "auto_increment_increment is not 1: the server is one of several that are written to, and each sees the "
+            "changes of its own users only (mend: one primary, and auto_increment_increment = 1)"
+        )
+    if settings.get("log_bin") == "ON" and settings.get("binlog_format") == "STATEMENT":
+        found.append(
+            "binlog_format is STATEMENT: the server then refuses to write in READ COMMITTED, as streamd does "
+            "(mend: binlog_format = MIXED or ROW)"
+        )
+    return found
+
+
+def _names(doctype: DocumentType) -> Iterator[str]:
+    """A key that can hold longer names than can be remembered."""
+    known = {column.name: column for column in doctype.columns}
+    # As JSON: brackets and commas around the parts.
+    size = len(doctype.key) + 1 + sum(_most_bytes(known[name]) for name in doctype.key)
+    if size > NAME_BYTES:
+        columns = ", ".join(f"{name} {known[name].declared}" for name in doctype.key)
+        most = (NAME_BYTES - 4) // 4
+        yield (
+            f"names of {doctype.name} can have {size} bytes ({columns}), and when the fields of a document were edited "
+            f"is remembered for names of up to {NAME_BYTES} (mend: declare the key with at most {most} characters in "
+            "all, or name the documents by another key)"
+        )
+
+
+def _most_bytes(column: Column) -> int:
+    """The bytes that a value of a key column can have as JSON, as long as none of its characters is escaped."""
+    if column.kind != Kind.TEXT:
+        return 40
+    if column.declared.startswith(("enum(", "set(")):
+        return len(column.declared.encode())
+    found = re.match(r"(?:var)?char\((\d+)\)", column.declared)
+    if found is None:
+        return 2 + 4 * (_LONGEST if "text" in column.declared else 40)
+    return 2 + int(found[1]) * (3 if "character set" in column.declared else 4)
+
+
+def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:
+    for column in kept_columns(table.columns, users):
+        if is_spatial(column):
+            yield (
+                f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
+                "(mend: exclude the column, or keep them in a table of their own)"
+            )
+
+
+def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[str]:
+    """A foreign key by which the server itself changes rows: it fires no triggers then."""
+    inside = all(
+        child is not None
+        and key.table == doctype.table
+        and _same_columns(key, tuple(zip(child.parent_key, doctype.key, strict=True)))
+        for doctype, child in users
+    )
+    if inside:
+        return  # the parent's own change says what becomes of the whole document
+    columns = ", ".join(key.columns)
+    for happens, rule in (("are deleted", key.on_delete), ("change their keys", key.on_update)):
+        if rule.upper() not in _HARMLESS:
+            event = "DELETE" if happens == "are deleted" else "UPDATE"
+            yield (
+                f"where rows of {key.table} {happens}, the server changes {table.name} by itself (foreign key "
+                f"{columns}, ON {event} {rule}), and MariaDB fires no triggers then: other sites would not hear of it "
+                f"(mend: make it ON {event} RESTRICT, and let the application change the rows of {table.name} first)"
+            )
+
+
+def _same_columns(key: ForeignKey, pairs: Sequence[tuple[str, str]]) -> bool:
+    return set(zip(key.columns, key.referred, strict=True)) == set(pairs)
+
+
+async def warnings(session: Session) -> list[str]:
+    """What people should know, though everything works."""
+    settings = dict(await session.fetch(_VARIABLES))
+    found = []
+    flush = settings.get("innodb_flush_log_at_trx_commit")
+    if flush != "1":
+        found.append(
+            f"innodb_flush_log_at_trx_commit is {flush}: after a power cut the server may have lost commits that other "
+            "sites have already seen (advised: 1)"
+        )
+    if settings.get("innodb_autoinc_lock_mode") == "0":
+        found.append("innodb_autoinc_lock_mode is 0: users who write at the same time wait for each other (advised: 1)")
+    if int(settings.get("max_allowed_packet") or 0) < 16 << 20:
+        found.append(
+            "max_allowed_packet is less than 16 MiB: rows that are larger as JSON cannot travel, and become gaps "
+            "(advised: 64M)"
+        )
+    try:
+        await session.fetch("SELECT COUNT(*) FROM information_schema.INNODB_TRX")
+    except Error as error:
+        if number_of(error) not in NOT_ALLOWED:
+            raise
+        found.append(
+            "the user of site.database lacks the privilege PROCESS: that TRUNCATE emptied a table, or that a partition "
+            "was truncated, exchanged or dropped, is not noticed, and other sites keep the rows; and while somebody "
+            "reads for long (a dump), looking for changes becomes ever "
+            "slower (mend: GRANT PROCESS ON *.* TO that user)"
+        )
+    return found

@@ -1,0 +1,332 @@
+"""MariaDB's SQL: our tables, the triggers, and a row as JSON text.
+
+A trigger runs in the user's session, but with the SQL mode in which it was made. What else a session sets (time zone,
+character set, isolation) must not change what is written, and nothing that a trigger does may refuse the user's write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamd.db.base import TableWrite, WriteKind
+from streamd.db.bound import User, bound_tables, kept_columns
+from streamd.db.mariadb.driver import TRIGGER_MODE
+from streamd.db.numbers import scale_of
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
+
+PREFIX = "streamd_"
+NAME_LENGTH = 64
+"""Characters in a name, at most."""
+
+DOCTYPE_LENGTH = 140
+NAME_BYTES = 2500
+"""Bytes of a document's name as JSON, at most: an index key has 3072, and the type's name takes up to 560 of them."""
+
+_TABLE = "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+_DOCTYPE = f"doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL"
+
+TABLES = {
+    "streamd_site": f"""CREATE TABLE IF NOT EXISTS streamd_site (
+        id INT PRIMARY KEY CHECK (id = 1), site VARCHAR(36) NOT NULL, name LONGTEXT NOT NULL,
+        "schema" INT NOT NULL, installed_at BIGINT NOT NULL) {_TABLE}""",
+    "streamd_change": f"""CREATE TABLE IF NOT EXISTS streamd_change (
+        id BIGINT AUTO_INCREMENT PRIMARY KEY, tbl VARCHAR(64) NOT NULL, op CHAR(1) NOT NULL, "before" LONGTEXT,
+        "after" LONGTEXT, origin LONGTEXT, fingerprint VARCHAR(32) NOT NULL, "at" BIGINT NOT NULL,
+        tx BIGINT NOT NULL) {_TABLE}""",
+    "streamd_capture": f"""CREATE TABLE IF NOT EXISTS streamd_capture (
+        id INT PRIMARY KEY CHECK (id = 1), log VARCHAR(200) NOT NULL, batch BIGINT NOT NULL,
+        last_change BIGINT NOT NULL, digest VARCHAR(200) NOT NULL, clock LONGTEXT NOT NULL,
+        previous_change BIGINT NOT NULL, previous_clock LONGTEXT NOT NULL, ids LONGTEXT NOT NULL) {_TABLE}""",
+    "streamd_origin": f"""CREATE TABLE IF NOT EXISTS streamd_origin (
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, mark LONGTEXT NOT NULL,
+        PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_checkpoint": f"""CREATE TABLE IF NOT EXISTS streamd_checkpoint (
+        producer VARCHAR(200) PRIMARY KEY, log LONGTEXT NOT NULL, sequence BIGINT NOT NULL,
+        nonce LONGTEXT NOT NULL) {_TABLE}""",
+    "streamd_document": f"""CREATE TABLE IF NOT EXISTS streamd_document (
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, source LONGTEXT NOT NULL, remote_name LONGTEXT NOT NULL,
+        clock LONGTEXT NOT NULL, field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT,
+        renamed_to LONGTEXT, PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_life": f"""CREATE TABLE IF NOT EXISTS streamd_life (
+        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, lives LONGTEXT NOT NULL,
+        PRIMARY KEY (doctype, name)) {_TABLE}""",
+    "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
+        tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
+    "streamd_partition": f"""CREATE TABLE IF NOT EXISTS streamd_partition (
+        tbl VARCHAR(64), part VARCHAR(64), number BIGINT NOT NULL, made_at BIGINT NOT NULL,
+        PRIMARY KEY (tbl, part)) {_TABLE}""",
+    # A name that is too long for any document here can be parked all the same.
+    "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
+        id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,
+        sequence BIGINT NOT NULL, {_DOCTYPE}, name LONGTEXT NOT NULL, event LONGTEXT NOT NULL,
+        state LONGTEXT NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL, retry_at BIGINT NOT NULL,
+        waits_doctype LONGTEXT, waits_name LONGTEXT, request LONGTEXT NOT NULL, tried_at BIGINT NOT NULL,
+        parked_at BIGINT NOT NULL, KEY streamd_parked_document (doctype, name(191))) {_TABLE}""",
+    "streamd_counterpart": f"""CREATE TABLE IF NOT EXISTS streamd_counterpart (
+        peer VARCHAR(200) NOT NULL, {_DOCTYPE}, remote_key CHAR(32) NOT NULL, remote_name LONGTEXT NOT NULL,
+        name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL, "rows" LONGTEXT NOT NULL,
+        PRIMARY KEY (peer, doctype, remote_key), KEY streamd_counterpart_here (doctype, name_key)) {_TABLE}""",
+    "streamd_series": f"""CREATE TABLE IF NOT EXISTS streamd_series (
+        name VARCHAR(255) PRIMARY KEY, current BIGINT NOT NULL) {_TABLE}""",
+}
+
+NOW_MS = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
+
+APPLYING = "@streamd_applying"
+"""A variable of our writing sessions: only where it is set it is worth a look whether a change has an origin mark."""
+
+TOO_LARGE = '{"$unreadable":"the row as JSON is larger than max_allowed_packet"}'
+"""Stands where a row could not be written as JSON. It has no name, so it becomes a gap."""
+
+_LARGE = ("mediumblob", "longblob", "json")
+"""Types whose values a function makes larger, and that can be so large."""
+
+SPATIAL = ("geometry", "point", "linestring", "polygon", "multi")
+_TRIGGER = re.compile(
+    r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) '
+    r'(?:PRECEDES "(?:[^"]|"")+" )?',
+    re.S,
+)
+
+
+NOBODY: Mapping[tuple[str, str], str] = {}
+
+
+def quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(value: Scalar) -> str:
+    """A value as our SQL modes read it: a backslash stands for itself."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
+def is_spatial(column: Column) -> bool:
+    return column.declared.startswith(SPATIAL)
+
+
+def row_columns(columns: Iterable[Column]) -> list[Column]:
+    """The columns that a row as JSON has: those that hold data of their own, and that can travel."""
+    return [column for column in columns if not column.generated and not is_spatial(column)]
+
+
+def plain_value(column: Column, reference: str) -> str:
+    """An expression: a value as the number or the text that it is in JSON."""
+    declared = column.declared
+    if column.kind == Kind.DATETIME_ZONED:
+        # Its seconds since 1970 are what is stored; all else goes through the session's time zone.
+        moment = f"'1970-01-01' + INTERVAL UNIX_TIMESTAMP({reference}) SECOND"
+        zero = f"IF({reference} = 0, '0000-00-00 00:00:00', {_trimmed(declared, moment)})"
+        return f"CONCAT({zero}, '+00:00')"
+    if column.kind in (Kind.DATETIME, Kind.TIME):
+        return _trimmed(declared, reference)
+    if declared.startswith(("bit", "year")) or (column.kind == Kind.INTEGER and "zerofill" in declared):
+        return f"CAST({reference} AS UNSIGNED)"
+    if declared.startswith("float") or (column.kind == Kind.FLOAT and "zerofill" in declared):
+        return f"CAST({reference} AS DOUBLE)"
+    if column.kind == Kind.DECIMAL and "zerofill" in declared:
+        return f"({reference} + 0)"
+    if column.kind == Kind.BYTES:
+        return f"CONCAT('{{\"$hex\":\"', LOWER(HEX({reference})), '\"}}')"
+    if column.kind == Kind.JSON or "character set" in declared:
+        return f"CONVERT({reference} USING utf8mb4)"
+    return reference
+
+
+def _trimmed(declared: str, expression: str) -> str:
+    """A time without the zeros at the end of its fraction."""
+    if "(" not in declared:
+        return expression
+    return f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {expression}))"
+
+
+def value_as_json(column: Column, reference: str) -> str:
+    """An expression: a value as an argument of `JSON_OBJECT` or `JSON_ARRAY`."""
+    value = plain_value(column, reference)
+    if column.kind == Kind.BYTES:
+        return f"JSON_COMPACT({value})"
+    if column.kind == Kind.JSON:
+        # What is known as JSON would be nested. It travels as its text.
+        return f"CONCAT({value}, '')"
+    return value
+
+
+def row_as_json(columns: Iterable[Column], alias: str) -> str:
+    """An expression: the columns of a row (`NEW`, `OLD` or a table's alias) as one JSON object."""
+    parts = (
+        f"{literal(column.name)}, {value_as_json(column, f'{alias}.{quote(column.name)}')}"
+        for column in row_columns(columns)
+    )
+    made = f"COALESCE(JSON_OBJECT({', '.join(parts)}), {literal(TOO_LARGE)})"
+    large = " OR ".join(
+        f"LENGTH({alias}.{quote(column.name)}) > (@@max_allowed_packet - 64) DIV 2"
+        for column in row_columns(columns)
+        if column.declared in _LARGE
+    )
+    # What a function makes must not be larger than a packet; else it is NULL, and the value would seem to be NULL.
+    return f"IF({large}, {literal(TOO_LARGE)}, {made})" if large else made
+
+
+def values_as_json(columns: Iterable[Column], alias: str) -> str:
+    """An expression: the values of these columns as one JSON array. NULL, where that is too large."""
+    return f"JSON_ARRAY({', '.join(value_as_json(each, f'{alias}.{quote(each.name)}') for each in columns)})"
+
+
+def name_as_json(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
+    """An expression: a name as a JSON array."""
+    parts = (value_as_json(columns[name], f"{alias}.{quote(name)}") for name in key)
+    return f"JSON_ARRAY({', '.join(parts)})"
+
+
+def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) -> str:
+    """An expression: a row's name as `bookkeeping.name_key` makes it."""
+    parts = []
+    for name in key:
+        column = columns[name]
+        value = plain_value(column, f"{alias}.{quote(name)}")
+        if column.kind in (Kind.INTEGER, Kind.BOOLEAN):
+            parts.append(f"CONCAT('i', {value})")
+        elif column.kind == Kind.FLOAT or (column.kind == Kind.DECIMAL and scale_of(column)):
+            number = f"CAST({value} AS DOUBLE)"
+            parts.append(f"CONCAT('r', {number}, IF({number} REGEXP '[.e]', '', '.0'))")
+        elif column.kind == Kind.DECIMAL:
+            parts.append(f"CONCAT('i', {value})")
+        else:
+            parts.append(f"CONCAT('t', CONVERT({value} USING utf8mb4))")
+    joined = parts[0] if len(parts) == 1 else "CONCAT(" + ", CHAR(31 USING utf8mb4), ".join(parts) + ")"
+    return f"CAST(CONVERT({joined} USING utf8mb4) AS BINARY)"
+
+
+def fingerprint(table: Table) -> str:
+    """A short digest of a table's columns: a row captured under another one was another table."""
+    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def triggers(
+    catalogue: Catalogue, tables: Mapping[str, Table], first: Mapping[tuple[str, str], str] = NOBODY
+) -> dict[str, str]:
+    """The statements that make the triggers of the offered document types' tables, by the triggers' names.
+
+    `first` is which trigger of the user's fires first, by table and event. Ours fires before it: what that one
+    writes follows from the row, and has to be captured behind it.
+    """
+    found = {}
+    for table_name, users in bound_tables(catalogue).items():
+        table = tables[table_name]
+        for event in ("INSERT", "UPDATE", "DELETE"):
+            name = trigger_name(table_name, event)
+            theirs = first.get((table_name, event))
+            place = f"PRECEDES {quote(theirs)} " if theirs else ""
+            found[name] = (
+                f"CREATE OR REPLACE TRIGGER {quote(name)} AFTER {event} ON {quote(table_name)} FOR EACH ROW {place}"
+                f"{_body(table, event, users)}"
+            )
+    return found
+
+
+def trigger_name(table: str, event: str) -> str:
+    name = f"{PREFIX}{table}_{event.lower()}"
+    if len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.blake2b(table.encode(), digest_size=6).hexdigest()
+    return f"{PREFIX}{table[: NAME_LENGTH - len(PREFIX) - 20]}_{digest}_{event.lower()}"
+
+
+def _body(table: Table, event: str, users: Sequence[User]) -> str:
+    kept = kept_columns(table.columns, users)
+    columns = {column.name: column for column in table.columns}
+    alias = "OLD" if event == "DELETE" else "NEW"
+    marks = [_mark(doctype, child, columns, alias) for doctype, child in users]
+    mark = marks[0] if len(marks) == 1 else f"COALESCE({', '.join(marks)})"
+    before = "NULL" if event == "INSERT" else row_as_json(kept, "OLD")
+    after = "NULL" if event == "DELETE" else row_as_json(kept, "NEW")
+    write = (
+        f"IF {APPLYING} IS NOT NULL THEN SET streamd_mark = {mark}; END IF; "
+        'INSERT INTO streamd_change (tbl, op, "before", "after", origin, fingerprint, "at", tx) VALUES ('
+        f"{literal(table.name)}, '{event[0]}', {before}, {after}, streamd_mark, '{fingerprint(table)}', {NOW_MS}, 0);"
+    )
+    if event == "UPDATE":
+        same = " AND ".join(_same(column) for column in row_columns(kept))
+        write = f"IF NOT ({same}) THEN {write} END IF;"
+    return f"BEGIN DECLARE streamd_mark LONGTEXT CHARACTER SET utf8mb4; {write} END"
+
+
+def _same(column: Column) -> str:
+    old, new = f"OLD.{quote(column.name)}", f"NEW.{quote(column.name)}"
+    if column.kind == Kind.DATETIME_ZONED:
+        # Of a zero it is NULL in a trigger.
+        return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new}) AND ({old} = 0) <=> ({new} = 0)"
+    if column.kind in (Kind.TEXT, Kind.JSON, Kind.ANY):
+        return f"BINARY {old} <=> BINARY {new}"
+    return f"{old} <=> {new}"
+
+
+def _mark(doctype: DocumentType, child: ChildTable | None, columns: Mapping[str, Column], alias: str) -> str:
+    key = child.parent_key if child else doctype.key
+    where = "".join(
+        f" AND {alias}.{quote(column)} <=> {literal(value)}" for column, value in (child.where if child else ())
+    )
+    return (
+        f"(SELECT mark FROM streamd_origin WHERE doctype = {literal(doctype.name)} "
+        f"AND name = {name_key_sql(key, columns, alias)}{where})"
+    )
+
+
+def trigger_digest(table: str, event: str, mode: str, body: str) -> str:
+    """What a trigger does, in short."""
+    return hashlib.sha256("\n".join((table, event, mode, body)).encode()).hexdigest()
+
+
+def digest_of(statement: str) -> tuple[str, str] | None:
+    """(name, digest) of the trigger that a statement of ours makes; None for any other statement."""
+    found = _TRIGGER.match(statement)
+    if found is None:
+        return None
+    name = found[1][1:-1].replace('""', '"')
+    _, event, _, table = found[2].removesuffix(" FOR EACH ROW").split(" ", 3)
+    return name, trigger_digest(table[1:-1].replace('""', '"'), event, TRIGGER_MODE, statement[found.end() :])
+
+
+TRIGGERS = (
+    "SELECT TRIGGER_NAME, EVENT_OBJECT_TABLE, EVENT_MANIPULATION, SHA2(CONCAT_WS(CHAR(10), EVENT_OBJECT_TABLE, "
+    "EVENT_MANIPULATION, SQL_MODE, ACTION_STATEMENT), 256) FROM information_schema.TRIGGERS "
+    "WHERE TRIGGER_SCHEMA = DATABASE() AND ACTION_TIMING = 'AFTER' ORDER BY ACTION_ORDER"
+)
+"""All that fire after a row was written, for each table and event in the order in which they do."""
+
+BEHIND = " behind "
+
+
+def placed(rows: Iterable[Sequence[str]]) -> tuple[dict[str, str], dict[tuple[str, str], str]]:
+    """What `TRIGGERS` gave: (the digests of ours, the first of the user's by table and event).
+
+    One of ours that fires behind one of the user's has a digest that is like no other.
+    """
+    ours: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
+    for name, table, event, digest in rows:
+        if name.startswith(PREFIX):
+            before = first.get((table, event))
+            ours[name] = f"{digest}{BEHIND}{before}" if before else digest
+        else:
+            first.setdefault((table, event), name)
+    return ours, first
+
+
+def write_sql(write: TableWrite) -> str:
+    """The statement of a write, with its values as parameters."""
+    table = quote(write.table)
+    columns = [quote(column.name) for column in write.columns]
+    where = " AND ".join(f"{quote(column.name)} = ?" for column in write.where)
+    if write.kind == WriteKind.INSERT:
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    if write.kind == WriteKind.UPDATE:
+        kept = [f"{name} = {name}" for name in (quote(column.name) for column in write.kept)]
+        return f"UPDATE {table} SET {', '.join([*(f'{column} = ?' for column in columns), *kept])} WHERE {where}"
+    return f"DELETE FROM {table} WHERE {where}"

@@ -1,0 +1,400 @@
+"""One view of, or one transaction on, a PostgreSQL site."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+
+from streamd.common.names import ranges_of
+from streamd.db.base import RawDocument, TableWrite, WriteKind
+from streamd.db.books.bookkeeping import BookReader, BookTransaction
+from streamd.db.books.given_keys import Keys, TakenKeys
+from streamd.db.finding import sought
+from streamd.db.keys import possible_names
+from streamd.db.moves import changes_keys, movements
+from streamd.db.parts import cells, unlike
+from streamd.db.postgresql import sql
+from streamd.db.postgresql.errors import plain_errors
+from streamd.db.postgresql.keys import next_keys
+from streamd.db.postgresql.reflect import columns_of, foreign_keys
+from streamd.db.postgresql.values import by_json_nulls, is_simple, reader, rows_as_json
+from streamd.db.putting_again import touching
+from streamd.db.statements import refused_if_unforeseen, some_of
+from streamd.errors import RowRefused
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
+from streamd.rows import name_reader
+from streamd.wire import read_json, read_lists, read_rows
+
+CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
+
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
+    count = 0
+
+    def number(_: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"\?", number, statement)
+
+
+def not_taken(claim: Claim | None, floor: int) -> tuple[str, list[Any]]:
+    """The condition for changes that no claim took. Below `floor` nothing can appear any more."""
+    taken = ranges_of(claim.ids) if claim is not None else []
+    condition = (
+        "id >= ? AND NOT EXISTS (SELECT 1 FROM unnest(?::bigint[], ?::bigint[]) AS taken (first, last) "
+        "WHERE id BETWEEN taken.first AND taken.last)"
+    )
+    return condition, [floor, [first for first, _ in taken], [last for _, last in taken]]
+
+
+async def changes_of(driver: asyncpg.Connection, rows: Sequence[Any]) -> list[Change]:
+    """Changes as `CHANGE` gave them, with their rows as values travel."""
+    shapes = await columns_of(driver, {row[1] for row in rows}) if rows else {}
+    readers = {table: reader(columns) for table, columns in shapes.items()}
+    return [_change(row, readers.get(row[1])) for row in rows]
+
+
+def _change(row: Any, read: Callable[[bytes], bytes] | None) -> Change:
+    number, table, op, before, after, origin, fingerprint, at, tx = row
+    old, new = _bytes(before, read), _bytes(after, read)
+    return Change(number, table, op, old, new, origin, fingerprint, at, tx)
+
+
+def _bytes(text: str | None, read: Callable[[bytes], bytes] | None) -> bytes | None:
+    if text is None:
+        return None
+    return text.encode() if read is None else read(text.encode())
+
+
+class PostgresqlReader(BookReader):
+    """Reads within the transaction that its connection is in."""
+
+    CHANGE = CHANGE
+
+    CHANGE = CHANGE
+
+    def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
+        self._driver = driver
+        self._floor = floor
+
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
+        found: Sequence[Any] = await self._driver.fetch(numbered(statement), *values)
+        return found
+
+    def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
+        return not_taken(claim, self._floor)
+
+    async def _changes(self, rows: Sequence[Any]) -> list[Change]:
+        return await changes_of(self._driver, rows)
+
+    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        found: dict[Name, RawDocument] = {}
+        if doctype.single:
+            if doctype.only_name in set(names):
+                found[doctype.only_name] = RawDocument.single(doctype)
+                for child in doctype.children:
+                    await self._read_children(child, doctype, list(found), found)
+            return found
+        read, name_of = reader(doctype.columns), name_reader(doctype.key)
+        for some in some_of(names):
+            wanted = set(some)
+            for text in await self._rows(doctype.table, doctype.key, doctype, some):
+                row = read(text)
+                name = name_of(row)
+                if name is not None and name in wanted:
+                    found[name] = RawDocument(name, row, {child.field: [] for child in doctype.children})
+            if found:
+                for child in doctype.children:
+                    await self._read_children(child, doctype, some, found)
+        return found
+
+    async def _read_children(
+        self, child: ChildTable, doctype: DocumentType, names: Sequence[Name], found: Mapping[Name, RawDocument]
+    ) -> None:
+        read, parent_of = reader(child.columns), name_reader(child.parent_key)
+        order = [*([child.order_by] if child.order_by else []), *child.key]
+        for text in await self._rows(child.table, child.parent_key, child, names, child.where, order):
+            row = read(text)
+            parent = parent_of(row)
+            document = found.get(parent) if parent is not None else None
+            if document is not None:
+                document.children[child.field].append(row)
+
+    async def _rows(
+        self,
+        table: str,
+        key: Sequence[str],
+        columns: DocumentType | ChildTable,
+        names: Sequence[Name],
+        where: Iterable[tuple[str, Scalar]] = (),
+        order: Sequence[str] = (),
+        lock: str = "",
+    ) -> list[bytes]:
+        """The rows whose `key` columns hold one of the names, as PostgreSQL writes them."""
+        keys = key_columns(columns.columns, key)
+        names = list(possible_names(keys, names))
+        if not names:
+            return []
+        conditions = "".join(
+            f" AND t.{sql.quote(name)} IS NOT DISTINCT FROM {sql.literal(value)}" for name, value in where
+        )
+        ordering = f" ORDER BY {', '.join(f't.{sql.quote(name)}' for name in order)}" if order else ""
+        quoted = ", ".join(sql.quote(name) for name in key)
+        rows = await self._driver.fetch(
+            f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
+            f"{conditions}{ordering}{lock}",
+            rows_as_json(keys, names),
+        )
+        return [row[0].encode() for row in rows]
+
+    async def read_rows(
+        self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
+    ) -> list[Row]:
+        read = reader(tuple(columns))
+        quoted = ", ".join(sql.quote(column.name) for column in key)
+        query = (
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
+            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
+        )
+        found: list[bytes] = []
+        for some in some_of(keys):
+            found += [read(row[0].encode()) for row in await self._driver.fetch(query, rows_as_json(key, some))]
+        return read_rows(found)
+
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        named, name = [columns[place] for place in key], cells(key)
+        if not all(map(is_simple, columns)):
+            read = await self.read_rows(table, columns, named, map(name, rows))
+            return unlike(rows, map(cells([column.name for column in columns]), read), key)
+        query = (
+            f"SELECT json_build_array({sql.written(columns)})::text FROM {sql.quote(table)} AS t WHERE "
+            f"({', '.join(f't.{sql.quote(column.name)}' for column in named)}) IN "
+            f"(SELECT {', '.join(sql.quote(column.name) for column in named)} FROM {sql.rowset(named, '$1')})"
+        )
+        found = await self._driver.fetch(query, rows_as_json(named, list(map(name, rows))))
+        return unlike(rows, read_lists([row[0].encode() for row in found]), key)
+
+    async def as_kept(self, column: Column, text: str) -> str:
+        if column.declared == "name":
+            return text  # it cuts what is longer than a name
+        of_any_length = replace(column, declared=re.sub(r"\([0-9,]+\)", "", column.declared))
+        query = f"SELECT row_to_json(r.*)::text FROM {sql.rowset([of_any_length], '$1')}"
+        (row,) = await self._driver.fetch(query, rows_as_json([column], [(text,)]))
+        return str(read_json(reader((column,))(row[0].encode()))[column.name])
+
+    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
+        if doctype.single:
+            return {doctype.only_name} & set(names)
+        found: set[Name] = set()
+        for some in some_of(names):
+            found |= set(await self._names(doctype, some))
+        return found
+
+    async def _names(self, doctype: DocumentType, some: Sequence[Name]) -> list[Name]:
+        columns = key_columns(doctype.columns, doctype.key)
+        keys = ", ".join(sql.quote(name) for name in doctype.key)
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
+            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
+            rows_as_json(columns, list(possible_names(columns, some))),
+        )
+        return self._as_names(doctype, columns, rows)
+
+    def _as_names(self, doctype: DocumentType, columns: tuple[Column, ...], rows: Iterable[Any]) -> list[Name]:
+        read, name_of = reader(columns), name_reader(doctype.key)
+        return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
+
+    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
+        wanted = None if doctype.single else sought(doctype, values)
+        if wanted is None or any(isinstance(value, str) and "\0" in value for _, value in wanted):
+            return []
+        where, bound = sql.holding(wanted)
+        keys = ", ".join(f"t.{sql.quote(name)}" for name in doctype.key)
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} "
+            f"LIMIT {int(limit)}) AS k",
+            *bound,
+        )
+        return self._as_names(doctype, key_columns(doctype.columns, doctype.key), rows)
+
+    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
+        if doctype.single:
+            return [doctype.only_name] if after is None else []
+        columns = key_columns(doctype.columns, doctype.key)
+        keys = ", ".join(sql.quote(name) for name in doctype.key)
+        where, values = "", []
+        if after is not None:
+            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
+            values = [rows_as_json(columns, [after])]
+        rows = await self._driver.fetch(
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
+            f"ORDER BY {keys} LIMIT $1) AS k",
+            limit,
+            *values,
+        )
+        return self._as_names(doctype, columns, rows)
+
+
+def key_columns(columns: Iterable[Column], key: Sequence[str]) -> tuple[Column, ...]:
+    known = {column.name: column for column in columns}
+    return tuple(known[name] for name in key)
+
+
+class PostgresqlTransaction(PostgresqlReader, BookTransaction):
+    """Reads and writes within one write transaction."""
+
+    def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
+        PostgresqlReader.__init__(self, driver, floor)
+        BookTransaction.__init__(self, taken)
+        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+
+    OURS = " AND tx = pg_current_xact_id()"
+
+    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        if marked:
+            with plain_errors():
+                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+        return await super().own_changes(after, marked=marked)
+
+    async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
+        return found_rows(await self._driver.execute(numbered(statement), *values))
+
+    async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            await self._driver.executemany(numbered(statement), rows)
+
+    def _put(self, table: str, columns: str, key: str) -> str:
+        names = [name.strip() for name in columns.split(",")]
+        keys = {name.strip() for name in key.split(",")}
+        changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in keys)
+        return (
+            f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {changes}"
+        )
+
+    def _add(self, table: str, key: str, number: str) -> str:
+        return (
+            f"INSERT INTO {table} ({key}, {number}) VALUES (?, ?) "
+            f"ON CONFLICT ({key}) DO UPDATE SET {number} = {table}.{number} + excluded.{number}"
+        )
+
+    async def _next_keys(self, table: str, column: Column, count: int) -> Keys:
+        return await next_keys(self._driver, self._taken, table, column, count)
+
+    async def _remove_taken(self, claim: Claim) -> None:
+        ranges = ranges_of(claim.ids)
+        await self._driver.execute(
+            "DELETE FROM streamd_change USING unnest($1::bigint[], $2::bigint[]) AS taken (first, last) "
+            "WHERE id BETWEEN taken.first AND taken.last",
+            [first for first, _ in ranges],
+            [last for _, last in ranges],
+        )
+
+    async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
+        for some in some_of(names):
+            if not doctype.single:
+                await self._rows(doctype.table, doctype.key, doctype, some, order=doctype.key, lock=" FOR UPDATE OF t")
+            for child in doctype.children:
+                await self._rows(
+                    child.table, child.parent_key, child, some, child.where, child.key, lock=" FOR UPDATE OF t"
+                )
+
+    async def write(self, writes: Sequence[TableWrite]) -> None:
+        with refused_if_unforeseen(), plain_errors(of_documents=True):
+            mode = sql.PLAN_EACH_TIME
+            for write in writes:
+                # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
+                wanted = sql.PLAN_ONCE if write.kind == WriteKind.INSERT else sql.PLAN_EACH_TIME
+                if wanted != mode:
+                    await self._driver.execute(wanted)
+                    mode = wanted
+                with plain_errors(of_documents=True, table=write.table):
+                    _all_found(write, await self._write(write))
+            if mode != sql.PLAN_EACH_TIME:
+                await self._driver.execute(sql.PLAN_EACH_TIME)
+
+    async def _write(self, write: TableWrite) -> int:
+        if changes_keys(write):
+            return sum([await self._change_key(write, row) for row in write.rows])
+        found = 0
+        for nulls, some in by_json_nulls(write.columns, write.rows):
+            rows = rows_as_json((*write.columns, *write.where), some)
+            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+        return found
+
+    async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
+        """Give a row another key. What refers to it follows in the same statement, if it does not by itself."""
+        size = len(write.columns)
+        new = rows_as_json(write.columns, [row[:size]])[1:-1]
+        old = rows_as_json(write.where, [row[size:]])[1:-1]
+        moved = movements(write, await self.foreign_keys())
+        if all(each.action == "CASCADE" for each in moved[:-1]):
+            return found_rows(await self._driver.execute(sql.rekey_sql(write), new, old))
+        found = await self._driver.fetchval(sql.count_sql(write), old)
+        await self._driver.execute(sql.move_sql(write, moved), new, old)
+        return int(found)
+
+    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
+        """The foreign keys of each table of the schema."""
+        if self._foreign_keys is None:
+            self._foreign_keys = await foreign_keys(self._driver)
+        return self._foreign_keys
+
+    async def put_again(self, write: TableWrite) -> None:
+        with plain_errors():
+            keys = rows_as_json(write.where, [row[len(write.columns) :] for row in write.rows])
+            which = sql.among(write, "$1")
+            for query, text in touching(write, await self.foreign_keys(), which):
+                if await self._driver.fetchval(query, keys):
+                    raise RowRefused(text)
+            columns = (await columns_of(self._driver, [write.table]))[write.table]
+            rows = rows_as_json((*write.columns, *write.where), write.rows)
+            _all_found(write, found_rows(await self._driver.execute(sql.put_again_sql(write, columns), rows)))
+
+    @asynccontextmanager
+    async def deferred(self) -> AsyncIterator[bool]:
+        names = ", ".join(map(sql.quote, [row[0] for row in await self._driver.fetch(sql.DEFERRABLE)]))
+        with plain_errors():
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} DEFERRED")
+            yield bool(names)
+            if names:
+                await self._driver.execute(f"SET CONSTRAINTS {names} IMMEDIATE")
+
+
+def _all_found(write: TableWrite, found: int) -> None:
+    if write.exactly and found != len(write.rows):
+        raise RowRefused(f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind})")
+
+
+def found_rows(status: str) -> int:
+    """The number of rows in a status such as `UPDATE 3`."""
+    last = status.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0

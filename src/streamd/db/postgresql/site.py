@@ -1,0 +1,378 @@
+"""A site on PostgreSQL.
+
+Our tables stand in a schema of their own. One connection writes; each of its transactions first locks our row of
+`streamd_site`, so that our own writers take turns, also those of other processes. Users' transactions run beside it:
+the rows of a document are locked before they are judged and changed.
+
+Ids of changes are given before their transactions commit, so a lower id may appear after a higher one. What is
+visible is taken, transaction by transaction, and exactly that is removed afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from streamd.common.progress import came_further
+from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.books.given_keys import KeyPool, TakenKeys
+from streamd.db.bound import bound_tables
+from streamd.db.postgresql import sql
+from streamd.db.postgresql.errors import SEES_ALL, plain_errors
+from streamd.db.postgresql.partitions import differs, our_triggers, unseen
+from streamd.db.postgresql.reflect import reflect
+from streamd.db.postgresql.session import (
+    CHANGE,
+    PostgresqlReader,
+    PostgresqlTransaction,
+    changes_of,
+    not_taken,
+    numbered,
+)
+from streamd.db.postgresql.triggers import triggers, wanted_digest
+from streamd.db.sockets import keep_alive
+from streamd.db.sqlite.driver import to_its_end
+from streamd.db.tail import Floor, in_commit_order, whole_transactions
+from streamd.errors import NotInstalled, SiteBusy
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+
+LOCK_SECONDS = 5
+"""How long we wait for a user's lock before we say that the site is busy."""
+
+CONNECT_SECONDS = 10.0
+LIVELY_SECONDS = 0.02
+"""How often we look for changes for a while after there was one."""
+
+LIVELY_FOR = 2.0
+"""How long that while is, in seconds."""
+
+FORGET_AT_ONCE = 1000
+"""Tombstones removed in one transaction, at most."""
+
+WINDOW = 4
+"""How many times as many changes as are wanted are looked through for whole transactions."""
+
+
+class PostgresqlSite(SiteDatabase):
+    """The site's database on a PostgreSQL server."""
+
+    TEXT_COLUMN = Column("", "text", Kind.TEXT)
+    TEXT_TYPE = "text"
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._writer: AsyncConnection | None = None
+        self._write_lock = asyncio.Lock()
+        self._pool = KeyPool()
+        self._claim: Claim | None = None
+        self._floor = Floor()
+        self._lively_until = 0.0
+
+    async def close(self) -> None:
+        async with self._write_lock:
+            await self._drop_writer()
+            await self._engine.dispose()
+
+    # What there is
+
+    async def tables(self) -> dict[str, Table]:
+        async with self._connection() as driver:
+            return await reflect(driver)
+
+    async def identity(self) -> SiteIdentity | None:
+        try:
+            rows = await self._fetch('SELECT site, name, "schema" FROM streamd_site')
+        except NotInstalled:
+            return None
+        return SiteIdentity(*rows[0]) if rows else None
+
+    async def new_identity(self) -> str:
+        site = str(uuid.uuid4())
+        async with self._writing() as driver:
+            await driver.execute("UPDATE streamd_site SET site = $1", site)
+            for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked"):
+                await driver.execute(f"DELETE FROM {table}")
+        return site
+
+    async def set_name(self, name: str) -> None:
+        async with self._writing() as driver:
+            await driver.execute("UPDATE streamd_site SET name = $1", name)
+
+    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
+        names = ", ".join(sql.quote(column) for column in columns)
+        return [dict(row) for row in await self._fetch(f"SELECT {names} FROM {sql.quote(table)}")]
+
+    async def forget_deleted(self, before: int) -> int:
+        async with self._writing() as driver:
+            transaction = PostgresqlTransaction(driver, self._floor.id, TakenKeys(self._pool))
+            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
+
+    # Installing
+
+    def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
+        site = (
+            f'INSERT INTO {sql.SCHEMA}.streamd_site (id, site, name, "schema", installed_at) '
+            f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
+        )
+        version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
+        made = [statement for statements in triggers(catalogue, tables).values() for statement in statements]
+        return [*sql.TABLES, site, version, *made]
+
+    def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
+        statements = [f"DROP FUNCTION IF EXISTS {sql.SCHEMA}.{sql.quote(name)}() CASCADE" for name in triggers]
+        return statements if keep_tables else [*statements, f"DROP SCHEMA IF EXISTS {sql.SCHEMA} CASCADE"]
+
+    def grant_script(self, role: str) -> list[str]:
+        return sql.grants(role)
+
+    async def run_script(self, statements: Sequence[str]) -> None:
+        async with self._writing() as driver:
+            for statement in statements:
+                await driver.execute(statement)
+
+    async def our_triggers(self) -> dict[str, str]:
+        async with self._connection() as driver:
+            return await our_triggers(driver)
+
+    def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
+        return {name: wanted_digest(statements) for name, statements in triggers(catalogue, tables).items()}
+
+    async def note_unseen(self, catalogue: Catalogue) -> list[str]:
+        tables = bound_tables(catalogue).keys()
+        async with self._connection() as driver:
+            if not await differs(driver, tables):
+                return []
+        async with self._writing() as driver:
+            happened = await unseen(driver, tables)
+        return [f"{table}: {'; '.join(words)}" for table, words in happened.items()]
+
+    async def warnings(self, catalogue: Catalogue) -> list[str]:
+        found = []
+        rows = await self._fetch("SELECT pg_is_in_recovery(), current_setting('fsync')")
+        if rows[0][0]:
+            found.append("this server is a standby: nothing can be written there; name the primary in site.database")
+        if rows[0][1] == "off":
+            found.append("fsync is off: after a power cut the database may be damaged, and synced documents lost")
+        found += [
+            f"row-level security hides rows of {doctype} from the daemon's role: its changes are sent, but its "
+            f"documents cannot be read, listed or written; {SEES_ALL}"
+            for doctype in sorted(catalogue.stored_in(await self.partly_seen()))
+        ]
+        return found
+
+    async def partly_seen(self) -> set[str]:
+        rows = await self._fetch(
+            "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+            "AND relkind IN ('r', 'p') AND relrowsecurity AND row_security_active(oid)"
+        )
+        return {name for (name,) in rows}
+
+    # Capture
+
+    async def wait_for_change(self, idle_seconds: float, timeout: float) -> None:
+        """Looks at the change table, often after a change and seldom otherwise: nothing tells us of commits."""
+        until = time.monotonic() + timeout
+        while True:
+            now = time.monotonic()
+            if now >= until:
+                return
+            pause = min(LIVELY_SECONDS if now < self._lively_until else idle_seconds, until - now)
+            await asyncio.sleep(pause)
+            where, values = not_taken(self._claim, self._floor.id)
+            rows = await self._fetch(f"SELECT EXISTS (SELECT 1 FROM streamd_change WHERE {where})", values)
+            if rows[0][0]:
+                self._lively_until = time.monotonic() + LIVELY_FOR
+                return
+
+    async def read_changes(self, claim: Claim, limit: int) -> Changes:
+        self._claim = claim
+        size = limit * WINDOW
+        async with self._connection() as driver:
+            # What is final is looked at before the changes are: then whatever is below it is seen, or will never be.
+            await self._raise_floor(driver, claim)
+            where, values = not_taken(claim, self._floor.id)
+            window = await driver.fetch(
+                numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
+                *values,
+            )
+            self._floor.saw(window[0][0] if window else None)
+            going_on: set[int] = set()
+            if len(window) == size:
+                last = window[-1][0]
+                rows = await driver.fetch(
+                    "SELECT DISTINCT tx::text::bigint FROM streamd_change WHERE id > $1 AND id <= $1 + $2", last, size
+                )
+                going_on = {tx for (tx,) in rows}
+            ids, cut = whole_transactions(window, going_on, limit)
+            changes = await self._changes(driver, ids)
+        return Changes(changes, cut, everything=len(ids) == len(window) < size)
+
+    async def _raise_floor(self, driver: asyncpg.Connection, claim: Claim) -> None:
+        if self._floor.wants_look(claim.last_change):
+            oldest, following = (
+                await driver.fetch(
+                    "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
+                    "FROM pg_current_snapshot() AS s"
+                )
+            )[0]
+            self._floor.look(claim.last_change, oldest, following)
+
+    async def read_claimed(self, claim: Claim) -> Sequence[Change]:
+        async with self._connection() as driver:
+            where, values = not_taken(claim, 0)
+            taken = where.replace("AND NOT EXISTS", "AND EXISTS")
+            rows = await driver.fetch(numbered(f"SELECT {CHANGE} FROM streamd_change WHERE {taken}"), *values)
+            return in_commit_order(await changes_of(driver, rows))
+
+    async def _changes(self, driver: asyncpg.Connection, ids: Sequence[int]) -> list[Change]:
+        if not ids:
+            return []
+        rows = await driver.fetch(f"SELECT {CHANGE} FROM streamd_change WHERE id = ANY($1)", ids)
+        return in_commit_order(await changes_of(driver, rows))
+
+    # Reading and applying
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        async with self._connection(of_documents=True) as driver:
+            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield PostgresqlReader(driver, self._floor.id)
+            finally:
+                if not driver.is_closed():
+                    await to_its_end(driver.execute("ROLLBACK"))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        taken = TakenKeys(self._pool)
+        with taken.undone_on_error():
+            async with self._writing(of_documents=True) as driver:
+                await driver.execute("SET CONSTRAINTS ALL DEFERRED")
+                transaction = PostgresqlTransaction(driver, self._floor.id, taken)
+                yield transaction
+                await transaction.clear_marks()
+
+    # Connections
+
+    @asynccontextmanager
+    async def _writing(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
+        """The writing connection, in a transaction of its own that commits at the end."""
+        async with self._write_lock:
+            with plain_errors(of_documents=of_documents):
+                driver = await self._writing_driver()
+                await driver.execute("BEGIN")
+                try:
+                    await self._take_turn(driver)
+                    yield driver
+                    await to_its_end(driver.execute("COMMIT"))
+                except BaseException:
+                    await to_its_end(self._undo(driver))
+                    raise
+
+    async def _take_turn(self, driver: asyncpg.Connection) -> None:
+        if await driver.fetchval(f"SELECT to_regclass('{sql.SCHEMA}.streamd_site')") is not None:
+            await driver.execute("SELECT 1 FROM streamd_site WHERE id = 1 FOR UPDATE")
+
+    async def _writing_driver(self) -> asyncpg.Connection:
+        if self._writer is not None:
+            driver = await _driver(self._writer)
+            if not driver.is_closed():
+                return driver
+            await self._drop_writer()
+        self._writer = await self._engine.connect()
+        driver = await _driver(self._writer)
+        await driver.execute(f"SELECT set_config('{sql.APPLYING}', 'on', false)")
+        return driver
+
+    async def _undo(self, driver: asyncpg.Connection) -> None:
+        """Roll back; a connection that cannot is not used again."""
+        try:
+            await driver.execute("ROLLBACK")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await self._drop_writer()
+
+    async def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.invalidate()
+            await writer.close()
+
+    @asynccontextmanager
+    async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
+        with plain_errors(of_documents=of_documents):
+            async with self._engine.connect() as connection:
+                driver = await _driver(connection)
+                try:
+                    yield driver
+                finally:
+                    if driver.is_closed():
+                        await connection.invalidate()
+
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
+        async with self._connection() as driver:
+            found: Sequence[Any] = await driver.fetch(numbered(statement), *values)
+            return found
+
+
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    if driver is None:
+        raise SiteBusy("the connection to the site's database is gone", hint="it is tried again")
+    return driver
+
+
+def _engine(url: str) -> AsyncEngine:
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"),
+        pool_size=5,
+        max_overflow=5,
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            # How values are written, whatever the role or the database has set; and what is committed is durable.
+            "server_settings": {
+                "application_name": "streamd",
+                "timezone": "UTC",
+                "datestyle": "ISO, YMD",
+                "intervalstyle": "postgres",
+                "bytea_output": "hex",
+                "extra_float_digits": "1",
+                # What policies would leave out is an error, instead of a document that seems to be gone.
+                "row_security": "off",
+                "synchronous_commit": "on",
+                "lock_timeout": f"{LOCK_SECONDS}s",
+                "statement_timeout": "0",
+                "idle_in_transaction_session_timeout": "0",
+                "jit": "off",
+                # We look rows up by their keys. A plan that was made while a table was small would read all of it when
+                # it is large; and before a table was analysed, the server thinks that a key has a great many rows.
+                "plan_cache_mode": "force_custom_plan",
+                "enable_seqscan": "off",
+                "enable_mergejoin": "off",
+            },
+        },
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        # Our tables are found behind all that the user's own path names.
+        set_path = "SELECT set_config('search_path', current_setting('search_path') || ', streamd', false)"
+
+        async def prepare(driver: asyncpg.Connection) -> None:
+            keep_alive(driver._transport.get_extra_info("socket"))
+            driver.add_query_logger(lambda _: came_further())
+            await driver.execute(set_path)
+
+        connection.run_async(prepare)
+
+    return engine

@@ -1,0 +1,1 @@
+"""Who may be connected, and who is asking."""
