@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cases soak bench format clean
+.PHONY: help setup demo test check cases soak bench structure format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,7 @@ help:
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
 	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
+	@echo 'make structure  lines and files per folder, the most complex functions, the files that one event crosses'
 	@echo 'make soak     the long tests, more examples, and all engines where `make test` takes SQLite'
 	@echo 'make format   formats the code'
 	@echo 'make clean    removes what the above made'
@@ -54,6 +55,9 @@ soak: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m bench.bench --producer $(PRODUCER) --consumer $(CONSUMER)
+
+structure: $(READY)
+	@$(BIN)/python -m bench.structure
 
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix --select I .

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+import structlog
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +31,7 @@ TABLE = "CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT)"
 
 def main() -> None:
     """Print all of it."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console()
     folders = Table("folder", "files", "lines", "longest file")
     for folder, files in sorted(sizes().items()):
