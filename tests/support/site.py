@@ -23,7 +23,7 @@ from tests.support.access import Connection
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.engines import make_site_database
 from tests.support.forked import Forked
-from tests.support.polling import eventually
+from tests.support.polling import eventually, patience
 from tests.support.ports import free_port
 
 START_SECONDS = 15.0
@@ -281,7 +281,7 @@ class Site:
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(STOP_SECONDS)
+            code = self.process.wait(STOP_SECONDS * patience())
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.name} did not end within {STOP_SECONDS:g} s\n{self.log_tail()}") from None
