@@ -76,6 +76,23 @@ async def test_an_orphan_that_was_never_changed_comes_with_the_document(pair: tu
     assert hq.rows('SELECT "Label" FROM "Part" ORDER BY 1') == [("its own",), ("orphan",)]
 
 
+async def test_a_row_that_spells_its_document_otherwise_is_no_orphan(tmp_path: Path) -> None:
+    """A foreign key takes it, where the collation does not tell case; what cannot be told exactly is parked."""
+    schema = SCHEMA.replace('"Id" INTEGER PRIMARY KEY, "A"', '"Id" VARCHAR(20) PRIMARY KEY, "A"')
+    schema = schema.replace('"Item" INTEGER', '"Item" VARCHAR(20)')
+    store = Site(tmp_path, "store", schema=schema, doctypes=TYPES, engine="mariadb")
+    hq = Site(tmp_path, "hq", schema=schema, doctypes=TYPES)
+    for site in (store, hq):
+        await site.open()
+    store.write("INSERT INTO \"Item\" VALUES ('k1', 'a')")
+    await hq.pull_all(store)
+    store.write("INSERT INTO \"Part\" VALUES (1, 'K1', 'of k1')")
+    await hq.pull_all(store)
+    assert [state for state, _ in await hq.queue()] == ["parked"]
+    for site in (store, hq):
+        await site.close()
+
+
 async def test_rows_of_other_types_in_the_same_table_are_no_orphans(tmp_path: Path) -> None:
     types: dict[str, Any] = {
         "Item": {"children": {"parts": {**TYPES["Item"]["children"]["parts"], "where": {"Label": "part"}}}}

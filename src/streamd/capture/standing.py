@@ -80,7 +80,7 @@ async def look(
     `most`, nobody looks for it.
     """
     doubted = {ref for ref in here.by_rows - here.own if not doctypes[ref[0]].single}
-    there = await _existing(reader, doubted, doctypes)
+    there = await _taken(reader, doubted, doctypes)
     missing = {ref for ref in doubted if ref[1] not in there[ref[0]]}
     older = await _rows_of(reader, here, doctypes)
     if not missing and not older:
@@ -92,13 +92,14 @@ async def look(
     return Standing(frozenset(missing - later.own), frozenset(ref for ref, row in older if row not in later.rows))
 
 
-async def _existing(
+async def _taken(
     reader: Reader, refs: Collection[Ref], doctypes: Mapping[str, DocumentType]
 ) -> dict[str, set[Name]]:
+    """Which of these documents exist, as the table compares names: a row that says `K1` may be a row of `k1`."""
     by_type: dict[str, set[Name]] = {}
     for doctype, name in refs:
         by_type.setdefault(doctype, set()).add(name)
-    return {doctype: await reader.existing(doctypes[doctype], names) for doctype, names in by_type.items()}
+    return {doctype: await reader.taken(doctypes[doctype], names) for doctype, names in by_type.items()}
 
 
 async def _rows_of(reader: Reader, here: Touched, doctypes: Mapping[str, DocumentType]) -> list[tuple[Ref, RowRef]]:
