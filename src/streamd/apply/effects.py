@@ -103,6 +103,8 @@ class Effects:
         if not self._catalogue.offers:
             return []
         triggers = any(write.table in self._catalogue.triggered for each in self._planned for write in each.writes)
+        if triggers:
+            await self._transaction.fire_deferred()
         changes = await self._transaction.own_changes(self.after, marked=triggers)
         if not changes:
             return []

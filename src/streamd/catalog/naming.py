@@ -59,9 +59,10 @@ def _key_column_problems(where: str, column: Column, table: Table) -> list[Probl
         problems.append(
             Problem(where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key")
         )
-    if column.kind is Kind.BYTES:
+    if column.kind in (Kind.BYTES, Kind.JSON) or column.declared == "boolean":
+        held = {Kind.BYTES: "bytes", Kind.JSON: "JSON"}.get(column.kind, "true and false")
         problems.append(
-            Problem(where, f"{table.name}.{column.name} holds bytes, which name no document", "use another key")
+            Problem(where, f"{table.name}.{column.name} holds {held}, which name no document", "use another key")
         )
     if column.generated:
         problems.append(

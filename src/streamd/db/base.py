@@ -186,6 +186,10 @@ class Transaction(Reader):
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
         """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
 
+    async def fire_deferred(self) -> None:
+        """Have users' triggers do now what they put off until the transaction ends: later nobody looks at it."""
+        return
+
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """A nested scope that is undone alone if an error leaves it."""

@@ -29,6 +29,7 @@ async def verify(transaction: Transaction, group: Group, catalogue: Catalogue, t
     """
     planned, columns = group.planned, group.columns
     renames = renames_of(planned, catalogue)
+    await _fire(transaction, catalogue, (write.table for each in planned for write in each.writes))
     found = await _differing(
         transaction, rows_meant(await _to_look_at(transaction, planned, columns), there), columns, renames
     )
@@ -42,11 +43,12 @@ async def verify(transaction: Transaction, group: Group, catalogue: Catalogue, t
         refused
         and len(meant) > 1
         and all(each.column for each in refused)
-        and not await _change_when_written(transaction, refused, columns)
+        and not await _change_when_written(transaction, refused, columns, catalogue)
     ):
         # Another row of the group, written later, may have set off a trigger that changed this one. The producer's
         # database did the same, and what it made of this row is what came: so that is written once more.
         await transaction.write(list(_again(refused, columns)))
+        await _fire(transaction, catalogue, (each.meant.table for each in refused))
         notes = _noted(refused, "a trigger of this database changed {}; written again as it came")
         found = await _differing(transaction, meant, columns, renames)
         refused = _refused(found, lenient)
@@ -59,7 +61,15 @@ class _Undone(Exception):  # leaves a savepoint, so that it is rolled back
     """What was written to find something out."""
 
 
-async def _change_when_written(transaction: Transaction, refused: Iterable[Difference], columns: Columns) -> bool:
+async def _fire(transaction: Transaction, catalogue: Catalogue, tables: Iterable[str]) -> None:
+    """What triggers of these tables put off is done before anything is read."""
+    if not catalogue.triggered.isdisjoint(tables):
+        await transaction.fire_deferred()
+
+
+async def _change_when_written(
+    transaction: Transaction, refused: Iterable[Difference], columns: Columns, catalogue: Catalogue
+) -> bool:
     """Whether one of these rows is changed when it is written alone: by its own trigger, not by another row's.
 
     It is tried, and rolled back. Where other rows refer to it already, that cannot be tried, and is not assumed.
@@ -79,6 +89,7 @@ async def _change_when_written(transaction: Transaction, refused: Iterable[Diffe
         try:
             async with transaction.savepoint():
                 await transaction.write(again)
+                await _fire(transaction, catalogue, [meant.table])
                 found = await _differing(transaction, [meant], columns, {})
                 raise _Undone
         except (_Undone, RowRefused):

@@ -130,7 +130,8 @@ async def put_again(
     table = quote(write.table)
     await session.run(f"CREATE TEMPORARY TABLE {_COPY} AS SELECT {names} FROM {table} WHERE 1 = 0")
     try:
-        await session.run_many(f"INSERT INTO {_COPY} ({names}) SELECT {names} FROM {table} AS t WHERE {which}", keys)
+        for key in keys:  # one by one: the server takes no INSERT … SELECT for many rows at once
+            await session.run(f"INSERT INTO {_COPY} ({names}) SELECT {names} FROM {table} AS t WHERE {which}", key)
         copy = TableWrite(write.kind, _COPY.strip('"'), write.columns, write.where, ())
         found = await session.run_many(write_sql(copy), rows)
         async with unchecked(session):

@@ -277,11 +277,9 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
 
     OURS = " AND tx = pg_current_xact_id()"
 
-    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        if marked:
-            with plain_errors():
-                await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
-        return await super().own_changes(after, marked=marked)
+    async def fire_deferred(self) -> None:
+        with plain_errors():
+            await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
         return found_rows(await self._driver.execute(numbered(statement), *values))
