@@ -468,6 +468,20 @@ async def test_a_column_that_renews_itself_keeps_what_the_producer_has(pair: Pai
     assert store.rows("SELECT * FROM doc") == hq.rows("SELECT * FROM doc")
 
 
+async def test_an_update_that_changes_nothing_renews_no_column_at_a_consumer(pair: Pair) -> None:
+    schema = "CREATE TABLE doc (id INTEGER PRIMARY KEY, hits INTEGER, at DATETIME(3) ON UPDATE current_timestamp(3))"
+    hq, store = await pair("mariadb", schema, {"doc": {}})
+    hq.write("INSERT INTO doc VALUES (1, 5, NULL), (2, 5, '2020-01-01 10:00:00.5')")
+    await store.pull_all(hq)
+    hq.write("UPDATE doc SET hits = 5")
+    await store.pull_all(hq)
+    hq.write("UPDATE doc SET at = '2021-01-01 10:00:00.5' WHERE id = 2")
+    await store.pull_all(hq)
+    assert await store.queue() == []
+    assert hq.rows("SELECT id, at IS NULL FROM doc ORDER BY id") == [(1, 1), (2, 0)]
+    assert store.rows("SELECT * FROM doc ORDER BY id") == hq.rows("SELECT * FROM doc ORDER BY id")
+
+
 async def test_zero_dates_and_timestamps_stay_as_they_are(pair: Pair) -> None:
     schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, ts TIMESTAMP NULL, d DATE, dt DATETIME)"
     hq, store = await pair("mariadb", schema, {"t": {}})
