@@ -92,9 +92,7 @@ async def look(
     return Standing(frozenset(missing - later.own), frozenset(ref for ref, row in older if row not in later.rows))
 
 
-async def _taken(
-    reader: Reader, refs: Collection[Ref], doctypes: Mapping[str, DocumentType]
-) -> dict[str, set[Name]]:
+async def _taken(reader: Reader, refs: Collection[Ref], doctypes: Mapping[str, DocumentType]) -> dict[str, set[Name]]:
     """Which of these documents exist, as the table compares names: a row that says `K1` may be a row of `k1`."""
     by_type: dict[str, set[Name]] = {}
     for doctype, name in refs:

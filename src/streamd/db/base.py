@@ -80,8 +80,7 @@ class Reader(ABC):
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
-        wanted = set(names)
-        return wanted & await self.alike(doctype, wanted)
+        return (wanted := set(names)) & await self.alike(doctype, wanted)
 
     async def taken(self, doctype: DocumentType, names: Collection[Name]) -> set[Name]:
         """Which of these names no new document can have, as the table itself compares names."""
@@ -188,7 +187,6 @@ class Transaction(Reader):
 
     async def fire_deferred(self) -> None:
         """Have users' triggers do now what they put off until the transaction ends: later nobody looks at it."""
-        return
 
     @abstractmethod
     def savepoint(self) -> AbstractAsyncContextManager[None]:
@@ -339,10 +337,7 @@ class SiteDatabase(ABC):
         return {name: () for name, text in wanted.items() if ours.get(name, text) != text}
 
     async def schema_stamp(self) -> object:
-        """A value that differs from an earlier one whenever tables or triggers may have been changed in between.
-
-        None where the engine has no such thing that costs little: then one always has to look.
-        """
+        """A value that differs whenever tables or triggers may have been changed; None where it is not to be had."""
         return None
 
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
