@@ -44,6 +44,9 @@ from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.apply")
 
+DELETED = ""
+"""Stands for the types of all documents that are to be deleted: they may link to each other in a circle."""
+
 REST_SECONDS = 5.0
 """How soon to look again, where all that is queued waits for types that are paused."""
 
@@ -105,16 +108,16 @@ class Healer:
         return applied
 
     async def _together(self) -> int:
-        """Try documents together, where one was refused since another one has a value that it is to have.
+        """Try documents together, where one was refused for what another one has: a value, or a link to it.
 
-        That one may be parked as well, for a value that the first one has. Returns how many events were applied.
+        That one may be parked as well, for what the first one has. Returns how many events were applied.
         """
         healed = 0
         if self._clashing:
             async with self._database.snapshot() as reader:
                 queues = list(_by_document(await reader.queue()).values())
             for producer, doctype in self._clashing:
-                kin = [each for each in queues if (each[0].producer, each[0].doctype) == (producer, doctype)]
+                kin = [each for each in queues if each[0].producer == producer and _is_kin(each, doctype)]
                 free = [each for each in kin if each[0].waits_for is None and each[0].state == QueueState.PARKED]
                 for group in groupings(free):
                     if await self._are_applied(group, self._routes[producer]):
@@ -238,6 +241,8 @@ class Healer:
     def _why(self, queue: Sequence[QueuedEvent], refused: RowRefused) -> str:
         if isinstance(refused, ValueTaken):
             self._clashing.add((queue[0].producer, queue[0].doctype))
+        elif queue[-1].event.operation == Operation.DELETE:
+            self._clashing.add((queue[0].producer, DELETED))
         return refused.message
 
     async def _apply(self, queue: Sequence[QueuedEvent], incoming: Sequence[Incoming], route: Route) -> None:
@@ -364,6 +369,12 @@ class Healer:
             each.request = ""
         async with self._database.transaction() as transaction:
             await transaction.update_queue(queue)
+
+
+def _is_kin(queue: Sequence[QueuedEvent], doctype: str) -> bool:
+    if doctype == DELETED:
+        return queue[-1].event.operation == Operation.DELETE
+    return queue[0].doctype == doctype
 
 
 def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
