@@ -336,7 +336,9 @@ class UpdateLog:
     async def _check(self, connection: AsyncConnection, head: Head, cursor: Cursor) -> None:
         problem = ""
         if cursor.log != head.log:
-            problem = "the producer began a new log (its database or its state was restored)"
+            problem = (
+                "the producer began a new log (its database or its state was restored, or another daemon ran beside it)"
+            )
         elif cursor.sequence > head.sequence:
             problem = "the cursor is ahead of the log (the producer's state was restored)"
         elif cursor.sequence < head.trimmed_to:

@@ -17,6 +17,7 @@ from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
+from streamd.store.unread import UnreadColumns
 from tests.simulation.sites import Site
 from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
 
@@ -73,6 +74,7 @@ async def subscribed(store: Site, hq: ProducerSite, producers: Producers) -> Sub
         applier=store.applier,
         producers=producers,
         requests=Requests(store.state),
+        unread=UnreadColumns(store.state),
         sync_log=store.sync_log,
         mappings={},
         applied=lambda: None,

@@ -117,9 +117,9 @@ def test_a_password_with_an_at_sign_is_said_and_not_shown() -> None:
 @pytest.mark.parametrize(
     ("module", "says"),
     [
-        ("asyncpg", "pip install 'streamd[postgresql]'"),
+        ("asyncpg", "pip install asyncpg"),
         ("streamd.db.tail", "streamd.db.tail cannot be imported"),
-        ("msgspec", "--force-reinstall"),
+        ("msgspec", "install streamd again"),
     ],
 )
 def test_only_a_driver_that_is_missing_is_called_so(monkeypatch: pytest.MonkeyPatch, module: str, says: str) -> None:
@@ -129,7 +129,7 @@ def test_only_a_driver_that_is_missing_is_called_so(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SiteError) as told:
         open_site("postgresql://me@db/shop")
     assert says in str(told.value)
-    assert ("the driver for postgresql" in str(told.value)) == (module == "asyncpg")
+    assert ("the driver for PostgreSQL" in str(told.value)) == (module == "asyncpg")
 
 
 async def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:

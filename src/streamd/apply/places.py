@@ -30,7 +30,8 @@ class Places:
             found = await transaction.checkpoint(producer)
             if (None if found is None else Cursor(*found)) != self._last[producer]:
                 raise SiteReplaced(
-                    "the site's database does not have the checkpoint that was read last: it was restored or replaced",
+                    "the site's database does not have the checkpoint that was read last: it was restored or replaced, "
+                    "or another daemon applies events to it",
                     hint="the daemon begins again from the checkpoint that is there",
                 )
         await transaction.put_checkpoint(producer, to.log, to.sequence, to.nonce)

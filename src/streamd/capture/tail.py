@@ -125,7 +125,10 @@ class Capture:
         elif claim is None and head is not None:
             why = "the site's database is new, or older than the state database"
         elif claim is not None:
-            why = "the site's database or the state database was restored from an older copy"
+            why = (
+                "the site's database or the state database was restored from an older copy, "
+                "or another daemon ran here with another state database"
+            )
         head = await self._update_log.begin()
         anew = Claim(head.log, 0, 0, "", "")
         if claim is not None:

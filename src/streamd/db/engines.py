@@ -66,11 +66,10 @@ class Engine(ABC):
         """Why `load` failed, in words, and the mend: the driver is only one of the packages that it may have been."""
         package = (error.name or "").partition(".")[0]
         if self.driver and isinstance(error, ModuleNotFoundError) and package == self.driver:
-            return f"the driver for {self.scheme} is not installed", f"pip install 'streamd[{self.extra}]'"
-        wanted = f"streamd[{self.extra}]" if self.extra else "streamd"
+            return f"the driver for {self.title} is not installed", f"pip install {self.driver}"
         return (
             f"{self.title} cannot be used, because {error.name or 'a module'} cannot be imported: {error}",
-            f"the installation is incomplete or damaged: pip install --force-reinstall '{wanted}'",
+            "the installation is incomplete or damaged: install streamd again, as its README says",
         )
 
 

@@ -112,9 +112,11 @@ class Line:
                 hint=f"set producers.{self._name}.certificate_authority",
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
             raise PeerUnreachable(
-                f"{self._name} ({self._settings.url}) does not answer: {error or type(error).__name__}",
-                hint=tls_hint(error),
+                f"{self._name} ({self._settings.url}) does not answer: "
+                f"{'nothing listens there' if refused else error or type(error).__name__}",
+                hint=tls_hint(error) or "is its daemon running, and the address right? It is tried again",
             ) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:

@@ -70,7 +70,8 @@ async def _migrated(url: str) -> tuple[int, str]:
             process.terminate()
 
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop)
+    with suppress(RuntimeError):  # only the main thread is told of signals
+        loop.add_signal_handler(signal.SIGTERM, stop)
     try:
         async with asyncio.timeout(MIGRATION_SECONDS):
             _, said = await process.communicate()

@@ -210,7 +210,7 @@ def _driver() -> Any:
             Problem(
                 "state.database",
                 "is a PostgreSQL database, and the package that talks to one is not installed",
-                "pip install 'streamd[postgresql]'",
+                "pip install asyncpg",
             )
         ) from None
 
