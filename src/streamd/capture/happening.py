@@ -141,8 +141,7 @@ def _only_renewed(columns: Iterable[Column], changed: Iterable[str]) -> bool:
     To a trigger, MariaDB shows such a column as set anew also where an update found the row as it wanted it, and left
     it. What stands there now, the document itself tells.
     """
-    names = set(changed)
-    return all(column.renews for column in columns if column.name in names)
+    return {column.name for column in columns if column.renews}.issuperset(changed)
 
 
 def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:

@@ -80,7 +80,8 @@ class Reader(ABC):
 
     async def existing(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """Which of these names exist, compared exactly."""
-        return (wanted := set(names)) & await self.alike(doctype, wanted)
+        wanted = set(names)
+        return wanted & await self.alike(doctype, wanted)
 
     async def taken(self, doctype: DocumentType, names: Collection[Name]) -> set[Name]:
         """Which of these names no new document can have, as the table itself compares names."""

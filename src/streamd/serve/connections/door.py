@@ -146,8 +146,9 @@ class Door:
 
     def _give_way(self, address: str) -> None:
         """Of this address the stranger goes that has been here for longest; rather one whose head is not complete."""
-        there = [each for each in self._strangers if each.address == address]
-        self._send_away(next((each for each in there if not each.requests), there[0]))
+        there = (each for each in self._strangers if each.address == address)
+        oldest = next(there)
+        self._send_away(oldest if not oldest.requests else next((each for each in there if not each.requests), oldest))
 
     def _send_away(self, visitor: Visitor) -> None:
         self.turned_away += 1
