@@ -474,6 +474,8 @@ async def test_an_update_that_changes_nothing_renews_no_column_at_a_consumer(pai
     hq.write("INSERT INTO doc VALUES (1, 5, NULL), (2, 5, '2020-01-01 10:00:00.5')")
     await store.pull_all(hq)
     hq.write("UPDATE doc SET hits = 5")
+    assert await hq.capture.run_once() == 0, "nothing changed"
+    hq.write("UPDATE doc SET hits = 6, at = NULL WHERE id = 1", "UPDATE doc SET hits = 6 WHERE id = 1")
     await store.pull_all(hq)
     hq.write("UPDATE doc SET at = '2021-01-01 10:00:00.5' WHERE id = 2")
     await store.pull_all(hq)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from streamd.model import Change, Column, DocumentType, LogEntry, Name, Operation, name_text
+from streamd.model import Change, DocumentType, LogEntry, Name, Operation, name_text
 from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -102,7 +102,6 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
             data["changed"] = {column: after[column] for column in changed}
             old["changed"] = {column: _old(before, column) for column in changed}
             fields += changed
-            found.whole |= _only_renewed(found.doctype.columns, changed)
     for child in found.doctype.children:
         for key, (row_before, row_after) in found.children.get(child.field, {}).items():
             prefix = f"{child.field}/{name_text(key)}"
@@ -125,7 +124,6 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
                         named | {column: _old(before, column) for column in changed}
                     )
                     fields += [f"{prefix}/{column}" for column in changed]
-                    found.whole |= _only_renewed(child.columns, changed)
     if found.whole:
         data["whole"] = True
     if not data and found.renamed_from is None:
@@ -133,15 +131,6 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
     if old:
         data["old"] = old
     return _encode(data), fields
-
-
-def _only_renewed(columns: Iterable[Column], changed: Iterable[str]) -> bool:
-    """Whether nothing changed but columns that set themselves: then the row may not have changed at all.
-
-    To a trigger, MariaDB shows such a column as set anew also where an update found the row as it wanted it, and left
-    it. What stands there now, the document itself tells.
-    """
-    return {column.name for column in columns if column.renews}.issuperset(changed)
 
 
 def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:

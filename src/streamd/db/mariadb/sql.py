@@ -252,13 +252,29 @@ def _body(table: Table, event: str, users: Sequence[User]) -> str:
         f"{literal(table.name)}, '{event[0]}', {before}, {after}, streamd_mark, '{fingerprint(table)}', {NOW_MS}, 0);"
     )
     if event == "UPDATE":
-        same = " AND ".join(_same(column) for column in row_columns(kept))
-        write = f"IF NOT ({same}) THEN {write} END IF;"
+        write = f"IF {_is_changed(table, row_columns(kept))} THEN {write} END IF;"
     return f"BEGIN DECLARE streamd_mark LONGTEXT CHARACTER SET utf8mb4; {write} END"
 
 
-def _same(column: Column) -> str:
-    old, new = f"OLD.{quote(column.name)}", f"NEW.{quote(column.name)}"
+def _is_changed(table: Table, columns: Sequence[Column]) -> str:
+    """A condition: an update changed one of these columns.
+
+    A trigger is shown a column that sets itself as set anew also where the update found the row as it wanted it, and
+    left it alone. So where nothing else differs, what stands in the table counts.
+    """
+    changed = f"NOT ({' AND '.join(map(_same, columns))})"
+    renewing = [column for column in columns if column.renews]
+    if not renewing or not table.primary_key:
+        return changed
+    others = " AND ".join(_same(column) for column in columns if not column.renews)
+    key = " AND ".join(f"s.{quote(name)} = NEW.{quote(name)}" for name in table.primary_key)
+    stored = f"NOT ({' AND '.join(_same(column, 's') for column in renewing)})"
+    written = f"EXISTS (SELECT 1 FROM {quote(table.name)} AS s WHERE {key} AND {stored})"
+    return f"{changed} AND (NOT ({others}) OR {written})" if others else f"{changed} AND {written}"
+
+
+def _same(column: Column, alias: str = "NEW") -> str:
+    old, new = f"OLD.{quote(column.name)}", f"{alias}.{quote(column.name)}"
     if column.kind == Kind.DATETIME_ZONED:
         # Of a zero it is NULL in a trigger.
         return f"UNIX_TIMESTAMP({old}) <=> UNIX_TIMESTAMP({new}) AND ({old} = 0) <=> ({new} = 0)"
