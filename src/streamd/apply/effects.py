@@ -83,7 +83,8 @@ class Effects:
     async def seen(self) -> list[str]:
         """Undo what the database did to rows of which the producer has the word. Returns what was done, in words.
 
-        Raises `RowRefused` for what is neither allowed nor can be undone.
+        To be called after `verify`, which has triggers do what they put off. Raises `RowRefused` for what is neither
+        allowed nor can be undone.
         """
         effects = await self._happened()
         strange = [each for each in effects if not self._is_allowed(each)]
@@ -93,6 +94,7 @@ class Effects:
         ours = await self._not_the_producers(strange)
         if not ours:
             await self._transaction.write([each.undone(self._columns) for each in strange])
+            await self._transaction.fire_deferred()
             ours = [each for each in await self._happened() if not self._is_allowed(each)]
         if ours:
             raise RowRefused(happened(ours, self._planned))
@@ -103,8 +105,6 @@ class Effects:
         if not self._catalogue.offers:
             return []
         triggers = any(write.table in self._catalogue.triggered for each in self._planned for write in each.writes)
-        if triggers:
-            await self._transaction.fire_deferred()
         changes = await self._transaction.own_changes(self.after, marked=triggers)
         if not changes:
             return []

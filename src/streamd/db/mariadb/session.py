@@ -336,7 +336,7 @@ class MariadbTransaction(MariadbReader, BookTransaction):
                     found = await move(self._session, moving, rows)
                 else:
                     found = await self._session.run_many(sql.write_sql(write), rows)
-            _all_found(write, found)
+            await self._all_found(write, found)
         with plain_errors(self._where, of_documents=True):
             for each in moves:
                 await verify(self._session, each)
@@ -353,7 +353,16 @@ class MariadbTransaction(MariadbReader, BookTransaction):
     async def put_again(self, write: TableWrite) -> None:
         with self._refusals(write.table):
             found = await put_again(self._session, write, _bound(write), await self.foreign_keys())
-        _all_found(write, found)
+        await self._all_found(write, found)
+
+    async def _all_found(self, write: TableWrite, found: int) -> None:
+        """Raises `RowRefused` where other rows were found than were named."""
+        wanted = len(write.rows)
+        if not write.exactly or found == wanted:
+            return
+        # The server counts the rows that triggers update as well. Which of ours is missing then, reading back tells.
+        if found < wanted or not await self._fetch(_USERS_TRIGGERS, (write.table,)):
+            raise RowRefused(f"{found} rows of {write.table} were found where {wanted} should be ({write.kind.value})")
 
     @contextmanager
     def _refusals(self, table: str) -> Iterator[None]:
@@ -361,18 +370,16 @@ class MariadbTransaction(MariadbReader, BookTransaction):
             yield
 
 
+_USERS_TRIGGERS = (
+    "SELECT 1 FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE() AND EVENT_OBJECT_TABLE = ? "
+    f"AND LEFT(TRIGGER_NAME, {len(sql.PREFIX)}) <> '{sql.PREFIX}' LIMIT 1"
+)
+
+
 def _bound(write: TableWrite) -> list[list[Any]]:
     """The rows of a write as the driver takes them. Raises `RowRefused`."""
     binders = [binder(column) for column in (*write.columns, *write.where)]
     return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-
-
-def _all_found(write: TableWrite, found: int) -> None:
-    # The server counts the rows that triggers update as well. Which of ours is missing then, reading back tells.
-    if write.exactly and found < len(write.rows):
-        raise RowRefused(
-            f"{found} rows of {write.table} were found where {len(write.rows)} should be ({write.kind.value})"
-        )
 
 
 def change_of(row: Sequence[Any]) -> Change:
