@@ -135,6 +135,7 @@ def _lively(monkeypatch: pytest.MonkeyPatch) -> None:
         (daemons, "WATCH_SECONDS"),
         (daemons, "TRIM_SECONDS"),
         (daemons, "QUIET_SECONDS"),
+        (daemons, "PROBE_SECONDS"),
         (guard, "LOOK_SECONDS"),
         (guard, "LONGEST_SECONDS"),
         (subscriber, "WAIT_SECONDS"),
@@ -206,7 +207,7 @@ async def test_whatever_is_raised_wherever_a_loop_waits_the_daemon_goes_on(
             with hq.write() as connection:
                 ((made,),) = connection.execute("SELECT count(*) FROM Track WHERE id >= 1000")
             await until(lambda: _rows(store) == made, "all of headquarters' rows are here")
-            assert daemon.problem == ""
+            await until(lambda: daemon.problem == "", "every loop is well again")
             stop.set()
             assert await running == ""
         assert thrown > 40, "hardly anything was tried"
