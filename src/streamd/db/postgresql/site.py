@@ -347,6 +347,16 @@ def _engine(url: str) -> AsyncEngine:
                 "intervalstyle": "postgres",
                 "bytea_output": "hex",
                 "extra_float_digits": "1",
+                "lc_monetary": "C",
+                # How they, and our statements, are read.
+                "standard_conforming_strings": "on",
+                "xmloption": "content",
+                "array_nulls": "on",
+                "transform_null_equals": "off",
+                "quote_all_identifiers": "off",
+                "default_transaction_read_only": "off",
+                "default_transaction_isolation": "read committed",
+                "default_transaction_deferrable": "off",
                 # What policies would leave out is an error, instead of a document that seems to be gone.
                 "row_security": "off",
                 "synchronous_commit": "on",
