@@ -311,7 +311,7 @@ class SiteDatabase(ABC):
         """The statements that give a role what the daemon needs of our tables. Raises `SiteError` where none do."""
         raise SiteError(
             "rights on streamd's tables cannot be granted by streamd on this engine",
-            hint="leave --grant out; see docs/operations.md for the rights that the daemon needs",
+            hint="leave --grant out; see docs/reference/engines.md for the rights that the daemon needs",
         )
 
     @abstractmethod

@@ -1,0 +1,88 @@
+"""The pages of documentation hold together: every link leads somewhere, and lines of prose wrap at 100."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.data import REPOSITORY
+
+PAGES = [
+    path
+    for path in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    if path.name != "CHANGELOG.md"  # it tells of pages that are no more
+]
+LONGEST_LINE = 100
+
+_CODE_BLOCK = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`[^`]*`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_IMAGE = re.compile(r'(?:src|srcset)="([^"]+)"')
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_MENTION = re.compile(r"docs/[\w/.-]+\.md\b")
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return _CODE_BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    found: dict[str, int] = {}
+    for heading in _HEADING.findall(prose(page)):
+        plain = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+        anchor = re.sub(r"[^\w\- ]", "", plain).strip().replace(" ", "-")
+        found[anchor] = found.get(anchor, -1) + 1
+    return set(found) | {f"{anchor}-{number}" for anchor, count in found.items() for number in range(1, count + 1)}
+
+
+def broken_links(page: Path) -> Iterator[str]:
+    text = _CODE.sub("", prose(page))
+    for target in [*_LINK.findall(text), *_IMAGE.findall(text)]:
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (page.parent / path) if path else page
+        if not file.exists():
+            yield f"{target}: there is no such file"
+        elif anchor and anchor not in anchors(file):
+            yield f"{target}: the page has no such heading"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    assert not list(broken_links(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_lines_of_prose_wrap(page: Path) -> None:
+    # Rows of tables, headings and links cannot be wrapped.
+    lines = [line for line in prose(page).splitlines() if not line.lstrip().startswith(("|", "#", "<", "["))]
+    assert not [line for line in lines if len(line) > LONGEST_LINE]
+
+
+def test_every_page_is_in_the_index() -> None:
+    folder = REPOSITORY / "docs"
+    linked = {folder / target.partition("#")[0] for target in _LINK.findall(prose(folder / "README.md"))}
+    listed_elsewhere = folder / "explanation" / "decisions"
+    pages = {page for page in PAGES if folder in page.parents and listed_elsewhere not in page.parents}
+    missing = pages - linked - {folder / "README.md"}
+    assert not missing
+
+
+def test_pages_that_code_and_messages_name_are_there() -> None:
+    files = [
+        path
+        for folder in ("src", "tests", "contrib", "bench")
+        for path in (REPOSITORY / folder).rglob("*")
+        if path.suffix in (".py", ".service")
+    ]
+    files += [REPOSITORY / "config.example.toml", REPOSITORY / "Makefile", REPOSITORY / "Dockerfile"]
+    named = {(name, path) for path in files for name in _MENTION.findall(path.read_text(encoding="utf-8"))}
+    missing = sorted(f"{path.relative_to(REPOSITORY)}: {name}" for name, path in named if not (REPOSITORY / name).exists())
+    assert not missing
