@@ -9,6 +9,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from streamd import settings
+from streamd.store.schema import metadata
+from tests import reference
 from tests.data import REPOSITORY
 
 PAGES = [
@@ -84,5 +87,30 @@ def test_pages_that_code_and_messages_name_are_there() -> None:
     ]
     files += [REPOSITORY / "config.example.toml", REPOSITORY / "Makefile", REPOSITORY / "Dockerfile"]
     named = {(name, path) for path in files for name in _MENTION.findall(path.read_text(encoding="utf-8"))}
-    missing = sorted(f"{path.relative_to(REPOSITORY)}: {name}" for name, path in named if not (REPOSITORY / name).exists())
+    missing = sorted(
+        f"{path.relative_to(REPOSITORY)}: {name}" for name, path in named if not (REPOSITORY / name).exists()
+    )
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["configuration.md", "commands.md"])
+def test_the_reference_says_what_the_code_says(name: str) -> None:
+    assert (reference.FOLDER / name).read_text(encoding="utf-8") == reference.pages()[name], "run `make docs`"
+
+
+def test_the_reference_names_every_part_of_the_configuration() -> None:
+    described = {model for model, _ in reference.SECTIONS.values()}
+    assert described == set(settings.Part.__subclasses__())
+
+
+def test_the_reference_names_every_table_of_streamd() -> None:
+    page = (reference.FOLDER / "tables.md").read_text(encoding="utf-8")
+    source = REPOSITORY / "src" / "streamd" / "db"
+    ours = {
+        name
+        for path in source.rglob("sql.py")
+        for name in re.findall(r"EXISTS (?:{SCHEMA}\.)?(streamd_\w+) \(", path.read_text())
+    }
+    missing = {name for name in ours | set(metadata.tables) if f"`{name}`" not in page}
+    assert len(ours) > 10
     assert not missing

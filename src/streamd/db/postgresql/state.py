@@ -63,8 +63,7 @@ PASSING = (
 _MENDS = {
     "28": "look at state.database: its user, and its password",
     "3D": "look at state.database, or make that database",
-    "42501": "an administrator has to let the user of state.database do it: "
-    "see docs/how-to/state-database.md",
+    "42501": "an administrator has to let the user of state.database do it: see docs/how-to/state-database.md",
     "42P01": "run `streamd install`",
     "3F": "run `streamd install`",
 }
