@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from bench.structure import files_of_a_create
 from streamd import settings
 from streamd.store.schema import metadata
 from tests import reference
@@ -20,6 +21,8 @@ PAGES = [
     if path.name != "CHANGELOG.md"  # it tells of pages that are no more
 ]
 LONGEST_LINE = 100
+SIX = 6
+"""Files that a stranger reads to follow one event."""
 
 _CODE_BLOCK = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`]*`")
@@ -76,6 +79,24 @@ def test_every_page_is_in_the_index() -> None:
     pages = {page for page in PAGES if folder in page.parents and listed_elsewhere not in page.parents}
     missing = pages - linked - {folder / "README.md"}
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["docs/explanation/architecture.md", "CONTRIBUTING.md"])
+def test_files_that_a_page_about_the_code_names_are_there(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    source = REPOSITORY / "src" / "streamd"
+    named = set(re.findall(r"`([\w/]+/(?:\w+\.py)?)`", text))
+    missing = {name for name in named if not (source / name).exists() and not (REPOSITORY / name).exists()}
+    assert not missing
+
+
+async def test_the_files_to_follow_one_event_by_are_those_that_it_crosses(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    to_read = re.findall(r"^\| \d \| `([\w/]+\.py)` \|", text, re.MULTILINE)
+    assert len(to_read) == SIX
+    crossed = await files_of_a_create(tmp_path)
+    over_http = {name for name in to_read if name.startswith("serve/")}
+    assert set(to_read) - over_http <= set(crossed)
 
 
 def test_pages_that_code_and_messages_name_are_there() -> None:
