@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cases soak bench structure docs format clean
+.PHONY: help setup demo test check matrix cases soak bench structure docs format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,6 +25,7 @@ help:
 	@echo 'make demo     two sites in sync before your eyes, until Ctrl-C'
 	@echo 'make test     the test suite'
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
+	@echo 'make matrix   on all engines what `make test` tries on SQLite'
 	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
 	@echo 'make structure  lines and files per folder, the most complex functions, the files that one event crosses'
@@ -47,6 +48,9 @@ check: $(READY)
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(MAKE) --no-print-directory test
+
+matrix: $(READY)
+	@$(PYTEST) -m 'matrix and not soak'
 
 cases: $(READY)
 	@$(BIN)/python -m tests.cases
