@@ -43,7 +43,7 @@ test: $(READY)
 	@$(PYTEST)
 
 check: $(READY)
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'make format mends this'; exit 1; }
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'run make format'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }

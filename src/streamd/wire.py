@@ -62,7 +62,7 @@ class Message(BaseModel):
 class ErrorDetail(Message):
     code: str = Field(description="for programs; listed in docs/reference/protocol.md")
     message: str = Field(description="what is wrong, for people")
-    hint: str = Field("", description="how to mend it")
+    hint: str = Field("", description="how to fix it")
 
 
 class ErrorAnswer(Message):

@@ -359,7 +359,7 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
+        """Why changes of offered types would be lost, or come out of order, and the hint: nothing is installed then."""
         return []
 
     @abstractmethod

@@ -4,7 +4,7 @@
 
 They are written in CEL, or as the ancestor's users write them in Python. `tokens` and `syntax` read the text into a
 `tree`, in which nothing can stand that is not known here; `translation` writes the tree as CEL; `values` says in which
-form a row's values go in and come out; `evaluation` puts them together. docs/reference/expressions.md is what users read.
+form a row's values go in and come out; `evaluation` puts them together. Users read docs/reference/expressions.md.
 """
 
 from __future__ import annotations
