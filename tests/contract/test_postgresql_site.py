@@ -11,10 +11,12 @@ import psycopg
 import pytest
 
 from streamd.db import open_site
+from streamd.db.base import TableWrite, WriteKind
+from streamd.db.postgresql.session import PostgresqlTransaction
 from streamd.db.postgresql.site import PostgresqlSite
 from streamd.db.postgresql.sql import NOW_MS, grants
 from streamd.errors import SiteError
-from streamd.model import Change, Operation
+from streamd.model import Change, Kind, Operation
 from tests.contract.conftest import Installed
 from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _rename_of, _waiting
 from tests.simulation.sites import Site
@@ -234,3 +236,26 @@ async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installe
             times.append(time.perf_counter() - started)
         dump.execute("COMMIT")
     assert sorted(times)[10] < 0.005, f"an idle look takes {sorted(times)[10] * 1000:.1f} ms"
+
+
+async def test_a_trigger_that_is_made_once_we_asked_for_triggers_is_noticed_all_the_same(installed: Installed) -> None:
+    doctype = installed.catalogue["Customer"]
+    columns, key = doctype.columns, doctype.key[0]
+    place = [column.name for column in columns].index(key)
+    text = next(column.name for column in columns if column.kind == Kind.TEXT and column.name != key)
+    one, other = (tuple(str(n) if column.kind == Kind.TEXT else n for column in columns) for n in (1, 2))
+    async with installed.database.transaction() as transaction:
+        assert isinstance(transaction, PostgresqlTransaction)
+        await transaction.write([TableWrite(WriteKind.INSERT, doctype.table, columns, (), [one])])
+        assert await transaction.not_as_written(doctype.table, columns, [place], [one]) == set()
+    async with installed.database.transaction() as transaction:
+        assert isinstance(transaction, PostgresqlTransaction)
+        write = TableWrite(WriteKind.INSERT, doctype.table, columns, (), [other])
+        await transaction._inserted.begin([write])
+        installed.access.raw(
+            "CREATE FUNCTION late () RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f'UPDATE "{doctype.table}" SET "{text}" = \'late\' WHERE "{key}" = new."{key}"; RETURN NULL; END $$;'
+            f'CREATE TRIGGER late AFTER INSERT ON "{doctype.table}" FOR EACH ROW EXECUTE FUNCTION late ()'
+        )
+        await transaction._write(write)
+        assert await transaction.not_as_written(doctype.table, columns, [place], [other]) == {0}
