@@ -788,7 +788,7 @@ def test_a_server_that_breaks_the_order_of_changes_is_refused_with_the_mend(
 ) -> None:
     (found,) = breaks_order(settings, replicating)
     assert said in found
-    assert "(mend: " in found
+    assert "(hint: " in found
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_expressions_that_were_not_used_for_long_are_compiled_again_so_that_what
         ("doc.country.startsWith()", ["at character 13", "`startsWith` has too few values", ".startsWith('A-')"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_refused_with_its_place_and_the_mend(text: str, said: list[str]) -> None:
+def test_what_cannot_be_used_is_refused_with_its_place_and_a_hint(text: str, said: list[str]) -> None:
     with pytest.raises(ExpressionError) as refused:
         compile_expression(text)
     assert text in str(refused.value)

@@ -339,9 +339,9 @@ def test_a_name_that_is_no_doctype_is_said_with_what_was_meant(tables: dict[str,
     wanted = settings(offers=["Retail Invoices"], producers=producer("retail item"))
     one, other = problems_of(wanted, tables, dumped)
     assert (one.where, one.what) == ("site.offers", "the site has no DocType Retail Invoices")
-    assert one.mend.startswith("did you mean Retail Invoice")
+    assert one.hint.startswith("did you mean Retail Invoice")
     assert other.where == "producers.hq.doctypes"
-    assert other.mend.startswith("did you mean Retail Item")
+    assert other.hint.startswith("did you mean Retail Item")
 
 
 def test_a_child_table_is_no_document_type(tables: dict[str, Table], dumped: Metadata) -> None:
@@ -371,7 +371,7 @@ def test_the_subscriber_has_to_be_a_user_of_the_site(tables: dict[str, Table], d
     build(known, tables, dumped)
     (found,) = problems_of(settings(producers=producer("Note", subscriber="synk@example.com")), tables, dumped)
     assert found.where == "producers.hq.subscriber"
-    assert found.mend.startswith("did you mean sync@example.com")
+    assert found.hint.startswith("did you mean sync@example.com")
 
 
 @pytest.mark.parametrize("there", [None, {}, {"tabDocType": []}], ids=["not read", "no table", "no rows"])

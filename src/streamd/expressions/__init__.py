@@ -4,6 +4,7 @@
 
 `tokens` and `parser` read the text and make `parts` of it, which say their `values` for a row: nothing can be written
 that is not known here. `patterns` says which regular expressions are taken, `hints` what to write for what is refused.
+Users read docs/reference/expressions.md.
 """
 
 from __future__ import annotations

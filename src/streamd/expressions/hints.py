@@ -83,7 +83,6 @@ DEEP = Hint("too many brackets, conditions and calculations", "make it simpler: 
 LIST = Hint("a list stands behind `in` only", "write doc.country in ['IN', 'NP']")
 NO_LIST = Hint("behind `in`, a list is expected", "write doc.a in ['IN', 'NP'], or doc.remarks.contains('urgent')")
 NO_PART = Hint("parts of texts and lists cannot be taken", f"ask with startsWith, contains or matches; {FIELD}")
-IS = Hint("`is` stands before None, True and False only", "compare with ==")
 FOLLOWED = "compare a field of the linked document, or only whether there is one: != null"
 DIVIDED = Hint("a number is divided by 0", "ask first whether a divisor is not 0: doc.qty != 0 and …")
 PATTERN = Hint(

@@ -94,7 +94,7 @@ class Parser:
         else:
             right = self._operation(level + 1)
             if sign == "is" and not right.kinds <= FLAG | {NULL}:
-                raise Fault(at, *hints.IS)
+                raise Fault(at, "`is` stands before None, True and False only", "compare with ==")
             found = self._compared(at, "==" if sign == "is" else sign, left, right)
         if self._level() == _COMPARING:
             raise self._fault(hints.CHAINED)

@@ -72,7 +72,7 @@ async def test_a_role_that_may_not_make_a_schema_is_told_so_and_can_be_given_one
     role = unprivileged_role(fresh)
     with pytest.raises(StateError, match="permission denied") as told:
         await migrate_apart(role.url)
-    assert "docs/operations.md" in told.value.hint
+    assert "docs/how-to/state-database.md" in told.value.hint
     ask(fresh, f"CREATE SCHEMA streamd_state AUTHORIZATION {role.user}")
     await migrate_apart(role.url)
     assert ask(fresh, "SELECT version_num FROM streamd_state.alembic_version") == [(HEAD,)]
