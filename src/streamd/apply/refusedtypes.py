@@ -44,4 +44,4 @@ class RefusedTypes:
         """Documents of these types were written."""
         for doctype in doctypes:
             if self._refused.pop(doctype, None) is not None:
-                log.info("types_go_on", doctypes=[doctype])
+                log.info("types_resumed", doctypes=[doctype])

@@ -99,7 +99,7 @@ class Capture:
         head = await self._update_log.head()
         why = await self._recover(claim, head)
         if why:
-            log.warning("log_began_anew", reason=why)
+            log.warning("log_restarted", reason=why)
         head = await self._update_log.head()
         self._logged_to = head.sequence if head is not None else 0
         return why
@@ -285,7 +285,7 @@ class Capture:
             # A table cannot be read: no reason to hold up what triggers saw.
             if "" not in self._warned:
                 self._warned.add("")
-                log.warning("child_rows_not_looked_at", error=str(error))
+                log.warning("child_rows_not_checked", error=str(error))
             return Standing()
         for doctype, name in sorted(standing.orphaned, key=repr):
             self._say_orphan(doctype, name)

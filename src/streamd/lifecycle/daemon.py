@@ -229,7 +229,7 @@ class Daemon:
             try:
                 await give_back()
             except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
-                log.warning("not_closed_well", error=in_words(error))
+                log.warning("close_failed", error=in_words(error))
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""

@@ -269,7 +269,7 @@ class Subscriber:
                 log.warning("type_paused", producer=self.name, doctype=doctype, error=why)
         going_on = sorted(before.keys() - paused.keys())
         if going_on:
-            log.info("types_go_on", producer=self.name, doctypes=going_on)
+            log.info("types_resumed", producer=self.name, doctypes=going_on)
             self._applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:

@@ -90,7 +90,7 @@ class Supervisor:
                 await daemon.close(stopped=not why)
             if not why:
                 return
-            log.warning("begins_anew", because=why)
+            log.warning("restarting", because=why)
             if time.monotonic() - began < AGAIN_SECONDS:
                 await self._rest()  # something changes all the time, or is never as it ought to be
             daemon = await self._next(daemon)
@@ -107,7 +107,7 @@ class Supervisor:
                 await catalogue_of(settings, daemon.database)
         except StreamdError as error:
             log.error(
-                "configuration_not_taken",
+                "configuration_rejected",
                 error=error.message,
                 hint=error.hint or "it goes on with the one from before; fix the file, and send SIGHUP again",
             )
@@ -132,7 +132,7 @@ class Supervisor:
                 problem = in_words(error)
                 if problem != said:
                     log.error(
-                        "cannot_go_on",
+                        "cannot_continue",
                         error=problem,
                         hint=(ours.hint if ours is not None else "") or "fix the tables, or the configuration",
                         looks_again_every_seconds=AGAIN_SECONDS,
@@ -155,7 +155,7 @@ class Supervisor:
             require_usable(settings)
         except ConfigurationError as error:
             if error.message != self._said:
-                log.error("configuration_not_taken", error=error.message, hint="it goes on with the one from before")
+                log.error("configuration_rejected", error=error.message, hint="it goes on with the one from before")
                 self._said = error.message
             return last.settings
         return settings
@@ -177,7 +177,7 @@ async def _show(last: Daemon, problem: str | None) -> None:
             heartbeat = Heartbeat(state)
             await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
     except StreamdError as error:
-        log.warning("no_sign_of_life", error=error.message)
+        log.warning("heartbeat_failed", error=error.message)
     finally:
         await state.close()
 

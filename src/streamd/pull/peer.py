@@ -204,7 +204,7 @@ class Peer:
             except TransferBroken as error:
                 arrived = error.received if portion is self._page_bytes else 0
                 if portion.is_whole:
-                    log.info("asks_for_less_at_once", producer=self.name, what=what, because=error.message)
+                    log.info("page_size_reduced", producer=self.name, what=what, because=error.message)
                 if not portion.broke(size, arrived) or isinstance(error, TransferStalled):
                     raise
                 continue
