@@ -46,9 +46,10 @@ MARKS = {Severity.OK: "✓", Severity.WARNING: "!", Severity.PROBLEM: "✗"}
 @as_json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Validate the configuration, the databases, the triggers, the peers and their columns.
+    """Validate configuration, databases, triggers and peers.
 
-    This asks the producers what they would answer the daemon. It changes nothing.
+    This also compares the columns of both sites. It asks the producers what they would answer
+    the daemon. It changes nothing.
     """
     config = chosen_config(ctx)
     findings: list[Finding] = []

@@ -18,7 +18,7 @@ from streamd.store.peers import Approval, Peers
 
 @click.group()
 def consumers() -> None:
-    """The sites that subscribe to this one."""
+    """Manage the sites that subscribe to this one."""
 
 
 @consumers.command("list")

@@ -29,9 +29,9 @@ from streamd.settings import database_url, load, shown_url
 )
 @click.pass_context
 def init(ctx: click.Context, database: str | None, name: str | None, force: bool, new_identity: bool) -> None:
-    """Write a first configuration file for DATABASE (a SQLite file, or a URL).
+    """Write a first configuration file for DATABASE.
 
-    The file is complete and commented. The database is read, and not changed.
+    DATABASE is a SQLite file, or a URL. It is read, and not changed. The configuration file is complete and commented.
     """
     if new_identity:
         if database is not None or name is not None or force:

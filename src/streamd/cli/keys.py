@@ -12,7 +12,7 @@ from streamd.store.peers import Peers
 
 @click.group()
 def keys() -> None:
-    """API keys for the sites that subscribe to this one."""
+    """Manage API keys for sites that subscribe to this one."""
 
 
 def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:

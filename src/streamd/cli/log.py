@@ -41,7 +41,10 @@ _limit = click.option(
 
 @click.group()
 def log() -> None:
-    """Show the Event Update Log and the Event Sync Log, newest entries first."""
+    """Show the Event Update Log and the Event Sync Log.
+
+    Newest entries come first.
+    """
 
 
 @log.command()

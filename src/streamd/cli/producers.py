@@ -15,7 +15,7 @@ NOT_YET = "not started yet"
 
 @click.group()
 def producers() -> None:
-    """The sites that this one subscribes to."""
+    """Manage the sites that this one subscribes to."""
 
 
 @producers.command("list")

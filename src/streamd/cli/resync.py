@@ -43,9 +43,10 @@ BY_HAND = "discarded by hand"
 )
 @click.pass_context
 def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: str | None, whole: bool) -> None:
-    """Retry failed events (ids like p12: `streamd log syncs --status failed`).
+    """Retry failed events, or fetch documents whole.
 
-    The daemon does the work. If it does not run, it does so when it starts.
+    IDs look like p12: see `streamd log syncs --status failed`. The daemon does the work. If it
+    does not run, it does so when it starts.
     """
     if bool(ids) + everything + (doctype is not None) != 1:
         raise click.UsageError("name one of: the ids of parked events, --all, or --doctype TYPE")
@@ -77,8 +78,9 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.pass_context
 def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
-    """Discard failed events (ids like p12). Later events of the document continue without them.
+    """Discard failed events.
 
+    IDs look like p12. Later events of the document continue without the discarded ones.
     This also closes a gap: a notice that changes are missing, with an id like 15.
     """
 

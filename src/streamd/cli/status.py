@@ -52,7 +52,7 @@ ANSWER_SECONDS = 20.0
 )
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_behind: int | None) -> None:
-    """Show the daemon, the log, consumers and producers of this site, and what needs your attention."""
+    """Show how this site is doing, and what needs your attention."""
 
     async def work() -> Status:
         async with opened(ctx) as here:
