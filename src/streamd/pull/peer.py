@@ -42,11 +42,11 @@ NAMES_AT_ONCE = 5000
 PAGE_BYTES = 4 << 20
 """From here on pages shrink, where the line breaks. Until then the producer says how large they are."""
 
-_PAGE = msgspec.json.Decoder(Page)
-_DOCUMENTS = msgspec.json.Decoder(Documents)
+_PAGE = msgspec.json.Decoder(Page).decode
+_DOCUMENTS = msgspec.json.Decoder(Documents).decode
 _KNOWN = frozenset(operation.value for operation in Operation)
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Answer = TypeVar("Answer")
 
 
 def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSettings]) -> list[WantedDoctype]:
@@ -97,7 +97,7 @@ class Peer:
             clock_ms=time.time_ns() // 1_000_000,
             doctypes=self._wanted,
         )
-        answer = self._model(HandshakeAnswer, await self._line.call("handshake", request))
+        answer = self._decode(HandshakeAnswer.model_validate_json, await self._line.call("handshake", request))
         if answer.protocol != PROTOCOL:
             raise PeerRefused(
                 f"{self.name} speaks protocol {answer.protocol}, and this site {PROTOCOL}", hint="upgrade the older one"
@@ -119,7 +119,7 @@ class Peer:
 
         Raises `ResyncRequired`.
         """
-        page: Page = self._decode(
+        page = self._decode(
             _PAGE,
             await self._in_portions(
                 "events",
@@ -179,8 +179,7 @@ class Peer:
             raise PeerRefused(
                 f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}"
             ) from error
-        found: Documents = self._decode(_DOCUMENTS, await self._line.call("find", request))
-        return found
+        return self._decode(_DOCUMENTS, await self._line.call("find", request))
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         """Names of a type's documents, a page at a time: `limit` at most, fewer on a line that breaks."""
@@ -191,7 +190,7 @@ class Peer:
                 doctype=doctype, after=None if after is None else list(after), limit=min(limit, size)
             ),
         )
-        return self._model(NamesAnswer, content)
+        return self._decode(NamesAnswer.model_validate_json, content)
 
     async def _in_portions(
         self, what: str, portion: Portion, ask: Callable[[int], BaseModel], wait: float = 0
@@ -226,19 +225,11 @@ class Peer:
         if any(life and not is_reading(life) for life in (event.life, event.old_life)):
             raise PeerRefused(f"{self.name} sent an event with a life that is no reading of a clock")
 
-    def _decode(self, decoder: Any, content: bytes) -> Any:
+    def _decode(self, decode: Callable[[bytes], Answer], content: bytes) -> Answer:
         try:
-            return decoder.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValidationError) as error:
+            fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             raise PeerRefused(
-                f"{self.name} answered what cannot be read: {error}", hint="do both sites speak the same version?"
-            ) from error
-
-    def _model(self, model: type[Answer], content: bytes) -> Answer:
-        try:
-            return model.model_validate_json(content)
-        except ValidationError as error:
-            raise PeerRefused(
-                f"{self.name} answered what cannot be read: {error.errors()[0]['msg']}",
-                hint="do both sites speak the same version?",
+                f"{self.name} answered what cannot be read: {fault}", hint="do both sites speak the same version?"
             ) from error

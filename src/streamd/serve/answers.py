@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -105,15 +107,10 @@ async def answer(request: web.Request, body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
-def _zstd(body: bytes) -> bytes:
-    return zstd.compress(body, level=ZSTD_LEVEL)
-
-
-def _gzip(body: bytes) -> bytes:
-    return gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0)
-
-
-_ENCODERS = {"zstd": _zstd, "gzip": _gzip}
+_ENCODERS: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": partial(zstd.compress, level=ZSTD_LEVEL),
+    "gzip": partial(gzip.compress, compresslevel=GZIP_LEVEL, mtime=0),
+}
 """What we can compress with, best first."""
 
 

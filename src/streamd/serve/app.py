@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
-from streamd.model import Catalogue, Cursor
 from streamd.serve.answers import plain_errors, set_headers
 from streamd.serve.connections.listener import Listener, counted
 from streamd.serve.events import Feed
 from streamd.serve.handlers import Handlers
 from streamd.serve.openapi import ENDPOINTS
 from streamd.serve.probe import probe
-from streamd.serve.services import Services, Unread, all_read
+from streamd.serve.services import Services
 from streamd.settings import ServerSettings
-from streamd.store.peers import Peers
-from streamd.update_log import UpdateLog
 from streamd.wire import is_loopback
 
 LOOK_SECONDS = 1.0
@@ -45,47 +40,15 @@ def make_app(services: Services, stopping: asyncio.Future[None]) -> web.Applicat
 
 
 class Server:
-    """The API for peers. `drain_capture` brings the log up to date with what the site's database holds.
+    """The API for peers."""
 
-    `remembered` are the types of which it is remembered what this site's users edit. `covered_by` gives the moment (ms
-    since 1970) up to which everything that was committed here is at or before a place of the log. `problem` says what
-    is wrong with the daemon at the moment, and `unread` which columns were not read yet from where their documents
-    come from.
-    """
-
-    def __init__(
-        self,
-        *,
-        identity: SiteIdentity,
-        settings: ServerSettings,
-        catalogue: Catalogue,
-        peers: Peers,
-        log: UpdateLog,
-        database: SiteDatabase,
-        drain_capture: Callable[[], Awaitable[None]],
-        remembered: frozenset[str] = frozenset(),
-        covered_by: Callable[[Cursor], int | None] = lambda _: None,
-        problem: Callable[[], str] = lambda: "",
-        unread: Callable[[], Awaitable[Unread]] = all_read,
-    ) -> None:
-        self._settings = settings
-        self._services = Services(
-            identity,
-            settings,
-            catalogue,
-            peers,
-            log,
-            database,
-            drain_capture,
-            remembered,
-            covered_by,
-            problem,
-            unread,
-        )
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings
         self._stopping: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
-        self.port = settings.port
+        self.port = self._settings.port
         """The port that is listened on; after `start` the one that was given, where the settings say 0."""
 
     @property
@@ -136,7 +99,7 @@ class Server:
         if self._runner is not None:
             await self._runner.cleanup()
         if self._listener is not None:
-            self._listener.end_all()
+            self._listener.door.end_all()
         self._listener = self._runner = None
 
 

@@ -17,13 +17,11 @@ import structlog
 from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired
 from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
-from streamd.serve.conditions import Served
 from streamd.serve.names import name_events
 from streamd.serve.pages import Limits, Pages, Stretch
 from streamd.serve.services import Allowed, Caller, Services
 from streamd.store.engine import now_ms
 from streamd.store.peers import Standing
-from streamd.update_log import Head
 from streamd.wire import EventsRequest, Page, read_cursor, write_cursor
 
 LOOK_SECONDS = 1.0
@@ -40,17 +38,11 @@ log = structlog.get_logger("streamd.serve")
 
 @dataclass(slots=True)
 class Look:
-    """One consistent look: what is served behind a cursor, and the approvals under which it was read.
-
-    `more`: it ended before the log did.
-    """
+    """One consistent look: what is served behind a cursor, and the approvals under which it was read."""
 
     standing: Standing
     site: str
-    served: list[Served]
-    next: Cursor
-    head: Head
-    more: bool = False
+    page: Stretch
 
 
 class Feed:
@@ -71,18 +63,18 @@ class Feed:
         limits = Limits(asked.limit, asked.max_bytes)
         found = await self._look(caller, cursor, limits)
         await self._acknowledge(caller, asked, found.standing)
-        if not found.served:
+        if not found.page.served:
             found = await self._wait(caller, asked, found, gone)
-        events = [_event(*each) for each in found.served]
+        events = [_event(*each) for each in found.page.served]
         if events:
             await self._say_own_names(found, events, every=asked.own_names)
             crash_point("serve.page")
         return Page(
             events=events,
-            next=write_cursor(found.next),
-            head=found.head.sequence,
+            next=write_cursor(found.page.next),
+            head=found.page.head.sequence,
             subscriptions=found.standing.statuses(),
-            complete_to=self._services.covered_by(found.next),
+            complete_to=self._services.covered_by(found.page.next),
             clock_ms=now_ms(),
         )
 
@@ -98,12 +90,12 @@ class Feed:
             return found
         self._open[caller.consumer] += 1
         try:
-            while not found.served and known.items() <= found.standing.statuses().items():
-                if self._stopping.done() or gone() or clock() >= (sifting if found.more else until):
+            while not found.page.served and known.items() <= found.standing.statuses().items():
+                if self._stopping.done() or gone() or clock() >= (sifting if found.page.more else until):
                     break
-                if not found.more:
+                if not found.page.more:
                     await self._pause(caller, found, until - clock(), gone)
-                found = await self._look(caller, found.next, Limits(asked.limit, asked.max_bytes))
+                found = await self._look(caller, found.page.next, Limits(asked.limit, asked.max_bytes))
             return found
         finally:
             self._open[caller.consumer] -= 1
@@ -114,7 +106,7 @@ class Feed:
         """Return when the log has grown, the caller's standing is another one, or there is no reason to wait."""
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
-        grown = asyncio.ensure_future(self._services.log.wait(found.head.sequence, seconds))
+        grown = asyncio.ensure_future(self._services.log.wait(found.page.head.sequence, seconds))
         try:
             while (left := until - clock()) > 0:
                 await asyncio.wait(
@@ -134,12 +126,12 @@ class Feed:
         while True:
             allowed = self._services.allowed(standing)
             await self._suspend(caller, allowed)
-            found = await self._read(cursor, allowed, site, limits)
+            page = await self._read(cursor, allowed, site, limits)
             now, site = await self._services.registered(caller)
             # Approved after the first look and before the read: its `next` might be beyond the type's first entries.
             # Taken back between them, or under another condition now: the entries must not go out.
             if now.approvals == standing.approvals:
-                return Look(now, site, found.served, found.next, found.head, found.more)
+                return Look(now, site, page)
             standing = now
 
     async def _suspend(self, caller: Caller, allowed: Allowed) -> None:
@@ -164,7 +156,7 @@ class Feed:
         """Say what the consumer calls the documents of these events, where it has other names for some, or asks."""
         async with self._services.database.snapshot() as reader:
             if every or await reader.has_counterparts(found.site):
-                entries = [each.entry for each in found.served]
+                entries = [each.entry for each in found.page.served]
                 await name_events(reader, found.site, self._services.catalogue, entries, events, every=every)
 
     async def _acknowledge(self, caller: Caller, asked: EventsRequest, standing: Standing) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
+from pydantic import BaseModel
 
 from streamd import __version__
 from streamd.errors import InvalidRequest, StreamdError
@@ -46,6 +48,8 @@ PROTOCOLS = frozenset({PROTOCOL})
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HandleCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
 
+M = TypeVar("M", bound=BaseModel)
+
 
 class Handlers:
     """One handler per endpoint, by its name."""
@@ -65,9 +69,9 @@ class Handlers:
             "openapi.json": self._open(self._describe_api),
             "handshake": self._for_callers(self._handshake),
             "events": self._for_callers(self._events),
-            "documents": self._for_callers(self._documents),
-            "names": self._for_callers(self._names),
-            "find": self._for_callers(self._find),
+            "documents": self._for_callers(partial(_reply, DocumentsRequest, self._desk.documents)),
+            "names": self._for_callers(partial(_reply, NamesRequest, self._listing.names)),
+            "find": self._for_callers(partial(_reply, FindRequest, self._desk.find)),
         }
 
     def _open(self, handle: Handle) -> Handle:
@@ -174,17 +178,11 @@ class Handlers:
         page = await self._feed.page(caller, asked, partial(is_gone, request))
         return await answer(request, msgspec.json.encode(page))
 
-    async def _documents(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, DocumentsRequest)
-        return await answer(request, msgspec.json.encode(await self._desk.documents(caller, asked)))
 
-    async def _names(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, NamesRequest)
-        return await answer(request, msgspec.json.encode(await self._listing.names(caller, asked)))
-
-    async def _find(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, FindRequest)
-        return await answer(request, msgspec.json.encode(await self._desk.find(caller, asked)))
+async def _reply(
+    model: type[M], answering: Callable[[Caller, M], Awaitable[object]], request: web.Request, caller: Caller
+) -> web.StreamResponse:
+    return await answer(request, msgspec.json.encode(await answering(caller, await read_body(request, model))))
 
 
 def _state(row: Approval) -> SubscriptionState:

@@ -45,7 +45,7 @@ class Visitor:
     """
 
     address: str
-    end: Callable[[], None]
+    end: Callable[[], object]
     unread: Callable[[], int] = lambda: 0
     due: float = 0.0
     key: str = ""

@@ -12,7 +12,6 @@ import resource
 import socket
 import ssl
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import structlog
@@ -38,35 +37,23 @@ PAUSE_SECONDS = 0.1
 class Connection(web.RequestHandler):
     """aiohttp's connection, with who came over it."""
 
-    __slots__ = ("_door", "_visitor")
+    __slots__ = ("door", "visitor")
 
     def __init__(self, server: web.Server, door: Door, visitor: Visitor, logger: logging.Logger) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, access_log=None, logger=logger, auto_decompress=False)  # type: ignore[arg-type]  # None is taken
-        self._door = door
-        self._visitor = visitor
+        self.door = door
+        self.visitor = visitor
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # of a socket
-        self._visitor.end = transport.abort
-        self._visitor.unread = transport.get_write_buffer_size
+        self.visitor.end = transport.abort
+        self.visitor.unread = transport.get_write_buffer_size
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.gone(self._visitor)
+        self.door.gone(self.visitor)
         super().connection_lost(exc)
-
-    def began(self) -> None:
-        """A request's head is complete."""
-        self._door.began(self._visitor)
-
-    def is_known(self, key: str) -> None:
-        """A request with this valid key came."""
-        self._door.is_known(self._visitor, key)
-
-    def ended(self) -> None:
-        """A request was answered."""
-        self._door.ended(self._visitor)
 
 
 @web.middleware
@@ -75,17 +62,18 @@ async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     connection = request.protocol
     if not isinstance(connection, Connection):
         return await handler(request)
-    connection.began()
+    connection.door.began(connection.visitor)
     try:
         return await handler(request)
     finally:
-        connection.ended()
+        connection.door.ended(connection.visitor)
 
 
 def known(request: web.Request, key: str) -> None:
     """The request has this valid key: its connection is no stranger's."""
-    if isinstance(request.protocol, Connection):
-        request.protocol.is_known(key)
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.door.is_known(connection.visitor, key)
 
 
 class Listener:
@@ -123,7 +111,7 @@ class Listener:
                 raise StreamdError(f"connections could not be taken: {error}", hint="it is tried again") from error
 
     async def stop(self) -> None:
-        """Take no more connections. Those that are there stay until `end_all`."""
+        """Take no more connections. Those that are there stay until the door ends them."""
         tasks = [*self._tasks, *self._arriving]
         for task in tasks:
             task.cancel()
@@ -131,9 +119,6 @@ class Listener:
         for each in self._sockets:
             each.close()
         self._sockets, self._tasks = [], []
-
-    def end_all(self) -> None:
-        self.door.end_all()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -156,7 +141,7 @@ class Listener:
             taken.close()
             return
         task = asyncio.create_task(self._arrive(taken, visitor))
-        visitor.end = partial(_cancel, task)
+        visitor.end = task.cancel
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
@@ -172,10 +157,6 @@ class Listener:
             # It left, speaks no TLS, or was sent away meanwhile.
             self.door.gone(visitor)
             taken.close()
-
-
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
 
 
 def descriptors() -> int:
