@@ -104,10 +104,10 @@ class Daemon:
                 log=self.update_log,
                 database=database,
                 drain_capture=self._drain,
-                remembered=remembered,
-                covered_by=self._covered_by,
+                tracked_doctypes=remembered,
+                watermark_at=self._covered_by,
                 problem=lambda: self.problem,
-                unread=self._unread,
+                unfilled_columns=self._unread,
             )
         )
         self.subscribers = [
@@ -133,7 +133,7 @@ class Daemon:
                 ("trim", self._trimming),
                 ("schema", self._guarding),
                 ("serve", self._answering),
-                ("serve", self.server.look),
+                ("serve", self.server.close_overdue_connections),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
