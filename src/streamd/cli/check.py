@@ -34,7 +34,7 @@ from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateErr
 from streamd.lifecycle.installing import require_tables
 from streamd.lifecycle.preparing import require_usable
 from streamd.model import Catalogue
-from streamd.pull import as_here
+from streamd.pull import localize_hint
 from streamd.settings import Settings, load, remote_doctype, secret_of
 from streamd.store.engine import now_ms
 from streamd.store.migrate import HEAD
@@ -154,7 +154,7 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
         try:
             answer = await ask_producer(producer, key, secret, request)
         except PeerError as error:
-            findings.append(problem(f"producers.{name}", error.message, hint=as_here(error.hint, name)))
+            findings.append(problem(f"producers.{name}", error.message, hint=localize_hint(error.hint, name)))
             continue
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site

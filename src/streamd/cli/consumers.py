@@ -172,14 +172,14 @@ async def _capturing(here: Opened) -> Catalogue:
 
 def _refuse_what_cannot_be_judged(asked: Sequence[Approval], named: Sequence[str], catalogue: Catalogue) -> None:
     """Raises `StreamdError` for a condition that this site cannot judge: nothing of the type would be served."""
-    from streamd.serve.conditions import condition_of  # with the server behind it, which no other command needs
+    from streamd.serve.conditions import compile_condition  # with the server behind it, which no other command needs
 
     for row in asked:
         chosen = row.doctype in named if named else row.status == ApprovalStatus.PENDING
         if not (chosen and row.condition and row.doctype in catalogue.offers and row.doctype in catalogue):
             continue
         try:
-            condition_of(row.condition, catalogue[row.doctype])
+            compile_condition(row.condition, catalogue[row.doctype])
         except StreamdError as error:
             raise StreamdError(
                 error.message,
