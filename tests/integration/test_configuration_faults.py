@@ -46,8 +46,8 @@ doctypes = ["Customer"]
 """
 
 FAULTS = {
-    "no TOML": ("[site]", "[site", "streamd.toml", "mend that line: [site"),
-    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "mend that line"),
+    "no TOML": ("[site]", "[site", "streamd.toml", "correct that line: [site"),
+    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "correct that line"),
     "unknown key": ("port = 8101", "prot = 8101", "server.prot", "spelling"),
     "unknown section": ("[state]", "[stat]", "stat", "did you mean state"),
     "near key of a table": ("port = 8101", "prot = 8101", "server.prot", "did you mean port"),
@@ -63,10 +63,10 @@ FAULTS = {
         "doctypes.Invoice.children.lines.parnt_key",
         "did you mean parent_key",
     ),
-    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: ["Customer"]'),
+    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: doctypes = ["Customer"]'),
     "missing key": ('name = "store"\n', "", "site.name", "add it"),
-    "wrong type": ("port = 8101", 'port = "many"', "server.port", "mend the value"),
-    "out of range": ("port = 8101", "port = 99999", "server.port", "mend the value"),
+    "wrong type": ("port = 8101", 'port = "many"', "server.port", "for example: port = 8100"),
+    "out of range": ("port = 8101", "port = 99999", "server.port", "for example: port = 8100"),
     "bad database URL": ("sqlite:///site.db", "site.db", "site.database", "sqlite:///file.db"),
     "a driver": ("sqlite:///site.db", "sqlite+aiosqlite:///site.db", "site.database", "leave the driver"),
     "other database": ("sqlite:///site.db", "oracle://db/site", "site.database", "sqlite:///file.db"),
@@ -87,7 +87,7 @@ FAULTS = {
         '["Customer"]',
         '["Invoice", { doctype = "Customer", on_leave = "forget" }]',
         "producers.hq.doctypes.Customer.on_leave",
-        "mend the value",
+        'for example: on_leave = "keep"',
     ),
     "fault of an entry without a name": (
         '["Customer"]',
@@ -108,7 +108,7 @@ FAULTS = {
         'api_secret = "hush-hush"',
         'api_secret_file = "nowhere"',
         "producers.hq.api_secret_file",
-        "mend the path",
+        "correct the path",
     ),
     "missing certificate": (
         "port = 8101",
