@@ -85,7 +85,8 @@ class StateSettings(Part):
 
     database: DatabaseUrl = "sqlite:///streamd-state.db"
     """Where the daemon keeps its logs, keys and consumers: a SQLite file of its own, or a PostgreSQL database. Never
-    the site's own SQLite file. Default: `streamd-state.db` beside the configuration."""
+    the site's own SQLite file. Several sites can share one: each row belongs to one site. Default: `streamd-state.db`
+    beside the configuration."""
 
 
 class ServerSettings(Part):
