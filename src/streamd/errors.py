@@ -63,12 +63,12 @@ class Problem:
 
     where: str
     what: str
-    mend: str = ""
+    hint: str = ""
     fatal: bool = True
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  → {self.mend}" if self.mend else text
+        return f"{text}\n  → {self.hint}" if self.hint else text
 
 
 class ConfigurationError(StreamdError):

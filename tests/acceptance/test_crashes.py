@@ -75,7 +75,7 @@ def changes_before(hq: Site, store: Site) -> None:
 
 
 def changes_after(hq: Site) -> None:
-    """What goes on once both run again; the document that could not be applied is mended at its source."""
+    """What goes on once both run again; the document that could not be applied is fixed at its source."""
     hq.execute("UPDATE Customer SET Email = 'lovelace@example.org' WHERE CustomerId = 100")
     add_invoice(hq, 1004, customer=100, tracks=(1, 500))
     hq.execute("UPDATE Invoice SET Total = 2.22 WHERE InvoiceId = 1001")

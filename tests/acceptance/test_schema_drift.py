@@ -1,4 +1,4 @@
-"""The user's schema changes, at either side: noticed within seconds, said, and mended by itself."""
+"""The user's schema changes, at either side: noticed within seconds, said, and fixed by itself."""
 
 from __future__ import annotations
 

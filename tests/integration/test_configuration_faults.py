@@ -1,4 +1,4 @@
-"""Each fault of a configuration is one clear message with the path of its key and the mend, and exit code 2."""
+"""Each fault of a configuration is one clear message with the path of its key and the hint, and exit code 2."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ FAULTS = {
         "port = 8101",
         'port = 8101\ncertificate = "a.pem"\ncertificate_key = "b.pem"',
         "server.certificate",
-        "mend the path",
+        "fix the path",
     ),
     "half a certificate": ("port = 8101", 'port = 8101\ncertificate = "a.pem"', "server", "both"),
     "offered, not declared": ('"store"', '"store"\noffers = ["Custmer"]', "site.offers", "Customer"),
@@ -153,9 +153,9 @@ def break_it(config: Path, old: str, new: str) -> None:
     config.write_text(GOOD.replace(old, new, 1), encoding="utf-8")
 
 
-@pytest.mark.parametrize(("old", "new", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
+@pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
 def test_run_says_what_is_wrong_where_and_how_to_mend_it(
-    config: Path, old: str, new: str, where: str, mend: str
+    config: Path, old: str, new: str, where: str, hint: str
 ) -> None:
     break_it(config, old, new)
     done = streamd(config, "run")
@@ -165,17 +165,17 @@ def test_run_says_what_is_wrong_where_and_how_to_mend_it(
     heads = [line for line in done.stderr.splitlines() if not line.startswith("  →")]
     told = [line for line in heads if re.match(rf"(\S*/)?{re.escape(where)}: ", line)]
     assert told, done.stderr
-    assert mend in done.stderr
+    assert hint in done.stderr
     assert "hush-hush" not in done.output
 
 
-@pytest.mark.parametrize(("old", "new", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
-def test_check_finds_the_same(config: Path, old: str, new: str, where: str, mend: str) -> None:
+@pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
+def test_check_finds_the_same(config: Path, old: str, new: str, where: str, hint: str) -> None:
     break_it(config, old, new)
     done = streamd(config, "check")
     assert done.exit_code == 2, done.output
     assert re.search(rf"^✗ (\S*/)?{re.escape(where)}: ", done.stdout, re.MULTILINE), done.stdout
-    assert mend in done.stdout
+    assert hint in done.stdout
 
 
 def test_a_missing_configuration_says_how_to_get_one(tmp_path: Path) -> None:
