@@ -73,7 +73,7 @@ class Obstacles:
         if doctype in self.gaps:
             return "changes are missing"
         if doctype in self.requested:
-            return "being read whole"
+            return "being read again"
         return "events are parked or held" if doctype in self.queued else ""
 
 

@@ -26,9 +26,9 @@
     └── NotFound                    a command named something that does not exist
 
 The class of an error decides what happens next. Retryable errors are retried. `RowRefused` parks the document.
-`TypeRefused` pauses the document type. `PeerError` pauses the producer. A loop of the daemon logs any other error and
-starts again. An unknown error that a statement of a document raised belongs to that document. Therefore each engine
-lists the errors that do *not* belong to a document (`errors.py` of the engine), never those that do.
+`TypeRefused` pauses the document type. `PeerError` affects that producer alone. A loop of the daemon logs any other
+error and starts again. An unknown error that a statement of a document raised belongs to that document. Therefore each
+engine lists the errors that do *not* belong to a document (`errors.py` of the engine), never those that do.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class StreamdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of a configuration: where (path of the key), what is wrong, and a hint (`mend`).
+    """One fault of a configuration: where (path of the key), what is wrong, and a hint.
 
     `fatal` is False for a warning: the daemon runs, but an operator should know.
     """
@@ -185,7 +185,8 @@ class TransferBroken(PeerUnreachable):
     """The answer was cut off after `received` bytes. A smaller answer may arrive."""
 
     def __init__(self, message: str, *, received: int) -> None:
-        super().__init__(message, hint="streamd now requests smaller pages; if this continues, check the network between the sites")
+        hint = "streamd now requests smaller pages; if this continues, check the network between the sites"
+        super().__init__(message, hint=hint)
         self.received = received
 
 

@@ -46,8 +46,8 @@ doctypes = ["Customer"]
 """
 
 FAULTS = {
-    "no TOML": ("[site]", "[site", "streamd.toml", "correct that line: [site"),
-    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "correct that line"),
+    "no TOML": ("[site]", "[site", "streamd.toml", "fix that line: [site"),
+    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "fix that line"),
     "unknown key": ("port = 8101", "prot = 8101", "server.prot", "spelling"),
     "unknown section": ("[state]", "[stat]", "stat", "did you mean state"),
     "near key of a table": ("port = 8101", "prot = 8101", "server.prot", "did you mean port"),
@@ -108,7 +108,7 @@ FAULTS = {
         'api_secret = "hush-hush"',
         'api_secret_file = "nowhere"',
         "producers.hq.api_secret_file",
-        "correct the path",
+        "fix the path",
     ),
     "missing certificate": (
         "port = 8101",
@@ -154,7 +154,7 @@ def break_it(config: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
-def test_run_says_what_is_wrong_where_and_how_to_mend_it(
+def test_run_says_what_is_wrong_where_and_how_to_fix_it(
     config: Path, old: str, new: str, where: str, hint: str
 ) -> None:
     break_it(config, old, new)

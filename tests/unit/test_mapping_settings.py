@@ -84,7 +84,7 @@ def test_a_field_that_cannot_be_meant_is_refused(field: str, said: str, tmp_path
 def test_a_name_that_nearly_is_one_gets_the_right_one_offered(tmp_path: Path) -> None:
     (found,) = problems(LEAD + mapping(), tmp_path, '[{ doctype = "Lead", mapping = "Laed" }]')
     assert (found.where, found.what) == ("producers.hq.doctypes.Lead", "the mapping Laed does not exist")
-    assert found.mend == "did you mean Lead?"
+    assert found.hint == "did you mean Lead?"
 
 
 def test_a_field_that_is_mapped_twice_is_refused(tmp_path: Path) -> None:

@@ -176,8 +176,8 @@ def test_a_wrong_value_is_named_with_its_key_and_what_is_expected(
         exact = [each for each in found if each.where == names(location) and "but must be" in each.what]
         for problem in exact:
             assert problem.what.endswith(f"but must be {place.expected}")
-            assert problem.mend
-            example = problem.mend.partition("for example: ")[2].partition(" (")[0]
+            assert problem.hint
+            example = problem.hint.partition("for example: ")[2].partition(" (")[0]
             if example:
                 assert f"{location[-1]} = " in example or example.startswith(f"[{'.'.join(map(str, location))}")
             shown = toml(value) if isinstance(value, str | bool | int | float) else "a "
@@ -202,7 +202,7 @@ def test_an_unknown_key_beside_each_field_is_named_with_the_field(tmp_path: Path
     for location in FIELDS:
         problem = found[f"{names(location)}x"]
         assert problem.what == "is not a known key"
-        assert f"did you mean {location[-1]}" in problem.mend
+        assert f"did you mean {location[-1]}" in problem.hint
 
 
 def test_each_missing_field_is_named_with_an_example(tmp_path: Path) -> None:
@@ -213,14 +213,14 @@ def test_each_missing_field_is_named_with_an_example(tmp_path: Path) -> None:
                 each for each in problems(raw, tmp_path) if each.where in (names(location), unnamed(location))
             ]
             assert problem.what == f"is missing: it must be {place_at(location).expected}"
-            assert problem.mend.startswith("add it, for example: ")
+            assert problem.hint.startswith("add it, for example: ")
 
 
 def test_a_variable_of_the_environment_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMD_SERVER__PORT", "many")
     (found,) = problems(VALID, tmp_path)
     assert (found.where, found.what) == ("server.port", 'is "many", but must be an integer from 0 to 65535')
-    assert found.mend == "correct the value, for example: port = 8100 (the value comes from $STREAMD_SERVER__PORT)"
+    assert found.hint == "fix the value, for example: port = 8100 (the value comes from $STREAMD_SERVER__PORT)"
 
 
 @pytest.mark.parametrize(
@@ -234,5 +234,5 @@ def test_a_variable_that_is_not_json_is_named(
     (found,) = problems(VALID, tmp_path)
     assert found.where == f"${name}"
     assert expected in found.what
-    assert f"{name}='" in found.mend
+    assert f"{name}='" in found.hint
     assert SECRET not in str(found)

@@ -85,10 +85,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         problem = Problem(str(path), "is not UTF-8 text", "save it as UTF-8, or name another file with --config")
     except IsADirectoryError:
-        hint = "name the file in it: correct the path in --config or $STREAMD_CONFIG"
+        hint = "name the file in it: fix the path in --config or $STREAMD_CONFIG"
         problem = Problem(str(path), "is a folder", hint)
     except OSError as error:
-        hint = "correct its path or its permissions: the user that runs streamd must be able to read it"
+        hint = "fix its path or its permissions: the user that runs streamd must be able to read it"
         problem = Problem(str(path), f"cannot be read: {error.strerror}", hint)
     except tomllib.TOMLDecodeError as error:
         problem = Problem(str(path), f"is not valid TOML: {error}", _quote_line(path, error))
@@ -100,7 +100,7 @@ def _quote_line(path: Path, error: tomllib.TOMLDecodeError) -> str:
     match = _LINE.search(str(error))
     lines = path.read_text(encoding="utf-8").splitlines()
     line = lines[int(match[1]) - 1].strip() if match is not None and int(match[1]) <= len(lines) else ""
-    return f"correct that line: {line[:LONGEST_LINE]}" if line and not _SECRET.search(line) else "correct that line"
+    return f"fix that line: {line[:LONGEST_LINE]}" if line and not _SECRET.search(line) else "fix that line"
 
 
 def _read_file(path: Path | None, where: str) -> str:
@@ -110,7 +110,7 @@ def _read_file(path: Path | None, where: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            Problem(where, f"cannot be read: {error}", "correct the path or the file's permissions")
+            Problem(where, f"cannot be read: {error}", "fix the path or the file's permissions")
         ) from error
 
 

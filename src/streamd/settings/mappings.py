@@ -189,7 +189,7 @@ def _entry_problems(where: str, entry: SubscribedDoctype, settings: Settings) ->
             yield Problem(
                 f"mappings.{name}.local_doctype",
                 f"{local} is not a document type of this site",
-                f"declare [doctypes.{local}], or correct the name",
+                f"declare [doctypes.{local}], or fix the name",
             )
 
 
@@ -223,5 +223,5 @@ def _describe_mapping(mapping: str | None) -> str:
 
 def _unknown_mapping(where: str, name: str, mappings: Iterable[str]) -> Problem:
     close = near(name, mappings)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"add [mappings.{toml_key(name)}], or correct the name"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"add [mappings.{toml_key(name)}], or fix the name"
     return Problem(where, f"the mapping {name} does not exist", hint)

@@ -65,7 +65,7 @@ def _explain(place: Place, detail: ErrorDetails) -> tuple[str, str]:
         keys = known_keys(place.location[:-1])
         close = near(key, keys)
         if close:
-            return "is not a known key", f"did you mean {' or '.join(close)}? Correct the spelling, or remove it"
+            return "is not a known key", f"did you mean {' or '.join(close)}? Fix the spelling, or remove it"
         return "is not a known key", f"remove it; known keys are {', '.join(keys)} ({SEE_EXAMPLE})"
     if detail["type"] == "missing":
         return f"is missing: it must be {place.expected}", f"add it, for example: {_line(place)} ({SEE_EXAMPLE})"
@@ -75,7 +75,7 @@ def _explain(place: Place, detail: ErrorDetails) -> tuple[str, str]:
     what = f"is {shown}, but must be {place.expected}"
     if get_origin(place.kind) is tuple and isinstance(value, str) and shown == toml_value(value):
         return what, f"write a list: {key} = [{shown}]"
-    return what, f"correct the value, for example: {_line(place)}"
+    return what, f"fix the value, for example: {_line(place)}"
 
 
 def _line(place: Place) -> str:
