@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streamd.apply.event.lookup import Filter, lookup_of
 from streamd.check.judging import Finding, problem, warning
-from streamd.common.spelling import did_you_mean, near
+from streamd.common.spelling import did_you_mean, similar_names
 from streamd.model import Catalogue, ChildTable, DocumentType, Link
 from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, is_lookup, lookup_mappings
 from streamd.wire import ChildDescriptor, DoctypeDescriptor, LinkDescriptor
@@ -112,7 +112,7 @@ def _filter(area: str, name: str, each: Filter, place: Place, types: Types) -> I
     if place.there is None:
         return
     if each.expression is None:
-        close = near(each.constant, place.fields_there) if isinstance(each.constant, str) else []
+        close = similar_names(each.constant, place.fields_there) if isinstance(each.constant, str) else []
         if close:
             yield warning(
                 area,

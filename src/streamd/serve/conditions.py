@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamd.common.spelling import near
+from streamd.common.spelling import similar_names
 from streamd.errors import ExpressionError, StreamdError
 from streamd.expressions import Expression, compile_expression
 from streamd.model import DocumentType, LogEntry, Operation
@@ -72,7 +72,7 @@ def condition_of(text: str, doctype: DocumentType) -> Condition:
         if field not in columns:
             # One that is excluded looks like one that there never was. All names are not listed: who asks may not have
             # been approved yet.
-            close = near(field, columns)
+            close = similar_names(field, columns)
             raise _refused(
                 doctype.name,
                 f"it has no field {field}",

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from streamd.common.spelling import near
+from streamd.common.spelling import similar_names
 from streamd.errors import ConfigurationError, Problem
 from streamd.settings.database_urls import anchored, database_url, same_database, state_url
 from streamd.settings.expectations import toml_key
@@ -175,7 +175,7 @@ def _entry_problems(settings: Settings, name: str, entry: SubscribedDoctype) -> 
         )
     if entry.doctype in settings.doctypes or settings.site.catalog != "tables" or entry.unsubscribe:
         return
-    close = near(entry.doctype, settings.doctypes)
+    close = similar_names(entry.doctype, settings.doctypes)
     hint = f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here"
     if close:
         hint = f"did you mean {' or '.join(close)}? Otherwise {hint}"

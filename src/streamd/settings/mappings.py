@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from streamd.common.spelling import near
+from streamd.common.spelling import similar_names
 from streamd.errors import Problem
 from streamd.settings.expectations import toml_key
 from streamd.settings.models import FieldMapping, MappingSettings, ProducerSettings, Settings, SubscribedDoctype
@@ -222,6 +222,6 @@ def _describe_mapping(mapping: str | None) -> str:
 
 
 def _unknown_mapping(where: str, name: str, mappings: Iterable[str]) -> Problem:
-    close = near(name, mappings)
+    close = similar_names(name, mappings)
     hint = f"did you mean {' or '.join(close)}?" if close else f"add [mappings.{toml_key(name)}], or fix the name"
     return Problem(where, f"the mapping {name} does not exist", hint)

@@ -15,7 +15,7 @@ from typing import get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from streamd.common.spelling import near
+from streamd.common.spelling import similar_names
 from streamd.errors import Problem
 from streamd.settings.expectations import Location, Place, known_keys, place_at, toml_key, toml_value
 
@@ -63,7 +63,7 @@ def _explain(place: Place, detail: ErrorDetails) -> tuple[str, str]:
     value, key = detail["input"], str(place.location[-1])
     if place.kind is None:
         keys = known_keys(place.location[:-1])
-        close = near(key, keys)
+        close = similar_names(key, keys)
         if close:
             return "is not a known key", f"did you mean {' or '.join(close)}? Fix the spelling, or remove it"
         return "is not a known key", f"remove it; known keys are {', '.join(keys)} ({SEE_EXAMPLE})"
