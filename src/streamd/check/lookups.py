@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from streamd.apply.event.lookup import Filter, lookup_of
 from streamd.check.judging import Finding, problem, warning
-from streamd.common.spelling import did_you_mean, near
+from streamd.common.spelling import did_you_mean, similar_names
 from streamd.model import Catalogue, ChildTable, DocumentType, Link
-from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, looked_for, looks_for
+from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, is_lookup, lookup_mappings
 from streamd.wire import ChildDescriptor, DoctypeDescriptor, LinkDescriptor
 
 NOT_HERE = "its documents cannot be stored here, so documents that link to them are parked"
@@ -59,7 +59,7 @@ def judge_lookup(place: Place, field: FieldMapping, types: Types) -> Iterator[Fi
     """A field of mapping type Document: what it links to here, and what is looked for there."""
     area = place.area(field.local_fieldname)
     inner = types.mappings[field.mapping or ""]
-    if not looks_for(field):
+    if not is_lookup(field):
         yield warning(
             area,
             f"default_value is set, so no {inner.remote_doctype} is searched for",
@@ -112,7 +112,7 @@ def _filter(area: str, name: str, each: Filter, place: Place, types: Types) -> I
     if place.there is None:
         return
     if each.expression is None:
-        close = near(each.constant, place.fields_there) if isinstance(each.constant, str) else []
+        close = similar_names(each.constant, place.fields_there) if isinstance(each.constant, str) else []
         if close:
             yield warning(
                 area,
@@ -223,7 +223,7 @@ def _way_back(start: str, mappings: Mapping[str, MappingSettings]) -> list[str]:
     seen = {start}
     while ways:
         way = ways.pop(0)
-        for inner in looked_for(mappings, way[-1]):
+        for inner in lookup_mappings(mappings, way[-1]):
             if inner == start and len(way) > 1:
                 return [*way, start]
             if inner not in seen:

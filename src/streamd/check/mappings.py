@@ -13,7 +13,7 @@ from streamd.check.lookups import NOT_HERE, Place, Types, judge_circles, judge_l
 from streamd.check.values import judge_default
 from streamd.common.spelling import did_you_mean
 from streamd.model import Catalogue, ChildTable, DocumentType
-from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reached
+from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reachable_mappings
 from streamd.wire import DoctypeDescriptor
 
 
@@ -57,7 +57,7 @@ def _types(
     descriptors: Sequence[DoctypeDescriptor],
 ) -> Types:
     starts = [entry.mapping for entry in entries if entry.mapping is not None and not entry.unsubscribe]
-    used = dict.fromkeys(name for start in starts for name in reached(mappings, start))
+    used = dict.fromkeys(name for start in starts for name in reachable_mappings(mappings, start))
     return Types(mappings, tuple(used), catalogue, {each.doctype: each for each in descriptors})
 
 

@@ -17,7 +17,7 @@ from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
 from streamd.pull.connection import TOO_LARGE, ProducerConnection
 from streamd.pull.request_size import RequestSize
-from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype
+from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype
 from streamd.wire import (
     PROTOCOL,
     Documents,
@@ -57,7 +57,7 @@ def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSe
             use_same_name=bool(settings.same_name(entry)),
             unsubscribe=entry.unsubscribe,
             condition=entry.condition or "",
-            lookups=lookups(entry, mappings),
+            lookups=lookup_doctypes(entry, mappings),
         )
         for entry in settings.doctypes
     ]
