@@ -6,6 +6,7 @@
     ├── SiteError                   the site's database
     │   ├── NotInstalled            our tables or triggers are missing
     │   ├── SiteBusy                locked, away, its disk full; try again         (retryable)
+    │   │   └── SiteHeld            another daemon works on it; wait until it ends
     │   ├── Fenced                  another daemon captures this site
     │   ├── RowRefused              the database refused a row (constraint, type, trigger)
     │   │   └── TypeRefused         … and would refuse every row of that table
@@ -101,8 +102,14 @@ class SiteBusy(SiteError):
     retryable = True
 
 
+class SiteHeld(SiteBusy):
+    """Another daemon works on the site's database, so that this process may not; until that one ends."""
+
+    exit_code = 4
+
+
 class Fenced(SiteError):
-    """Another daemon has claimed changes of this site since we looked."""
+    """Another daemon works on this site, and has claimed changes of it since we looked, or will."""
 
     exit_code = 4
 

@@ -69,7 +69,7 @@ class PostgresqlSite(SiteDatabase):
     TEXT_TYPE = "text"
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
@@ -285,12 +285,12 @@ class PostgresqlSite(SiteDatabase):
 
     async def _writing_driver(self) -> asyncpg.Connection:
         if self._writer is not None:
-            driver = await _driver(self._writer)
+            driver = await driver_of(self._writer)
             if not driver.is_closed():
                 return driver
             await self._drop_writer()
         self._writer = await self._engine.connect()
-        driver = await _driver(self._writer)
+        driver = await driver_of(self._writer)
         await driver.execute(f"SELECT set_config('{sql.APPLYING}', 'on', false)")
         return driver
 
@@ -311,7 +311,7 @@ class PostgresqlSite(SiteDatabase):
     async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
         with plain_errors(of_documents=of_documents):
             async with self._engine.connect() as connection:
-                driver = await _driver(connection)
+                driver = await driver_of(connection)
                 try:
                     yield driver
                 finally:
@@ -324,7 +324,8 @@ class PostgresqlSite(SiteDatabase):
             return found
 
 
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """The driver's connection. Raises `SiteBusy`."""
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     if driver is None:
@@ -332,7 +333,8 @@ async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
     return driver
 
 
-def _engine(url: str) -> AsyncEngine:
+def open_engine(url: str) -> AsyncEngine:
+    """Connections to a site's database, as our statements need them."""
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=5,
