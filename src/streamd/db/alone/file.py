@@ -36,7 +36,7 @@ class FileHold(Hold):
         except OSError as error:
             raise SiteError(
                 f"the file that tells others of this daemon cannot be written: {error}",
-                hint="let the user of streamd write in the database's folder: SQLite needs that as well",
+                hint="let the user of streamd write to that file, and in its folder: SQLite needs that as well",
             ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
