@@ -95,6 +95,8 @@ async def _look(settings: Settings, findings: list[Finding]) -> None:
                 for text in await site.blind_spots(catalogue, tables)
             ]
         findings += [warning("site.database", text) for text in await site.warnings(catalogue)]
+        written = {doctype for producer in settings.producers.values() for doctype in producer.subscribed}
+        findings += from_problems(await site.missing_rights(catalogue, written))
         findings += [
             warning(
                 "site.database",

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from streamd.cli.main import chosen_config
 from streamd.cli.shared.first_file import first_file
-from streamd.cli.shared.opening import finish, opened_site, refuse_while_running, settings_of
+from streamd.cli.shared.opening import alone, finish, opened_site, settings_of
 from streamd.db import open_site
 from streamd.db.urls import anchored, canonical, file_url, loosened
 from streamd.errors import NotInstalled, StreamdError
@@ -64,8 +64,8 @@ def _new_identity(ctx: click.Context) -> None:
                     "streamd is not installed in the site's database: it has no identity yet",
                     hint="run `streamd install`, which makes one",
                 )
-            await refuse_while_running(settings, site, "it works under the old identity")
-            return before.site, await site.new_identity()
+            async with alone(settings):
+                return before.site, await site.new_identity()
 
     old, new = finish(work())
     click.echo(f"This site was {old}, and is {new} from now on.")

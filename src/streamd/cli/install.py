@@ -11,17 +11,17 @@ from streamd.catalog import left_out
 from streamd.cli.shared import installing
 from streamd.cli.shared.installing import migrate_state
 from streamd.cli.shared.opening import (
+    alone,
     finish,
     opened_site,
     opened_state,
-    refuse_while_running,
     settings_of,
     state_is_current,
 )
 from streamd.cli.shared.output import count
 from streamd.common.spelling import did_you_mean
 from streamd.db.base import REMOTE_COLUMNS, SITE_SCHEMA, SiteDatabase
-from streamd.errors import Fenced, NotFound
+from streamd.errors import NotFound
 from streamd.lifecycle.installing import add_remote_columns, missing_triggers, note_migration
 from streamd.lifecycle.preparing import catalogue_of, catalogue_with
 from streamd.model import Catalogue, DocumentType, Table
@@ -105,14 +105,14 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             if not triggers and await site.identity() is None:
                 click.echo("nothing is installed")
                 return
-            await refuse_while_running(settings, site, "it would create the triggers again", Fenced)
-            if not (for_migration or yes):
-                _ask()
-            identity = await site.identity()
-            if for_migration and triggers and identity is not None and await state_is_current(settings):
-                async with opened_state(settings, identity.site) as state:
-                    await note_migration(state)
-            await site.run_script(statements)
+            async with alone(settings):  # a daemon would make the triggers again
+                if not (for_migration or yes):
+                    _ask()
+                identity = await site.identity()
+                if for_migration and triggers and identity is not None and await state_is_current(settings):
+                    async with opened_state(settings, identity.site) as state:
+                        await note_migration(state)
+                await site.run_script(statements)
         click.echo(f"removed {count(len(triggers), 'trigger')}" + ("" if for_migration else ", and streamd's tables"))
         if for_migration:
             click.echo("Change your schema now. Then run `streamd install`, or `streamd run`, which installs.")

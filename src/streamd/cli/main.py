@@ -40,7 +40,7 @@ Exit codes:
   1    something failed (`check`: a problem outside of the configuration)
   2    the configuration or the command is invalid
   3    streamd is not installed in the database: `streamd install`
-  4    another daemon runs for this site
+  4    another daemon works on this site's database
   5    there is no such consumer, producer, key or log entry
   6    something needs attention (`status --check`)
   130  interrupted
