@@ -847,6 +847,10 @@ async def test_a_cascade_within_a_document_is_covered_by_its_own_delete(tmp_path
         CREATE TABLE "L" ("Id" INT PRIMARY KEY, "A" INT, FOREIGN KEY ("A") REFERENCES "A" ("Id") ON DELETE CASCADE)"""
     lines = {"lines": {"table": "L", "key": "Id", "parent_key": "A"}}
     assert await _blind_spots(tmp_path, schema, "A", children=lines) == []
+    (found,) = await _blind_spots(
+        tmp_path, schema.replace("ON DELETE CASCADE", "ON UPDATE SET NULL"), "A", children=lines
+    )
+    assert "change their keys" in found, "a rename does not say that the document loses its rows"
 
 
 async def test_tables_without_transactions_and_geometries_are_refused(tmp_path: Path) -> None:

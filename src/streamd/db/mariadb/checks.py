@@ -117,11 +117,11 @@ def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[
         and _same_columns(key, tuple(zip(child.parent_key, doctype.key, strict=True)))
         for doctype, child in users
     )
-    if inside:
-        return  # the parent's own change says what becomes of the whole document
     columns = ", ".join(key.columns)
     for happens, rule in (("are deleted", key.on_delete), ("change their keys", key.on_update)):
-        if rule.upper() not in _HARMLESS:
+        # The parent's own change says that its rows go, or get its new name; nothing says that they lose it.
+        told = inside and (happens == "are deleted" or rule.upper() == "CASCADE")
+        if rule.upper() not in _HARMLESS and not told:
             event = "DELETE" if happens == "are deleted" else "UPDATE"
             yield (
                 f"where rows of {key.table} {happens}, the server changes {table.name} by itself (foreign key "
