@@ -107,6 +107,12 @@ class Site:
                 if statement.strip():
                     connection.execute(statement)
         _new_state(self.state_file)
+        self._remembered: frozenset[str] | None = None
+
+    def remembers(self, *doctypes: str) -> None:
+        """Edits of these types alone are remembered, as where the site does not get the others from anybody."""
+        self._remembered = frozenset(doctypes)
+        self.capture._remembered = self._remembered
 
     async def open(self, *, logged: Sequence[str] | None = None) -> None:
         self.database: SiteDatabase = open_site(self.settings.site.database)
@@ -124,6 +130,7 @@ class Site:
         self.unread = UnreadColumns(self.state)
 
         types = self.types if logged is None else tuple(logged)
+        remembered = frozenset(types) if self._remembered is None else self._remembered
 
         async def approved() -> set[str]:
             return set(types)
@@ -134,7 +141,7 @@ class Site:
             self.catalogue,
             site=self.site,
             logged=approved,
-            remembered=frozenset(types),
+            remembered=remembered,
             batch=50,
         )
         self.began_anew = await self.capture.recover()
