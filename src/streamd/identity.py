@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from streamd.common.names import DocumentId, Name
+from streamd.events import Event
 
 Ref = tuple[str, Name]
 
@@ -32,6 +33,11 @@ class Identity:
     name: Name
     clock: str = ""
     gone_at: int | None = None
+
+
+def id_of(event: Event) -> DocumentId:
+    """The document that an event is of."""
+    return natural(event.name) if event.id is None else event.id
 
 
 class Identities:
@@ -96,14 +102,23 @@ class Identities:
         """The document is called so, or gone, from here on."""
         key = (row.doctype, row.id)
         before = self._rows.pop(key, None)
-        if before is not None and self._here.get((row.doctype, before.name)) == row.id:
-            del self._here[(row.doctype, before.name)]
-        self._changed.add(key)
+        if before is not None:
+            self._changed.add(key)
+            if self._here.get((row.doctype, before.name)) == row.id:
+                del self._here[(row.doctype, before.name)]
         if row.gone_at is None and row.id == natural(row.name):
             return
+        self._changed.add(key)
         self._rows[key] = row
         if row.gone_at is None:
             self._here[(row.doctype, row.name)] = row.id
+
+    def forget(self, doctype: str, id: DocumentId) -> None:
+        """The document is not here any more, and not deleted either."""
+        row = self._rows.pop((doctype, id), None)
+        if row is not None:
+            self._changed.add((doctype, id))
+            self._here.pop((doctype, row.name), None)
 
     def changes(self) -> tuple[list[Identity], list[tuple[str, DocumentId]]]:
         """What is to be written down, and of which documents nothing is to be remembered."""

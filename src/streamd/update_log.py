@@ -125,6 +125,8 @@ class UpdateLog:
                         "path": entry.path,
                         "life": entry.life,
                         "old_life": entry.old_life,
+                        "id": entry.id,
+                        "links": entry.links,
                     }
                 )
             if rows:

@@ -46,13 +46,20 @@ class Site:
     given: int = 0
 
     def id_here(self, event: Event) -> DocumentId:
-        """The event's id as this site knows it: with the site of its birth, where it names documents itself."""
-        if self.own_names and event.birth != self.name:
-            return DocumentId(event.id.name, event.id.clock, event.id.site or event.birth)
-        if event.id.site == self.name:
-            # It comes back, from a site that names documents itself.
-            return DocumentId(event.id.name, event.id.clock)
-        return event.id
+        """The event's id as this site knows it: with the site of its birth, or without.
+
+        It may have come by both ways: through a site that names documents itself, and past that.
+        """
+        plain = DocumentId(event.id.name, event.id.clock)
+        qualified = DocumentId(event.id.name, event.id.clock, event.birth)
+        if event.birth == self.name:
+            return plain
+        if self.ids.row(CUSTOMER, qualified) is not None:
+            return qualified
+        row, here = self.ids.row(CUSTOMER, plain), self.ids.name_of(CUSTOMER, plain)
+        if (row is not None and row.gone_at) or (here is not None and self.born.get(str(here[0])) == event.birth):
+            return plain
+        return qualified if self.own_names or event.id.site else plain
 
     def apply(self, event: Event) -> bool:
         """Whether it could be applied."""

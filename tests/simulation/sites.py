@@ -19,10 +19,11 @@ from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
-from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import given_document, linked_documents, say_former_names
+from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -282,6 +283,8 @@ def event(entry: LogEntry) -> Event:
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
         life=entry.life,
         old_life=entry.old_life,
+        id=None if entry.id is None else msgspec.json.decode(entry.id, type=DocumentId),
+        links=() if entry.links is None else msgspec.json.decode(entry.links, type=tuple[LinkId, ...]),
     )
     return msgspec.json.decode(msgspec.json.encode(made), type=Event)
 
@@ -326,6 +329,7 @@ class LocalFetcher:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links
                     waiting += links
+            await say_ids(reader, producer.catalogue, found)
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)

@@ -17,6 +17,8 @@ from streamd.db.parts import (
     REMOTE_COLUMNS,
     SITE_SCHEMA,
     Changes,
+    IdentityReader,
+    IdentityTransaction,
     RawDocument,
     SeriesBook,
     SiteIdentity,
@@ -55,7 +57,7 @@ __all__ = [
 ]
 
 
-class Reader(ABC):
+class Reader(IdentityReader):
     """One consistent view of the site's database."""
 
     @abstractmethod
@@ -145,7 +147,7 @@ class Reader(ABC):
         """Parked and held events in the order in which they came, without limits."""
 
 
-class Transaction(Reader):
+class Transaction(Reader, IdentityTransaction):
     """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
 
     @abstractmethod
@@ -203,7 +205,6 @@ class Transaction(Reader):
 
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
-
     @abstractmethod
     async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
         """Remember these, replacing what was remembered of the same document at the same site."""

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from streamd.common.addresses import is_loopback
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import ConfigurationError, Problem, StreamdError
 from streamd.model import Catalogue, Cursor
@@ -24,7 +25,6 @@ from streamd.serve.services import Services, Unread, all_read
 from streamd.settings import ServerSettings
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
-from streamd.wire import is_loopback
 
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 1.5

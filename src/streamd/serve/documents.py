@@ -21,6 +21,7 @@ from streamd.errors import InvalidRequest, PartialView
 from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
+from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents
 from streamd.serve.services import Allowed, Caller, Services, Unread
 from streamd.serve.settled import Settled, settled
@@ -195,6 +196,7 @@ class Desk:
             )
             for key, document in documents.items()
         ]
+        await say_ids(view.reader, self._services.catalogue, given)
         if given and (every or await view.reader.has_counterparts(site)):
             await name_documents(view.reader, site, self._services.catalogue, given, every=every)
         return Documents(given, view.as_of)
