@@ -1,6 +1,6 @@
 """Every error that streamd raises on purpose, as one tree.
 
-    StreamdError                    what went wrong, where, and how to mend it
+    StreamdError                    what went wrong, where, and how to fix it
     ├── ConfigurationError          the TOML file, or what it says of the database (exit code 2)
     ├── ExpressionError             a condition, filter or name that cannot be understood or worked out (2)
     ├── SiteError                   the site's database
@@ -28,7 +28,7 @@ Where an error belongs decides what follows from it. What is retryable is tried 
 loop begins again. What nobody has foreseen is the document's where a statement of a document raised it, so each engine
 lists what is *not* a document's (`db/…_errors.py`), and never what is.
 
-An error carries a message (what is wrong and where) and a hint (how to mend it). `retryable` says whether
+An error carries a message (what is wrong and where) and a hint (how to fix it). `retryable` says whether
 the same call may succeed later without anybody doing anything.
 """
 
@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 
 class StreamdError(Exception):
-    """The root: a message in plain words, and a hint that says how to mend it."""
+    """The root: a message in plain words, and a hint that says how to fix it."""
 
     retryable = False
     exit_code = 1
@@ -54,19 +54,19 @@ class StreamdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration: where (path of the key), what, and the mend.
+    """One thing that is wrong with a configuration: where (path of the key), what, and the hint.
 
     `fatal` is False for a warning: the daemon runs, but a person should know.
     """
 
     where: str
     what: str
-    mend: str = ""
+    hint: str = ""
     fatal: bool = True
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text}\n  → {self.mend}" if self.mend else text
+        return f"{text}\n  → {self.hint}" if self.hint else text
 
 
 class ConfigurationError(StreamdError):

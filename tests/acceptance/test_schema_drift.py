@@ -1,4 +1,4 @@
-"""The user's schema changes, at either side: noticed within seconds, said, and mended by itself."""
+"""The user's schema changes, at either side: noticed within seconds, said, and fixed by itself."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.support import servers
 from tests.support.chinook import NEW, add_invoice
 from tests.support.compare import same_rows
 from tests.support.engines import open_access
+from tests.support.matrix import in_matrix
 from tests.support.site import Site
 from tests.support.world import approvals
 
@@ -318,7 +319,7 @@ RETYPE = {
 }
 
 
-@pytest.mark.parametrize("engines", [("postgresql", "mariadb"), ("mariadb", "postgresql")], ids="-to-".join)
+@pytest.mark.parametrize("engines", in_matrix(("postgresql", "mariadb"), ("mariadb", "postgresql")))
 def test_columns_of_servers_are_added_dropped_renamed_and_retyped_while_the_daemons_run(started: Pair) -> None:
     hq, store, world = started.hq, started.store, started.world
 
@@ -386,7 +387,7 @@ def seeing(pair: Pair) -> Iterator[Pair]:
     administrator.execute(f"REVOKE PROCESS ON *.* FROM {user}")
 
 
-@pytest.mark.parametrize("engines", [("mariadb", "sqlite")], ids="-to-".join)
+@pytest.mark.parametrize("engines", in_matrix(("mariadb", "sqlite")))
 def test_a_table_that_mariadb_truncated_is_emptied_at_the_consumer_too(seeing: Pair) -> None:
     hq, store = seeing.hq, seeing.store
     seeing.start()

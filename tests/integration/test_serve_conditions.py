@@ -299,7 +299,7 @@ async def test_a_condition_that_cannot_be_judged_any_more_ends_the_type_once_and
     assert [(each["event"], each["problem"]) for each in said if "problem" in each] == [
         ("condition_broken", "the condition of Invoice: it has no field gone")
     ]
-    # Whoever mends it approves it again, and the consumer learns that something is missing.
+    # Whoever fixes it approves it again, and the consumer learns that something is missing.
     await store.shake_hands(INVOICES, "Track")
     await hq.approve("Invoice")
     states = {each["doctype"]: each for each in (await store.shake_hands(INVOICES, "Track")).json["subscriptions"]}

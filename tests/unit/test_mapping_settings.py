@@ -75,13 +75,13 @@ def test_a_mapping_that_is_right_has_no_problems(tmp_path: Path) -> None:
 def test_a_field_that_cannot_be_meant_is_refused(field: str, said: str, tmp_path: Path) -> None:
     found = problems(LEAD + mapping(field), tmp_path)
     assert any(said in each.what for each in found)
-    assert all(each.where == "mappings.Deal.a" and each.mend for each in found)
+    assert all(each.where == "mappings.Deal.a" and each.hint for each in found)
 
 
 def test_a_name_that_nearly_is_one_gets_the_right_one_offered(tmp_path: Path) -> None:
     (found,) = problems(LEAD + mapping(), tmp_path, '[{ doctype = "Lead", mapping = "Laed" }]')
     assert (found.where, found.what) == ("producers.hq.doctypes.Lead", "there is no mapping Laed")
-    assert found.mend == "did you mean Lead?"
+    assert found.hint == "did you mean Lead?"
 
 
 def test_a_field_that_is_mapped_twice_is_refused(tmp_path: Path) -> None:

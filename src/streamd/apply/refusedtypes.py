@@ -36,7 +36,7 @@ class RefusedTypes:
         """No document of this type can be read, or written, as things are here."""
         before = self._refused.get(doctype)
         if before is None or before.why != why:
-            log.warning("type_paused", doctype=doctype, error=why, mend="it is tried again by itself")
+            log.warning("type_paused", doctype=doctype, error=why, hint="it is tried again by itself")
         attempts = 1 if before is None else before.attempts + 1
         self._refused[doctype] = _Refusal(why, attempts, self._now() + type_pause(attempts))
 

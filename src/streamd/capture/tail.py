@@ -283,7 +283,7 @@ class Capture:
                 name=name_label(record.name)[:60],
                 because="its name is longer than this database can remember; its changes travel all the same, but "
                 "where two sites edit one field, the other site's edit wins",
-                mend="give it a shorter name",
+                hint="give it a shorter name",
             )
         return False
 
@@ -326,7 +326,7 @@ class Capture:
                 doctype=doctype,
                 name=name_label(name),
                 because="child rows of this document were changed, and it does not exist: nobody is told",
-                mend="nothing, or remove such rows; if the document is made, they travel with it",
+                hint="nothing, or remove such rows; if the document is made, they travel with it",
             )
 
 

@@ -39,38 +39,38 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what was found, why it matters, and how to mend it."""
+    """One thing that was looked at: what was found, why it matters, and how to fix it."""
 
     area: str
     severity: Severity
     what: str
     why: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
 def ok(area: str, what: str) -> Finding:
     return Finding(area, Severity.OK, what)
 
 
-def warning(area: str, what: str, why: str = "", mend: str = "") -> Finding:
-    return Finding(area, Severity.WARNING, what, why, mend)
+def warning(area: str, what: str, why: str = "", hint: str = "") -> Finding:
+    return Finding(area, Severity.WARNING, what, why, hint)
 
 
-def problem(area: str, what: str, why: str = "", mend: str = "") -> Finding:
-    return Finding(area, Severity.PROBLEM, what, why, mend)
+def problem(area: str, what: str, why: str = "", hint: str = "") -> Finding:
+    return Finding(area, Severity.PROBLEM, what, why, hint)
 
 
 def from_problems(problems: Iterable[Problem]) -> list[Finding]:
     """Faults of the configuration, and warnings about it, as findings."""
     return [
-        Finding(each.where, Severity.PROBLEM if each.fatal else Severity.WARNING, each.what, "", each.mend)
+        Finding(each.where, Severity.PROBLEM if each.fatal else Severity.WARNING, each.what, "", each.hint)
         for each in problems
     ]
 
 
 def judge_triggers(ours: Mapping[str, str], wanted: Mapping[str, str], may_install: bool) -> list[Finding]:
-    """Whether every change in scope is seen. `may_install` says whether `run` mends it by itself."""
-    mend = "run `streamd install`" + (" (`streamd run` does it when it starts)" if may_install else "")
+    """Whether every change in scope is seen. `may_install` says whether `run` fixes it by itself."""
+    hint = "run `streamd install`" + (" (`streamd run` does it when it starts)" if may_install else "")
     found = []
     for names, what, why in (
         (wanted.keys() - ours.keys(), "missing", "changes of their tables are not seen"),
@@ -82,7 +82,7 @@ def judge_triggers(ours: Mapping[str, str], wanted: Mapping[str, str], may_insta
         (ours.keys() - wanted.keys(), "not wanted any more", "they slow the writes of tables that nobody may have"),
     ):
         if names:
-            found.append(problem("triggers", f"{', '.join(sorted(names))}: {what}", why, mend))
+            found.append(problem("triggers", f"{', '.join(sorted(names))}: {what}", why, hint))
     return found or [ok("triggers", f"{len(wanted)} triggers are in place")]
 
 
@@ -138,7 +138,7 @@ def judge_answer(
                 area,
                 "is this site itself, or a clone of it",
                 "a site that has the same identity cannot be told from this one",
-                "mend the URL, or give the clone an identity of its own: `streamd init --new-identity` there",
+                "fix the URL, or give the clone an identity of its own: `streamd init --new-identity` there",
             )
         ]
     if answer.protocol != PROTOCOL:
@@ -261,9 +261,9 @@ def _clock(area: str, difference: int) -> list[Finding]:
         return []
     text = f"its clock is {abs(difference) / 1000:.0f} s {'ahead of' if difference > 0 else 'behind'} ours"
     why = "where both sites edit one field, the site with the later clock wins too often"
-    mend = "let both machines take their time from the network (NTP)"
+    hint = "let both machines take their time from the network (NTP)"
     grave = abs(difference) > clock.MAX_AHEAD_MS
-    return [(problem if grave else warning)(area, text, why, mend)]
+    return [(problem if grave else warning)(area, text, why, hint)]
 
 
 def _subscription(area: str, producer: str, doctype: str, status: str, described: bool) -> Finding:

@@ -107,7 +107,7 @@ def _dynamic(area: str, place: Place, link: Link, doctype: str) -> Iterator[Find
 def _filter(area: str, name: str, each: Filter, place: Place, types: Types) -> Iterator[Finding]:
     """The value of one filter: an expression, a field, or a constant."""
     if each.fault:
-        yield problem(area, f"{name}: {each.fault}", "nothing can be looked for", "mend the expression")
+        yield problem(area, f"{name}: {each.fault}", "nothing can be looked for", "fix the expression")
         return
     if place.there is None:
         return

@@ -45,7 +45,7 @@ def unmappable(
         wrong = [each for each in _mapping(name, types) if each.severity is Severity.PROBLEM]
         if wrong:
             found[mappings[name].remote_doctype] = "; ".join(
-                f"{each.area}: {each.what} ({each.mend})" for each in wrong
+                f"{each.area}: {each.what} ({each.hint})" for each in wrong
             )
     return found
 
@@ -92,7 +92,7 @@ def _mapping(name: str, types: Types) -> Iterator[Finding]:
             f"mappings.{name}.remote_doctype",
             f"the producer has not opened {given.remote_doctype} to this site, or does not have it",
             "documents of it do not come, and its fields can be compared only then",
-            f"mend the name, or ask who runs the producer to offer and approve {given.remote_doctype}",
+            f"fix the name, or ask who runs the producer to offer and approve {given.remote_doctype}",
         )
     if here.single:
         yield problem(
@@ -188,8 +188,8 @@ def _local_field(place: Place, field: FieldMapping) -> Finding | None:
         if isinstance(here, DocumentType):
             names += [child.field for child in here.children]
         what = "excluded in its configuration" if name in here.excluded else f"no field of {place.what} here"
-        mend = did_you_mean(name, names, "name one of its fields")
-        return problem(area, f"{name} is {what}", "the value has no place", mend)
+        hint = did_you_mean(name, names, "name one of its fields")
+        return problem(area, f"{name} is {what}", "the value has no place", hint)
     if column.generated:
         return problem(
             area,

@@ -44,16 +44,16 @@ def judge_values(
     )
     alike = "declare the column alike at both sites"
     as_text = "declare the column TEXT at this site, or map the field to one that is TEXT"
-    mend = as_text if mine.kind in (Kind.DECIMAL, Kind.FLOAT) and not enforced else alike
+    hint = as_text if mine.kind in (Kind.DECIMAL, Kind.FLOAT) and not enforced else alike
     if Kind.ANY in (mine.kind, theirs.kind):
         pass
     elif lost := _lost(mine, theirs, enforced=enforced):
         # Where both say the same, the producer's database may be one that keeps no more of it than ours.
-        found.append((warning if here.declared == there.declared else problem)(area, what, lost, mend))
+        found.append((warning if here.declared == there.declared else problem)(area, what, lost, hint))
     elif mine.kind not in {theirs.kind, *_FITS.get(theirs.kind, ())}:
         found.append(warning(area, what, "values may change, or be refused", alike))
     elif refused := _refused(mine, theirs, enforced=enforced):
-        found.append(warning(area, what, refused, mend))
+        found.append(warning(area, what, refused, hint))
     if there.nullable and not here.nullable and not filled:
         found.append(
             warning(

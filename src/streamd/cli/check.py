@@ -65,7 +65,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
         code = ConfigurationError.exit_code
     except StreamdError as error:
         # What was found before it stands all the same.
-        findings.append(problem("site.database", error.message, mend=error.hint))
+        findings.append(problem("site.database", error.message, hint=error.hint))
     # One mapping may serve several producers, and be judged again when these have answered.
     findings = list(dict.fromkeys(findings))
     if any(finding.severity is Severity.PROBLEM for finding in findings):
@@ -135,12 +135,12 @@ async def _state(settings: Settings) -> list[Finding]:
     try:
         revision = await state_revision(settings)
     except StateError as error:
-        return [problem("state.database", error.message, mend=error.hint)]
+        return [problem("state.database", error.message, hint=error.hint)]
     if revision == HEAD:
         return [ok("state.database", "has this release's schema")]
     what = "has another release's schema" if revision is not None else "is not there yet"
-    mend = "run `streamd install` (`streamd run` does it when it starts)"
-    return [problem("state.database", what, "the daemon keeps its logs, keys and consumers there", mend)]
+    hint = "run `streamd install` (`streamd run` does it when it starts)"
+    return [problem("state.database", what, "the daemon keeps its logs, keys and consumers there", hint)]
 
 
 async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue: Catalogue) -> list[Finding]:
@@ -153,7 +153,7 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
         try:
             answer = await ask_producer(producer, key, secret, request)
         except PeerError as error:
-            findings.append(problem(f"producers.{name}", error.message, mend=as_here(error.hint, name)))
+            findings.append(problem(f"producers.{name}", error.message, hint=as_here(error.hint, name)))
             continue
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site
@@ -189,8 +189,8 @@ def _say(findings: Sequence[Finding]) -> None:
         click.echo(f"{MARKS[finding.severity]} {finding.area}: {finding.what}")
         if finding.why:
             click.echo(f"    why: {finding.why}")
-        if finding.mend:
-            click.echo(f"    → {finding.mend}")
+        if finding.hint:
+            click.echo(f"    → {finding.hint}")
     problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
     warnings = sum(finding.severity is Severity.WARNING for finding in findings)
     click.echo(f"\n{count(problems, 'problem')}, {count(warnings, 'warning')}")

@@ -111,5 +111,5 @@ def _write(config: Path, text: str) -> None:
             file.write(text)
     except OSError as error:
         raise StreamdError(
-            f"{config} cannot be written: {error.strerror}", hint="mend the path or its permissions"
+            f"{config} cannot be written: {error.strerror}", hint="fix the path or its permissions"
         ) from error

@@ -45,7 +45,10 @@ ANSWER_SECONDS = 20.0
     help="How old the moment may be up to which all is here, or at a consumer.",
 )
 @click.option(
-    "--max-behind", type=click.IntRange(min=0), metavar="N", help="How many entries of a log may be missing.  [any]"
+    "--max-behind",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="How many entries of a log may be missing (default: any).",
 )
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_behind: int | None) -> None:

@@ -25,10 +25,9 @@ def read_rows(rows: Iterable[bytes]) -> list[dict[str, Any]]:
     return found
 
 
-def read_lists(rows: Iterable[bytes]) -> list[list[Any]]:
+def read_lists(rows: Iterable[bytes]) -> list[tuple[Any, ...]]:
     """Rows as JSON arrays, decoded together."""
-    found: list[list[Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
-    return found
+    return _LISTS.decode(b"[" + b",".join(rows) + b"]")
 
 
 def write_json(value: Any) -> bytes:
@@ -49,4 +48,5 @@ def _plain(value: Any) -> Any:
 
 
 _JSON = msgspec.json.Decoder(float_hook=Decimal)
+_LISTS = msgspec.json.Decoder(list[tuple[Any, ...]], float_hook=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

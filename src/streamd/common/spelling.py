@@ -13,7 +13,7 @@ def near(name: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, names: Sequence[str], otherwise: str) -> str:
-    """The mend for a name that is not there."""
+    """The hint for a name that is not there."""
     close = near(name, names)
     if close:
         return f"did you mean {' or '.join(close)}?"

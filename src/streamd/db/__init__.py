@@ -22,8 +22,8 @@ def open_site(url: str) -> SiteDatabase:
     try:
         make = engine.load(engine.site)
     except ImportError as error:
-        what, mend = engine.missing(error)
-        raise SiteError(what, hint=mend) from error
+        what, hint = engine.missing(error)
+        raise SiteError(what, hint=hint) from error
     return cast(SiteDatabase, make(url))
 
 

@@ -148,11 +148,13 @@ def cells(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda row: (row[place],)
 
 
-def unlike(rows: Sequence[tuple[Any, ...]], found: Iterable[Sequence[Any]], key: Sequence[int]) -> set[int]:
+def unlike(rows: Sequence[tuple[Any, ...]], found: Sequence[tuple[Any, ...]], key: Sequence[int]) -> set[int]:
     """The places of `rows` that are not, exactly so, among those found. `key` are the places of the key's columns."""
+    if rows == found:
+        return set()  # nearly always, and in one order
     name = cells(key)
     try:
-        there = {name(row): tuple(row) for row in found}
+        there = {name(row): row for row in found}
         return {place for place, row in enumerate(rows) if there.get(name(row)) != row}
     except TypeError:
         return set(range(len(rows)))  # a value that is no key of a dict

@@ -118,12 +118,12 @@ class Loop:
         self._said = said
         if isinstance(error, StreamdError):
             hint = error.hint or ("it is tried again" if error.retryable else "")
-            log.warning("loop_tries_again", loop=self.name, error=error.message, mend=hint)
+            log.warning("loop_tries_again", loop=self.name, error=error.message, hint=hint)
             return
         place = place_of(error)
         trace = None if place in self._traced else error
         self._traced.add(place)
-        log.error("loop_failed", loop=self.name, error=said, mend="this is a fault of streamd's", exc_info=trace)
+        log.error("loop_failed", loop=self.name, error=said, hint="this is a fault of streamd's", exc_info=trace)
 
 
 def in_words(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class Readings:
                     doctype=doctype,
                     producer=self._name,
                     columns=new,
-                    mend=f"`streamd resync --doctype {shlex.quote(doctype)} --whole` fills them",
+                    hint=f"`streamd resync --doctype {shlex.quote(doctype)} --whole` fills them",
                 )
 
     def _fields(self, doctype: str) -> frozenset[str]:

@@ -44,7 +44,7 @@ class Report:
         text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
         if error is not None:
             log.warning(
-                "producer_" + status.replace(" ", "_"), producer=self._name, error=error.message, mend=error.hint
+                "producer_" + status.replace(" ", "_"), producer=self._name, error=error.message, hint=error.hint
             )
         elif self.said in (AWAY, REFUSED, RESYNC_REQUIRED):
             log.info("producer_back", producer=self._name)

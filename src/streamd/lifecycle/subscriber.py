@@ -254,7 +254,7 @@ class Subscriber:
         left_out = columns_left_out(self._source.columns, self._catalogue)
         await self._unread.add(self.name, {each: left_out[each] for each in left_out.keys() & self._wanted})
         await self._readings.ask_for_new_columns(self._wanted.intersection(self._having(ApprovalStatus.APPROVED)))
-        # What does not fit may be mended at the producer, which tells nobody.
+        # What does not fit may be fixed at the producer, which tells nobody.
         self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
 
     async def _partly_seen(self) -> dict[str, str]:

@@ -62,7 +62,7 @@ async def main(path: Path) -> int:
         cause = first_of(error)
         if not isinstance(cause, StreamdError):
             raise
-        log.error("failed", error=cause.message, mend=cause.hint)
+        log.error("failed", error=cause.message, hint=cause.hint)
         return cause.exit_code
     log.info("stopped")
     return 0
@@ -79,7 +79,7 @@ class Supervisor:
         self._said = ""
 
     async def run(self) -> None:
-        """Run until `stop` is set. Raises `StreamdError` for what a person has to mend before it can start."""
+        """Run until `stop` is set. Raises `StreamdError` for what a person has to fix before it can start."""
         daemon = await self._next(None)
         while daemon is not None:
             why = ""
@@ -109,7 +109,7 @@ class Supervisor:
             log.error(
                 "configuration_not_taken",
                 error=error.message,
-                mend=error.hint or "it goes on with the one from before; mend the file, and send SIGHUP again",
+                hint=error.hint or "it goes on with the one from before; fix the file, and send SIGHUP again",
             )
         else:
             daemon.begin_anew("the configuration was to be read again (SIGHUP)")
@@ -134,7 +134,7 @@ class Supervisor:
                     log.error(
                         "cannot_go_on",
                         error=problem,
-                        mend=(ours.hint if ours is not None else "") or "mend the tables, or the configuration",
+                        hint=(ours.hint if ours is not None else "") or "fix the tables, or the configuration",
                         looks_again_every_seconds=AGAIN_SECONDS,
                         exc_info=None if ours is not None else error,
                     )
@@ -155,7 +155,7 @@ class Supervisor:
             require_usable(settings)
         except ConfigurationError as error:
             if error.message != self._said:
-                log.error("configuration_not_taken", error=error.message, mend="it goes on with the one from before")
+                log.error("configuration_not_taken", error=error.message, hint="it goes on with the one from before")
                 self._said = error.message
             return last.settings
         return settings

@@ -124,6 +124,6 @@ class Watchdog:
         if abs(jumped) >= JUMP_SECONDS:
             self._jumped = f"the clock was set {abs(jumped):.0f} s {'forwards' if jumped > 0 else 'backwards'}"
             self._jumped_at = steady
-            log.warning("clock_was_set", seconds=round(jumped), mend="let NTP keep it: times are compared across sites")
+            log.warning("clock_was_set", seconds=round(jumped), hint="let NTP keep it: times are compared across sites")
         elif self._jumped and steady - self._jumped_at > SAID_SECONDS:
             self._jumped = ""

@@ -39,7 +39,7 @@ def as_here(hint: str, name: str) -> str:
 
 
 def tls_hint(error: Exception) -> str:
-    """What to mend where a connection with TLS cannot be made because there is none at the other end; else nothing."""
+    """What to fix where a connection with TLS cannot be made because there is none at the other end; else nothing."""
     # Older and newer OpenSSL call it differently.
     plain = any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"))
     return "there is no TLS at that address: write http://, or give the site a certificate" if plain else ""
@@ -159,7 +159,7 @@ class Line:
                 except OSError as error:
                     raise PeerRefused(
                         f"{self._settings.certificate_authority} cannot be used: {error}",
-                        hint="mend certificate_authority",
+                        hint="fix certificate_authority",
                     ) from error
             connector = aiohttp.TCPConnector(ssl=context, force_close=self.breaks)
             session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

@@ -71,7 +71,9 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise InvalidRequest(_what_is_wrong(error), hint="see docs/protocol.md, or /v1/openapi.json") from None
+        raise InvalidRequest(
+            _what_is_wrong(error), hint="see docs/reference/protocol.md, or /v1/openapi.json"
+        ) from None
 
 
 def too_large(limit: int) -> InvalidRequest:

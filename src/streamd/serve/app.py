@@ -114,7 +114,7 @@ class Server:
                 hint="stop what uses that port, or change host and port of [server]",
             ) from error
         if certificate is None and not is_loopback(self._settings.host):
-            log.warning("plain_http", host=self._settings.host, mend="set certificate and certificate_key of [server]")
+            log.warning("plain_http", host=self._settings.host, hint="set certificate and certificate_key of [server]")
         log.info("serving", url=self.url)
 
     async def look(self) -> float:

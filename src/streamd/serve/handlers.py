@@ -156,7 +156,7 @@ class Handlers:
         before = self._waiting.get(consumer, [])
         pending = [doctype for doctype, status in statuses.items() if status == ApprovalStatus.PENDING]
         if pending and before != pending:
-            log.info("approval_wanted", consumer=consumer, doctypes=pending, mend="streamd consumers approve")
+            log.info("approval_wanted", consumer=consumer, doctypes=pending, hint="streamd consumers approve")
         approved = [doctype for doctype in before if statuses.get(doctype) == ApprovalStatus.APPROVED]
         if approved:
             log.info("approved", consumer=consumer, doctypes=approved)

@@ -1,4 +1,4 @@
-"""Reads the TOML file: relative paths, the environment, and every fault with its key and its mend."""
+"""Reads the TOML file: relative paths, the environment, and every fault with its key and its hint."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _from_file(path: Path | None, where: str) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            Problem(where, f"cannot be read: {error}", "mend the path or its permissions")
+            Problem(where, f"cannot be read: {error}", "fix the path or its permissions")
         ) from error
 
 
@@ -155,8 +155,8 @@ def _producer_problems(settings: Settings) -> list[Problem]:
             if not declared and not entry.unsubscribe:
                 close = near(entry.doctype, settings.doctypes)
                 declare = f"declare [doctypes.{toml_key(entry.doctype)}], or remove it here"
-                mend = f"did you mean {' or '.join(close)}? Else {declare}" if close else declare
-                problems.append(Problem(where, "is no document type of this site", mend))
+                hint = f"did you mean {' or '.join(close)}? Else {declare}" if close else declare
+                problems.append(Problem(where, "is no document type of this site", hint))
     routes: dict[str, str] = {}
     for name, producer in settings.producers.items():
         other = routes.setdefault(producer.url, name)
@@ -174,23 +174,23 @@ def toml_key(name: str) -> str:
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> tuple[str, str]:
-    """(what, mend) for a file that cannot be read."""
+    """(what, hint) for a file that cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         return "is no text in UTF-8", "save it as UTF-8, or name another with --config"
     if isinstance(error, IsADirectoryError):
-        return "is a folder", "name the file in it: mend the path that --config or $STREAMD_CONFIG gives"
-    mend = "mend its path, or its permissions: the user of streamd has to be able to read it"
-    return f"cannot be read: {error.strerror}", mend
+        return "is a folder", "name the file in it: fix the path that --config or $STREAMD_CONFIG gives"
+    hint = "fix its path, or its permissions: the user of streamd has to be able to read it"
+    return f"cannot be read: {error.strerror}", hint
 
 
 def _that_line(path: Path, error: tomllib.TOMLDecodeError) -> str:
-    """The mend, with the line that is meant; not where it may hold a secret."""
+    """The hint, with the line that is meant; not where it may hold a secret."""
     found = _LINE.search(str(error))
     lines = path.read_text(encoding="utf-8").splitlines()
     if found is None or int(found[1]) > len(lines):
-        return "mend that line"
+        return "fix that line"
     line = lines[int(found[1]) - 1].strip()
-    return f"mend that line: {line[:LONGEST_LINE]}" if line and not _SECRET.search(line) else "mend that line"
+    return f"fix that line: {line[:LONGEST_LINE]}" if line and not _SECRET.search(line) else "fix that line"
 
 
 LONGEST_LINE = 120
@@ -199,8 +199,8 @@ LONGEST_LINE = 120
 _LINE = re.compile(r"at line (\d+)")
 _SECRET = re.compile(r"secret|password|api_key|://[^/]*@", re.IGNORECASE)
 
-_MENDS = {
-    "extra_forbidden": ("is no key that streamd knows", "remove it, or mend its spelling (see config.example.toml)"),
+_HINTS = {
+    "extra_forbidden": ("is no key that streamd knows", "remove it, or fix its spelling (see config.example.toml)"),
     "missing": ("is missing", "add it (see config.example.toml)"),
 }
 
@@ -246,16 +246,16 @@ def _problems(error: ValidationError, raw: object) -> list[Problem]:
     for detail in error.errors():
         where = _place(detail["loc"], raw)
         kind = str(detail["type"])
-        if kind in _MENDS:
-            what, mend = _MENDS[kind]
+        if kind in _HINTS:
+            what, hint = _HINTS[kind]
             close = _near_keys(detail["loc"]) if kind == "extra_forbidden" else []
             if close:
-                mend = f"did you mean {' or '.join(close)}? Mend its spelling, or remove it (see config.example.toml)"
+                hint = f"did you mean {' or '.join(close)}? Fix its spelling, or remove it (see config.example.toml)"
         elif kind == "tuple_type" and isinstance(detail["input"], str):
-            what, mend = "is no list", f"write a list: [{json.dumps(detail['input'], ensure_ascii=False)}]"
+            what, hint = "is no list", f"write a list: [{json.dumps(detail['input'], ensure_ascii=False)}]"
         elif kind == "value_error":
-            what, mend = str(detail["ctx"]["error"]), ""
+            what, hint = str(detail["ctx"]["error"]), ""
         else:
-            what, mend = str(detail["msg"][:1].lower() + detail["msg"][1:]), "mend the value (see config.example.toml)"
-        problems.append(Problem(where, what, mend))
+            what, hint = str(detail["msg"][:1].lower() + detail["msg"][1:]), "fix the value (see config.example.toml)"
+        problems.append(Problem(where, what, hint))
     return problems

@@ -190,7 +190,7 @@ def _entry(where: str, entry: SubscribedDoctype, settings: Settings) -> Iterator
             yield Problem(
                 f"mappings.{name}.local_doctype",
                 f"{local} is no document type of this site",
-                f"declare [doctypes.{local}], or mend the name",
+                f"declare [doctypes.{local}], or fix the name",
             )
 
 
@@ -223,5 +223,5 @@ def _by(mapping: str | None) -> str:
 
 def _unknown(where: str, name: str, mappings: Iterable[str]) -> Problem:
     close = near(name, mappings)
-    mend = f"did you mean {' or '.join(close)}?" if close else f'write [mappings."{name}"], or mend the name'
-    return Problem(where, f"there is no mapping {name}", mend)
+    hint = f"did you mean {' or '.join(close)}?" if close else f'write [mappings."{name}"], or fix the name'
+    return Problem(where, f"there is no mapping {name}", hint)

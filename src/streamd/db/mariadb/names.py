@@ -89,6 +89,12 @@ def _one(columns: Sequence[Column]) -> str:
 def _bound(columns: Sequence[Column], names: Sequence[Name]) -> list[list[Any]]:
     """The names as the driver takes them, without those that can be in no such columns."""
     binders = [binder(column) for column in columns]
+    try:
+        every = [[bind(value) for bind, value in zip(binders, name, strict=True)] for name in names]
+        "".join([str(value) for values in every for value in values]).encode()
+        return every
+    except (RowRefused, ValueError):
+        pass  # at least one of them: which, is seen one by one
     found = []
     for name in names:
         try:

@@ -22,7 +22,7 @@ from streamd.db.mariadb.reflect import foreign_keys
 from streamd.db.mariadb.values import binder
 from streamd.db.moves import Movement, changes_keys
 from streamd.db.parts import cells, unlike
-from streamd.db.statements import refused_if_unforeseen, some_of
+from streamd.db.statements import AT_ONCE, MORE_AT_ONCE, refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -139,7 +139,7 @@ class MariadbReader(BookReader):
     ) -> set[int]:
         values = sql.values_as_json(columns, "t")
         found: list[bytes] = []
-        for some in some_of(map(cells(key), rows)):
+        for some in some_of(map(cells(key), rows), MORE_AT_ONCE if len(key) == 1 else AT_ONCE):
             where, bound = named([columns[place] for place in key], some)
             query = f"SELECT CAST({values} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}"
             found += [text for (text,) in await self._fetch(query, bound) if text is not None]

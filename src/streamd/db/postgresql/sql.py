@@ -185,7 +185,7 @@ def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
     rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
         names, given = ", ".join(columns), ", ".join(values)
-        return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
+        return f"INSERT INTO {table} AS t ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
     if write.kind == WriteKind.UPDATE:
         changes = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
@@ -251,6 +251,18 @@ def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
         f"SELECT {values} FROM g JOIN r ON {same} ORDER BY {order}"
     )
 
+
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
 
 DEFERRABLE = """
 SELECT conname::text FROM pg_constraint

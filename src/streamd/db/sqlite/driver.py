@@ -36,7 +36,7 @@ async def to_its_end(work: Awaitable[T]) -> T:
 
 
 def what_to_look_at(words: str, setting: str) -> str:
-    """The mend for a file that SQLite cannot work with, said by its error's words; empty where they say enough."""
+    """The hint for a file that SQLite cannot work with, said by its error's words; empty where they say enough."""
     if "not a database" in words or "malformed" in words:
         return f"look at {setting}: does it name a SQLite file, and is that file whole? Else restore it from a backup"
     if "unable to open" in words or "readonly" in words:
