@@ -19,10 +19,11 @@ from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
-from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
+from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -107,6 +108,12 @@ class Site:
                 if statement.strip():
                     connection.execute(statement)
         _new_state(self.state_file)
+        self._remembered: frozenset[str] | None = None
+
+    def remembers(self, *doctypes: str) -> None:
+        """Edits of these types alone are remembered, as where the site does not get the others from anybody."""
+        self._remembered = frozenset(doctypes)
+        self.capture._remembered = self._remembered
 
     async def open(self, *, logged: Sequence[str] | None = None) -> None:
         self.database: SiteDatabase = open_site(self.settings.site.database)
@@ -124,6 +131,7 @@ class Site:
         self.unread = UnreadColumns(self.state)
 
         types = self.types if logged is None else tuple(logged)
+        remembered = frozenset(types) if self._remembered is None else self._remembered
 
         async def approved() -> set[str]:
             return set(types)
@@ -134,7 +142,7 @@ class Site:
             self.catalogue,
             site=self.site,
             logged=approved,
-            remembered=frozenset(types),
+            remembered=remembered,
             batch=50,
         )
         self.began_anew = await self.capture.recover()
@@ -275,6 +283,8 @@ def event(entry: LogEntry) -> Event:
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
         life=entry.life,
         old_life=entry.old_life,
+        id=None if entry.id is None else msgspec.json.decode(entry.id, type=DocumentId),
+        links=() if entry.links is None else msgspec.json.decode(entry.links, type=tuple[LinkId, ...]),
     )
     return msgspec.json.decode(msgspec.json.encode(made), type=Event)
 
@@ -321,6 +331,7 @@ class LocalFetcher:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links
                     waiting += links
+            await say_ids(reader, producer.catalogue, found)
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)

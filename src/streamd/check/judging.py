@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from streamd.common import clock
+from streamd.common.addresses import is_loopback
 from streamd.errors import PeerRefused, PeerUnreachable, Problem
 from streamd.model import ApprovalStatus, Catalogue
 from streamd.pull import tls_hint, wanted_doctypes
 from streamd.settings import ProducerSettings, Settings
-from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest, is_loopback
+from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest
 
 ANSWER_BYTES = 16 << 20
 """A handshake's answer is not read beyond this."""

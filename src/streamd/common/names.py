@@ -10,6 +10,30 @@ Scalar = str | int | float
 Name = tuple[Scalar, ...]
 
 
+class DocumentId(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which document is meant, whatever it is called: given once, and never changed by a rename.
+
+    `name` is the one that it was made under. A *natural* id has nothing else: nearly every document has that. Where the
+    name had been another document's, the id is *born*: `clock` is that of the event that made the document. `site` is
+    where it was made, once it has come to a site that names documents itself.
+    """
+
+    name: Name
+    clock: str = ""
+    site: str = ""
+
+
+class LinkId(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The document that the links of an event to `name` mean, where that is not the name's natural id.
+
+    `id` is None where no document had the name: the link leads nowhere.
+    """
+
+    doctype: str
+    name: Name
+    id: DocumentId | None = None
+
+
 class Life(msgspec.Struct, frozen=True, array_like=True):
     """One of the documents that have had a name one after the other.
 

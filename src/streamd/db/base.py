@@ -16,6 +16,7 @@ from streamd.db.parts import OUR_SERIES as OUR_SERIES
 from streamd.db.parts import REMOTE_COLUMNS as REMOTE_COLUMNS
 from streamd.db.parts import SITE_SCHEMA as SITE_SCHEMA
 from streamd.db.parts import Changes as Changes
+from streamd.db.parts import IdentityReader, IdentityTransaction
 from streamd.db.parts import RawDocument as RawDocument
 from streamd.db.parts import SeriesBook as SeriesBook
 from streamd.db.parts import SiteIdentity as SiteIdentity
@@ -38,7 +39,7 @@ from streamd.model import (
 )
 
 
-class Reader(ABC):
+class Reader(IdentityReader):
     """One consistent view of the site's database."""
 
     @abstractmethod
@@ -128,7 +129,7 @@ class Reader(ABC):
         """Parked and held events in the order in which they came, without limits."""
 
 
-class Transaction(Reader):
+class Transaction(Reader, IdentityTransaction):
     """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
 
     @abstractmethod
@@ -186,7 +187,6 @@ class Transaction(Reader):
 
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
-
     @abstractmethod
     async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
         """Remember these, replacing what was remembered of the same document at the same site."""

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from streamd.common.addresses import is_loopback
 from streamd.errors import ConfigurationError, Problem, StreamdError
 from streamd.serve.answers import answer_errors, set_headers
 from streamd.serve.connections.listener import Listener, track_requests
@@ -19,7 +20,6 @@ from streamd.serve.openapi import ENDPOINTS
 from streamd.serve.probe import probe
 from streamd.serve.services import Services
 from streamd.settings import ServerSettings
-from streamd.wire import is_loopback
 
 CHECK_SECONDS = 1.0
 """How often overdue connections are closed."""

@@ -20,6 +20,7 @@ from streamd.errors import InvalidRequest, PartialView
 from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
+from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents
 from streamd.serve.services import Caller, Columns, Grants, Services
 from streamd.serve.snapshots import Snapshot, open_snapshot
@@ -192,6 +193,7 @@ class DocumentReader:
             )
             for key, document in documents.items()
         ]
+        await say_ids(snapshot.reader, self._services.catalogue, fetched)
         if fetched and (every or await snapshot.reader.has_counterparts(site)):
             await name_documents(snapshot.reader, site, self._services.catalogue, fetched, every=every)
         return Documents(fetched, snapshot.as_of)

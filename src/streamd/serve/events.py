@@ -16,7 +16,7 @@ import structlog
 
 from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired
-from streamd.model import Cursor, Event, LogEntry, Origin, name_from_text
+from streamd.model import Cursor, DocumentId, Event, LinkId, LogEntry, Origin, name_from_text
 from streamd.serve.names import name_events
 from streamd.serve.pages import Limits, LogPage, PageReader
 from streamd.serve.services import Caller, Grants, Services
@@ -177,6 +177,8 @@ class EventFeed:
 
 
 _ORIGIN = msgspec.json.Decoder(Origin)
+_ID = msgspec.json.Decoder(DocumentId)
+_LINKS = msgspec.json.Decoder(tuple[LinkId, ...])
 
 
 def _event(entry: LogEntry, enters: bool) -> Event:
@@ -196,4 +198,6 @@ def _event(entry: LogEntry, enters: bool) -> Event:
         enters=enters,
         life=entry.life,
         old_life=entry.old_life,
+        id=None if entry.id is None else _ID.decode(entry.id),
+        links=() if entry.links is None else _LINKS.decode(entry.links),
     )

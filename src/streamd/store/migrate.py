@@ -19,7 +19,7 @@ from streamd.errors import StreamdError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision; a test holds it against `migrations/versions`."""
 
 URL_VARIABLE = "STREAMD_STATE__DATABASE"
