@@ -20,6 +20,7 @@ from streamd.common.retry import transient
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
+from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
@@ -67,8 +68,10 @@ class Daemon:
         catalogue: Catalogue,
         tables: Mapping[str, Table],
         state: State,
-        site: str,
+        holding: Holding,
     ) -> None:
+        """Everything is open, and `holding` holds the site's database."""
+        site = state.site
         self.settings = settings
         self.database = database
         self.catalogue = catalogue
@@ -132,6 +135,7 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("alone", holding.turn),
                 ("serve", self._answering),
                 ("serve", self.server.close_overdue_connections),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
@@ -231,7 +235,7 @@ class Daemon:
             try:
                 await give_back()
             except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
-                log.warning("not_closed_well", error=in_words(error))
+                log.warning("close_failed", error=in_words(error))
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""

@@ -99,9 +99,7 @@ class Subscriber:
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
         self._returns = returns
-        self._puller = Puller(
-            peer, read_checkpoint=self._place, apply=self._apply, known_statuses=lambda: self._known
-        )
+        self._puller = Puller(peer, read_checkpoint=self._place, apply=self._apply, known_statuses=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
@@ -271,7 +269,7 @@ class Subscriber:
                 log.warning("type_paused", producer=self.name, doctype=doctype, error=why)
         going_on = sorted(before.keys() - paused.keys())
         if going_on:
-            log.info("types_go_on", producer=self.name, doctypes=going_on)
+            log.info("types_resumed", producer=self.name, doctypes=going_on)
             self._applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:

@@ -17,7 +17,7 @@ from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
 from streamd.pull.connection import TOO_LARGE, ProducerConnection
 from streamd.pull.request_size import RequestSize
-from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype
+from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype
 from streamd.wire import (
     PROTOCOL,
     Documents,
@@ -57,7 +57,7 @@ def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSe
             use_same_name=bool(settings.same_name(entry)),
             unsubscribe=entry.unsubscribe,
             condition=entry.condition or "",
-            lookups=lookups(entry, mappings),
+            lookups=lookup_doctypes(entry, mappings),
         )
         for entry in settings.doctypes
     ]
@@ -196,7 +196,7 @@ class Peer:
             except TransferBroken as error:
                 received = error.received if size is self._page_size else 0
                 if size.is_full:
-                    log.info("requests_shrunk", producer=self.name, endpoint=endpoint, cause=error.message)
+                    log.info("page_size_reduced", producer=self.name, endpoint=endpoint, cause=error.message)
                 if not size.shrink(requested, received) or isinstance(error, TransferStalled):
                     raise
                 continue

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from streamd.common.spelling import near
+from streamd.common.spelling import similar_names
 from streamd.errors import ExpressionError, StreamdError
 from streamd.expressions import Expression, compile_expression
 from streamd.model import DocumentType, LogEntry, Operation
@@ -72,7 +72,7 @@ def compile_condition(text: str, doctype: DocumentType) -> Condition:
         if field not in columns:
             # An excluded column looks like one that does not exist. Columns are not all listed: the consumer may not
             # be approved yet.
-            close = near(field, columns)
+            close = similar_names(field, columns)
             raise _invalid_condition(
                 doctype.name,
                 f"it has no field {field}",
