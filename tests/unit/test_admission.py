@@ -87,7 +87,7 @@ def test_a_flood_of_connections_does_not_evict_a_consumer(site: Site) -> None:
 def test_consumers_behind_a_flooding_address_get_in_and_stay() -> None:
     site = Site(total=400)
     for number in range(300):
-        site.connect(f"stranger {number}")
+        site.connect(f"anonymous {number}")
         site.connect_consumer(f"store {number}", f"key {number}", "far")
     assert [name for name in site.closed if name.startswith(("store", "no room"))] == []
     assert len(site.admission) <= 304
@@ -170,10 +170,10 @@ def test_a_removed_connection_is_not_closed_again_and_does_not_return(site: Site
 def test_running_out_of_descriptors_evicts_an_unauthenticated_connection(site: Site) -> None:
     site.admission.evict_oldest()
     site.connect_consumer("store")
-    site.connect("stranger")
+    site.connect("anonymous")
     site.admission.evict_oldest()
     site.admission.evict_oldest()
-    assert site.closed == ["stranger"]
+    assert site.closed == ["anonymous"]
 
 
 @pytest.mark.parametrize("descriptors", [256, 1024, 4096, 16_384, 1_000_000])

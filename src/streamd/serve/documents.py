@@ -107,7 +107,7 @@ class DocumentReader:
             await add_former_names(self._services.log, answer.documents, grants.starts)
             # A document that exists but is not readable is not reported as gone.
             gone = [key for key in keys if key[0] in grants.starts and key not in documents]
-            answer.gone = _group_by_type(key for key in gone if key not in stored or key in readable)
+            answer.gone = group_names(key for key in gone if key not in stored or key in readable)
         crash_point("serve.documents")
         return answer
 
@@ -212,7 +212,7 @@ class DocumentReader:
     async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
         """The documents that exist, including unreadable ones."""
         stored = {}
-        for doctype, names in _group_by_type(keys).items():
+        for doctype, names in group_names(keys).items():
             documents = await reader.read_documents(self._services.catalogue[doctype], names)
             stored.update({(doctype, name): document for name, document in documents.items()})
         return stored
@@ -220,7 +220,7 @@ class DocumentReader:
     async def _read_records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
         """The sync records of these documents. From them a consumer can tell which of its edits have arrived."""
         records = {}
-        for doctype, names in _group_by_type(keys).items():
+        for doctype, names in group_names(keys).items():
             for name, record in (await reader.records(doctype, names)).items():
                 records[(doctype, name)] = record
         return records
@@ -331,7 +331,8 @@ def build_fetched_document(
     return fetched
 
 
-def _group_by_type(keys: Iterable[Key]) -> dict[str, list[Name]]:
+def group_names(keys: Iterable[Key]) -> dict[str, list[Name]]:
+    """The names by type."""
     names: dict[str, list[Name]] = {}
     for doctype, name in keys:
         names.setdefault(doctype, []).append(name)

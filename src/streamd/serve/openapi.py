@@ -54,7 +54,7 @@ class Endpoint:
         return f"{API}/{self.name}"
 
 
-_COMMON_ERRORS = (400, 401, 408, 413, 415, 429, 503)
+_KEY_ERRORS = (400, 401, 408, 409, 413, 415, 429, 503)
 
 ENDPOINTS = (
     Endpoint("health", "Reports whether this site works.", None, HealthAnswer, (429,)),
@@ -64,35 +64,35 @@ ENDPOINTS = (
         "Registers a consumer and the document types that it subscribes to.",
         HandshakeRequest,
         HandshakeAnswer,
-        (*_COMMON_ERRORS, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "events",
         "Returns the next approved entries of the Event Update Log; can wait for new ones (long poll).",
         EventsRequest,
         EventsPage,
-        (*_COMMON_ERRORS, 409, 410),
+        (*_KEY_ERRORS, 410),
     ),
     Endpoint(
         "documents",
         "Returns documents as they are now: of approved types, and documents that these link to.",
         DocumentsRequest,
         DocumentsAnswer,
-        (*_COMMON_ERRORS, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "names",
         "Lists the names of all documents of an approved type, in pages.",
         NamesRequest,
         NamesAnswer,
-        (*_COMMON_ERRORS, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "find",
         "Looks up documents by the values of their columns, in approved types and in approved lookups; at most two.",
         FindRequest,
         DocumentsAnswer,
-        (*_COMMON_ERRORS, 409),
+        _KEY_ERRORS,
     ),
 )
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from streamd.model import Cursor, LogEntry, Name, name_from_text, name_text
+from streamd.model import Cursor, LogEntry, name_from_text, name_text
 from streamd.serve.conditions import Condition, Ref, Served, filter_entries, resolve_parent_rows
+from streamd.serve.documents import group_names
 from streamd.serve.services import Grants, Services
 from streamd.update_log import Head, fitting
 
@@ -95,9 +96,7 @@ class PageReader:
         return {**current, **logged, **await log.rows_told(sequence, missing)}
 
     async def _read_current_rows(self, refs: Iterable[Ref], conditions: Mapping[str, Condition]) -> dict[Ref, str]:
-        names_by_type: dict[str, list[Name]] = {}
-        for doctype, text in refs:
-            names_by_type.setdefault(doctype, []).append(name_from_text(text))
+        names_by_type = group_names((doctype, name_from_text(text)) for doctype, text in refs)
         rows = {}
         async with self._services.database.snapshot() as reader:
             for doctype, names in names_by_type.items():
