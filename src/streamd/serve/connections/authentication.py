@@ -14,7 +14,7 @@ from aiohttp import web
 from streamd.errors import InvalidRequest
 from streamd.serve.connections.address import network_of
 from streamd.serve.services import Caller, unauthorized
-from streamd.store.keys import NO_HASH, hash_of
+from streamd.store.keys import NO_HASH, hash_secret
 from streamd.store.peers import Peers
 
 log = structlog.get_logger("streamd.serve")
@@ -113,7 +113,7 @@ class Authentication:
         if self._now() - self._read_at >= KNOWN_SECONDS:
             self._read_at = self._now()
             self._hashes = await self._peers.secret_hashes()
-        return hmac.compare_digest(self._hashes.get(api_key, NO_HASH), hash_of(secret))
+        return hmac.compare_digest(self._hashes.get(api_key, NO_HASH), hash_secret(secret))
 
 
 def _credential(request: web.Request) -> tuple[str, str] | None:
