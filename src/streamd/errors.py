@@ -6,6 +6,7 @@
     ├── SiteError                   the site's database
     │   ├── NotInstalled            streamd's tables or triggers are missing
     │   ├── SiteBusy                locked, away, or its disk is full              (retryable)
+    │   │   └── SiteHeld            another daemon works on it; wait until it ends
     │   ├── Fenced                  another daemon captures this site
     │   ├── RowRefused              the database refused a row (constraint, type, trigger)
     │   │   ├── ValueTaken          … because another row has a value that must be unique
@@ -103,8 +104,14 @@ class SiteBusy(SiteError):
     retryable = True
 
 
+class SiteHeld(SiteBusy):
+    """Another daemon works on the site's database, so that this process may not; until that one ends."""
+
+    exit_code = 4
+
+
 class Fenced(SiteError):
-    """Another daemon has claimed changes of this site since this daemon last read its claim."""
+    """Another daemon works on this site: it has claimed changes since this daemon last read its claim, or will."""
 
     exit_code = 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -304,15 +305,6 @@ async def test_a_port_that_is_taken_is_said_in_plain_words(hq: ProducerSite, sta
     from streamd.serve import Server
     from streamd.settings import ServerSettings
 
-    services = hq.server._services
-    second = Server(
-        identity=services.identity,
-        settings=ServerSettings(port=hq.server.port),
-        catalogue=services.catalogue,
-        peers=services.peers,
-        log=services.log,
-        database=services.database,
-        drain_capture=services.drain_capture,
-    )
+    second = Server(replace(hq.server._services, settings=ServerSettings(port=hq.server.port)))
     with pytest.raises(StreamdError, match=f"cannot listen on 127.0.0.1:{hq.server.port}"):
         await second.start()

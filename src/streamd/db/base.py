@@ -12,18 +12,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from streamd.db.parts import (
-    OUR_SERIES,
-    REMOTE_COLUMNS,
-    SITE_SCHEMA,
-    Changes,
-    RawDocument,
-    SeriesBook,
-    SiteIdentity,
-    TableWrite,
-    WriteKind,
-)
-from streamd.errors import SiteError
+from streamd.db.parts import OUR_SERIES as OUR_SERIES
+from streamd.db.parts import REMOTE_COLUMNS as REMOTE_COLUMNS
+from streamd.db.parts import SITE_SCHEMA as SITE_SCHEMA
+from streamd.db.parts import Changes as Changes
+from streamd.db.parts import RawDocument as RawDocument
+from streamd.db.parts import SeriesBook as SeriesBook
+from streamd.db.parts import SiteIdentity as SiteIdentity
+from streamd.db.parts import TableWrite as TableWrite
+from streamd.db.parts import WriteKind as WriteKind
+from streamd.errors import Problem, SiteError
 from streamd.model import (
     Catalogue,
     Change,
@@ -38,21 +36,6 @@ from streamd.model import (
     Scalar,
     Table,
 )
-
-__all__ = [
-    "OUR_SERIES",
-    "REMOTE_COLUMNS",
-    "SITE_SCHEMA",
-    "Changes",
-    "RawDocument",
-    "Reader",
-    "SeriesBook",
-    "SiteDatabase",
-    "SiteIdentity",
-    "TableWrite",
-    "Transaction",
-    "WriteKind",
-]
 
 
 class Reader(ABC):
@@ -365,6 +348,10 @@ class SiteDatabase(ABC):
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    @abstractmethod
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        """What the daemon may not do here, each with the mend: it reads all types, and writes the `written` ones."""
 
     async def partly_seen(self) -> set[str]:
         """The tables of which the database shows us some rows only: reading them raises `PartialView`."""

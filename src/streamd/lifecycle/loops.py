@@ -92,7 +92,7 @@ class Loop:
 
     def _went_well(self) -> None:
         if self.failures:
-            log.info("loop_goes_on", loop=self.name, failures=self.failures)
+            log.info("loop_resumed", loop=self.name, failures=self.failures)
         self.failures = 0
         self.problem = self._said = ""
         self.turns += 1
@@ -118,7 +118,7 @@ class Loop:
         self._said = said
         if isinstance(error, StreamdError):
             hint = error.hint or ("it is tried again" if error.retryable else "")
-            log.warning("loop_tries_again", loop=self.name, error=error.message, hint=hint)
+            log.warning("loop_retries", loop=self.name, error=error.message, hint=hint)
             return
         place = place_of(error)
         trace = None if place in self._traced else error

@@ -265,6 +265,19 @@ WHERE condeferrable AND NOT condeferred AND connamespace = current_schema()::reg
 """Constraints that can wait until a transaction's end, and do not by themselves."""
 
 
+MISSING_RIGHTS = f"""
+SELECT c.relname::text, w."right" FROM unnest($1::text[], $2::text[]) AS w (tbl, "right")
+JOIN pg_class c ON c.relname = w.tbl AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+WHERE NOT CASE w."right" WHEN 'DELETE' THEN has_table_privilege(c.oid, 'DELETE')
+    ELSE has_any_column_privilege(c.oid, w."right") END
+UNION ALL
+SELECT '{SCHEMA}', "right" FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r ("right")
+WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('{SCHEMA}') AND c.relkind = 'r'
+    AND NOT has_table_privilege(c.oid, "right"))
+"""
+"""Which of the rights that are asked for (tables and rights, side by side) we lack; of our tables, as `streamd`."""
+
+
 def grants(role: str) -> list[str]:
     """What a role needs to run the daemon, besides its rights on the user's own tables."""
     name = quote(role)
