@@ -13,6 +13,8 @@ from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import ChildSettings, DoctypeSettings, Settings
 from streamd.wire import NAME_LIMIT
 
+Columns = tuple[str, ...]
+
 
 def build_declared(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
     """The document types that the configuration declares. Raises `ConfigurationError`."""
@@ -54,24 +56,31 @@ def _find_target(
         return None, [
             Problem(where, "is not a valid name for a document type", f"use 1 to {NAME_LIMIT} printable characters")
         ]
-    table_name = declaration.table or name
-    table = tables.get(table_name)
+    table_path = f"{where}.table" if declaration.table else where
+    table, problems = _find_table(table_path, declaration.table or name, tables)
     if table is None:
-        where = f"{where}.table" if declaration.table else where
-        return None, [_missing_table(where, table_name, tables)]
+        return None, problems
+    key, problems = _find_key(f"{where}.key", declaration.key, table)
+    return (None, problems) if problems else (Target(name, table.name, key), [])
+
+
+def _find_table(where: str, name: str, tables: Mapping[str, Table]) -> tuple[Table | None, list[Problem]]:
+    table = tables.get(name)
+    if table is None:
+        hint = did_you_mean(name, list(tables), "name one of its tables")
+        return None, [Problem(where, f"the database has no table {name}", hint)]
     if table.unreadable:
-        return None, [_unreadable_table(where, table)]
-    key = declaration.key or table.primary_key
-    if not key:
-        return None, [
-            Problem(
-                f"{where}.key",
-                f"{table_name} has no primary key",
-                "set key to the unique columns that identify its rows",
-            )
-        ]
-    problems = key_problems(f"{where}.key", key, table)
-    return (None, problems) if problems else (Target(name, table_name, key), [])
+        what = f"the database cannot read {name}: {table.unreadable}"
+        return None, [Problem(where, what, "name a table that streamd can read")]
+    return table, []
+
+
+def _find_key(where: str, declared: Columns | None, table: Table) -> tuple[Columns, list[Problem]]:
+    key = declared or table.primary_key
+    if key:
+        return key, key_problems(where, key, table)
+    hint = "set key to the unique columns that identify its rows"
+    return key, [Problem(where, f"{table.name} has no primary key", hint)]
 
 
 def _assume_target(name: str, declaration: DoctypeSettings) -> Target:
@@ -113,22 +122,12 @@ def _build_child(
 ) -> tuple[ChildTable | None, list[Problem]]:
     prefix = path(*where)
     problems = _field_problems(prefix, field, tables[parent.table])
-    table = tables.get(declaration.table)
+    table, faults = _find_table(f"{prefix}.table", declaration.table, tables)
+    problems += faults
     if table is None:
-        return None, [*problems, _missing_table(f"{prefix}.table", declaration.table, tables)]
-    if table.unreadable:
-        return None, [*problems, _unreadable_table(f"{prefix}.table", table)]
-    key = declaration.key or table.primary_key
-    if not key:
-        problems.append(
-            Problem(
-                f"{prefix}.key",
-                f"{table.name} has no primary key",
-                "set key to the unique columns that identify its rows",
-            )
-        )
-    else:
-        problems += key_problems(f"{prefix}.key", key, table)
+        return None, problems
+    key, faults = _find_key(f"{prefix}.key", declaration.key, table)
+    problems += faults
     problems += missing_columns(f"{prefix}.parent_key", declaration.parent_key, table)
     if len(declaration.parent_key) != len(parent.key):
         problems.append(
@@ -175,20 +174,6 @@ def _field_problems(where: str, field: str, parent: Table) -> list[Problem]:
             )
         ]
     return []
-
-
-def _missing_table(where: str, name: str, tables: Mapping[str, Table]) -> Problem:
-    return Problem(
-        where, f"the database has no table {name}", did_you_mean(name, list(tables), "name one of its tables")
-    )
-
-
-def _unreadable_table(where: str, table: Table) -> Problem:
-    return Problem(
-        where,
-        f"the database cannot read {table.name}: {table.unreadable}",
-        "name a table that streamd can read",
-    )
 
 
 def _offer_problems(settings: Settings) -> list[Problem]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.errors import NotFound
@@ -39,6 +40,10 @@ _FIELDS = (
     sync_log.c.at,
     sync_log.c.id,
 )
+
+
+_STORED = tuple(column.name for column in _FIELDS if column.name != "id")
+_values = attrgetter(*_STORED)
 
 
 class Unconfirmed(NamedTuple):
@@ -76,18 +81,8 @@ class SyncLog:
         async with self._state.write() as connection:
             if confirmed is not None:
                 await connection.execute(delete(sync_batch).where(self._batch(confirmed)))
-            await connection.execute(
-                insert(sync_batch),
-                [
-                    {
-                        "site": self._site,
-                        "id": batch_id,
-                        "producer_site": producer_site,
-                        "log": log,
-                        "sequence": sequence,
-                    }
-                ],
-            )
+            checkpoint = {"producer_site": producer_site, "log": log, "sequence": sequence}
+            await connection.execute(insert(sync_batch).values(site=self._site, id=batch_id, **checkpoint))
             await self._insert(connection, entries, batch_id)
 
     async def confirm(self, batch_id: str) -> None:
@@ -175,47 +170,30 @@ class SyncLog:
     async def open_gaps(self, producer: str) -> dict[str, int]:
         """The types with unresolved gaps in the producer's log: type → sequence of the last gap."""
         c = sync_log.c
-        query = (
-            select(c.doctype, func.max(c.sequence))
-            .where(
-                c.site == self._site,
-                c.producer == producer,
-                c.update_type == Operation.GAP,
-                c.status == SyncStatus.FAILED,
-                c.sequence > 0,
-            )
-            .group_by(c.doctype)
-        )
+        query = select(c.doctype, func.max(c.sequence)).where(self._is_open_gap(producer), c.sequence > 0)
         async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+            return {row[0]: row[1] for row in await connection.execute(query.group_by(c.doctype))}
 
     async def gaps(self, producer: str | None = None) -> dict[str, int]:
         """The number of unresolved gaps by type, of all producers or of one."""
         c = sync_log.c
-        whose = () if producer is None else (c.producer == producer,)
-        query = (
-            select(c.doctype, func.count())
-            .where(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED, *whose)
-            .group_by(c.doctype)
-            .order_by(c.doctype)
-        )
+        query = select(c.doctype, func.count()).where(self._is_open_gap(producer))
         async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+            found = await connection.execute(query.group_by(c.doctype).order_by(c.doctype))
+            return {row[0]: row[1] for row in found}
 
     async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
         """Mark the gaps of a type as synced: a snapshot of it was taken from the producer."""
+        of_type = and_(self._is_open_gap(producer), sync_log.c.doctype == doctype)
         async with self._state.write() as connection:
             await connection.execute(
-                update(sync_log)
-                .where(
-                    sync_log.c.site == self._site,
-                    sync_log.c.producer == producer,
-                    sync_log.c.doctype == doctype,
-                    sync_log.c.update_type == Operation.GAP,
-                    sync_log.c.status == SyncStatus.FAILED,
-                )
-                .values(status=SyncStatus.SYNCED, error="", note=note)
+                update(sync_log).where(of_type).values(status=SyncStatus.SYNCED, error="", note=note)
             )
+
+    def _is_open_gap(self, producer: str | None) -> ColumnElement[bool]:
+        c = sync_log.c
+        whose = true() if producer is None else c.producer == producer
+        return and_(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED, whose)
 
     async def resolve_all_but(self, waiting: Set[tuple[str, str, str, int]]) -> None:
         """Mark failed or held events as synced that are not `waiting`: they were applied before the daemon stopped.
@@ -330,20 +308,10 @@ class SyncLog:
             insert(sync_log),
             [
                 {
+                    **dict(zip(_STORED, _values(entry), strict=True)),
                     "site": self._site,
-                    "at": entry.at or now,
                     "batch": batch_id,
-                    "update_type": entry.update_type,
-                    "status": entry.status,
-                    "doctype": entry.doctype,
-                    "producer": entry.producer,
-                    "docname": entry.docname,
-                    "remote_docname": entry.remote_docname,
-                    "use_same_name": entry.use_same_name,
-                    "data": entry.data,
-                    "sequence": entry.sequence,
-                    "error": entry.error,
-                    "note": entry.note,
+                    "at": entry.at or now,
                 }
                 for entry in entries
             ],
