@@ -17,7 +17,7 @@ from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from tests.simulation.sites import Site
 from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
 

@@ -29,7 +29,7 @@ from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
 from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
@@ -232,7 +232,7 @@ class Site:
 
     async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
         """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
-        unread = await self.unread.of(producer.name)
+        unread = await self.unread.of_producer(producer.name)
         whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair, unread=unread)
         done = await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
         async with self.database.snapshot() as reader:
@@ -308,7 +308,7 @@ class LocalFetcher:
             raise ResyncRequired("no log")
         found = []
         subscribed = {} if self._consumer is None else {self._consumer.name: producer.types}
-        unread = await producer.unread.of_all(subscribed)
+        unread = await producer.unread.of_producers(subscribed)
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
             waiting = deque((want.doctype, tuple(want.name)) for want in wanted)

@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from streamd import settings
 from streamd.errors import ConfigurationError, Problem
@@ -207,7 +208,7 @@ def test_an_unknown_key_beside_each_field_is_named_with_the_field(tmp_path: Path
 
 def test_each_missing_field_is_named_with_an_example(tmp_path: Path) -> None:
     for location in FIELDS:
-        if place_at(location).is_required:
+        if place_at(location).default is PydanticUndefined:
             raw = without(VALID, location)
             (problem,) = [
                 each for each in problems(raw, tmp_path) if each.where in (names(location), unnamed(location))

@@ -35,7 +35,7 @@ from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
 
 log = structlog.get_logger("streamd.daemon")
@@ -166,7 +166,7 @@ class Daemon:
 
     async def _unread(self) -> dict[str, frozenset[str]]:
         """The columns here that have not been read yet from where their documents come from."""
-        return await self.unread.of_all({name: each.subscribed for name, each in self.settings.producers.items()})
+        return await self.unread.of_producers({name: each.subscribed for name, each in self.settings.producers.items()})
 
     async def _returns(self, site: str) -> frozenset[str]:
         """The types that a site has from us."""

@@ -18,7 +18,7 @@ from streamd.model import ApprovalStatus, Catalogue, Cursor
 from streamd.rows import written_fields
 from streamd.store.heartbeat import REPAIR, WHOLE, Request, Requests
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 
 log = structlog.get_logger("streamd.pull")
 
@@ -83,7 +83,7 @@ class Readings:
 
     async def ask_for_new_columns(self, wanted: Collection[str]) -> None:
         """Ask for these types to be read again that got a column here: what came for it before was left out."""
-        noted = await self._unread_columns.of(self._name)
+        noted = await self._unread_columns.of_producer(self._name)
         asked = {request.doctype for request in await self.asked_for()}
         for doctype in sorted(noted.keys() & set(wanted) - self._unfinished - asked - self._said):
             new = sorted(noted[doctype] & self._fields(doctype))

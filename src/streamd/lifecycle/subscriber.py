@@ -46,7 +46,7 @@ from streamd.store.producers import (
     SubscribedType,
 )
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.wire import HandshakeAnswer
 
 log = structlog.get_logger("streamd.pull")
@@ -354,7 +354,7 @@ class Subscriber:
         await self._say(CATCHING_UP, None)
         self._stale = True
 
-        returns, unread = await self._returns(source.site), await self._unread.of(self.name)
+        returns, unread = await self._returns(source.site), await self._unread.of_producer(self.name)
 
         def reading(*, repair: bool) -> WholeResync:
             return WholeResync(

@@ -42,7 +42,7 @@ from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 
 log = structlog.get_logger("streamd.daemon")
 

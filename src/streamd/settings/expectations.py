@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, SecretStr
-from pydantic_core import PydanticUndefined
 
 from streamd.settings.models import Columns, FieldMapping, Settings, SubscribedDoctype
 
@@ -78,10 +77,6 @@ class Place:
         if self.default and isinstance(self.default, int | float | str) and self.kind is not bool:
             return toml_value(self.default)
         return EXAMPLES.get(str(self.location[-1]), "") or _describe(self.kind, self.metadata)[1]
-
-    @property
-    def is_required(self) -> bool:
-        return self.default is PydanticUndefined
 
     @property
     def is_table(self) -> bool:

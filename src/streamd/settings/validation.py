@@ -37,8 +37,8 @@ def validation_problems(error: ValidationError, raw: object) -> list[Problem]:
 
 
 def environment_problems(environment: Mapping[str, str]) -> list[Problem]:
-    """The variables that have to hold a list or a table as JSON, and do not."""
-    return [
+    """The variables that must contain a list or a table as JSON, but do not. At least one problem."""
+    problems = [
         Problem(
             f"${name}",
             f"must be {place.expected}, written as JSON",
@@ -49,6 +49,7 @@ def environment_problems(environment: Mapping[str, str]) -> list[Problem]:
         for place in [place_at(name[len(PREFIX) :].lower().split("__"))]
         if (place.is_table or get_origin(place.kind) in (dict, tuple)) and not _is_json(text)
     ]
+    return problems or [Problem("environment", f"a {PREFIX} variable cannot be read", "write lists and tables as JSON")]
 
 
 def _problem(place: Place, detail: ErrorDetails, raw: object) -> Problem:

@@ -14,7 +14,7 @@ from aiohttp import web
 from streamd.errors import InvalidRequest
 from streamd.serve.connections.address import client_network
 from streamd.serve.services import Caller, unauthorized
-from streamd.store.keys import NO_HASH, hash_of
+from streamd.store.keys import NO_HASH, hash_secret
 from streamd.store.peers import Peers
 
 log = structlog.get_logger("streamd.serve")
@@ -117,7 +117,7 @@ class Authentication:
         if self._now() - self._hashes_read_at >= HASH_CACHE_SECONDS:
             self._hashes_read_at = self._now()
             self._secret_hashes = await self._peers.secret_hashes()
-        return hmac.compare_digest(self._secret_hashes.get(api_key, NO_HASH), hash_of(secret))
+        return hmac.compare_digest(self._secret_hashes.get(api_key, NO_HASH), hash_secret(secret))
 
 
 def _read_credential(request: web.Request) -> tuple[str, str] | None:
