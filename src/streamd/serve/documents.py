@@ -8,7 +8,7 @@ left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -17,9 +17,9 @@ import structlog
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
-from streamd.errors import InvalidRequest, PartialView
+from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
 from streamd.lives import life_of
-from streamd.model import Catalogue, DocumentType, Name, Record, name_text
+from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
 from streamd.serve.names import name_documents
 from streamd.serve.services import Allowed, Caller, Services, Unread
@@ -51,6 +51,8 @@ CANDIDATES = 1000
 """Documents with the wanted values that are judged by a condition, at most."""
 
 LARGEST_INTEGER = (1 << 63) - 1
+
+_MEND = "look at that row; consumers go on without the document, and ask for it again"
 
 log = structlog.get_logger("streamd.serve")
 
@@ -210,12 +212,18 @@ class Desk:
         """These documents as they are in the view, as far as they can be given; a few queries per type."""
         return _readable(await self._stored(reader, keys))
 
-    async def _stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """These documents as they are in the view, also those that cannot be given."""
-        found = {}
+    async def _stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument | None]:
+        """These documents as they are in the view, also those that cannot be given; None for one that cannot be read.
+
+        One of these does not stand in the way of the others. It may be read the next time it is asked for.
+        """
+        found: dict[Key, RawDocument | None] = {}
         for doctype, names in _by_type(keys).items():
-            documents = await reader.read_documents(self._services.catalogue[doctype], names)
+            documents, faults = await _read_each(reader, self._services.catalogue[doctype], names)
             found.update({(doctype, name): document for name, document in documents.items()})
+            found.update({(doctype, name): None for name in faults})
+            for name, problem in faults.items():
+                log.warning("document_not_read", doctype=doctype, name=name_label(name), problem=problem, mend=_MEND)
         return found
 
     async def _records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
@@ -282,9 +290,27 @@ def linked_documents(doctype: DocumentType, document: RawDocument) -> set[Key]:
     return set(document_links(doctype, read_json(document.row), children))
 
 
-def _readable(documents: Mapping[Key, RawDocument]) -> dict[Key, RawDocument]:
+async def _read_each(
+    reader: Reader, doctype: DocumentType, names: Sequence[Name]
+) -> tuple[dict[Name, RawDocument], dict[Name, str]]:
+    """The documents of these names that the database can read; and of each that it cannot, why. Raises `SiteError`."""
+    try:
+        async with reader.attempt():
+            return await reader.read_documents(doctype, names), {}
+    except SiteError as error:
+        if error.retryable or isinstance(error, TypeRefused | SchemaChanged | NotInstalled):
+            raise  # no document is to blame
+        if len(names) == 1:
+            return {}, {names[0]: error.message}
+    half = len(names) // 2
+    some, faults = await _read_each(reader, doctype, names[:half])
+    more, further = await _read_each(reader, doctype, names[half:])
+    return some | more, faults | further
+
+
+def _readable(documents: Mapping[Key, RawDocument | None]) -> dict[Key, RawDocument]:
     # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
-    return {key: document for key, document in documents.items() if document.readable()}
+    return {key: document for key, document in documents.items() if document is not None and document.readable()}
 
 
 async def say_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:
