@@ -1,13 +1,10 @@
-"""The daemon's process: what has to be settled before anything else is imported.
-
-`streamd run` becomes this program (`python -m streamd.process FILE`).
-"""
+"""The entry point of the daemon's process: `streamd run` executes `python -m streamd.process FILE`."""
 
 import gc
 import sys
 
-# structlog imports rich wherever it is installed. The daemon draws nothing, and is megabytes smaller without it.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python spells “not to be had”
+# structlog imports rich if it is installed. The daemon does not need it, and saves megabytes without it.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None makes the import fail
 
 
 COLLECT_EVERY = 20_000
@@ -25,7 +22,7 @@ def collect_seldom() -> None:
 
 
 def main() -> int:
-    """Run the daemon with the configuration file that the command line names. Returns the exit code."""
+    """Run the daemon with the configuration file on the command line. Returns the exit code."""
     import asyncio
     from pathlib import Path
 

@@ -2,7 +2,7 @@
 
 Small messages are pydantic models, of which the OpenAPI document is made; pages of events are encoded and
 decoded with msgspec, because they are the hot path (`EventsPage` describes them for readers and for the
-OpenAPI document, and a test holds both against each other). `docs/protocol.md` explains the whole.
+OpenAPI document, and a test holds both against each other). `docs/reference/protocol.md` explains the whole.
 
 Values: JSON's own types; a number with a point is a decimal or float and is never rounded on its way;
 bytes are `{"$hex": "00ff"}`; dates, times and UUIDs are ISO text.
@@ -60,9 +60,9 @@ class Message(BaseModel):
 
 
 class ErrorDetail(Message):
-    code: str = Field(description="for programs; listed in docs/protocol.md")
+    code: str = Field(description="for programs; listed in docs/reference/protocol.md")
     message: str = Field(description="what is wrong, for people")
-    hint: str = Field("", description="how to mend it")
+    hint: str = Field("", description="how to fix it")
 
 
 class ErrorAnswer(Message):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from itertools import groupby
 from pathlib import Path
 
@@ -216,26 +215,22 @@ async def test_a_long_name_of_a_table_is_no_obstacle(tmp_path: Path) -> None:
         await site.close()
 
 
-async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installed) -> None:
+async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_removed(installed: Installed) -> None:
     """A dump keeps the removed changes alive; without a floor each look goes through all of them."""
     assert isinstance(installed.database, PostgresqlSite)
     with installed.access.connection() as dump:
         dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         dump.execute("SELECT count(*) FROM Item")
-        installed.access.raw("INSERT INTO \"Customer\" SELECT n, 'x', NULL, NULL FROM generate_series(1, 60000) AS n")
-        installed.site.capture._batch = 5000
+        installed.access.raw("INSERT INTO \"Customer\" SELECT n, 'x', NULL, NULL FROM generate_series(1, 6000) AS n")
+        installed.site.capture._batch = 500
         await installed.site.capture.drain()
         installed.write("UPDATE Customer SET Name = 'y' WHERE Id = 1")
         await installed.site.capture.drain()
         await installed.site.capture.drain()
         claim = await installed.claim()
-        times = []
-        for _ in range(20):
-            started = time.perf_counter()
-            assert (await installed.database.read_changes(claim, 1000)).rows == []
-            times.append(time.perf_counter() - started)
+        assert (await installed.database.read_changes(claim, 1000)).rows == []
+        assert installed.database._floor.id > 6000, "an idle look begins after what was removed"
         dump.execute("COMMIT")
-    assert sorted(times)[10] < 0.005, f"an idle look takes {sorted(times)[10] * 1000:.1f} ms"
 
 
 async def test_a_trigger_that_is_made_once_we_asked_for_triggers_is_noticed_all_the_same(installed: Installed) -> None:

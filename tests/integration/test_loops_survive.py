@@ -143,7 +143,7 @@ def _lively(monkeypatch: pytest.MonkeyPatch) -> None:
         (guard, "LOOK_SECONDS"),
         (guard, "LONGEST_SECONDS"),
         (subscriber, "WAIT_SECONDS"),
-        (app, "LOOK_SECONDS"),
+        (app, "CHECK_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.02)
 

@@ -1,4 +1,4 @@
-"""The examples in docs/protocol.md are true: each request is sent, in order, to a real server.
+"""The examples in docs/reference/protocol.md are true: each request is sent, in order, to a real server.
 
 An answer has to have the same fields and values as the document shows, except for those that differ from
 run to run (clocks, nonces, UUIDs): there the type has to be the same. A cursor that an answer shows may be used in
@@ -18,7 +18,7 @@ from streamd import wire
 from streamd.serve.openapi import ENDPOINTS
 from tests.support.serving import Answer, Client, ProducerSite
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
 
 STEP = re.compile(
     r"<!-- (?P<what>at the producer: |get |post |answer ?)(?P<words>.*?) ?-->\n(?:```json \w+\n(?P<json>.*?)```)?",

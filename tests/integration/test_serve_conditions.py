@@ -167,8 +167,8 @@ async def test_what_is_left_out_is_passed_over_until_a_page_has_something_or_the
 async def test_one_look_costs_a_bounded_amount_and_the_next_one_goes_on_from_there(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamd.serve.events.SIFT_SECONDS", 0)
-    monkeypatch.setattr(pages, "STRETCHES", 2)
+    monkeypatch.setattr("streamd.serve.events.FILTER_SECONDS", 0)
+    monkeypatch.setattr(pages, "MAX_CHUNKS", 2)
     hq = await start(max_page_events=2)
     store = await store_of(hq)
     rows = ", ".join(f"({number}, {1 if number == 40 else 2}, '1')" for number in range(10, 41))
@@ -299,7 +299,7 @@ async def test_a_condition_that_cannot_be_judged_any_more_ends_the_type_once_and
     assert [(each["event"], each["problem"]) for each in said if "problem" in each] == [
         ("condition_broken", "the condition of Invoice: it has no field gone")
     ]
-    # Whoever mends it approves it again, and the consumer learns that something is missing.
+    # Whoever fixes it approves it again, and the consumer learns that something is missing.
     await store.shake_hands(INVOICES, "Track")
     await hq.approve("Invoice")
     states = {each["doctype"]: each for each in (await store.shake_hands(INVOICES, "Track")).json["subscriptions"]}
@@ -363,7 +363,7 @@ async def names_of(client: Client, **asked: Any) -> list[list[Any]]:
 async def test_names_are_those_of_the_documents_that_satisfy_the_condition(
     hq: ProducerSite, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(listing, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(listing, "BATCH_SIZE", 4)
     store = await store_of(hq)
     rows = ", ".join(f"({number}, {1 if number % 5 == 0 else 2}, '1')" for number in range(10, 60))
     await write(hq, f"INSERT INTO Invoice VALUES {rows}")
@@ -373,8 +373,8 @@ async def test_names_are_those_of_the_documents_that_satisfy_the_condition(
 async def test_a_long_way_without_such_a_document_is_gone_in_several_requests_and_names_none_of_the_others(
     hq: ProducerSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "ROWS_AT_ONCE", 10)
-    monkeypatch.setattr(listing, "SIFT_SECONDS", 0)
+    monkeypatch.setattr(listing, "BATCH_SIZE", 10)
+    monkeypatch.setattr(listing, "FILTER_SECONDS", 0)
     store = await store_of(hq, {"doctype": "Invoice", "condition": "doc.customer == 7"})
     rows = ", ".join(f"({number}, {7 if number == 55 else 2}, '1')" for number in range(10, 60))
     await write(hq, f"INSERT INTO Customer VALUES (7, 'x', NULL); INSERT INTO Invoice VALUES {rows}")

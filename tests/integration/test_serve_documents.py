@@ -228,9 +228,9 @@ async def test_a_consumer_asks_for_fewer_documents_where_so_many_are_too_many_or
         found = await peer.fetch(names)
         assert [each.name for each in found.documents] == [(number,) for number in range(1, 11)]
         one = await peer.fetch(names[:1])
-        monkeypatch.setattr("streamd.pull.line.MAX_ANSWER_BYTES", len(bytes(one.documents[0].data)) + 700)
+        monkeypatch.setattr("streamd.pull.connection.MAX_ANSWER_BYTES", len(bytes(one.documents[0].data)) + 700)
         assert len((await peer.fetch(names)).documents) == 10
-        monkeypatch.setattr("streamd.pull.line.MAX_ANSWER_BYTES", 100)
+        monkeypatch.setattr("streamd.pull.connection.MAX_ANSWER_BYTES", 100)
         with pytest.raises(PeerRefused, match="answered with more than"):
             await peer.fetch(names)
     finally:

@@ -124,7 +124,7 @@ async def test_the_condition_of_a_type_holds_for_what_is_found_as_well(
     assert await found(store, "Invoice", total="3.96") == []
     assert await found(store, "Invoice", total="5") == [[15]]
     # Where not all can be looked at, one that is found may not be the only one.
-    monkeypatch.setattr(documents, "CANDIDATES", 8)
+    monkeypatch.setattr(documents, "MAX_CANDIDATES", 8)
     assert await found(store, "Invoice", total="5") == []
 
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from streamd.errors import StreamdError
-from streamd.serve.connections.door import HEAD_SECONDS, UNREAD_SECONDS, Places
+from streamd.serve.connections.admission import HEAD_SECONDS, UNREAD_SECONDS, ConnectionLimits
 from tests.support.serving import CONSUMER, Client, ProducerSite, entry, until
 
 HALF_A_HEAD = b"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: "
@@ -30,14 +30,18 @@ async def client(hq: ProducerSite) -> Client:
     return made
 
 
-def door_of(hq: ProducerSite) -> Any:
+def admission_of(hq: ProducerSite) -> Any:
     assert hq.server._listener is not None
-    return hq.server._listener.door
+    return hq.server._listener.admission
+
+
+def is_answer_unread(hq: ProducerSite) -> bool:
+    return any(connection.unsent_bytes() for connection in admission_of(hq)._authenticated)
 
 
 def have_few_places(hq: ProducerSite) -> int:
     """As where the process may have few descriptors. Returns how many places strangers of one address have."""
-    door_of(hq)._places = Places(800, 200, 100)
+    admission_of(hq)._limits = ConnectionLimits(800, 200, 100)
     return 100
 
 
@@ -63,7 +67,7 @@ async def test_half_open_requests_take_few_descriptors_and_consumers_are_served(
     strangers = await come(hq, STRANGERS)
     try:
         assert (await client.events()).status == 200
-        await until(lambda: len(door_of(hq)) <= most + 5, "strangers have to go")
+        await until(lambda: len(admission_of(hq)) <= most + 5, "strangers have to go")
         # Each connection has an end of the server's and one of ours, which is in this process as well.
         assert descriptors() - before <= STRANGERS + most + 10
         newcomer = hq.client(client.credential)
@@ -77,10 +81,10 @@ async def test_half_open_requests_take_few_descriptors_and_consumers_are_served(
 
 async def test_a_head_that_is_not_complete_in_time_ends_the_connection(hq: ProducerSite, client: Client) -> None:
     (writer,) = await come(hq, 1)
-    await until(lambda: len(door_of(hq)._strangers) == 1, "it has come")
-    door_of(hq)._now = clock(HEAD_SECONDS + 1)
-    await hq.server.look()
-    await until(lambda: not door_of(hq)._strangers, "it is sent away")
+    await until(lambda: len(admission_of(hq)._unauthenticated) == 1, "it has come")
+    admission_of(hq)._now = clock(HEAD_SECONDS + 1)
+    await hq.server.close_overdue_connections()
+    await until(lambda: not admission_of(hq)._unauthenticated, "it is sent away")
     assert (await client.events()).status == 200
     writer.close()
 
@@ -103,15 +107,17 @@ async def test_an_answer_that_nobody_reads_ends_the_connection(hq: ProducerSite,
     )
     with closing(reader):
         reader.sendall(head.encode() + body)
-        await until(lambda: any(each.unread() for each in door_of(hq)._known), "the answer waits to be read")
-        await hq.server.look()
-        count = len(door_of(hq))
-        door_of(hq)._now = clock(UNREAD_SECONDS - 5)
-        await hq.server.look()
-        assert len(door_of(hq)) == count
-        door_of(hq)._now = clock(2 * UNREAD_SECONDS + 5)
-        await hq.server.look()
-        await until(lambda: not any(each.unread() for each in door_of(hq)._known), "it is given up")
+        await until(
+            lambda: any(each.unsent_bytes() for each in admission_of(hq)._authenticated), "the answer waits to be read"
+        )
+        await hq.server.close_overdue_connections()
+        count = len(admission_of(hq))
+        admission_of(hq)._now = clock(UNREAD_SECONDS - 5)
+        await hq.server.close_overdue_connections()
+        assert len(admission_of(hq)) == count
+        admission_of(hq)._now = clock(2 * UNREAD_SECONDS + 5)
+        await hq.server.close_overdue_connections()
+        await until(lambda: not is_answer_unread(hq), "the connection is closed")
 
 
 async def test_many_wrong_keys_behind_an_address_do_not_lock_out_who_has_one_there_also_after_a_restart(
@@ -146,7 +152,7 @@ async def test_a_connection_over_which_a_request_with_a_key_came_is_no_strangers
     hq: ProducerSite, client: Client
 ) -> None:
     await client.events()
-    assert [each.key for each in door_of(hq)._known] == [client.credential.partition(":")[0]]
+    assert [each.key for each in admission_of(hq)._authenticated] == [client.credential.partition(":")[0]]
     await hq.client("wrong:key").events()
     assert (await hq.client().send("GET", "health")).status == 200
 
@@ -155,10 +161,10 @@ async def test_where_no_descriptor_is_left_strangers_go_and_the_server_goes_on(
     hq: ProducerSite, client: Client
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    door_of(hq)._places = Places(10_000, 10_000, 10_000)
+    admission_of(hq)._limits = ConnectionLimits(10_000, 10_000, 10_000)
     assert (await client.events()).status == 200
     strangers = await come(hq, 50)
-    await until(lambda: len(door_of(hq)._strangers) == 50, "all have come")
+    await until(lambda: len(admission_of(hq)._unauthenticated) == 50, "all have come")
     knocking = [socket.socket() for _ in range(5)]
     fillers: list[int] = []
     try:
@@ -170,7 +176,7 @@ async def test_where_no_descriptor_is_left_strangers_go_and_the_server_goes_on(
         for each in knocking:
             each.setblocking(False)
             each.connect_ex(("127.0.0.1", hq.server.port))
-        await until(lambda: door_of(hq).turned_away > 0, "strangers go")
+        await until(lambda: admission_of(hq).evicted_count > 0, "strangers go")
         assert (await client.events()).status == 200
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -180,7 +186,7 @@ async def test_where_no_descriptor_is_left_strangers_go_and_the_server_goes_on(
             each.close()
         for writer in strangers:
             writer.close()
-    await hq.server.look()
+    await hq.server.close_overdue_connections()
     async with aiohttp.ClientSession() as http:
         newcomer = hq.client(client.credential)
         newcomer._http = http
@@ -191,7 +197,7 @@ async def test_a_socket_that_takes_no_more_connections_is_said_and_begins_again(
     hq: ProducerSite, client: Client
 ) -> None:
     assert hq.server._listener is not None
-    (task,) = hq.server._listener._tasks
+    (task,) = hq.server._listener._accept_tasks
     (sockets,) = hq.server._listener._sockets
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -199,11 +205,11 @@ async def test_a_socket_that_takes_no_more_connections_is_said_and_begins_again(
     async def broken() -> None:
         raise ValueError("broken")
 
-    hq.server._listener._tasks = [asyncio.create_task(broken())]
+    hq.server._listener._accept_tasks = [asyncio.create_task(broken())]
     await asyncio.sleep(0)
     with pytest.raises(StreamdError, match="broken"):
-        await hq.server.look()
-    await hq.server.look()
+        await hq.server.close_overdue_connections()
+    await hq.server.close_overdue_connections()
     assert sockets.fileno() >= 0
     async with aiohttp.ClientSession() as http:
         newcomer = hq.client(client.credential)
@@ -218,7 +224,7 @@ async def test_strangers_that_begin_tls_and_say_no_more_have_places_only_as_stra
     hq = await start(certificate=pem, certificate_key=key)
     have_few_places(hq)
     strangers = await come(hq, STRANGERS, b"\x16\x03\x01")
-    await until(lambda: door_of(hq).turned_away > 0, "they are too many")
-    assert len(door_of(hq)) <= door_of(hq)._places.strangers
+    await until(lambda: admission_of(hq).evicted_count > 0, "they are too many")
+    assert len(admission_of(hq)) <= admission_of(hq)._limits.unauthenticated
     for writer in strangers:
         writer.close()

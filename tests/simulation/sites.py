@@ -22,7 +22,7 @@ from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
-from streamd.serve.documents import given_document, linked_documents, say_former_names
+from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
@@ -313,7 +313,9 @@ class LocalFetcher:
                 new = unread.get(key[0], ())
                 clock = claim.clock if claim else ""
                 found.append(
-                    given_document(key, document, clock, record, remembered=True, unread=new, site=producer.site)
+                    build_fetched_document(
+                        key, document, clock, record, is_tracked=True, unfilled=new, site=producer.site
+                    )
                 )
                 if follow:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
@@ -322,7 +324,7 @@ class LocalFetcher:
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
-        await say_former_names(producer.update_log, found, producer.types)
+        await add_former_names(producer.update_log, found, producer.types)
         given = {(each.doctype, each.name) for each in found}
         gone: dict[str, list[Name]] = {}
         for each in wanted:

@@ -18,7 +18,7 @@ from streamd.capture.tail import Capture
 from streamd.catalog import build
 from streamd.db import open_site
 from streamd.model import LogEntry
-from streamd.serve import Server
+from streamd.serve import Server, Services
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
@@ -220,15 +220,7 @@ async def producer(
         batch=1000,
     )
     await capture.recover()
-    serving = Server(
-        identity=identity,
-        settings=settings.server,
-        catalogue=catalogue,
-        peers=peers,
-        log=log,
-        database=database,
-        drain_capture=capture.drain,
-    )
+    serving = Server(Services(identity, settings.server, catalogue, peers, log, database, capture.drain))
     http = aiohttp.ClientSession()
     try:
         await serving.start()

@@ -210,8 +210,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("doctypes", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
-def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str, Any], where: str, mend: str) -> None:
+@pytest.mark.parametrize(("doctypes", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
+def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str, Any], where: str, hint: str) -> None:
     tables = TABLES | {
         "Customer": table("Customer", "Email", "Code", uniques=(("Email",), ("Code",)), required=("Code",))
     }
@@ -219,7 +219,7 @@ def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str,
         build(settings(doctypes), tables)
     assert [problem.where for problem in caught.value.problems] == [where]
     problem = caught.value.problems[0]
-    assert mend in problem.mend
+    assert hint in problem.hint
     assert problem.fatal
 
 
@@ -237,7 +237,7 @@ def test_all_faults_are_said_at_once() -> None:
         "doctypes.Log.key",
         "doctypes.Item.key",
     }
-    assert "Item" in next(each.mend for each in found if each.where == "site.offers")
+    assert "Item" in next(each.hint for each in found if each.where == "site.offers")
 
 
 def test_a_link_to_a_type_that_is_itself_wrong_is_not_called_unknown() -> None:
@@ -250,8 +250,8 @@ def test_foreign_keys_that_are_no_links_are_warned_about() -> None:
     found = warnings(given, TABLES)
     assert [each.where for each in found] == ["doctypes.Invoice", "doctypes.Invoice.children.lines"]
     assert not any(each.fatal for each in found)
-    assert "CustomerId" in found[0].mend
-    assert "Item" in found[1].mend
+    assert "CustomerId" in found[0].hint
+    assert "Item" in found[1].hint
 
 
 def test_how_documents_and_child_rows_are_named_is_carried_along() -> None:

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from streamd.errors import StreamdError
 from streamd.model import ChildTable, Column, DocumentType, Kind, LogEntry
-from streamd.serve.conditions import Condition, Verdict, condition_of, judged, untouched_rows, verdict
+from streamd.serve.conditions import (
+    Condition,
+    Verdict,
+    compile_condition,
+    decide_verdict,
+    filter_entries,
+    resolve_parent_rows,
+)
 
 HERE, CONSUMER = "99999999-9999-4999-8999-999999999999", "11111111-1111-4111-8111-111111111111"
 COUNTRIES = ("IN", "IN", "US", None)
@@ -31,7 +38,7 @@ INDIA = "doc.country == 'IN'"
 
 @pytest.fixture(scope="module")
 def india() -> Condition:
-    return condition_of(INDIA, INVOICE)
+    return compile_condition(INDIA, INVOICE)
 
 
 @pytest.mark.parametrize(
@@ -49,23 +56,23 @@ def india() -> Condition:
 )
 def test_what_cannot_be_judged_is_refused_with_the_type_and_the_fault(text: str, words: str) -> None:
     with pytest.raises(StreamdError) as refused:
-        condition_of(text, INVOICE)
+        compile_condition(text, INVOICE)
     assert refused.value.message.startswith(words)
     assert refused.value.hint
 
 
 def test_the_nearest_field_is_offered_and_never_an_excluded_one() -> None:
     with pytest.raises(StreamdError) as refused:
-        condition_of("doc.county == 'IN'", INVOICE)
+        compile_condition("doc.county == 'IN'", INVOICE)
     assert refused.value.hint == "did you mean country?"
     with pytest.raises(StreamdError) as refused:
-        condition_of("doc.margins > 1", INVOICE)
+        compile_condition("doc.margins > 1", INVOICE)
     assert "margin" not in refused.value.hint
 
 
 def test_a_type_is_judged_by_the_columns_of_which_its_condition_speaks(india: Condition) -> None:
-    assert [column.name for column in india.judged.columns] == ["id", "country"]
-    assert india.judged.children == ()
+    assert [column.name for column in india.narrow_doctype.columns] == ["id", "country"]
+    assert india.narrow_doctype.children == ()
 
 
 @pytest.mark.parametrize(
@@ -79,30 +86,30 @@ def test_what_is_not_known_or_cannot_be_read_does_not_satisfy(india: Condition, 
 @pytest.mark.parametrize(
     ("operation", "before", "after", "expected", "expected_there"),
     [
-        ("create", False, True, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("create", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("update", True, True, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
+        ("create", False, True, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("create", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("update", True, True, Verdict.UNCHANGED, Verdict.OMITTED),
         ("update", False, True, Verdict.ENTERS, Verdict.ENTERS),
         ("update", True, False, Verdict.LEAVES, Verdict.LEAVES),
-        ("update", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("delete", True, False, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("delete", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("gap", False, False, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("something new", True, True, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
+        ("update", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("delete", True, False, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("delete", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("gap", False, False, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("something new", True, True, Verdict.OMITTED, Verdict.OMITTED),
     ],
 )
 def test_what_becomes_of_an_event(
     operation: str, before: bool, after: bool, expected: Verdict, expected_there: Verdict
 ) -> None:
-    assert verdict(operation, before=before, after=after) == expected
-    assert verdict(operation, before=before, after=after, been_there=True) == expected_there
+    assert decide_verdict(operation, before=before, after=after) == expected
+    assert decide_verdict(operation, before=before, after=after, passed_consumer=True) == expected_there
 
 
 def test_a_document_that_leaves_says_nothing_but_the_name_that_the_consumer_knows(india: Condition) -> None:
     producer = Producer()
     producer.create(1, "IN")
     producer.rename(1, 2, "US")
-    served = judged(producer.log[1:], {"Invoice": india}, CONSUMER, {})
+    served = filter_entries(producer.log[1:], {"Invoice": india}, CONSUMER, {})
     ((left, enters),) = served
     assert (left.operation, left.name, left.renamed_from, left.data, enters) == ("leave", "[1]", None, "null", False)
 
@@ -111,7 +118,7 @@ def test_a_document_that_enters_says_no_more_than_that(india: Condition) -> None
     producer = Producer()
     producer.create(1, "US")
     producer.rename(1, 2, "IN")
-    ((entered, enters),) = judged(producer.log[1:], {"Invoice": india}, CONSUMER, {})
+    ((entered, enters),) = filter_entries(producer.log[1:], {"Invoice": india}, CONSUMER, {})
     assert (entered.operation, entered.name, entered.renamed_from, entered.data) == ("update", "[2]", None, "{}")
     assert enters
 
@@ -123,7 +130,7 @@ def test_a_document_whose_row_was_replaced_unseen_enters_or_leaves_whatever_it_w
     producer = Producer()
     producer.create(1, country)
     producer.log[0].operation = "update"
-    ((entry, enters),) = judged(producer.log, {"Invoice": india}, CONSUMER, {})
+    ((entry, enters),) = filter_entries(producer.log, {"Invoice": india}, CONSUMER, {})
     assert (entry.operation, enters) == expected
 
 
@@ -133,7 +140,7 @@ def test_what_the_consumer_did_itself_comes_back_only_as_what_it_means_for_its_v
     producer.touch(1, by=CONSUMER)
     producer.update(1, "US", by=CONSUMER)
     producer.update(1, "IN", by=CONSUMER)
-    served = judged(producer.log, {"Invoice": india}, CONSUMER, {})
+    served = filter_entries(producer.log, {"Invoice": india}, CONSUMER, {})
     assert [(each.entry.operation, each.enters, each.entry.origin) for each in served] == [
         ("leave", False, None),
         ("update", True, None),
@@ -143,7 +150,7 @@ def test_what_the_consumer_did_itself_comes_back_only_as_what_it_means_for_its_v
 def test_types_without_a_condition_are_not_judged() -> None:
     producer = Producer()
     producer.create(1, "US")
-    assert [each.entry for each in judged(producer.log, {}, CONSUMER, {})] == producer.log
+    assert [each.entry for each in filter_entries(producer.log, {}, CONSUMER, {})] == producer.log
 
 
 @dataclass
@@ -207,7 +214,7 @@ class Producer:
 
     def rows(self, entries: Sequence[LogEntry]) -> dict[int, str | None]:
         """The rows that entries do not have themselves: looked for as the server does, in the plainest way."""
-        rows, asked = untouched_rows(entries, {"Invoice"}, CONSUMER)
+        rows, asked = resolve_parent_rows(entries, {"Invoice"}, CONSUMER)
         for (_, name), sequences in asked.items():
             row = self.row(json.loads(name)[0])
             for later in self.log[entries[-1].sequence :]:
@@ -235,7 +242,7 @@ class Consumer:
             return
         self.place += len(entries)
         rows = self.producer.rows(entries)
-        for entry, enters in judged(entries, {"Invoice": self.condition}, CONSUMER, rows):
+        for entry, enters in filter_entries(entries, {"Invoice": self.condition}, CONSUMER, rows):
             (number,) = json.loads(entry.name)
             if entry.sequence <= self.contained.get(number, 0):
                 continue
@@ -282,7 +289,7 @@ def test_a_consumer_has_what_satisfies_its_condition_and_nothing_else_unless_it_
     steps: list[tuple[str, int, str | None, int]], deletes: bool
 ) -> None:
     producer = Producer()
-    consumer = Consumer(producer, condition_of(INDIA, INVOICE), deletes)
+    consumer = Consumer(producer, compile_condition(INDIA, INVOICE), deletes)
     for what, number, country, other in steps:
         there = number in producer.documents
         if what == "pull":

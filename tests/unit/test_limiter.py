@@ -50,13 +50,13 @@ def test_quiet_time_is_not_saved_up_beyond_one_minute(clock: Clock) -> None:
     limiter.take("a")
     clock.seconds += 3600
     spend(limiter, "a", 10)
-    assert limiter.wait("a") > 0
+    assert limiter.seconds_until_allowed("a") > 0
 
 
 def test_the_table_stays_small_however_many_come(clock: Clock) -> None:
-    limiter = Limiter(10, buckets=50, now=clock)
+    limiter = Limiter(10, max_buckets=50, now=clock)
     for number in range(1000):
         limiter.take(str(number))
     assert len(limiter) == 50
     spend(limiter, "999", 9)
-    assert limiter.wait("999") > 0, "the last one is remembered"
+    assert limiter.seconds_until_allowed("999") > 0, "the last one is remembered"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamd.model import Event, Origin, OwnName
-from streamd.serve.openapi import ENDPOINTS, document
+from streamd.serve.openapi import ENDPOINTS, build_document
 from streamd.wire import (
     Documents,
     DocumentsAnswer,
@@ -68,17 +68,17 @@ def test_encoded_documents_are_what_the_documented_model_describes() -> None:
 
 
 def test_every_endpoint_is_documented_with_its_answers_and_its_errors() -> None:
-    described = document()
+    described = build_document()
     assert set(described["paths"]) == {endpoint.path for endpoint in ENDPOINTS}
     for endpoint in ENDPOINTS:
         (operation,) = described["paths"][endpoint.path].values()
         assert {str(status) for status in endpoint.errors} | {"200"} == set(operation["responses"])
-        assert ("security" in operation) == (endpoint.asks is not None)
+        assert ("security" in operation) == (endpoint.request is not None)
 
 
 def test_every_reference_in_the_document_leads_somewhere() -> None:
-    text = json.dumps(document())
-    schemas = document()["components"]["schemas"]
+    text = json.dumps(build_document())
+    schemas = build_document()["components"]["schemas"]
     named = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert named <= set(schemas)
     assert "$defs" not in text

@@ -37,7 +37,7 @@ class RefusedTypes:
         why = f"{why}; {hint}" if hint else why
         before = self._refused.get(doctype)
         if before is None or before.why != why:
-            log.warning("type_paused", doctype=doctype, error=why, mend="it is tried again by itself")
+            log.warning("type_paused", doctype=doctype, error=why, hint="it is tried again by itself")
         attempts = 1 if before is None else before.attempts + 1
         self._refused[doctype] = _Refusal(why, attempts, self._now() + type_pause(attempts))
 
@@ -45,4 +45,4 @@ class RefusedTypes:
         """Documents of these types were written."""
         for doctype in doctypes:
             if self._refused.pop(doctype, None) is not None:
-                log.info("types_go_on", doctypes=[doctype])
+                log.info("types_resumed", doctypes=[doctype])

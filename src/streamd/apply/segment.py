@@ -182,7 +182,7 @@ class Segment:
                     producer=self._producer,
                     doctype=doctype,
                     column=column,
-                    mend="its values are left out; add the column here, if you want them",
+                    hint="its values are left out; add the column here, if you want them",
                 )
 
     def _decide(

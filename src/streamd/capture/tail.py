@@ -99,7 +99,7 @@ class Capture:
         head = await self._update_log.head()
         why = await self._recover(claim, head)
         if why:
-            log.warning("log_began_anew", reason=why)
+            log.warning("log_restarted", reason=why)
         head = await self._update_log.head()
         self._logged_to = head.sequence if head is not None else 0
         return why
@@ -257,7 +257,7 @@ class Capture:
                 name=name_label(record.name)[:60],
                 because="its name is longer than this database can remember; its changes travel all the same, but "
                 "where two sites edit one field, the other site's edit wins",
-                mend="give it a shorter name",
+                hint="give it a shorter name",
             )
         return False
 
@@ -285,7 +285,7 @@ class Capture:
             # A table cannot be read: no reason to hold up what triggers saw.
             if "" not in self._warned:
                 self._warned.add("")
-                log.warning("child_rows_not_looked_at", error=str(error))
+                log.warning("child_rows_not_checked", error=str(error))
             return Standing()
         for doctype, name in sorted(standing.orphaned, key=repr):
             self._say_orphan(doctype, name)
@@ -300,7 +300,7 @@ class Capture:
                 doctype=doctype,
                 name=name_label(name),
                 because="child rows of this document were changed, and it does not exist: nobody is told",
-                mend="nothing, or remove such rows; if the document is made, they travel with it",
+                hint="nothing, or remove such rows; if the document is made, they travel with it",
             )
 
 

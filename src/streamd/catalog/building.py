@@ -82,11 +82,11 @@ def _conflicts(settings: Settings, doctypes: Mapping[str, DocumentType]) -> Iter
     for name, given in settings.doctypes.items():
         table = given.table or name
         if name in doctypes and doctypes[name].single:
-            mend = "leave it out of offers" if given.exclude else "remove this: offer it by its name"
+            hint = "leave it out of offers" if given.exclude else "remove this: offer it by its name"
             yield Problem(
                 path("doctypes", name),
                 "is a single, which has no table of its own" + (" to exclude columns of" if given.exclude else ""),
-                mend,
+                hint,
             )
         elif name not in doctypes and table in taken:
             yield Problem(
@@ -151,7 +151,7 @@ def _name_problems(
 
 
 def _why_not(name: str, metas: Mapping[str, Meta], doctypes: Mapping[str, DocumentType]) -> tuple[str, str]:
-    """(what is wrong, how to mend it) with a name that is no document type's."""
+    """(what is wrong, how to fix it) with a name that is no document type's."""
     meta = metas.get(name)
     if meta is None:
         return f"the site has no DocType {name}", did_you_mean(name, list(doctypes), "name one of its DocTypes")

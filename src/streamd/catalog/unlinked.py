@@ -105,7 +105,7 @@ def _unlinked(
         if columns in linked or (home and key.table.casefold() == parent.table.casefold()):
             continue
         target = target_of(key, targets)
-        mend = (
+        hint = (
             f'add "{",".join(key.columns)}" = "{target.doctype}" to links'
             if target
             else f"declare a document type for {key.table}, or see to it that both sites have its rows"
@@ -116,7 +116,7 @@ def _unlinked(
                 path(*where),
                 f"the foreign key from {', '.join(key.columns)} to {key.table} is no link ({why}): "
                 "what it refers to is not fetched, and a document that needs a missing row is parked",
-                mend,
+                hint,
                 fatal=False,
             )
         )

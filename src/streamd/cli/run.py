@@ -19,9 +19,9 @@ from streamd.settings import Settings
 @click.command()
 @click.pass_context
 def run(ctx: click.Context) -> None:
-    """Keep this site in sync, until SIGTERM or Ctrl-C.
+    """Run the daemon, until SIGTERM or Ctrl-C.
 
-    Brings the state database to this release's schema, and installs what is missing in the site's database
+    It first migrates the state database to this release, and installs what is missing in the site's database
     (unless `install = false` in [site]). While another daemon works on the site's database, it waits.
     """
     settings = settings_of(ctx)
@@ -49,7 +49,7 @@ async def _prepare(settings: Settings) -> list[str]:
             missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
             if missing:
                 raise NotInstalled(
-                    f"missing, or not as they ought to be, in the site's database: {', '.join(missing)}",
+                    f"missing or out of date in the site's database: {', '.join(missing)}",
                     hint="run `streamd install` (or let `run` do it: install = true in [site])",
                 )
             return done

@@ -32,8 +32,8 @@ def _loaded(url: str, which: str) -> Any:
     try:
         return engine.load(getattr(engine, which))
     except ImportError as error:
-        what, mend = engine.missing(error)
-        raise SiteError(what, hint=mend) from error
+        what, hint = engine.missing(error)
+        raise SiteError(what, hint=hint) from error
 
 
 def open_state(url: str) -> StateDatabase:

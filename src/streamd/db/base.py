@@ -299,7 +299,7 @@ class SiteDatabase(ABC):
         """The statements that give a role what the daemon needs of our tables. Raises `SiteError` where none do."""
         raise SiteError(
             "rights on streamd's tables cannot be granted by streamd on this engine",
-            hint="leave --grant out; see docs/operations.md for the rights that the daemon needs",
+            hint="leave --grant out; see docs/reference/engines.md for the rights that the daemon needs",
         )
 
     @abstractmethod
@@ -347,7 +347,7 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
+        """Why changes of offered types would be lost, or come out of order, and the hint: nothing is installed then."""
         return []
 
     @abstractmethod

@@ -65,7 +65,7 @@ class Engine(ABC):
         return getattr(importlib.import_module(module), attribute)
 
     def missing(self, error: ImportError) -> tuple[str, str]:
-        """Why `load` failed, in words, and the mend: the driver is only one of the packages that it may have been."""
+        """Why `load` failed, in words, and the hint: the driver is only one of the packages that it may have been."""
         package = (error.name or "").partition(".")[0]
         if self.driver and isinstance(error, ModuleNotFoundError) and package == self.driver:
             return f"the driver for {self.title} is not installed", f"pip install {self.driver}"

@@ -28,7 +28,7 @@ from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
-from streamd.serve import Server
+from streamd.serve import Server, Services
 from streamd.settings import Settings, secret_of
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
@@ -99,17 +99,19 @@ class Daemon:
         self.applier = Applier(database, self.sync_log, catalogue, site=site, drain=self._drain)
         self.healer = Healer(self.applier, database, catalogue, self.sync_log)
         self.server = Server(
-            identity=SiteIdentity(site, settings.site.name, SITE_SCHEMA),
-            settings=settings.server,
-            catalogue=catalogue,
-            peers=self.peers,
-            log=self.update_log,
-            database=database,
-            drain_capture=self._drain,
-            remembered=remembered,
-            covered_by=self._covered_by,
-            problem=lambda: self.problem,
-            unread=self._unread,
+            Services(
+                identity=SiteIdentity(site, settings.site.name, SITE_SCHEMA),
+                settings=settings.server,
+                catalogue=catalogue,
+                peers=self.peers,
+                log=self.update_log,
+                database=database,
+                drain_capture=self._drain,
+                tracked_doctypes=remembered,
+                watermark_at=self._covered_by,
+                problem=lambda: self.problem,
+                unfilled_columns=self._unread,
+            )
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -135,7 +137,7 @@ class Daemon:
                 ("schema", self._guarding),
                 ("alone", holding.turn),
                 ("serve", self._answering),
-                ("serve", self.server.look),
+                ("serve", self.server.close_overdue_connections),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
@@ -233,7 +235,7 @@ class Daemon:
             try:
                 await give_back()
             except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
-                log.warning("not_closed_well", error=in_words(error))
+                log.warning("close_failed", error=in_words(error))
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""

@@ -77,7 +77,7 @@ class Readings:
                     self._unfinished.add(doctype)
                 else:
                     await self._requests.add(REPAIR, self._name, doctype)
-                    log.info("gap_is_repaired", producer=self._name, doctype=doctype)
+                    log.info("gap_repair_started", producer=self._name, doctype=doctype)
             self.look_for_gaps = False
         await self._close_gaps(source)
 
@@ -89,7 +89,7 @@ class Readings:
             new = sorted(noted[doctype] & self._fields(doctype))
             if new and self._repair_gaps:
                 await self._requests.add(REPAIR, self._name, doctype)
-                log.info("reads_again", doctype=doctype, producer=self._name, because="columns were added here")
+                log.info("refetching", doctype=doctype, producer=self._name, because="columns were added here")
             elif new:
                 self._said.add(doctype)
                 log.warning(
@@ -97,7 +97,7 @@ class Readings:
                     doctype=doctype,
                     producer=self._name,
                     columns=new,
-                    mend=f"`streamd resync --doctype {shlex.quote(doctype)} --whole` fills them",
+                    hint=f"`streamd resync --doctype {shlex.quote(doctype)} --whole` fills them",
                 )
 
     def _fields(self, doctype: str) -> frozenset[str]:
@@ -160,7 +160,7 @@ class Readings:
         status = wanted.get(doctype)
         if status in (None, ApprovalStatus.REJECTED, ApprovalStatus.UNSUBSCRIBED):
             what = f"{doctype} is {status or 'not subscribed to'} at {self._name}"
-            log.warning("not_read", producer=self._name, doctype=doctype, error=what)
+            log.warning("resync_refused", producer=self._name, doctype=doctype, error=what)
             await self._requests.finish(request.id, f"refused: {what}")
             return False
         again_at, reason = self._unread.get(doctype, (0.0, ""))

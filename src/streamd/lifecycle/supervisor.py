@@ -63,7 +63,7 @@ async def main(path: Path) -> int:
         cause = first_of(error)
         if not isinstance(cause, StreamdError):
             raise
-        log.error("failed", error=cause.message, mend=cause.hint)
+        log.error("failed", error=cause.message, hint=cause.hint)
         return cause.exit_code
     log.info("stopped")
     return 0
@@ -81,7 +81,7 @@ class Supervisor:
         self._said = ""
 
     async def run(self) -> None:
-        """Run until `stop` is set. Raises `StreamdError` for what a person has to mend before it can start."""
+        """Run until `stop` is set. Raises `StreamdError` for what a person has to fix before it can start."""
         try:
             await self._run()
         finally:
@@ -98,7 +98,7 @@ class Supervisor:
                 await daemon.close(stopped=not why)
             if not why:
                 return
-            log.warning("begins_anew", because=why)
+            log.warning("restarting", because=why)
             if time.monotonic() - began < AGAIN_SECONDS:
                 await self._rest()  # something changes all the time, or is never as it ought to be
             daemon = await self._next(daemon)
@@ -115,9 +115,9 @@ class Supervisor:
                 await catalogue_of(settings, daemon.database)
         except StreamdError as error:
             log.error(
-                "configuration_not_taken",
+                "configuration_rejected",
                 error=error.message,
-                mend=error.hint or "it goes on with the one from before; mend the file, and send SIGHUP again",
+                hint=error.hint or "it goes on with the one from before; fix the file, and send SIGHUP again",
             )
         else:
             daemon.begin_anew("the configuration was to be read again (SIGHUP)")
@@ -140,9 +140,9 @@ class Supervisor:
                 problem = in_words(error)
                 if problem != said:
                     log.error(
-                        "cannot_go_on",
+                        "cannot_continue",
                         error=problem,
-                        mend=(ours.hint if ours is not None else "") or "mend the tables, or the configuration",
+                        hint=(ours.hint if ours is not None else "") or "fix the tables, or the configuration",
                         looks_again_every_seconds=AGAIN_SECONDS,
                         exc_info=None if ours is not None else error,
                     )
@@ -163,7 +163,7 @@ class Supervisor:
             require_usable(settings)
         except ConfigurationError as error:
             if error.message != self._said:
-                log.error("configuration_not_taken", error=error.message, mend="it goes on with the one from before")
+                log.error("configuration_rejected", error=error.message, hint="it goes on with the one from before")
                 self._said = error.message
             return last.settings
         return settings
@@ -185,7 +185,7 @@ async def _show(last: Daemon, problem: str | None) -> None:
             heartbeat = Heartbeat(state)
             await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
     except StreamdError as error:
-        log.warning("no_sign_of_life", error=error.message)
+        log.warning("heartbeat_failed", error=error.message)
     finally:
         await state.close()
 

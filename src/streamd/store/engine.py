@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 from streamd.db import open_state
 from streamd.db.state import FAULTS
 from streamd.errors import StateError
@@ -85,4 +85,4 @@ class State:
         except FAULTS as error:
             raise self._database.in_plain_words(error) from error
         finally:
-            came_further()
+            record_progress()

@@ -47,8 +47,8 @@ class Opened:
     async def when(self) -> str:
         """When the daemon does what was asked of it, in words."""
         if await self.daemon_runs():
-            return "The daemon runs, and does it within seconds; see `streamd status`."
-        return "The daemon does not run: it is done as soon as `streamd run` is started."
+            return "The daemon does it within seconds; see `streamd status`."
+        return "The daemon does not run. It does it when you start `streamd run`."
 
 
 def settings_of(ctx: click.Context) -> Settings:

@@ -30,7 +30,7 @@ _HARMLESS = ("", "RESTRICT", "NO ACTION")
 
 
 async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-    """Why changes would be lost or out of order here, each with the mend; nothing may be installed before."""
+    """Why changes would be lost or out of order here, each with the hint; nothing may be installed before."""
     found = breaks_order(dict(await session.fetch(_VARIABLES)), bool(await session.fetch(_REPLICATING)))
     engines = dict(await session.fetch(_ENGINES))
     for name, users in bound_tables(catalogue).items():
@@ -38,7 +38,7 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
         if engine.lower() != "innodb":
             found.append(
                 f"the table {name} is kept by {engine}, which knows no transactions: changes that were undone would "
-                f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
+                f"travel (hint: ALTER TABLE {name} ENGINE = InnoDB)"
             )
         if name in tables:
             found += [text for doctype, child in users if child is None for text in _names(doctype)]
@@ -48,27 +48,27 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
 
 
 def breaks_order(settings: Mapping[str, str], replicating: bool) -> list[str]:
-    """Why changes would be missed, or come in no order, on a server with these settings; each with its mend."""
+    """Why changes would be missed, or come in no order, on a server with these settings; each with its hint."""
     found = []
     if settings.get("wsrep_on") == "ON":
         found.append(
             "the server is part of a Galera cluster: changes that come from other nodes fire no triggers "
-            "(mend: none; streamd has to stand beside a server that is written to directly)"
+            "(hint: none; streamd has to stand beside a server that is written to directly)"
         )
     if replicating or settings.get("read_only") not in (None, "OFF", "0"):
         found.append(
             "the server is a replica, or read-only: what arrives by replication fires no triggers "
-            "(mend: let site.database name the primary)"
+            "(hint: let site.database name the primary)"
         )
     if int(settings.get("auto_increment_increment") or 1) > 1:
         found.append(
             "auto_increment_increment is not 1: the server is one of several that are written to, and each sees the "
-            "changes of its own users only (mend: one primary, and auto_increment_increment = 1)"
+            "changes of its own users only (hint: one primary, and auto_increment_increment = 1)"
         )
     if settings.get("log_bin") == "ON" and settings.get("binlog_format") == "STATEMENT":
         found.append(
             "binlog_format is STATEMENT: the server then refuses to write in READ COMMITTED, as streamd does "
-            "(mend: binlog_format = MIXED or ROW)"
+            "(hint: binlog_format = MIXED or ROW)"
         )
     return found
 
@@ -83,7 +83,7 @@ def _names(doctype: DocumentType) -> Iterator[str]:
         most = (NAME_BYTES - 4) // 4
         yield (
             f"names of {doctype.name} can have {size} bytes ({columns}), and when the fields of a document were edited "
-            f"is remembered for names of up to {NAME_BYTES} (mend: declare the key with at most {most} characters in "
+            f"is remembered for names of up to {NAME_BYTES} (hint: declare the key with at most {most} characters in "
             "all, or name the documents by another key)"
         )
 
@@ -105,7 +105,7 @@ def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:
         if is_spatial(column):
             yield (
                 f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
-                "(mend: exclude the column, or keep them in a table of their own)"
+                "(hint: exclude the column, or keep them in a table of their own)"
             )
 
 
@@ -126,7 +126,7 @@ def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[
             yield (
                 f"where rows of {key.table} {happens}, the server changes {table.name} by itself (foreign key "
                 f"{columns}, ON {event} {rule}), and MariaDB fires no triggers then: other sites would not hear of it "
-                f"(mend: make it ON {event} RESTRICT, and let the application change the rows of {table.name} first)"
+                f"(hint: make it ON {event} RESTRICT, and let the application change the rows of {table.name} first)"
             )
 
 
@@ -160,7 +160,7 @@ async def warnings(session: Session) -> list[str]:
             "the user of site.database lacks the privilege PROCESS: that TRUNCATE emptied a table, or that a partition "
             "was truncated, exchanged or dropped, is not noticed, and other sites keep the rows; and while somebody "
             "reads for long (a dump), looking for changes becomes ever "
-            "slower (mend: GRANT PROCESS ON *.* TO that user)"
+            "slower (hint: GRANT PROCESS ON *.* TO that user)"
         )
     return found
 

@@ -93,7 +93,7 @@ _ACCESS = {
     1044: "look at site.database: this user may not use this database",
     1045: f"look at site.database: user and password ({ENCODED})",
     1049: "look at site.database: the server has no such database; create it first",
-    1129: "the server blocks this host after many errors: FLUSH HOSTS mends it",
+    1129: "the server blocks this host after many errors: FLUSH HOSTS fixes it",
     1130: "the server lets nobody in from this host",
     1142: "grant the privilege to the user of site.database",
     1143: "grant the privilege to the user of site.database",

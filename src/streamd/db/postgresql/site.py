@@ -22,7 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables, rights_missing, wanted_rights
@@ -389,7 +389,7 @@ def open_engine(url: str) -> AsyncEngine:
 
         async def prepare(driver: asyncpg.Connection) -> None:
             keep_alive(driver._transport.get_extra_info("socket"))
-            driver.add_query_logger(lambda _: came_further())
+            driver.add_query_logger(lambda _: record_progress())
             await driver.execute(set_path)
 
         connection.run_async(prepare)

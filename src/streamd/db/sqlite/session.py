@@ -56,7 +56,7 @@ class SqliteReader(BookReader):
         """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
 
         So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
-        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to fix.
         """
         if _GONE.search(str(error)):
             return RowRefused(str(error))

@@ -301,9 +301,7 @@ class SqliteSite(SiteDatabase):
         if folder:
             raise SiteError(f"{self.path} is a folder, and no database", hint="name the file in it: sqlite:///file.db")
         if not there:
-            raise SiteError(
-                f"there is no database {self.path}", hint="mend site.database, or create the database first"
-            )
+            raise SiteError(f"there is no database {self.path}", hint="fix site.database, or create the database first")
 
 
 def _file_state(path: Path) -> tuple[int, int, int] | None:
