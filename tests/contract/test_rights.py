@@ -46,7 +46,7 @@ async def test_a_role_that_may_only_read_lacks_what_the_types_need_that_it_subsc
     assert await missing(role, installed.catalogue) == []
     found = await missing(role, installed.catalogue, "Customer")
     assert [each.what for each in found] == ["the user of site.database lacks INSERT, UPDATE, DELETE on Customer"]
-    open_access(servers.administrator(installed.access.database)).raw(found[0].mend)
+    open_access(servers.administrator(installed.access.database)).raw(found[0].hint)
     assert await missing(role, installed.catalogue, "Customer") == []
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from streamd.db.base import RawDocument
+from streamd.db.sqlite.session import SqliteReader
 from streamd.errors import PeerRefused
+from streamd.model import DocumentType, Name
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.wire import DocumentsAnswer, WantedDocument, read_cursor
@@ -230,3 +235,23 @@ async def test_a_consumer_requests_fewer_documents_after_too_many_or_too_large_o
             await peer.fetch(names)
     finally:
         await peer.close()
+
+
+async def test_a_document_that_cannot_be_read_does_not_stand_in_the_way_of_others(
+    hq: ProducerSite, store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = SqliteReader.read_documents
+
+    async def fails(self: SqliteReader, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        if doctype.name == "Invoice" and (2,) in set(names):
+            raise sqlite3.DataError("string or blob too big")
+        return await read(self, doctype, names)
+
+    invoices = [{"doctype": "Invoice", "name": [number]} for number in (1, 2, 99999)]
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteReader, "read_documents", fails)
+        answer = await store.documents(*invoices)
+        assert answer.status == 200, answer.text
+        assert [each["name"] for each in answer.json["documents"]] == [[1]]
+        assert answer.json["gone"] == {"Invoice": [[99999]]}, "what cannot be read was called gone"
+    assert len(await fetch(store, *invoices)) == 2

@@ -46,6 +46,11 @@ class Reader(IdentityReader):
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
 
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """A scope after whose failure this view can still be read. Errors leave it in plain words."""
+        yield
+
     @abstractmethod
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]

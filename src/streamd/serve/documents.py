@@ -7,7 +7,7 @@ the approval opens the type. A document that does not exist and one that is forb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -16,9 +16,9 @@ import structlog
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
-from streamd.errors import InvalidRequest, PartialView
+from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
 from streamd.lives import life_of
-from streamd.model import Catalogue, DocumentType, Name, Record, name_text
+from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
 from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents
@@ -51,6 +51,8 @@ MAX_CANDIDATES = 1000
 """Documents with the wanted values that a lookup checks against a condition."""
 
 LARGEST_INTEGER = (1 << 63) - 1
+
+_HINT = "check that row; consumers continue without the document, and ask for it again"
 
 log = structlog.get_logger("streamd.serve")
 
@@ -209,12 +211,18 @@ class DocumentReader:
         """The documents that exist and are readable, with a few queries per type."""
         return _keep_readable(await self._read_stored(reader, keys))
 
-    async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """The documents that exist, including unreadable ones."""
-        stored = {}
+    async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument | None]:
+        """The documents that exist, including unreadable ones; None for one that the database cannot read.
+
+        Such a document does not keep the others back. A later request may be able to read it.
+        """
+        stored: dict[Key, RawDocument | None] = {}
         for doctype, names in group_names(keys).items():
-            documents = await reader.read_documents(self._services.catalogue[doctype], names)
+            documents, errors = await _read_each(reader, self._services.catalogue[doctype], names)
             stored.update({(doctype, name): document for name, document in documents.items()})
+            stored.update({(doctype, name): None for name in errors})
+            for name, error in errors.items():
+                log.warning("document_unreadable", doctype=doctype, name=name_label(name), error=error, hint=_HINT)
         return stored
 
     async def _read_records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
@@ -285,9 +293,30 @@ def linked_documents(doctype: DocumentType, document: RawDocument) -> set[Key]:
     return set(document_links(doctype, read_json(document.row), children))
 
 
-def _keep_readable(documents: Mapping[Key, RawDocument]) -> dict[Key, RawDocument]:
+async def _read_each(
+    reader: Reader, doctype: DocumentType, names: Sequence[Name]
+) -> tuple[dict[Name, RawDocument], dict[Name, str]]:
+    """The documents of these names that the database can read, and the error of each that it cannot.
+
+    Raises `SiteError` where no single document is the cause.
+    """
+    try:
+        async with reader.attempt():
+            return await reader.read_documents(doctype, names), {}
+    except SiteError as error:
+        if error.retryable or isinstance(error, TypeRefused | SchemaChanged | NotInstalled):
+            raise
+        if len(names) == 1:
+            return {}, {names[0]: error.message}
+    half = len(names) // 2
+    first, first_errors = await _read_each(reader, doctype, names[:half])
+    second, second_errors = await _read_each(reader, doctype, names[half:])
+    return first | second, first_errors | second_errors
+
+
+def _keep_readable(documents: Mapping[Key, RawDocument | None]) -> dict[Key, RawDocument]:
     # SQLite stores any bytes as TEXT. A document with invalid UTF-8 cannot be served, not even in part.
-    return {key: document for key, document in documents.items() if document.readable()}
+    return {key: document for key, document in documents.items() if document is not None and document.readable()}
 
 
 async def add_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:

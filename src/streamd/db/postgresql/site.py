@@ -36,7 +36,6 @@ from streamd.db.postgresql.session import (
     PostgresqlTransaction,
     changes_of,
     not_taken,
-    numbered,
 )
 from streamd.db.postgresql.triggers import triggers, wanted_digest
 from streamd.db.sockets import keep_alive
@@ -220,7 +219,7 @@ class PostgresqlSite(SiteDatabase):
             await self._raise_floor(driver, claim)
             where, values = not_taken(claim, self._floor.id)
             window = await driver.fetch(
-                numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
+                sql.numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
                 *values,
             )
             self._floor.saw(window[0][0] if window else None)
@@ -249,7 +248,7 @@ class PostgresqlSite(SiteDatabase):
         async with self._connection() as driver:
             where, values = not_taken(claim, 0)
             taken = where.replace("AND NOT EXISTS", "AND EXISTS")
-            rows = await driver.fetch(numbered(f"SELECT {CHANGE} FROM streamd_change WHERE {taken}"), *values)
+            rows = await driver.fetch(sql.numbered(f"SELECT {CHANGE} FROM streamd_change WHERE {taken}"), *values)
             return in_commit_order(await changes_of(driver, rows))
 
     async def _changes(self, driver: asyncpg.Connection, ids: Sequence[int]) -> list[Change]:
@@ -338,7 +337,7 @@ class PostgresqlSite(SiteDatabase):
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
         async with self._connection() as driver:
-            found: Sequence[Any] = await driver.fetch(numbered(statement), *values)
+            found: Sequence[Any] = await driver.fetch(sql.numbered(statement), *values)
             return found
 
 

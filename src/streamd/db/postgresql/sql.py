@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -81,6 +83,19 @@ TABLES = (
         END LOOP;
     END $streamd$""",
 )
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
+    count = 0
+
+    def number(_: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"\?", number, statement)
 
 
 def quote(identifier: str) -> str:
