@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check cases soak bench structure format clean
+.PHONY: help setup demo test check matrix cases soak bench structure docs format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,10 +25,12 @@ help:
 	@echo 'make demo     two sites in sync before your eyes, until Ctrl-C'
 	@echo 'make test     the test suite'
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
+	@echo 'make matrix   on all engines what `make test` tries on SQLite'
 	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
 	@echo 'make structure  lines and files per folder, the most complex functions, the files that one event crosses'
 	@echo 'make soak     the long tests, more examples, and all engines where `make test` takes SQLite'
+	@echo 'make docs     writes the pages of docs/reference that the code itself can tell'
 	@echo 'make format   formats the code'
 	@echo 'make clean    removes what the above made'
 
@@ -41,11 +43,14 @@ test: $(READY)
 	@$(PYTEST)
 
 check: $(READY)
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'make format mends this'; exit 1; }
+	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; echo 'run make format'; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@said=$$($(BIN)/lint-imports 2>&1) || { echo "$$said"; exit 1; }
 	@$(MAKE) --no-print-directory test
+
+matrix: $(READY)
+	@$(PYTEST) -m 'matrix and not soak'
 
 cases: $(READY)
 	@$(BIN)/python -m tests.cases
@@ -58,6 +63,9 @@ bench: $(READY)
 
 structure: $(READY)
 	@$(BIN)/python -m bench.structure
+
+docs: $(READY)
+	@$(BIN)/python -m tests.reference
 
 format: $(READY)
 	@$(BIN)/ruff check --quiet --fix --select I .

@@ -10,7 +10,8 @@ from functools import cache
 
 import msgspec
 
-from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Name, Row, Scalar, name_text
+from streamd.common.json_values import read_json
+from streamd.model import Catalogue, Change, ChildTable, Difference, DocumentType, Link, Name, Row, Scalar, name_text
 
 
 def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
@@ -73,6 +74,28 @@ def document_links(
         for row in children.get(child.field, ()):
             for target, name, _ in linked(child.links, row):
                 yield target, name
+
+
+def links_in(doctype: DocumentType, data: object, *, old: bool = True) -> Iterator[tuple[str, Name]]:
+    """Every document that an event's data links to, and (`old`) linked to before."""
+    if isinstance(data, Difference):
+        rows: Iterable[Row] = (data.changed, data.old.changed) if old else (data.changed,)
+        children = [data.added, data.row_changed]
+        children += [data.old.row_changed, data.old.removed] if old else []
+    elif isinstance(data, dict):
+        before = data.get("old") if data.keys() == {"old"} else None
+        fields, tables = split(doctype, (before if old else {}) if isinstance(before, dict) else data)
+        rows, children = (fields,), [tables]
+    else:
+        return
+    for row in rows:
+        for target, name, _ in linked(doctype.links, row):
+            yield target, name
+    for child in doctype.children:
+        for table in children:
+            for row in table.get(child.field, ()):
+                for target, name, _ in linked(child.links, row):
+                    yield target, name
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +235,19 @@ def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Bindin
     for change in changes:
         if not change.origin:
             found |= documents_of(change, bound)
+    return found
+
+
+def links_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
+    """The documents (type, name) to which rows that were changed here link by now, as far as they can be read."""
+    found: set[tuple[str, Name]] = set()
+    for change in changes:
+        for binding in bound.get(change.table, ()) if not change.origin and change.after is not None else ():
+            links = binding.doctype.links if binding.child is None else binding.child.links
+            try:
+                found |= {(target, name) for target, name, _ in linked(links, read_json(change.after or b"{}"))}
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue  # it becomes a gap
     return found
 
 

@@ -2,7 +2,7 @@
 
 Small messages are pydantic models, of which the OpenAPI document is made; pages of events are encoded and
 decoded with msgspec, because they are the hot path (`EventsPage` describes them for readers and for the
-OpenAPI document, and a test holds both against each other). `docs/protocol.md` explains the whole.
+OpenAPI document, and a test holds both against each other). `docs/reference/protocol.md` explains the whole.
 
 Values: JSON's own types; a number with a point is a decimal or float and is never rounded on its way;
 bytes are `{"$hex": "00ff"}`; dates, times and UUIDs are ISO text.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -24,7 +23,11 @@ from streamd.common.json_values import read_lists as read_lists
 from streamd.common.json_values import read_rows as read_rows
 from streamd.common.json_values import write_json as write_json
 from streamd.errors import InvalidRequest
-from streamd.model import Cursor, Event, Name, OwnName
+from streamd.events import Documents as Documents
+from streamd.events import Event
+from streamd.events import FetchedDocument as FetchedDocument
+from streamd.events import FormerName as FormerName
+from streamd.model import Cursor
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -60,9 +63,9 @@ class Message(BaseModel):
 
 
 class ErrorDetail(Message):
-    code: str = Field(description="for programs; listed in docs/protocol.md")
+    code: str = Field(description="for programs; listed in docs/reference/protocol.md")
     message: str = Field(description="what is wrong, for people")
-    hint: str = Field("", description="how to mend it")
+    hint: str = Field("", description="how to fix it")
 
 
 class ErrorAnswer(Message):
@@ -199,6 +202,24 @@ _LIFE = Field(
 )
 
 
+class IdModel(Message):
+    """Which document is meant, whatever it is called: the name that it was made under, and what sets it apart."""
+
+    name: NameParts
+    clock: str = Field("", description="of the event that made it, where its name had been another document's")
+    site: str = Field("", description="where it was made, once it came to a site that names documents itself")
+
+
+class LinkIdModel(Message):
+    doctype: str
+    name: NameParts
+    id: IdModel | None = Field(None, description="null where no document had the name")
+
+
+_ID = Field(None, description="which document it is; absent where that is the one that was made under the name first")
+_LINKS: list[LinkIdModel] = Field(default=[], description="the same of documents that it links to")
+
+
 class EventModel(Message):
     """One entry of the Event Update Log."""
 
@@ -218,6 +239,8 @@ class EventModel(Message):
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     life: str | None = _LIFE
     old_life: str | None = Field(None, description="the same of the name before a rename")
+    id: IdModel | None = _ID
+    links: list[LinkIdModel] = _LINKS
 
 
 class EventsPage(Message):
@@ -281,6 +304,8 @@ class DocumentModel(Message):
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     life: str | None = _LIFE
+    id: IdModel | None = _ID
+    links: list[LinkIdModel] = _LINKS
     former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")
 
 
@@ -333,46 +358,6 @@ class Page(msgspec.Struct):
     subscriptions: dict[str, str] = {}
     complete_to: int | None = None
     clock_ms: int = 0
-
-
-class FormerName(msgspec.Struct, omit_defaults=True):
-    """`FormerNameModel` as it is encoded and decoded."""
-
-    name: Name
-    sequence: int
-    clock: str
-    life: str | None = None
-    old_life: str | None = None
-
-
-class FetchedDocument(msgspec.Struct, omit_defaults=True):
-    """`DocumentModel` as it is encoded and decoded."""
-
-    doctype: str
-    name: Name
-    data: msgspec.Raw
-    clock: str
-    source: str = ""
-    clocks: dict[str, str] = {}
-    own: tuple[OwnName, ...] = ()
-    life: str | None = None
-    former: tuple[FormerName, ...] = ()
-
-
-class Documents(msgspec.Struct, omit_defaults=True):
-    """`DocumentsAnswer` as it is encoded and decoded."""
-
-    documents: list[FetchedDocument]
-    as_of: str
-    gone: dict[str, list[Name]] = {}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine itself, so that what is said to it crosses no wire."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def write_cursor(cursor: Cursor) -> str:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.database_url import Engine
+from tests.support.matrix import ONE_SERVER_PAIR
 from tests.support.site import Producer, Site, Wanted
 from tests.support.world import Link, World, approvals
 
@@ -86,9 +87,7 @@ def bill(site: Site, number: int, *, country: str = "IN", total: float = 2000) -
         connection.execute('INSERT INTO "Line" VALUES (?, ?, ?, 765432)', (number * 10, number, "tea"))
 
 
-@pytest.mark.parametrize(
-    "engines", [("sqlite", "postgresql"), ("postgresql", "mariadb"), ("mariadb", "sqlite")], ids="-to-".join
-)
+@pytest.mark.parametrize("engines", ONE_SERVER_PAIR)
 def test_only_documents_that_satisfy_the_condition_come_and_they_leave_with_it(
     world: World, engines: tuple[Engine, Engine]
 ) -> None:

@@ -9,6 +9,7 @@ from tests.acceptance.conftest import Pair
 from tests.support import servers
 from tests.support.chinook import NEW, add_invoice, delete_invoice
 from tests.support.engines import open_access
+from tests.support.matrix import in_matrix
 from tests.support.site import Site
 
 
@@ -23,7 +24,7 @@ def lessen(site: Site) -> None:
         open_access(role).raw("CREATE TABLE streamd.more (a int)")
 
 
-@pytest.mark.parametrize("engines", [("postgresql", "postgresql")], ids="-to-".join)
+@pytest.mark.parametrize("engines", in_matrix(("postgresql", "postgresql")))
 def test_daemons_without_a_right_to_change_the_schema_do_all_of_their_work(pair: Pair) -> None:
     hq, store = pair.hq, pair.store
     for site in (hq, store):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.database_url import Engine
-from tests.support.matrix import ONE_PAIR
+from tests.support.matrix import ONE_PAIR, in_matrix
 from tests.support.site import Site, Wanted
 from tests.support.world import Link, World
 
@@ -144,7 +144,7 @@ class Pair(NamedTuple):
         self.world.eventually(as_expected, f"{name} has arrived as it should be")
 
 
-@pytest.fixture(params=[("sqlite", "sqlite"), ("postgresql", "mariadb")], ids="-to-".join)
+@pytest.fixture(params=[("sqlite", "sqlite"), *in_matrix(("postgresql", "mariadb"))], ids="-to-".join)
 def pair(world: World, request: pytest.FixtureRequest) -> Pair:
     there_engine, here_engine = request.param
     there = world.site("onehash", CATALOGUE_THERE, engine=there_engine)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.database_url import Engine
+from tests.support.matrix import ONE_ENGINE
 from tests.support.site import Site
 from tests.support.world import Link, World, nothing_synced_twice
 
@@ -87,7 +88,7 @@ def make(world: World, name: str, schema: str, engine: Engine, catalogue: str) -
     return site
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+@pytest.fixture(params=ONE_ENGINE)
 def company(world: World, request: pytest.FixtureRequest) -> Company:
     hq = make(world, "hq", HEADQUARTERS, request.param, NAMED)
     north, south = (make(world, name, TILL, "sqlite", CATALOGUE) for name in ("north", "south"))

@@ -1,4 +1,4 @@
-"""The first walk through the README works when it is typed as it stands."""
+"""What the README and the tutorials tell people to type works as it stands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.data import REPOSITORY
 from tests.support.polling import eventually
 
-README = Path(__file__).parents[2] / "README.md"
 INSTALL = "python3 -m venv"
 """The block that installs streamd: here it is installed already."""
+
+APPROVE = re.compile(r"consumers approve \S+ (--config \S+)")
 
 
 class Walk:
@@ -27,7 +29,7 @@ class Walk:
         self.daemons: list[subprocess.Popen[bytes]] = []
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         kept = {key: value for key, value in os.environ.items() if not key.startswith("STREAMD_")}
-        self.environment = {**kept, "PATH": path, "COLUMNS": "200"}
+        self.environment = {**kept, "PATH": path, "HOME": str(folder), "COLUMNS": "200"}
 
     def type(self, block: str) -> str:
         """Type a block of commands: each has to work."""
@@ -50,6 +52,22 @@ class Walk:
                 subprocess.Popen(command.split(), cwd=self.folder, env=self.environment, stdout=log, stderr=log)
             )
 
+    def see(self, block: str, shown: str) -> None:
+        """Type a block that only looks, until it shows what the page shows."""
+
+        def looks_alike() -> bool:
+            said = self.type(block)
+            assert said == shown, f"the page shows something else than what comes:\n{said}"
+            return True
+
+        eventually(looks_alike, block, timeout=20, report=self.logs)
+
+    def approve(self, block: str, consumers: str) -> None:
+        """Type an approval once there is something to approve: a person who types is slower than the daemons are."""
+        asked = f"streamd consumers list --json {consumers}"
+        eventually(lambda: "Pending" in self.type(asked), f"{block}: a consumer asks", timeout=20, report=self.logs)
+        self.type(block)
+
     def logs(self) -> str:
         return "\n".join(file.read_text(encoding="utf-8") for file in sorted(self.folder.glob("daemon-*.log")))
 
@@ -64,30 +82,36 @@ def walk(tmp_path: Path) -> Iterator[Walk]:
         assert daemon.wait(10) == 0
 
 
-def blocks() -> Iterator[tuple[str, str]]:
-    """(language, text) of each block of the walk, in order."""
-    text = README.read_text(encoding="utf-8")
-    section = text[text.index("## A first walk") : text.index("## What you should know")]
-    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL):
-        yield found[1], found[2]
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(commands, what they show, or nothing) of each block of a page that people type, in order."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    following = [*found[1:], ("sh", "")]
+    return [
+        (block, shown if then == "" else "")
+        for (language, block), (then, shown) in zip(found, following, strict=True)
+        if language == "sh" and INSTALL not in block
+    ]
 
 
-def test_the_first_walk_works_as_it_is_typed(walk: Walk) -> None:
-    said = ""
-    shown = ""
-    for language, block in blocks():
-        if INSTALL in block:
-            continue
-        if language != "sh":
-            shown = block
-            assert said == shown, "the README shows something else than what comes"
-        elif block.startswith("streamd run"):
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        pytest.param("docs/tutorials/store-and-headquarters.md", marks=pytest.mark.soak),
+        pytest.param("docs/tutorials/companies.md", marks=pytest.mark.soak),
+    ],
+)
+def test_what_a_page_tells_people_to_type_works(walk: Walk, page: str) -> None:
+    typed = blocks(page)
+    assert any(shown for _, shown in typed), "the page shows no result"
+    for block, shown in typed:
+        approval = APPROVE.search(block)
+        if block.startswith("streamd run"):
             walk.start(block)
-        elif "consumers approve" in block:
-            # A person who types is slower than the daemons are.
-            asked = "streamd consumers list --json --config store.toml"
-            eventually(lambda: "Pending" in walk.type(asked), "headquarters asks", timeout=15, report=walk.logs)  # noqa: B023
-            walk.type(block)
+        elif approval is not None:
+            walk.approve(block, approval[1])
+        elif shown:
+            walk.see(block, shown)
         else:
-            said = walk.type(block)
-    assert shown, "the README shows no result"
+            walk.type(block)

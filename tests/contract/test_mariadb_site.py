@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -19,9 +18,10 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase, TableWrite, WriteKind
 from streamd.db.mariadb.checks import breaks_order
 from streamd.db.mariadb.driver import split_at_values
+from streamd.db.mariadb.names import between
 from streamd.db.mariadb.site import MariadbSite
 from streamd.errors import RowRefused, SiteBusy
-from streamd.model import Change, Row, Table
+from streamd.model import Change, Column, Kind, Row, Table
 from streamd.wire import read_json
 from tests.contract.conftest import Installed
 from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _waiting
@@ -455,9 +455,7 @@ async def test_locking_documents_waits_for_no_other_rows_and_holds_these(install
     ):
         user.execute("UPDATE Line SET Quantity = 2 WHERE Id = 2")
         async with installed.database.transaction() as transaction:
-            started = time.monotonic()
-            await transaction.lock_documents(doctype, names)
-            assert time.monotonic() - started < 1
+            await transaction.lock_documents(doctype, names)  # raises where it waits for the user
             for held in ("UPDATE Invoice SET Note = 'y' WHERE Id = 8", "UPDATE Line SET Quantity = 3 WHERE Id = 8"):
                 with pytest.raises(pymysql.err.OperationalError, match="Lock wait timeout"):
                     other.execute(held)
@@ -690,19 +688,18 @@ async def test_a_transaction_that_goes_on_for_long_does_not_stop_the_capture(ins
     installed.write(TEA)
     with _user(installed, "BEGIN", "INSERT INTO Customer VALUES (2, 'Bob', NULL, NULL)") as bob:
         installed.write(ADA)
-        started = time.monotonic()
         await installed.site.capture.drain()
         installed.write("UPDATE Item SET Stock = 9")
         await installed.site.capture.drain()
         await installed.site.capture.drain()
-        assert time.monotonic() - started < 2
+        assert len(await installed.site.update_log.entries()) == 3, "what others do meanwhile does not wait for Bob"
         bob.execute("COMMIT")
     await installed.site.capture.drain()
     entries = await installed.site.update_log.entries()
     assert sorted(entry.name for entry in entries) == ['["tea"]', '["tea"]', "[1]", "[2]"]
 
 
-async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installed) -> None:
+async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_removed(installed: Installed) -> None:
     """A dump keeps the removed changes alive; without a floor each look goes through all of them."""
     site = open_site(servers.administrator(installed.access.database).url)
     installed.site.capture._database = site
@@ -713,23 +710,18 @@ async def test_a_long_reader_does_not_make_an_idle_look_slow(installed: Installe
         "START TRANSACTION WITH CONSISTENT SNAPSHOT",
     ) as dump:
         dump.execute("SELECT count(*) FROM Item")
-        installed.access.raw("INSERT INTO Customer SELECT seq, 'x', NULL, NULL FROM seq_1_to_50000")
-        installed.site.capture._batch = 5000
+        installed.access.raw("INSERT INTO Customer SELECT seq, 'x', NULL, NULL FROM seq_1_to_5000")
+        installed.site.capture._batch = 500
         await installed.site.capture.drain()
         for number in range(5):
             installed.write(f"UPDATE Customer SET Name = 'y{number}' WHERE Id = 1")
             await installed.site.capture.drain()
             await asyncio.sleep(0.3)
         claim = await installed.claim()
-        times = []
-        for _ in range(20):
-            started = time.perf_counter()
-            assert (await site.read_changes(claim, 1000)).rows == []
-            times.append(time.perf_counter() - started)
+        assert (await site.read_changes(claim, 1000)).rows == []
         dump.execute("COMMIT")
-        assert site._watch.floor(claim, 0) > 50_000, "time alone tells little on a quick machine"
+        assert site._watch.floor(claim, 0) > 5000, "an idle look begins after what was removed"
     await site.close()
-    assert sorted(times)[10] < 0.005, f"an idle look takes {sorted(times)[10] * 1000:.1f} ms"
 
 
 async def test_what_appears_below_an_id_that_was_taken_is_not_lost_to_the_floor(installed: Installed) -> None:
@@ -788,7 +780,7 @@ def test_a_server_that_breaks_the_order_of_changes_is_refused_with_the_mend(
 ) -> None:
     (found,) = breaks_order(settings, replicating)
     assert said in found
-    assert "(mend: " in found
+    assert "(hint: " in found
 
 
 @pytest.mark.parametrize(
@@ -933,3 +925,12 @@ async def test_cancelled_reads_and_writes_leave_every_connection_usable(installe
     await work()
     async with installed.database.snapshot() as reader:
         assert len(await reader.read_documents(doctype, names)) == len(names)
+
+
+def test_only_whole_numbers_that_nearly_all_follow_each_other_are_found_as_a_range() -> None:
+    key = [Column("id", "bigint(20)", Kind.INTEGER)]
+    assert between(key, [(3,), (1,), (2,)]) == ('t."id" BETWEEN ? AND ?', [1, 3])
+    assert between(key, [(1,), (5,), (3,)]) is not None
+    for names in ([(1,), (9,)], [(1,), ("2",)], [((1 << 63) - 1,), (1 << 63,)], []):
+        assert between(key, names) is None
+    assert between([Column("id", "varchar(9)", Kind.TEXT)], [(1,), (2,)]) is None

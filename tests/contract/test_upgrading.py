@@ -22,6 +22,8 @@ def _go_back(installed: Installed) -> None:
         f"DROP TABLE {ours}streamd_counterpart",
         f"DROP TABLE {ours}streamd_series",
         f"DROP TABLE {ours}streamd_life",
+        f"DROP TABLE {ours}streamd_identity",
+        f"DROP TABLE {ours}streamd_told",
         f'UPDATE {ours}streamd_site SET "schema" = 1',
     ):
         installed.access.execute(statement)

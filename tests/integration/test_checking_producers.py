@@ -125,21 +125,21 @@ async def test_the_other_sides_columns_are_judged_as_soon_as_they_may_be_seen(st
     assert "region" in about["producers.hq.Customer"], "a column that must be filled here, and is missing there"
     assert "bytes" in about["producers.hq.Customer"], "a column of another kind"
     assert "named by id there, and by code" in about["producers.hq.Track"], "another key"
-    assert all(each["mend"] for each in found)
+    assert all(each["hint"] for each in found)
 
 
 async def test_a_wrong_secret_is_mended_in_the_table_of_this_file(store: Store) -> None:
     store.edit('api_secret = "', 'api_secret = "x')
     code, found = await store.check()
     assert code == 1
-    assert ["[producers.hq]" in each["mend"] for each in found] == [True]
+    assert ["[producers.hq]" in each["hint"] for each in found] == [True]
 
 
 async def test_tls_to_a_site_without_it_is_said(store: Store) -> None:
     store.edit("http://", "https://")
     code, found = await store.check()
     assert code == 1
-    assert ["write http://" in each["mend"] for each in found] == [True]
+    assert ["write http://" in each["hint"] for each in found] == [True]
 
 
 async def test_a_rejected_type_is_a_problem(store: Store, hq: ProducerSite) -> None:
@@ -156,7 +156,7 @@ async def test_a_key_that_is_refused_is_a_problem_and_not_shown(store: Store, hq
     code, found = await store.check()
     assert code == 1
     assert [each["severity"] for each in found] == ["problem"]
-    assert found[0]["mend"]
+    assert found[0]["hint"]
     secret = store.config.read_text(encoding="utf-8").split('api_secret = "')[1].split('"')[0]
     assert secret not in json.dumps(found)
 

@@ -1,4 +1,4 @@
-"""Each fault of a configuration is one clear message with the path of its key and the mend, and exit code 2."""
+"""Each fault of a configuration is one clear message with the path of its key and the hint, and exit code 2."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ doctypes = ["Customer"]
 """
 
 FAULTS = {
-    "no TOML": ("[site]", "[site", "streamd.toml", "mend that line: [site"),
-    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "mend that line"),
+    "no TOML": ("[site]", "[site", "streamd.toml", "fix that line: [site"),
+    "no TOML, where a secret is": ('"hush-hush"', '"hush-hush', "streamd.toml", "fix that line"),
     "unknown key": ("port = 8101", "prot = 8101", "server.prot", "spelling"),
     "unknown section": ("[state]", "[stat]", "stat", "did you mean state"),
     "near key of a table": ("port = 8101", "prot = 8101", "server.prot", "did you mean port"),
@@ -63,10 +63,10 @@ FAULTS = {
         "doctypes.Invoice.children.lines.parnt_key",
         "did you mean parent_key",
     ),
-    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: ["Customer"]'),
+    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: doctypes = ["Customer"]'),
     "missing key": ('name = "store"\n', "", "site.name", "add it"),
-    "wrong type": ("port = 8101", 'port = "many"', "server.port", "mend the value"),
-    "out of range": ("port = 8101", "port = 99999", "server.port", "mend the value"),
+    "wrong type": ("port = 8101", 'port = "many"', "server.port", "for example: port = 8100"),
+    "out of range": ("port = 8101", "port = 99999", "server.port", "for example: port = 8100"),
     "bad database URL": ("sqlite:///site.db", "site.db", "site.database", "sqlite:///file.db"),
     "a driver": ("sqlite:///site.db", "sqlite+aiosqlite:///site.db", "site.database", "leave the driver"),
     "other database": ("sqlite:///site.db", "oracle://db/site", "site.database", "sqlite:///file.db"),
@@ -87,7 +87,7 @@ FAULTS = {
         '["Customer"]',
         '["Invoice", { doctype = "Customer", on_leave = "forget" }]',
         "producers.hq.doctypes.Customer.on_leave",
-        "mend the value",
+        'for example: on_leave = "keep"',
     ),
     "fault of an entry without a name": (
         '["Customer"]',
@@ -108,13 +108,13 @@ FAULTS = {
         'api_secret = "hush-hush"',
         'api_secret_file = "nowhere"',
         "producers.hq.api_secret_file",
-        "mend the path",
+        "fix the path",
     ),
     "missing certificate": (
         "port = 8101",
         'port = 8101\ncertificate = "a.pem"\ncertificate_key = "b.pem"',
         "server.certificate",
-        "mend the path",
+        "fix the path",
     ),
     "half a certificate": ("port = 8101", 'port = 8101\ncertificate = "a.pem"', "server", "both"),
     "offered, not declared": ('"store"', '"store"\noffers = ["Custmer"]', "site.offers", "Customer"),
@@ -153,9 +153,9 @@ def break_it(config: Path, old: str, new: str) -> None:
     config.write_text(GOOD.replace(old, new, 1), encoding="utf-8")
 
 
-@pytest.mark.parametrize(("old", "new", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
-def test_run_says_what_is_wrong_where_and_how_to_mend_it(
-    config: Path, old: str, new: str, where: str, mend: str
+@pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
+def test_run_says_what_is_wrong_where_and_how_to_fix_it(
+    config: Path, old: str, new: str, where: str, hint: str
 ) -> None:
     break_it(config, old, new)
     done = streamd(config, "run")
@@ -165,17 +165,17 @@ def test_run_says_what_is_wrong_where_and_how_to_mend_it(
     heads = [line for line in done.stderr.splitlines() if not line.startswith("  →")]
     told = [line for line in heads if re.match(rf"(\S*/)?{re.escape(where)}: ", line)]
     assert told, done.stderr
-    assert mend in done.stderr
+    assert hint in done.stderr
     assert "hush-hush" not in done.output
 
 
-@pytest.mark.parametrize(("old", "new", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
-def test_check_finds_the_same(config: Path, old: str, new: str, where: str, mend: str) -> None:
+@pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
+def test_check_finds_the_same(config: Path, old: str, new: str, where: str, hint: str) -> None:
     break_it(config, old, new)
     done = streamd(config, "check")
     assert done.exit_code == 2, done.output
     assert re.search(rf"^✗ (\S*/)?{re.escape(where)}: ", done.stdout, re.MULTILINE), done.stdout
-    assert mend in done.stdout
+    assert hint in done.stdout
 
 
 def test_a_missing_configuration_says_how_to_get_one(tmp_path: Path) -> None:

@@ -19,16 +19,17 @@ from streamd.catalog import build, read_metadata
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
-from streamd.model import Catalogue, Cursor, Event, LogEntry, Name, Origin, name_from_text
+from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
-from streamd.serve.documents import given_document, linked_documents, say_former_names
+from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
+from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
 from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
@@ -107,6 +108,12 @@ class Site:
                 if statement.strip():
                     connection.execute(statement)
         _new_state(self.state_file)
+        self._remembered: frozenset[str] | None = None
+
+    def remembers(self, *doctypes: str) -> None:
+        """Edits of these types alone are remembered, as where the site does not get the others from anybody."""
+        self._remembered = frozenset(doctypes)
+        self.capture._remembered = self._remembered
 
     async def open(self, *, logged: Sequence[str] | None = None) -> None:
         self.database: SiteDatabase = open_site(self.settings.site.database)
@@ -124,6 +131,7 @@ class Site:
         self.unread = UnreadColumns(self.state)
 
         types = self.types if logged is None else tuple(logged)
+        remembered = frozenset(types) if self._remembered is None else self._remembered
 
         async def approved() -> set[str]:
             return set(types)
@@ -134,7 +142,7 @@ class Site:
             self.catalogue,
             site=self.site,
             logged=approved,
-            remembered=frozenset(types),
+            remembered=remembered,
             batch=50,
         )
         self.began_anew = await self.capture.recover()
@@ -224,7 +232,7 @@ class Site:
 
     async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
         """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
-        unread = await self.unread.of(producer.name)
+        unread = await self.unread.of_producer(producer.name)
         whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair, unread=unread)
         done = await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
         async with self.database.snapshot() as reader:
@@ -275,6 +283,8 @@ def event(entry: LogEntry) -> Event:
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
         life=entry.life,
         old_life=entry.old_life,
+        id=None if entry.id is None else msgspec.json.decode(entry.id, type=DocumentId),
+        links=() if entry.links is None else msgspec.json.decode(entry.links, type=tuple[LinkId, ...]),
     )
     return msgspec.json.decode(msgspec.json.encode(made), type=Event)
 
@@ -298,7 +308,7 @@ class LocalFetcher:
             raise ResyncRequired("no log")
         found = []
         subscribed = {} if self._consumer is None else {self._consumer.name: producer.types}
-        unread = await producer.unread.of_all(subscribed)
+        unread = await producer.unread.of_producers(subscribed)
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
             waiting = deque((want.doctype, tuple(want.name)) for want in wanted)
@@ -313,16 +323,19 @@ class LocalFetcher:
                 new = unread.get(key[0], ())
                 clock = claim.clock if claim else ""
                 found.append(
-                    given_document(key, document, clock, record, remembered=True, unread=new, site=producer.site)
+                    build_fetched_document(
+                        key, document, clock, record, is_tracked=True, unfilled=new, site=producer.site
+                    )
                 )
                 if follow:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links
                     waiting += links
+            await say_ids(reader, producer.catalogue, found)
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
-        await say_former_names(producer.update_log, found, producer.types)
+        await add_former_names(producer.update_log, found, producer.types)
         given = {(each.doctype, each.name) for each in found}
         gone: dict[str, list[Name]] = {}
         for each in wanted:

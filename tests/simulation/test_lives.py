@@ -317,7 +317,7 @@ async def test_a_producer_that_gets_the_type_from_nobody_may_use_a_name_again(si
 
 
 async def test_on_sqlite_a_name_that_is_used_again_a_second_later_is_of_another_document(sites: Sites) -> None:
-    """docs/naming.md: only what happens within one transaction, or within a second, is one change."""
+    """docs/explanation/naming.md: only what happens within one transaction, or within a second, is one change."""
     hq, store = await sites.make("hq", "store")
     await write(hq, insert("a", "Ada"))
     await settle(hq, store)

@@ -720,7 +720,7 @@ async def test_a_refused_edit_with_a_new_line_heals_although_the_till_renamed_th
     )
     await hq.pull_all(north)
     assert await hq.queue() != []
-    north.write("UPDATE Invoice SET Note = 'mended'")
+    north.write("UPDATE Invoice SET Note = 'fixed'")
     await hq.pull_all(north)
     assert await hq.queue() == []
     assert sales(hq) == sorted([*sales(north), *sales(south)])

@@ -22,6 +22,8 @@ ALIKE: Engines = ("sqlite", "sqlite")
 CIRCLE: tuple[Engines, ...] = tuple(zip(ENGINES, (*ENGINES[1:], ENGINES[0]), strict=True))
 """Every engine once at headquarters and once at the store."""
 
+SERVERS: Engines = ("postgresql", "mariadb")
+
 
 def _run(*values: Any, each_time: bool, name: str | None = None) -> Any:
     return pytest.param(*values, marks=() if each_time else pytest.mark.matrix, id=name)
@@ -38,6 +40,19 @@ ALL_PAIRS = [
     _run(each, each_time=each in (ALIKE, *CIRCLE), name="-to-".join(each)) for each in product(ENGINES, ENGINES)
 ]
 """SQLite at both sites, and the circle; in the matrix every engine with every one."""
+
+
+FEW_PAIRS = [
+    _run(each, each_time=each in (ALIKE, SERVERS), name="-to-".join(each)) for each in product(ENGINES, ENGINES)
+]
+"""SQLite at both sites, and PostgreSQL to MariaDB; in the matrix every engine with every one."""
+ONE_SERVER_PAIR = [_run(each, each_time=each == SERVERS, name="-to-".join(each)) for each in CIRCLE]
+"""PostgreSQL to MariaDB; in the matrix the rest of the circle."""
+
+
+def in_matrix(*pairs: Engines) -> list[Any]:
+    """These pairs, all of them in the matrix."""
+    return [_run(each, each_time=False, name="-to-".join(each)) for each in pairs]
 
 
 def engines_and(*values: Sequence[Any]) -> list[Any]:

@@ -210,8 +210,8 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("doctypes", "where", "mend"), FAULTS.values(), ids=FAULTS.keys())
-def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str, Any], where: str, mend: str) -> None:
+@pytest.mark.parametrize(("doctypes", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
+def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str, Any], where: str, hint: str) -> None:
     tables = TABLES | {
         "Customer": table("Customer", "Email", "Code", uniques=(("Email",), ("Code",)), required=("Code",))
     }
@@ -219,7 +219,7 @@ def test_each_fault_is_one_message_with_its_key_and_the_mend(doctypes: dict[str,
         build(settings(doctypes), tables)
     assert [problem.where for problem in caught.value.problems] == [where]
     problem = caught.value.problems[0]
-    assert mend in problem.mend
+    assert hint in problem.hint
     assert problem.fatal
 
 
@@ -237,7 +237,7 @@ def test_all_faults_are_said_at_once() -> None:
         "doctypes.Log.key",
         "doctypes.Item.key",
     }
-    assert "Item" in next(each.mend for each in found if each.where == "site.offers")
+    assert "Item" in next(each.hint for each in found if each.where == "site.offers")
 
 
 def test_a_link_to_a_type_that_is_itself_wrong_is_not_called_unknown() -> None:
@@ -250,8 +250,8 @@ def test_foreign_keys_that_are_no_links_are_warned_about() -> None:
     found = warnings(given, TABLES)
     assert [each.where for each in found] == ["doctypes.Invoice", "doctypes.Invoice.children.lines"]
     assert not any(each.fatal for each in found)
-    assert "CustomerId" in found[0].mend
-    assert "Item" in found[1].mend
+    assert "CustomerId" in found[0].hint
+    assert "Item" in found[1].hint
 
 
 def test_how_documents_and_child_rows_are_named_is_carried_along() -> None:
@@ -281,11 +281,11 @@ def test_rows_that_seem_to_be_a_part_of_a_document_and_are_in_no_type_are_warned
 ) -> None:
     tables = {**TABLES, other.name: other}
     given = settings({"Customer": {}, "Invoice": {"children": {"lines": LINES}}})
-    said = [str(each) for each in warnings(given, tables) if "in no document type" in each.what]
+    said = [str(each) for each in warnings(given, tables) if "to no document type" in each.what]
     assert bool(said) == left
     if left:
         assert f"rows of {other.name} refer to Invoice" in said[0]
     parts = {**tables, "Invoice": replace(tables["Invoice"], partitions=(f'public."{other.name}"',))}
-    assert not [each for each in warnings(given, parts) if "in no document type" in each.what], (
+    assert not [each for each in warnings(given, parts) if "to no document type" in each.what], (
         "a partition is no table"
     )

@@ -81,7 +81,7 @@ def judged(**changes: dict[str, Any] | None) -> list[Finding]:
 def test_triggers_that_are_missing_or_old_are_a_problem() -> None:
     found = judge_triggers({"b": "old", "c": "x"}, {"a": "x", "b": "new"}, may_install=True)
     assert [each.severity for each in found] == [Severity.PROBLEM] * 3
-    assert all("streamd install" in each.mend for each in found)
+    assert all("streamd install" in each.hint for each in found)
     assert not bad(judge_triggers({"a": "x"}, {"a": "x"}, may_install=True))
 
 
@@ -112,7 +112,7 @@ def test_a_producer_in_order_has_no_findings_but_good_ones() -> None:
 def test_a_producer_that_is_this_site_is_a_problem() -> None:
     found = judge_answer("hq", OTHER, ["Item"], CATALOGUE, answer(), NOW)
     assert [each.severity for each in found] == [Severity.PROBLEM]
-    assert "--new-identity" in found[0].mend
+    assert "--new-identity" in found[0].hint
 
 
 def test_another_protocol_is_a_problem() -> None:
@@ -136,7 +136,7 @@ def test_what_is_not_approved_is_said(status: str, severity: Severity) -> None:
 
 def test_a_type_that_the_producer_does_not_have_any_more_is_a_problem() -> None:
     found = bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, answer(doctypes=[]), NOW))
-    assert "any more" in found[0].what
+    assert "no longer" in found[0].what
 
 
 def test_types_that_an_approval_opens_and_that_are_not_here_are_warned_about() -> None:

@@ -1,4 +1,4 @@
-"""`check` judges mappings against the types of both sites: what can never work is a problem, with the mend."""
+"""`check` judges mappings against the types of both sites: what can never work is a problem, with the hint."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_ancestors_example_is_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "area", "what", "mend"),
+    ("given", "area", "what", "hint"),
     [
         (field("titel", "subject"), "titel", "no field of Opportunity here", "did you mean title"),
         (
@@ -80,18 +80,18 @@ def test_the_ancestors_example_is_in_order() -> None:
         (field("name", "subject"), "name", "a name is never mapped", "use_same_name = false"),
         (looks_for("title"), "title", "title is no link here", "links = { title"),
         (looks_for(phon="phone"), "party_name", "phon is no field of OneHash Lead there", "did you mean phone"),
-        (looks_for(phone="eval:doc.phone =="), "party_name", "phone: ", "mend the expression"),
+        (looks_for(phone="eval:doc.phone =="), "party_name", "phone: ", "fix the expression"),
         (looks_for(phone="eval:doc.phon"), "party_name", "phon is no field", "did you mean phone"),
         (looks_for(country="eval:doc.address.county"), "party_name", "no such field there", "did you mean country"),
         (looks_for(country="eval:doc.phone.country"), "party_name", "doc.phone is no link", "one that is a link"),
         (field("title", default_value="x" * 141), "title", "default_value", "that the column can hold"),
     ],
 )
-def test_what_can_never_work_is_a_problem_at_its_field(given: dict[str, Any], area: str, what: str, mend: str) -> None:
+def test_what_can_never_work_is_a_problem_at_its_field(given: dict[str, Any], area: str, what: str, hint: str) -> None:
     found = one(judged(given, field("opportunity_from", default_value="Lead")))
     assert (found.area, found.severity) == (f"mappings.M.{area}", PROBLEM)
     assert what in found.what
-    assert mend in found.mend
+    assert hint in found.hint
 
 
 def test_a_key_that_is_mapped_to_the_key_says_nothing_new_and_is_let_be() -> None:
@@ -131,7 +131,7 @@ def test_a_mapping_of_rows_has_to_be_that_of_the_child_table() -> None:
         ("mappings.Lead from OneHash.local_doctype", PROBLEM),
         ("mappings.Lead from OneHash.lead_name", PROBLEM),
     ]
-    assert "'Opportunity Item'" in found[0].mend
+    assert "'Opportunity Item'" in found[0].hint
 
 
 @pytest.mark.parametrize("called", ["Opportunity Item", "tabOpportunity Item", "items"])
@@ -201,18 +201,18 @@ def test_a_dynamic_link_needs_its_type() -> None:
     dynamic = doctype("Here", ("party_name", "party_type"), links=(Link(("party_name",), None, "party_type"),))
     found = one(judged(looks_for(), here=dynamic))
     assert found.severity is WARNING
-    assert 'default_value = "Lead"' in found.mend
+    assert 'default_value = "Lead"' in found.hint
     assert judged(looks_for(), field("party_type", default_value="Lead"), here=dynamic) == []
 
 
 def test_a_default_value_on_what_is_looked_for_is_pointed_out() -> None:
     found = one(judged(looks_for() | {"default_value": "LEAD-1"}))
-    assert (found.severity, "no OneHash Lead is looked for" in found.what) == (WARNING, True)
+    assert (found.severity, "no OneHash Lead is searched for" in found.what) == (WARNING, True)
 
 
 def test_a_constant_that_is_nearly_a_field_is_pointed_out() -> None:
     found = one(judged(looks_for(phone="phone_")))
-    assert (found.severity, found.mend) == (WARNING, "did you mean phone?")
+    assert (found.severity, found.hint) == (WARNING, "did you mean phone?")
     assert judged(looks_for(phone="always this")) == []
 
 
@@ -302,7 +302,7 @@ NEEDED = Column("needed", "varchar(140)", Kind.TEXT, nullable=False)
 def test_a_column_that_must_be_filled_needs_a_field_a_default_or_a_lookup() -> None:
     here, there = doctype("A", (NEEDED,)), doctype("B", ("x",))
     found = one(compared(here=here, there=there))
-    assert (found.severity, "mappings.M" in found.mend) == (PROBLEM, True)
+    assert (found.severity, "mappings.M" in found.hint) == (PROBLEM, True)
     assert one(compared(field("needed", "x"), here=here, there=there)).severity is WARNING
     assert compared(field("needed", "x", default_value=""), here=here, there=there) == []
     assert compared(field("needed", default_value="y"), here=here, there=there) == []

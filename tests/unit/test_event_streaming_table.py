@@ -9,7 +9,7 @@ import pytest
 
 from tests.data import REPOSITORY
 
-TABLE = REPOSITORY / "docs" / "event-streaming.md"
+TABLE = REPOSITORY / "docs" / "reference" / "event-streaming.md"
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 SHOWN = re.compile(rf"{NAMED.pattern}(, {NAMED.pattern})*")
 ROW = re.compile(r"^\| (?!what it promises|there \||-)(.+) \| (.+) \| (.+) \|$", re.M)

@@ -94,9 +94,9 @@ def test_what_a_document_needs_cannot_be_excluded(doctypes: dict[str, Any], wher
     (problem,) = problems_of(doctypes)
     assert problem.where == where
     assert what in problem.what
-    assert problem.mend
+    assert problem.hint
 
 
 def test_a_column_that_is_written_wrong_is_said_with_what_was_meant() -> None:
     (problem,) = problems_of({"Invoice": {"exclude": ["Nots"]}})
-    assert problem.mend == "did you mean Note?"
+    assert problem.hint == "did you mean Note?"

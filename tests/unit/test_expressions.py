@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 
 from streamd.errors import ExpressionError
 from streamd.expressions import LONGEST_TEXT, compile_expression
-from streamd.expressions.evaluation import LONGEST_FIELDS
-from streamd.expressions.patterns import LONGEST_MATCHED, places
+from streamd.expressions.patterns import LONGEST_MATCHED, MOST_WORK, compile_pattern
+from streamd.expressions.values import LONGEST_VALUE, Fault
 from tests.support.bounded import Hungry, Outcome, evaluate_bounded
 from tests.support.polling import patience
 
@@ -21,9 +22,8 @@ EVALUATION_SECONDS = 0.05
 COMPILING_SECONDS = 0.25
 
 _random = random.Random(1)
-_LONG = "".join(_random.choice("xa") for _ in range(60_000))
-LETTERS = _LONG[:2_000]
-"""A text that automata for (a|x)*x… find hard."""
+LETTERS = "".join(_random.choice("xa") for _ in range(LONGEST_MATCHED))
+"""A text in which [ax]* begins everywhere and ends nowhere."""
 
 REFUSED = {
     # the way over attributes
@@ -61,7 +61,7 @@ REFUSED = {
     "a power by a function": "pow(9, 999999999)",
     "a number of a thousand digits": "1" + "0" * 1000,
     "a number of a thousand digits in base 16": "0x" + "f" * 1000,
-    "a number beyond 64 bits": "9223372036854775808",
+    "a division by zero": "doc.a % 0 == 1",
     "an infinite number": "1e999",
     "a shift": "1 << 1000000000",
     # loops
@@ -92,14 +92,21 @@ REFUSED = {
     "a text too long by one": "'" + "a" * (LONGEST_TEXT - 1) + "'",
     "a text of ten million characters": "true || " + "a" * 10_000_000,
     "a list of a million": "1 in [" + "1," * 1_000_000 + "1]",
-    "too many fields": " or ".join(f"doc.f{number}" for number in range(150)),
     # patterns
     "a repetition of repetitions": "doc.country.matches('((((x{1,9}){1,9}){1,9}){1,9})')",
     "a repetition of a thousand": "doc.country.matches('(x{1000}){1000}')",
-    "a pattern of Unicode's classes": r"doc.country.matches(r'(\pL)*x\pL{100}')",
-    "the same in square brackets": r"doc.country.matches(r'[\pL]{100}')",
-    "a pattern with quoted brackets": r"doc.country.matches(r'(\Q)\E(a|b)*){100}')",
-    "many patterns": " or ".join(["doc.a.matches('(a|x)*x.{40}')"] * 10),
+    "a group that is repeated": "doc.country.matches('(a+)+$')",
+    "a choice that is repeated": "doc.country.matches('(a|x)*x.{40}')",
+    "a back-reference": r"doc.country.matches(r'(a*)\\1')",
+    "three repetitions that try each other": "doc.country.matches('a*a*a*b')",
+    "two repetitions that try each other from everywhere": "doc.country.matches('.*.*=x')",
+    "many repetitions that may be left out": "doc.country.matches('" + "a?" * 30 + "a" * 30 + "')",
+    "a pattern of Unicode's classes": r"doc.country.matches(r'\pL')",
+    "a class in a class": "doc.country.matches('[[a-z]--[b]]')",
+    "a repetition without a thing": "doc.country.matches('*a')",
+    "a lazy repetition": "doc.country.matches('a*?b')",
+    "a range that ends before it begins": "doc.country.matches('[z-a]')",
+    "many patterns": " or ".join(["doc.a.matches('[ab]*c')"] * 30),
     "a pattern from the document": "doc.country.matches(doc.pattern)",
     "a pattern put together": "doc.country.matches('(a' + '+)+')",
     "no pattern": "doc.country.matches('(')",
@@ -117,7 +124,7 @@ REFUSED = {
     "a character that there is not": r"doc.country == '\Uffffffff'",
     "a quote that a backslash hides": r"doc.country == 'x\'",
     "a text over two lines": "doc.country == 'x\ny'",
-    # CEL
+    # of CEL
     "a message": "google.protobuf.Struct{}",
     "a type": "type(doc.country) == string",
     "a map": "{'a': {'b': 1}}",
@@ -138,7 +145,6 @@ BOUNDED: dict[str, tuple[str, dict[str, Any]]] = {
     "a long text in a filter": ("doc.a.contains('x')", {"a": "é" * 5_000_000}),
     "a long text that is only there": ("doc.a != null", {"a": "x" * 20_000_000}),
     "a long text in a longer one": ("doc.a.contains(doc.b)", {"a": "a" * 3_000_000, "b": "a" * 1_500_000 + "b"}),
-    "a hard pattern on a long text": ("doc.a.matches('(a|x)*x.{180}y')", {"a": _LONG}),
     "a text as long as may be": ("doc.a.contains(doc.b)", {"a": "a" * 43_000, "b": "a" * 21_000 + "b"}),
     "the same half as long": ("doc.a.contains(doc.b)", {"a": "a" * 33_000, "b": "a" * 16_000 + "b" + "a" * 16_000}),
     "a text doubled": ("size(" + "+".join(["doc.a"] * 24) + ") > 1", {"a": "a" * 2_700}),
@@ -147,14 +153,15 @@ BOUNDED: dict[str, tuple[str, dict[str, Any]]] = {
         {"a": "a" * 2_700},
     ),
     "a text in brackets of sums": ("size(" + "(" * 20 + "doc.a" + " + doc.a)" * 20 + ") > 1", {"a": "a" * 3_000}),
-    "a hard pattern": ("doc.a.matches('(a|x)*x(a|x){27}y')", {"a": LETTERS}),
-    "a harder pattern": ("doc.a.matches('(a|x)*x[^b]{30}y')", {"a": LETTERS}),
-    "a pattern of all places": ("doc.a.matches('(a|x)*x.{180}y')", {"a": LETTERS}),
-    "a pattern on a text in quotes": (f"'{LETTERS[:1900]}'.matches('(a|x)*x.{{180}}y')", {}),
-    "a pattern on pictures": ("'" + "😀😁" * 950 + "'.matches('(😀|😁)*😁.{180}y')", {}),
-    "a pattern on a long text": ("doc.a.matches('(a+)+$')", {"a": "a" * 1_000_000}),
-    "a pattern that hangs elsewhere": ("doc.a.matches('(x+x+)+y')", {"a": "x" * 2_000}),
-    "many small patterns": (" or ".join(["doc.a.matches('x')"] * 90), {"a": "a" * 20}),
+    "a pattern of all the work": ("doc.a.matches('[ax]*[ax]{15}b')", {"a": LETTERS}),
+    "a pattern of all the work whose case is of no matter": ("doc.a.matches('(?i)[AX]*.{15}B')", {"a": LETTERS}),
+    "two repetitions": ("doc.a.matches('^.*x.*ab.b')", {"a": LETTERS}),
+    "many small repetitions": ("doc.a.matches('" + "a?" * 9 + "a" * 20 + "b')", {"a": "a" * LONGEST_MATCHED}),
+    "a long pattern": ("doc.a.matches('" + "[ax]{99}" * 9 + "b')", {"a": LETTERS}),
+    "a pattern on a text in quotes": (f"'{LETTERS}'.matches('[ax]*[ax]{{15}}b')", {}),
+    "a pattern on pictures": ("'" + "😀😁" * 450 + "'.matches('[😀😁]*.{15}y')", {}),
+    "a pattern on a long text": ("doc.a.matches('a*b')", {"a": "a" * 1_000_000}),
+    "many small patterns": (" or ".join(["doc.a.matches('x')"] * 79), {"a": "a" * LONGEST_MATCHED}),
     "a long list": ("1 in [" + ",".join(["2"] * 980) + "]", {}),
     "many lists": (" or ".join(["doc.x in [" + ",".join(["2"] * 60) + "]"] * 11), {"x": 7}),
     "many conditions": (" or ".join(["doc.a"] * 200), {"a": False}),
@@ -162,7 +169,7 @@ BOUNDED: dict[str, tuple[str, dict[str, Any]]] = {
         " or ".join(f"doc.f{number} == 'x'" for number in range(64)),
         {f"f{number}": "x" * 1_000 + "y" for number in range(64)},
     ),
-    "deep sums": ("(" * 22 + "doc.a" + " + 1)" * 22, {"a": 1}),
+    "deep sums": ("(" * 15 + "doc.a" + " + 1)" * 15, {"a": 1}),
     "an overflow": ("doc.a + 1 > 0 or doc.a * doc.a > 0", {"a": (1 << 63) - 1}),
     "an overflow of fractions": ("doc.a * doc.a * doc.a", {"a": Decimal("1e200")}),
     "the smallest number divided": ("doc.a / -1 > 0 or doc.a % -1 == 0", {"a": -(1 << 63)}),
@@ -172,7 +179,7 @@ BOUNDED: dict[str, tuple[str, dict[str, Any]]] = {
     "a decimal with a small exponent": ("doc.a > 1 or string(doc.a) == '1'", {"a": Decimal("1e-999999")}),
     "digits in a text": ("int(doc.a) > 1 or double(doc.a) > 1", {"a": "9" * 30_000}),
     "a fraction in a text": ("double(doc.a) > 1", {"a": "0." + "0" * 60_000 + "1"}),
-    "division by zero": ("doc.a / doc.b > 1 or doc.a % 0 == 1", {"a": 1, "b": 0}),
+    "division by zero": ("doc.a / doc.b > 1 or doc.a % doc.b == 1", {"a": 1, "b": 0}),
     "rows of a child table": ("doc.items == 'x' or doc.items > 1", {"items": [{"qty": 1}] * 100_000}),
     "rows in rows": ("doc.a.b == 'x'", {"a": {"b": {"c": [1]}}}),
     "an object": ("doc.a == 'x'", {"a": object()}),
@@ -195,7 +202,6 @@ def test_what_is_hostile_is_refused_with_what_to_write_instead(name: str, outcom
     assert outcome is not None, "it took more than 64 MB, or crashed"
     assert outcome.refused, "it was taken"
     assert "→ " in outcome.refused
-    assert "CEL says" not in outcome.refused
     assert outcome.compile_seconds < COMPILING_SECONDS * patience()
 
 
@@ -209,7 +215,7 @@ def test_what_is_hostile_and_allowed_stays_within_the_bounds(name: str, outcomes
 
 
 def test_a_process_that_takes_too_much_memory_is_noticed() -> None:
-    hungry = ("doc.a == 'x'", {"a": Hungry()})
+    hungry = ("doc.a == 'x'", {"a": Hungry({"$hex": ""})})
     assert evaluate_bounded([("doc.a == 'x'", {"a": 1}), hungry])[1] is None
 
 
@@ -217,10 +223,8 @@ def test_a_process_that_takes_too_much_memory_is_noticed() -> None:
     ("text", "doc"),
     [
         ("doc.a == 'IN'", {"a": "IN\0x"}),
-        ("doc.a != 'IN'", {"a": "IN\0x"}),
-        ("doc.a != 'IN'", {"a": "\ud800"}),
         ("doc.a != 'IN'", {"a": [1]}),
-        ("doc.a != 'IN'", {"a": "x" * (LONGEST_FIELDS + 1)}),
+        ("doc.a != 'IN'", {"a": "x" * (LONGEST_VALUE + 1)}),
         ("not doc.a.matches('x')", {"a": "a" * (LONGEST_MATCHED + 1)}),
         ("not (doc.a / doc.b > 1)", {"a": 1, "b": 0}),
         ("not (doc.a > 1)", {}),
@@ -234,20 +238,41 @@ def test_a_condition_that_has_no_answer_does_not_hold(text: str, doc: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("pattern", "expected"),
+    ("pattern", "matched", "others"),
     [
-        ("^[0-9]{2}[A-Z]{5}[0-9]{4}[A-Z][1-9A-Z]Z[0-9A-Z]$", 1 + 10 + 25 + 20 + 5 + 8 + 1 + 8 + 1),
-        ("(ab){10}", (2 + 1) * 10),
-        ("((a{3}){4}){5}", ((3 + 1) * 4 + 1) * 5),
-        ("a{,5}", 5),
-        ("[]a]{3}[^]b]{2}[[:alpha:]{9}]", 3 * 4 + 2 * 5 + 14),
-        (r"\{3}x{2,}", 4 + 2),
-        ("a{999999999999}", 999_999),
-        (")(", 1),
+        (
+            "^[0-9]{2}[A-Z]{5}[0-9]{4}[A-Z][1-9A-Z]Z[0-9A-Z]$",
+            ["27ABCDE1234F1Z5"],
+            ["27ABCDE1234F1Z5 ", "7ABCDE1234F1Z5"],
+        ),
+        ("^[^@ ]+@[^@ ]+[.]com$", ["a.b@c.com"], ["a@b@c.com", "a@c.com\n", "@c.com"]),
+        ("(?i)^in$", ["IN", "in"], ["INx", "xIN"]),
+        (r"^https?://\d+\.\$", ["http://1.$", "https://22.$x"], ["httpss://1.$", "http://١.$"]),
+        ("[A-Z]{2,3}-[0-9]{2,}$", ["AB-12", "xABCD-123"], ["A-12", "AB-1"]),
     ],
 )
-def test_patterns_are_measured_with_their_repetitions(pattern: str, expected: int) -> None:
-    assert places(pattern) == expected
+def test_patterns_find_what_they_say(pattern: str, matched: list[str], others: list[str]) -> None:
+    expression = compile_expression(f"doc.a.matches(r'{pattern}')")
+    assert [expression.holds({"a": text}) for text in matched] == [True] * len(matched)
+    assert [expression.evaluate({"a": text}) for text in others] == [False] * len(others)
+
+
+pieces = st.tuples(
+    st.sampled_from(["a", "b", ".", "[ab]", "[^a]", r"\w", r"\."]),
+    st.sampled_from(["", "*", "+", "?", "{3}", "{1,3}", "{2,}"]),
+).map("".join)
+
+
+@given(pieces=st.lists(pieces, max_size=5), anchored=st.booleans(), text=st.text("ab.", max_size=12))
+def test_a_pattern_that_is_taken_means_what_it_means_in_python(pieces: list[str], anchored: bool, text: str) -> None:
+    pattern = "^" * anchored + "".join(pieces)
+    try:
+        taken, work = compile_pattern(0, pattern)
+    except Fault:
+        return
+    assert bool(taken.search(text)) is bool(re.search(pattern, text))
+    assert work > 0
+    assert work <= MOST_WORK or not anchored or sum(piece[-1] in "*+}" for piece in pieces) > 1
 
 
 # -- whatever anybody writes, about whatever document ------------------------------------------------------------------
@@ -317,7 +342,10 @@ def test_any_text_at_all_is_compiled_or_refused_in_plain_words(text: str) -> Non
     assert hint
 
 
-@given(content=st.text(st.characters(codec="utf-8"), max_size=40), quote=st.sampled_from(["'", '"', "'''", '"""']))
+@given(
+    content=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
+    quote=st.sampled_from(["'", '"', "'''", '"""']),
+)
 def test_texts_in_quotes_come_out_as_they_went_in(content: str, quote: str) -> None:
     written = content.replace("\\", "\\\\").replace(quote[0], "\\" + quote[0]).replace("\n", "\\n").replace("\r", "\\r")
     assert compile_expression(f"{quote}{written}{quote}").evaluate({}) == content

@@ -95,7 +95,7 @@ def test_a_type_that_states_nothing_is_named_by_its_database_where_that_names_it
 
 
 @pytest.mark.parametrize(
-    ("naming", "mend"),
+    ("naming", "hint"),
     [
         ("SINV-YYYY-#####", ".YYYY."),
         ("SINV-YYYYMM-.#####", ".YYYY.MM."),
@@ -107,17 +107,17 @@ def test_a_type_that_states_nothing_is_named_by_its_database_where_that_names_it
         ("uuid", None),
     ],
 )
-def test_a_date_without_points_in_a_series_is_warned_of(naming: str, mend: str | None) -> None:
+def test_a_date_without_points_in_a_series_is_warned_of(naming: str, hint: str | None) -> None:
     key = Column("code", "TEXT", Kind.TEXT, nullable=False)
     columns = (key, Column("naming_series", "TEXT", Kind.TEXT))
     catalogue = Catalogue({"T": DocumentType("T", "T", ("code",), columns, naming=naming)}, frozenset())
     settings = Settings(site={"name": "store", "database": "sqlite:///:memory:"}, doctypes={"T": {"naming": naming}})
     found = naming_problems(settings, catalogue)
-    if mend is None:
+    if hint is None:
         assert found == []
     else:
         assert [(each.where, each.fatal) for each in found] == [("doctypes.T.naming", False)]
-        assert f"write {mend}, if" in found[0].mend
+        assert f"write {hint}, if" in found[0].hint
 
 
 def child(*key: Column, parent_key: str = "parent", naming: str = "") -> ChildTable:

@@ -22,6 +22,7 @@ from streamd.apply.batch import (
     Unit,
     all_captured,
     cut,
+    gives_or_takes_a_name,
     middle_of,
     queued,
     steps_before,
@@ -33,12 +34,14 @@ from streamd.apply.event.incoming import Incoming, ref_of
 from streamd.apply.fetch.fetching import Fetcher
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import localise, look_up, remember
+from streamd.apply.localnames.meaning import meaning_of
+from streamd.apply.localnames.taking import meant
 from streamd.apply.places import Places
 from streamd.apply.preparation import Preparation
 from streamd.apply.refusedtypes import RefusedTypes
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
-from streamd.apply.waiting import sort_out
+from streamd.apply.waiting import sort_out, waits_for_failed
 from streamd.apply.write.writer import columns_of
 from streamd.common.faults import crash_point
 from streamd.db.base import SiteDatabase, Transaction
@@ -280,7 +283,7 @@ class Applier:
             alone = len(concerned) == 1 and not error.table
             known = self.catalogue.get(doctype)
             if alone or (known is not None and error.table in tables_of(known)):
-                self.refused_types.refuse(doctype, error.message)
+                self.refused_types.refuse(doctype, error.message, error.hint)
 
     async def _commit(
         self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int], *, alone: bool
@@ -295,7 +298,10 @@ class Applier:
                 await look_up(transaction, names, units, self.catalogue)
                 here = self._here(units, names, self._paused(source))
                 await self._lock(transaction, here)
-                if self.catalogue.offers and not await all_captured(transaction, here, self._bound):
+                moving = self._here(
+                    [unit for unit in units if any(map(gives_or_takes_a_name, unit.all))], names, self._paused(source)
+                )
+                if self.catalogue.offers and not await all_captured(transaction, here, moving, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
                 entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue) or alone)
                 await transaction.enqueue([queued(source, each) for each in kept])
@@ -357,6 +363,11 @@ class Applier:
     ) -> tuple[list[SyncEntry], list[Kept]]:
         waiting = set() if healing else await transaction.queued_documents(source.site)
         todo, kept = await sort_out(transaction, units, waiting, names, self._paused(source))
+        meaning = await meaning_of(transaction, todo, names, self.catalogue)
+        if meaning is not None:
+            todo, strangers = await meant(transaction, meaning, todo, waiting, self._site)
+            kept += strangers
+        leads = {} if meaning is None else {ref_of(unit.incoming): meaning.leads_to(unit) for unit in todo}
         written = await localise(transaction, todo, names, source, self.catalogue, site=self._site)
         kept += written.kept
         entries = written.entries
@@ -370,6 +381,9 @@ class Applier:
                 await segment.add(unit.incoming, unit)
         await segment.flush()
         await remember(transaction, written, segment.kept, segment.refused, source.renamed)
+        for ref, targets in leads.items():
+            if ref not in segment.refused and not segment.refused.isdisjoint(targets):
+                raise RowRefused(waits_for_failed(min(segment.refused.intersection(targets), key=repr)))
         kept += segment.kept
         if healing and kept:
             raise RowRefused(kept[0].error)

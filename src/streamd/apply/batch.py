@@ -15,7 +15,7 @@ from streamd.common.retry import parked_pause
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
 from streamd.model import Event, Operation, QueuedEvent, SyncEntry, name_text
-from streamd.rows import Binding, names_touched
+from streamd.rows import Binding, links_touched, names_touched
 
 
 class Uncaptured(SiteBusy):
@@ -143,11 +143,25 @@ def queued(source: Source, kept: Kept) -> QueuedEvent:
     )
 
 
-async def all_captured(transaction: Transaction, here: Iterable[Ref], bound: Mapping[str, Sequence[Binding]]) -> bool:
-    """Whether capture has seen every local change of these documents: only then can a conflict be judged."""
+async def all_captured(
+    transaction: Transaction, here: Iterable[Ref], moving: Collection[Ref], bound: Mapping[str, Sequence[Binding]]
+) -> bool:
+    """Whether capture has seen every local change of these documents: only then can a conflict be judged.
+
+    And every link to those that are `moving` to or from their names: only now is it known which ones it means.
+    """
     pending = await transaction.unclaimed(await transaction.last_claim())
     touched = names_touched(pending, bound) if pending else set()
+    if pending and moving and not links_touched(pending, bound).isdisjoint(moving):
+        return False
     return not touched or touched.isdisjoint(here)
+
+
+def gives_or_takes_a_name(incoming: Incoming) -> bool:
+    """Whether the event lets a document have a name that another one may have had, or have one no more."""
+    event = incoming.event
+    is_born = event.operation == Operation.CREATE and event.id is not None
+    return is_born or event.operation == Operation.DELETE or event.renamed_from is not None
 
 
 def sync_entry(incoming: Incoming, producer: str, status: str, *, error: str = "", note: str = "") -> SyncEntry:

@@ -21,7 +21,7 @@ from streamd.apply.write.effects import changed_columns, is_move, moves_of, side
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.common.clock import made_at
-from streamd.db.base import Transaction
+from streamd.db.base import Reader, Transaction
 from streamd.lives import life_of
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row
 from streamd.rows import bindings, linked, name_in, names_touched
@@ -64,7 +64,8 @@ class Following:
         for each in planned:
             writes = list(each.writes)
             for owner, child, link in links_to(each.doctype.name, self._catalogue) if each.renamed_from else ():
-                rows = [(ref, row) for ref, row in await self._linking(each, owner, child, link) if ref not in group]
+                found = await linking(self._transaction, each.renamed_from or each.name, owner, child, link)
+                rows = [(ref, row) for ref, row in found if ref not in group]
                 told, not_told = await self._known(rows, child, link.columns)
                 if not pending.isdisjoint(told):
                     raise Uncaptured("changes of documents that link to a renamed one are not captured yet")
@@ -82,34 +83,6 @@ class Following:
         return names_touched(
             (change for change in pending if began is None or change.id <= began), bindings(self._catalogue)
         )
-
-    async def _linking(
-        self, renamed: Planned, owner: DocumentType, child: ChildTable | None, link: Link
-    ) -> list[tuple[Ref, Row]]:
-        """The rows with this link to the document, and whose they are."""
-        table, name = child or owner, renamed.renamed_from
-        assert name is not None  # noqa: S101  # it is a rename
-        if owner.single and child is None:
-            return []
-        columns = {column.name: column for column in table.columns}
-        parent = owner.key if child is None else child.parent_key
-        where = () if child is None else child.where
-        wanted = dict.fromkeys(
-            (*table.identity, *parent, *link.columns, *(column for column, _ in (*link.where, *where)))
-        )
-        if not wanted.keys() <= columns.keys():
-            return []
-        read = [columns[column] for column in wanted]
-        found = []
-        plain = replace(link, doctype=owner.name, type_column=None)
-        for row in await self._transaction.read_rows(
-            table.table, read, [columns[each] for each in link.columns], [name]
-        ):
-            ref = name_in(row, parent)
-            is_link = any(there == name for _, there, _ in linked([plain], row))
-            if ref is not None and is_link and all(row.get(column) == value for column, value in where):
-                found.append(((owner.name, ref), row))
-        return found
 
     async def _known(
         self, rows: Iterable[tuple[Ref, Row]], child: ChildTable | None, columns: Sequence[str]
@@ -180,6 +153,30 @@ class Following:
             if not self._is_set_here(record, moved):
                 found |= dict.fromkeys(refs, _marked(mark, record, self._log))
         return found
+
+
+async def linking(
+    reader: Reader, name: Name, owner: DocumentType, child: ChildTable | None, link: Link
+) -> list[tuple[Ref, Row]]:
+    """The rows with this link to the document of this name, and whose they are."""
+    table = child or owner
+    if owner.single and child is None:
+        return []
+    columns = {column.name: column for column in table.columns}
+    parent = owner.key if child is None else child.parent_key
+    where = () if child is None else child.where
+    wanted = dict.fromkeys((*table.identity, *parent, *link.columns, *(column for column, _ in (*link.where, *where))))
+    if not wanted.keys() <= columns.keys():
+        return []
+    read = [columns[column] for column in wanted]
+    found = []
+    plain = replace(link, doctype=owner.name, type_column=None)
+    for row in await reader.read_rows(table.table, read, [columns[each] for each in link.columns], [name]):
+        ref = name_in(row, parent)
+        is_link = any(there == name for _, there, _ in linked([plain], row))
+        if ref is not None and is_link and all(row.get(column) == value for column, value in where):
+            found.append(((owner.name, ref), row))
+    return found
 
 
 def _follow(renamed: Planned, table: DocumentType | ChildTable, link: Link, row: Row) -> RowWrite:

@@ -15,6 +15,7 @@ from streamd.apply.fetch.fetching import Fetched, Fetcher, Want, absent, fetch_m
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import look_up
+from streamd.apply.localnames.meaning import meaning_of
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
@@ -41,6 +42,7 @@ class Preparation:
             unit.refused = unit.refused or finder.failed.get(ref_of(unit.incoming), "")
         async with self._database.snapshot() as reader:
             await look_up(reader, names, units, self._catalogue)
+            meaning = await meaning_of(reader, busy, names, self._catalogue)
         documents, records = await self._here([unit.incoming for unit in busy], names)
         created = {ref_of(each) for each in chunk if each.event.operation == Operation.CREATE}
         made = created | {ref_of(each) for each in chunk if each.event.renamed_from is not None}
@@ -55,14 +57,20 @@ class Preparation:
             after = afterwards(unit.incoming, self._catalogue[event.doctype], here)
             if after is not None:
                 documents[(event.doctype, event.name)] = after
-        wants = [Want(ref, (ref_of(unit.incoming),)) for unit in busy for ref in unit.links]
+        elsewhere = {id(unit): set(meaning.local(unit.incoming)) if meaning else set() for unit in busy}
+        wants = [
+            Want(ref, (ref_of(unit.incoming),)) for unit in busy for ref in unit.links if ref not in elsewhere[id(unit)]
+        ]
         missing = await absent(self._database, names, wants, self._source.site)
-        missing_refs = {want.ref for want in missing.wants}
-        fetched = await self._fetch(busy, missing.wants, made, names, finder)
+        # What is here under a name may be another document than the one that a link means.
+        others = [ref for unit in busy for ref in meaning.unknown(unit.incoming)] if meaning else []
+        others_wanted = [want for want in wants if want.ref in others and want.ref not in made]
+        missing_refs = {want.ref for want in (*missing.wants, *others_wanted)}
+        fetched = await self._fetch(busy, [*missing.wants, *others_wanted], made, names, finder)
         coming = self._coming(fetched, made)
         for unit in busy:
             ref = ref_of(unit.incoming)
-            wanted = [each for each in unit.links if each in missing_refs]
+            wanted = [each for each in unit.links if each in missing_refs and each not in elsewhere[id(unit)]]
             if unit.wants_whole and ref in fetched.documents:
                 unit.whole = without_former_name(fetched.documents[ref])
                 wanted += fetched.links[ref]
@@ -73,7 +81,7 @@ class Preparation:
             unit.missing = [
                 each
                 for each in unit.links
-                if each in missing_refs and each not in made and each not in fetched.documents
+                if each in missing_refs.difference(made, fetched.documents, elsewhere[id(unit)])
             ]
             unit.missing += self._missing(unit, fetched)
             unit.bound = fetched.bound if fetched.beyond.intersection(unit.missing) else ""

@@ -17,6 +17,7 @@ from streamd.apply.decide.subscriber import as_subscriber
 from streamd.apply.effects import Effects
 from streamd.apply.event.incoming import Incoming, without_former_name
 from streamd.apply.following import Following
+from streamd.apply.identified import identities_of, mark_of, noted
 from streamd.apply.localnames.leading import began_here, in_known_life, led
 from streamd.apply.source import Ref, Source
 from streamd.apply.write.attempts import Group
@@ -31,11 +32,9 @@ from streamd.model import (
     Difference,
     Document,
     DocumentType,
-    Event,
     Mark,
     Name,
     Operation,
-    Origin,
     QueueState,
     Record,
     SyncEntry,
@@ -115,6 +114,9 @@ class Segment:
             return
         wholes = [unit.whole for _, unit in items if unit.whole is not None]
         documents, records = await self._load([*(incoming for incoming, _ in items), *wholes])
+        identities = await identities_of(
+            self._transaction, [*(each for each, _ in items), *wholes], {*documents, *records}
+        )
         for _, unit in items:
             unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
         planned: list[Planned] = []
@@ -128,6 +130,7 @@ class Segment:
             if decision is None:
                 continue
             doctype = self._catalogue[incoming.event.doctype]
+            mark = mark_of(incoming, noted(identities, decision, incoming))
             operation = Operation.CREATE if unit.whole and arrived is unit.incoming else incoming.event.operation
             operation = operation if incoming.event.renamed_from is None else Operation.UPDATE
             if decision.writes:
@@ -136,14 +139,14 @@ class Segment:
                 planned.append(Planned(doctype, operation, name, before, decision.writes, here))
                 said[(doctype.name, name)] = self._entries[-1]
                 if before is not None:
-                    renames[(doctype.name, name)] = _mark(incoming)
+                    renames[(doctype.name, name)] = mark
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
             if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
-                mark = msgspec.json.encode(_mark(incoming)).decode()
+                text = msgspec.json.encode(mark).decode()
                 marks |= {
-                    (doctype.name, name): mark for name in (incoming.event.name, incoming.event.renamed_from) if name
+                    (doctype.name, name): text for name in (incoming.event.name, incoming.event.renamed_from) if name
                 }
         if planned:
             following = Following(self._transaction, self._catalogue, self._source, items[0][0].log, self._site)
@@ -154,6 +157,7 @@ class Segment:
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
+        await self._transaction.put_identities(*identities.changes())
 
     async def _put(self, group: Group, said: Mapping[Ref, SyncEntry], log_id: str, following: Following) -> None:
         """Write these and look what came of it: their own rows, and all others. Raises `RowRefused`."""
@@ -182,7 +186,7 @@ class Segment:
                     producer=self._producer,
                     doctype=doctype,
                     column=column,
-                    mend="its values are left out; add the column here, if you want them",
+                    hint="its values are left out; add the column here, if you want them",
                 )
 
     def _decide(
@@ -368,9 +372,3 @@ def _as_it_stands(incoming: Incoming, documents: Mapping[Ref, Document]) -> Inco
         return incoming
     moves = (event.doctype, event.renamed_from) in documents and (event.doctype, event.name) not in documents
     return incoming if moves else without_former_name(incoming)
-
-
-def _mark(incoming: Incoming) -> Mark:
-    event: Event = incoming.event
-    origin = event.origin or Origin(incoming.producer_site, incoming.log, event.sequence, (incoming.producer_site,))
-    return Mark(origin, event.clock, event.life, event.old_life)

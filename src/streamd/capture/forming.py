@@ -340,10 +340,12 @@ class _Former:
         return Formed(entries, edits, self._clock)
 
     def _entry(self, found: Happening, data: str) -> LogEntry:
-        origin, path, life, old_life = None, self._site, None, None
+        origin, path, life, old_life, id, links = None, self._site, None, None, None, None
         if found.origin:
             mark = self._mark(found.origin)
             first, life, old_life = mark.origin, mark.life, mark.old_life
+            id = None if mark.id is None else _encode(mark.id).decode()
+            links = _encode(mark.links).decode() if mark.links else None
             sites = (*first.path, self._site)
             origin = _encode(Origin(first.site, first.log, first.sequence, sites)).decode()
             path = " ".join(sites)
@@ -365,6 +367,8 @@ class _Former:
             path,
             life,
             old_life,
+            id,
+            links,
         )
 
     def _unreadable(self, found: Happening, why: str) -> LogEntry:

@@ -12,37 +12,42 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
+import msgspec
 import structlog
 
 from streamd.capture.cutting import between_documents
-from streamd.capture.formed import Edit, Formed
+from streamd.capture.formed import Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update, as_whole
+from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
+from streamd.capture.remembering import latest, records_of, remember, say_lives
 from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.common.names import id_ranges
 from streamd.completeness import CapturedThrough
-from streamd.db.base import Reader, SiteDatabase, Transaction
+from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
-from streamd.lives import begun, is_over, life_at, was_here
+from streamd.identity import Identities
+from streamd.lives import is_over, was_here
 from streamd.model import (
     Catalogue,
     Change,
     Claim,
-    DocumentType,
     Name,
     Operation,
     Record,
     name_from_text,
     name_label,
 )
-from streamd.rows import bindings, clocks_under, names_touched
+from streamd.rows import bindings, names_touched
 from streamd.store.engine import now_ms
 from streamd.update_log import Head, UpdateLog
 
 log = structlog.get_logger("streamd.capture")
+
+_TOLD = msgspec.json.Decoder(Told)
 
 RENAMED_BATCHES = 16
 """A batch may become so many times as large, so that a large document is renamed in one."""
@@ -100,7 +105,7 @@ class Capture:
         head = await self._update_log.head()
         why = await self._recover(claim, head)
         if why:
-            log.warning("log_began_anew", reason=why)
+            log.warning("log_restarted", reason=why)
         head = await self._update_log.head()
         self._logged_to = head.sequence if head is not None else 0
         return why
@@ -115,7 +120,10 @@ class Capture:
                 if _digest(changes) == claim.digest:
                     formed = await self._form(changes, claim.previous_clock, await self._look(claim, changes))
                     async with self._database.snapshot() as reader:
-                        self._say_what_is_known(formed, await _records(reader, self._edited(changes)))
+                        self._say_what_is_known(formed, await records_of(reader, self._edited(changes)))
+                        told = await reader.ids_told(claim.batch)
+                    if told is not None:
+                        tell_again(formed, _TOLD.decode(told))
                     await self._update_log.append(claim.batch, claim.digest, formed.entries, log=claim.log)
                     self._claim = claim
                     log.info("batch_appended_again", batch=claim.batch, changes=len(changes))
@@ -206,16 +214,19 @@ class Capture:
         async with self._database.transaction() as transaction:
             if formed is None:
                 # Records change under the applier's hands, so they are read where they are written.
-                records = await _records(transaction, edited)
+                records = await records_of(transaction, edited)
                 # A local edit is later than everything that was applied to its document before.
-                clock = hlc.latest((clock, *(_latest(record) for record in records.values())))
+                clock = hlc.latest((clock, *(latest(record) for record in records.values())))
                 formed = await self._form(changes, clock, standing)
-                edits = _remember(records, formed.edits, self._site, self._doctypes)
+                edits = remember(records, formed.edits, self._site, self._doctypes)
                 self._say_what_is_known(formed, records)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
                         await transaction.rename_counterparts(edit.doctype, edit.renamed_from, edit.name)
+            told = await self._identify(transaction, formed)
+            if told:
+                await transaction.put_ids_told(last.batch + 1, msgspec.json.encode(told))
             claim = Claim(
                 last.log,
                 last.batch + 1,
@@ -230,9 +241,24 @@ class Capture:
             crash_point("capture.claiming")
         return claim, formed
 
+    async def _identify(self, transaction: Transaction, formed: Formed) -> Told:
+        """Write into the entries which documents they mean, and remember what became of documents' names."""
+        known = await transaction.has_identities()
+        if not known and not changes_identities(formed):
+            return []
+        refs = documents_in(formed, self._doctypes) if known else ()
+        by_type: dict[str, list[Name]] = {}
+        for doctype, name in refs:
+            by_type.setdefault(doctype, []).append(name)
+        rows = [row for doctype, names in by_type.items() for row in await transaction.identities(doctype, names)]
+        identities = Identities(rows)
+        told = identify(formed, identities, self._doctypes)
+        await transaction.put_identities(*identities.changes())
+        return told
+
     def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
         """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
-        _say_lives(formed, records, self._remembered)
+        say_lives(formed, records, self._remembered)
         for entry in formed.entries:
             ref = (entry.doctype, name_from_text(entry.name))
             if entry.operation != Operation.CREATE:
@@ -260,7 +286,7 @@ class Capture:
                 name=name_label(record.name)[:60],
                 because="its name is longer than this database can remember; its changes travel all the same, but "
                 "where two sites edit one field, the other site's edit wins",
-                mend="give it a shorter name",
+                hint="give it a shorter name",
             )
         return False
 
@@ -285,13 +311,13 @@ class Capture:
             async with self._database.snapshot() as reader:
                 standing = await look(reader, claim, here, taken, self._told, self._doctypes, most)
                 doubtful = {ref for ref in standing.doubtful if ref[0] in self._remembered}
-                over = {ref for ref, record in (await _records(reader, doubtful)).items() if is_over(record)}
+                over = {ref for ref, record in (await records_of(reader, doubtful)).items() if is_over(record)}
                 standing = standing.taken_whole(frozenset(doubtful - over))
         except (RowRefused, SchemaChanged) as error:
             # A table cannot be read: no reason to hold up what triggers saw.
             if "" not in self._warned:
                 self._warned.add("")
-                log.warning("child_rows_not_looked_at", error=str(error))
+                log.warning("child_rows_not_checked", error=str(error))
             return NOTHING
         for doctype, name in sorted(standing.orphaned, key=repr):
             self._say_orphan(doctype, name)
@@ -306,77 +332,8 @@ class Capture:
                 doctype=doctype,
                 name=name_label(name),
                 because="child rows of this document were changed, and it does not exist: nobody is told",
-                mend="nothing, or remove such rows; if the document is made, they travel with it",
+                hint="nothing, or remove such rows; if the document is made, they travel with it",
             )
-
-
-async def _records(reader: Reader, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
-    by_type: dict[str, list[Name]] = {}
-    for doctype, name in documents:
-        by_type.setdefault(doctype, []).append(name)
-    found = {}
-    for doctype, names in by_type.items():
-        for name, record in (await reader.records(doctype, names)).items():
-            found[(doctype, name)] = record
-    return found
-
-
-def _latest(record: Record) -> str:
-    return hlc.latest((record.clock, *record.field_clocks.values(), *(each.since for each in record.lives)))
-
-
-def _remember(
-    records: dict[tuple[str, Name], Record], edits: Iterable[Edit], site: str, doctypes: Mapping[str, DocumentType]
-) -> list[Record]:
-    """The records that say when this site's own users edited which fields. Changes `records`."""
-    touched: dict[tuple[str, Name], Record] = {}
-    for edit in edits:
-        key = (edit.doctype, edit.name)
-        record = records.get(key)
-        if edit.operation == Operation.CREATE and (record is None or is_over(record)):
-            records[key] = touched[key] = _made(record, edit, site)
-            continue
-        # A create of a document that is there replaced its row: so all of its fields were edited.
-        if edit.renamed_from is not None:
-            lives = begun(record, edit.name, edit.clock, edit.clock)
-            old = records.get((edit.doctype, edit.renamed_from))
-            gone = Record(
-                edit.doctype, edit.renamed_from, site, edit.renamed_from, clock=edit.clock, renamed_to=edit.name
-            )
-            if old is None:
-                record = Record(edit.doctype, edit.name, site, edit.name)
-            else:
-                clocks = clocks_under(doctypes[edit.doctype], old.field_clocks, {edit.renamed_from: edit.name})
-                record = Record(edit.doctype, edit.name, old.source, old.remote_name, old.clock, clocks, old.seen)
-                gone.source, gone.remote_name, gone.seen, gone.lives = old.source, old.remote_name, old.seen, old.lives
-            record.lives = lives
-            records[(edit.doctype, edit.renamed_from)] = touched[(edit.doctype, edit.renamed_from)] = gone
-        if record is None:
-            record = Record(edit.doctype, edit.name, site, edit.name)
-        if edit.operation == Operation.DELETE:
-            record.clock, record.field_clocks, record.deleted_at = edit.clock, {}, edit.at
-        for fieldname in edit.fields:
-            record.field_clocks[fieldname] = edit.clock
-        records[key] = touched[key] = record
-    return list(touched.values())
-
-
-def _made(record: Record | None, edit: Edit, site: str) -> Record:
-    """What is remembered of a document that was made here, maybe under the name of one that is gone."""
-    if record is None:
-        return Record(edit.doctype, edit.name, site, edit.name, edit.clock)
-    lives = begun(record, edit.name, edit.clock, edit.clock)
-    return Record(edit.doctype, edit.name, site, edit.name, edit.clock, seen=record.seen, lives=lives)
-
-
-def _say_lives(formed: Formed, records: Mapping[tuple[str, Name], Record], remembered: frozenset[str]) -> None:
-    """Write into the entries of this site's own changes of which lives their names are."""
-    for entry in formed.entries:
-        if entry.origin is not None or entry.doctype not in remembered:
-            continue
-        entry.life = life_at(records.get((entry.doctype, name_from_text(entry.name))), entry.clock)
-        if entry.renamed_from is not None:
-            entry.old_life = life_at(records.get((entry.doctype, name_from_text(entry.renamed_from))), entry.clock)
 
 
 def _digest(changes: Iterable[Change]) -> str:

@@ -73,7 +73,7 @@ def unfit(
     found = {}
     for there in descriptors:
         problems = [
-            f"{each.what}: {each.why} ({each.mend})"
+            f"{each.what}: {each.why} ({each.hint})"
             for each in _descriptor("", catalogue, there, mapped, renamed, enforced=enforced)
             if each.severity is Severity.PROBLEM
         ]
@@ -212,7 +212,7 @@ def _keys(
             problem(
                 area,
                 f"rows are named by {', '.join(there.key)} there, and by {', '.join(here.key)} in {here.table} here",
-                "documents of the two sites cannot be told from each other",
+                "documents of the two sites cannot be matched",
                 "set key to the same columns at both sites",
             )
         ]
@@ -224,8 +224,8 @@ def _keys(
         problem(
             area,
             f"rows of {here.table} are named by numbers with a point ({', '.join(here.key)})",
-            "names compare exactly, and such a number is not the same in each database",
-            "set key to columns that hold whole numbers or text",
+            "names compare exactly, and databases store such numbers differently",
+            "set key to columns of integers or text",
         )
     ]
 
@@ -264,10 +264,10 @@ def _columns(
 
 def _never_given(area: str, column: str, mapping: str) -> Finding:
     what = f"is given no value by {mapping}" if mapping else "is missing at the producer"
-    mend = f"map it in mappings.{mapping}, or set its default_value there" if mapping else ""
+    hint = f"map it in mappings.{mapping}, or set its default_value there" if mapping else ""
     return problem(
         area,
         f"{column} must not be NULL, has no default, and {what}",
         "every new document is refused by this database, and parked",
-        mend or "give the column a default here, or add it there",
+        hint or "give the column a default here, or add it there",
     )

@@ -12,18 +12,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from streamd.db.parts import (
-    OUR_SERIES,
-    REMOTE_COLUMNS,
-    SITE_SCHEMA,
-    Changes,
-    RawDocument,
-    SeriesBook,
-    SiteIdentity,
-    TableWrite,
-    WriteKind,
-)
-from streamd.errors import SiteError
+from streamd.db.parts import OUR_SERIES as OUR_SERIES
+from streamd.db.parts import REMOTE_COLUMNS as REMOTE_COLUMNS
+from streamd.db.parts import SITE_SCHEMA as SITE_SCHEMA
+from streamd.db.parts import Changes as Changes
+from streamd.db.parts import IdentityReader, IdentityTransaction
+from streamd.db.parts import RawDocument as RawDocument
+from streamd.db.parts import SeriesBook as SeriesBook
+from streamd.db.parts import SiteIdentity as SiteIdentity
+from streamd.db.parts import TableWrite as TableWrite
+from streamd.db.parts import WriteKind as WriteKind
+from streamd.errors import Problem, SiteError
 from streamd.model import (
     Catalogue,
     Change,
@@ -39,28 +38,18 @@ from streamd.model import (
     Table,
 )
 
-__all__ = [
-    "OUR_SERIES",
-    "REMOTE_COLUMNS",
-    "SITE_SCHEMA",
-    "Changes",
-    "RawDocument",
-    "Reader",
-    "SeriesBook",
-    "SiteDatabase",
-    "SiteIdentity",
-    "TableWrite",
-    "Transaction",
-    "WriteKind",
-]
 
-
-class Reader(ABC):
+class Reader(IdentityReader):
     """One consistent view of the site's database."""
 
     @abstractmethod
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """A scope after whose failure this view can still be read. Errors leave it in plain words."""
+        yield
 
     @abstractmethod
     async def read_rows(
@@ -145,7 +134,7 @@ class Reader(ABC):
         """Parked and held events in the order in which they came, without limits."""
 
 
-class Transaction(Reader):
+class Transaction(Reader, IdentityTransaction):
     """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
 
     @abstractmethod
@@ -203,7 +192,6 @@ class Transaction(Reader):
 
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
-
     @abstractmethod
     async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
         """Remember these, replacing what was remembered of the same document at the same site."""
@@ -311,7 +299,7 @@ class SiteDatabase(ABC):
         """The statements that give a role what the daemon needs of our tables. Raises `SiteError` where none do."""
         raise SiteError(
             "rights on streamd's tables cannot be granted by streamd on this engine",
-            hint="leave --grant out; see docs/operations.md for the rights that the daemon needs",
+            hint="leave --grant out; see docs/reference/engines.md for the rights that the daemon needs",
         )
 
     @abstractmethod
@@ -359,12 +347,16 @@ class SiteDatabase(ABC):
         )
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        """Why changes of offered types would be lost, or come out of order, and the mend: nothing is installed then."""
+        """Why changes of offered types would be lost, or come out of order, and the hint: nothing is installed then."""
         return []
 
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    @abstractmethod
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        """What the daemon may not do here, each with the mend: it reads all types, and writes the `written` ones."""
 
     async def partly_seen(self) -> set[str]:
         """The tables of which the database shows us some rows only: reading them raises `PartialView`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,9 +11,10 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from streamd.model import Change, Column, DocumentType, Name
+from streamd.identity import Identity
+from streamd.model import Change, Column, DocumentId, DocumentType, Name
 
-SITE_SCHEMA = 5
+SITE_SCHEMA = 6
 """The version of our tables in the site's database."""
 
 
@@ -23,6 +25,34 @@ class SiteIdentity:
     site: str
     name: str
     schema: int
+
+
+class IdentityReader(ABC):
+    """Reads which documents have had which names (`streamd_identity`)."""
+
+    @abstractmethod
+    async def identities(self, doctype: str, names: Iterable[Name], ids: Iterable[DocumentId] = ()) -> list[Identity]:
+        """The rows with these names, with their natural ids, and with these ids: what `Identities` needs of them."""
+
+    @abstractmethod
+    async def has_identities(self) -> bool:
+        """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
+
+    @abstractmethod
+    async def ids_told(self, batch: int) -> bytes | None:
+        """What `put_ids_told` wrote of this batch, if it was the last one of which it wrote anything."""
+
+
+class IdentityTransaction(IdentityReader):
+    """Remembers which documents have had which names."""
+
+    @abstractmethod
+    async def put_identities(self, rows: Iterable[Identity], forgotten: Iterable[tuple[str, DocumentId]] = ()) -> None:
+        """Remember these rows, each in place of what was remembered of its document, and forget the others."""
+
+    @abstractmethod
+    async def put_ids_told(self, batch: int, ids: bytes) -> None:
+        """Write down which ids capture wrote into the entries of a claimed batch, should it have to do so again."""
 
 
 REMOTE_COLUMNS = ("remote_site_name", "remote_docname")
@@ -118,11 +148,13 @@ def cells(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda row: (row[place],)
 
 
-def unlike(rows: Sequence[tuple[Any, ...]], found: Iterable[Sequence[Any]], key: Sequence[int]) -> set[int]:
+def unlike(rows: Sequence[tuple[Any, ...]], found: Sequence[tuple[Any, ...]], key: Sequence[int]) -> set[int]:
     """The places of `rows` that are not, exactly so, among those found. `key` are the places of the key's columns."""
+    if rows == found:
+        return set()  # nearly always, and in one order
     name = cells(key)
     try:
-        there = {name(row): tuple(row) for row in found}
+        there = {name(row): row for row in found}
         return {place for place, row in enumerate(rows) if there.get(name(row)) != row}
     except TypeError:
         return set(range(len(rows)))  # a value that is no key of a dict

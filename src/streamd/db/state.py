@@ -19,7 +19,7 @@ BUSY_SECONDS = 10.0
 FAULTS = (DBAPIError, NoConnectionFree, OSError)
 """What a driver, or the pool of connections, raises."""
 
-DOCUMENTED = "see docs/operations.md, “The state database”"
+DOCUMENTED = "see docs/how-to/state-database.md"
 
 
 class StateDatabase(ABC):

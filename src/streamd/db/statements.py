@@ -17,12 +17,15 @@ from streamd.model import Name
 AT_ONCE = 400
 """Names in one query."""
 
+MORE_AT_ONCE = 2048
+"""The same, where names have one column, and nothing is read but rows that were just written."""
 
-def some_of(names: Iterable[Name]) -> Iterator[list[Name]]:
+
+def some_of(names: Iterable[Name], most: int = AT_ONCE) -> Iterator[list[Name]]:
     """The names, each once, in parts that fit into one query."""
     every = list(dict.fromkeys(names))
-    for start in range(0, len(every), AT_ONCE):
-        yield every[start : start + AT_ONCE]
+    for start in range(0, len(every), most):
+        yield every[start : start + most]
 
 
 @contextmanager

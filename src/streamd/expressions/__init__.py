@@ -2,9 +2,9 @@
 
     compile_expression("doc.country == 'IN' and doc.total > 1000").holds(row)
 
-They are written in CEL, or as the ancestor's users write them in Python. `tokens` and `syntax` read the text into a
-`tree`, in which nothing can stand that is not known here; `translation` writes the tree as CEL; `values` says in which
-form a row's values go in and come out; `evaluation` puts them together. docs/expressions.md is what users read.
+`tokens` and `parser` read the text and make `parts` of it, which say their `values` for a row: nothing can be written
+that is not known here. `patterns` says which regular expressions are taken, `hints` what to write for what is refused.
+Users read docs/reference/expressions.md.
 """
 
 from __future__ import annotations

@@ -1,72 +1,56 @@
-"""How much work a pattern of `matches` can be.
+"""Patterns of `matches`: those regular expressions whose work can be told beforehand.
 
-RE2, which CEL uses, looks at each character of a text once, however the pattern is written. But for each it may have to
-look at every place in the pattern, and `x{100}` is a hundred places. So patterns are measured before they are taken.
+Python's `re` tries one way after the other. Without groups, nothing is repeated within something repeated; so the
+number of ways is the product of those of each repetition, and a pattern that has too many is refused.
 """
 
 from __future__ import annotations
 
 import re
 
-MOST_PLACES = 200
-"""Places that the patterns of one expression may have together."""
+from streamd.expressions import hints
+from streamd.expressions.values import Fault, Value
 
-LONGEST_MATCHED = 2000
-"""Bytes that the texts may have together that an expression matches: 200 × 2,000 places are looked at in some 20 ms."""
+LONGEST_MATCHED = 1000
+"""Characters of the longest text that is matched."""
 
-_UNCOUNTED = re.compile(r"\\[pPQC]")
-"""Classes of Unicode, each of which is hundreds of places; quoting, in which brackets are none; single bytes."""
+MOST_WORK = 20_000_000
+"""Characters that the patterns of one expression may look at together, in the worst case."""
 
-_COUNTS = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-
-
-def places(pattern: str) -> int:
-    """How many places a pattern has when its counted repetitions are written out. At least as many as RE2 makes of it.
-
-    Raises `ValueError`, which says why, for what cannot be counted.
-    """
-    unknown = _UNCOUNTED.search(pattern)
-    if unknown:
-        raise ValueError(f"the pattern has {unknown.group()} in it, whose work cannot be told beforehand")
-    outside: list[int] = []
-    total = last = at = 0
-    while at < len(pattern):
-        counted = _COUNTS.match(pattern, at)
-        if counted:
-            times = max(int(counted[1][:6]), int((counted[2] or "0")[:6]), 1)
-            total += last * (times - 1)
-            last *= times
-            at = counted.end()
-            continue
-        character = pattern[at]
-        length = 1
-        if character == "\\":
-            length = 2
-        elif character == "[":
-            length = _class_length(pattern, at)
-        if character == "(":
-            outside.append(total)
-            total = last = 0
-        elif character == ")" and outside:
-            last = total + 1
-            total = outside.pop() + last
-        elif character not in "*+?":  # these repeat the last without writing it out
-            last = length
-            total += length
-        at += length
-    return total + sum(outside)
+_PIECE = re.compile(
+    r"""(?: \. | \\[dDwWsS] | \\[^A-Za-z0-9] | [^\\.\[\](){}*+?|^$]
+          | \[\^?(?:(?!--|&&|~~|\|\|)[^\]\\\[] | \\[dDwWsS] | \\[^A-Za-z0-9])+\] )
+        (?: (?P<sign>[*+?]) | \{(?P<least>[0-9]{1,3})(?P<to>,(?P<most>[0-9]{1,3})?)?\} )?""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
-def _class_length(pattern: str, at: int) -> int:
-    """How long the class in square brackets is that begins at a place."""
-    here = at + 1
-    if pattern[here : here + 1] == "^":
-        here += 1
-    if pattern[here : here + 1] == "]":  # as the first, it stands for itself
-        here += 1
-    while here < len(pattern) and pattern[here] != "]":
-        if pattern.startswith("[:", here) and ":]" in pattern[here:]:
-            here = pattern.index(":]", here) + 2
-        else:
-            here += 2 if pattern[here] == "\\" else 1
-    return here + 1 - at
+def compile_pattern(place: int, pattern: Value = None) -> tuple[re.Pattern[str], int]:
+    """What searches a text for a pattern, and its work. Raises `Fault` for one that cannot be used, or is not known."""
+    if not isinstance(pattern, str):
+        raise Fault(place, *hints.PATTERN)
+    at = 4 if pattern.startswith("(?i)") else 0
+    anchored = pattern.startswith("^", at)
+    ways, length, at = 1 if anchored else LONGEST_MATCHED, 1, at + anchored
+    last = len(pattern) - (pattern.endswith("$") and not pattern.endswith("\\$"))
+    while at < last:
+        piece = _PIECE.match(pattern, at, last)
+        if piece is None:
+            raise Fault(place, f"“{pattern[at : at + 8]}” cannot stand in a pattern", hints.PATTERN.hint)
+        least = int(piece["least"] or piece["sign"] in (None, "+"))
+        if piece["sign"] or piece["to"]:
+            most = int(piece["most"] or (1 if piece["sign"] == "?" else LONGEST_MATCHED))
+            ways *= max(most - least, 0) + 1
+        length += max(least, 1)
+        at = piece.end()
+    try:
+        return re.compile(pattern[:last] + r"\Z" * (last < len(pattern)), re.ASCII), ways * length
+    except re.error as error:
+        raise Fault(place, f"the pattern cannot be used: {error.msg}", hints.PATTERN.hint) from error
+
+
+def found(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether the text has what the pattern searches. Raises `ValueError` for a text that is too long."""
+    if len(text) > LONGEST_MATCHED:
+        raise ValueError(f"the text is longer than the {LONGEST_MATCHED} characters that are matched")
+    return pattern.search(text) is not None

@@ -28,7 +28,7 @@ def require_usable(settings: Settings) -> None:
     for name, producer in settings.producers.items():
         files.append((path("producers", name, "certificate_authority"), producer.certificate_authority))
     problems += [
-        Problem(where, f"there is no file {file}", "mend the path: it is relative to the configuration file")
+        Problem(where, f"there is no file {file}", "fix the path: it is relative to the configuration file")
         for where, file in files
         if file is not None and not file.is_file()
     ]

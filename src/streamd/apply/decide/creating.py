@@ -48,10 +48,10 @@ def create(
     if incoming.event.renamed_from is not None:
         return _move(incoming, doctype, here, record, target)
     wanted = incoming.overwrite or incoming.repair or incoming.named_here
-    if incoming.fetched and not wanted and not doctype.single:
+    if incoming.fetched and not wanted and not doctype.single and not incoming.is_stranger:
         return Decision()
     known_as = incoming.overwrite or incoming.same_document or doctype.single or is_same_document(incoming, record)
-    known_as = known_as or (incoming.repair and is_replaced_there(incoming, record))
+    known_as = (known_as and not incoming.is_stranger) or (incoming.repair and is_replaced_there(incoming, record))
     whole, incoming = incoming.data, replace(incoming, data=said(incoming, doctype, known_as=known_as))
     made_here = incoming.repair and incoming.same_document and record is not None
     if not made_here and _equal(doctype, here, incoming.data):

@@ -76,7 +76,8 @@ def _in_our_words(event: Event, source: Source) -> Event:
         msgspec.structs.replace(each, doctype=source.local(each.doctype), rows=_our_tables(each, source))
         for each in event.own
     )
-    return msgspec.structs.replace(event, doctype=source.local(event.doctype), own=own)
+    links = tuple(msgspec.structs.replace(each, doctype=source.local(each.doctype)) for each in event.links)
+    return msgspec.structs.replace(event, doctype=source.local(event.doctype), own=own, links=links)
 
 
 def _our_tables(said: OwnName, source: Source) -> dict[str, list[tuple[Name, Name]]]:

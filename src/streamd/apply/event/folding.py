@@ -16,6 +16,7 @@ import msgspec
 from streamd.apply.event.decoding import read_difference
 from streamd.apply.event.incoming import NAME, Incoming
 from streamd.apply.event.mapping import MappedType
+from streamd.identity import id_of
 from streamd.lives import before
 from streamd.model import (
     Catalogue,
@@ -108,8 +109,9 @@ def _ended(first: Incoming, last: Incoming) -> Incoming:
     name, life = before(first.event)
     if (name, life) == (last.event.name, last.event.life):
         return last
-    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name, life=life)
-    return replace(last, event=msgspec.structs.replace(last.event, name=name, life=life), arrived=arrived)
+    id = id_of(last.remote)
+    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name, life=life, id=id)
+    return replace(last, event=msgspec.structs.replace(last.event, name=name, life=life, id=id), arrived=arrived)
 
 
 def _folded(
@@ -128,7 +130,8 @@ def _folded(
             life, old_life = old_life, None
     own = tuple(said for each in events for said in each.event.own)
     changes = {"operation": operation, "renamed_from": old_name, "life": life, "old_life": old_life}
-    event = msgspec.structs.replace(last.event, own=own, **changes)
+    links = {(link.doctype, link.name): link for each in events for link in each.event.links}
+    event = msgspec.structs.replace(last.event, own=own, links=tuple(links.values()), **changes)
     arrived = last.arrived
     if arrived is not None:
         # Links that are found by values are found by what all of the events say there.

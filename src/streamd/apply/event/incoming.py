@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from streamd.apply.decide.merging import NOTHING_KNOWN, Known
-from streamd.model import Event, Name
+from streamd.identity import id_of
+from streamd.model import DocumentId, Event, Name
 from streamd.wire import FormerName
 
 NAME = ""
@@ -38,6 +39,7 @@ class Incoming:
     written together with the others of that transaction.
     `new_there` are columns that the producer has not read yet from where the document comes from, and `new_here` those
     that this site has not read yet from there.
+    `is_stranger` says that another document than its own has its name here, unless the two turn out to be equal.
     `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
@@ -66,11 +68,17 @@ class Incoming:
     former: Sequence[FormerName] = ()
     new_there: frozenset[str] = frozenset()
     new_here: frozenset[str] = frozenset()
+    is_stranger: bool = False
 
     @property
     def remote(self) -> Event:
         """The event as the producer sent it."""
         return self.arrived or self.event
+
+    @property
+    def id(self) -> DocumentId:
+        """The document that the event is of, as the producer says it."""
+        return id_of(self.remote)
 
     @property
     def source(self) -> str:

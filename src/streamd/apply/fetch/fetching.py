@@ -282,6 +282,8 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             data=document.data,
             own=document.own,
             life=document.life if not document.life or hlc.is_reading(document.life) else None,
+            id=document.id,
+            links=document.links,
         )
         incoming = decode(event, source, as_of.log, catalogue)
         if incoming.data is not None and incoming.event.doctype in catalogue:

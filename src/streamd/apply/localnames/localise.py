@@ -13,7 +13,7 @@ from streamd.apply.batch import Kept, Unit, sync_entry
 from streamd.apply.event.incoming import Incoming, ref_of
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.givenames import GivenNames
-from streamd.apply.localnames.renaming import Renaming, links_in
+from streamd.apply.localnames.renaming import Renaming
 from streamd.apply.localnames.rowkeys import RowKey, RowKeys, keys_added, keys_removed
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import comes_later, waits_for_failed
@@ -29,6 +29,7 @@ from streamd.model import (
     SyncStatus,
     name_label,
 )
+from streamd.rows import links_in
 
 NOT_HERE = "was not here: nothing to do"
 

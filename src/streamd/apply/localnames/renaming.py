@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -34,28 +34,15 @@ REMOTE_SITE, REMOTE_NAME = "remote_site_name", "remote_docname"
 """Columns of a document in which users see where it came from, where a table has them."""
 
 
-def links_in(doctype: DocumentType, data: Any) -> Iterator[Ref]:
-    """Every document that an event's data speaks of: what it links to, and what it linked to."""
-    if isinstance(data, Difference):
-        rows: Iterable[Row] = (data.changed, data.old.changed)
-        children = [data.added, data.row_changed, data.old.row_changed, data.old.removed]
-    elif isinstance(data, dict):
-        old = data.get("old") if data.keys() == {"old"} else None
-        fields, tables = split(doctype, old if isinstance(old, dict) else data)
-        rows, children = (fields,), [tables]
-    else:
-        return
-    for row in rows:
-        for target, name, _ in linked(doctype.links, row):
-            yield target, name
-    for child in doctype.children:
-        for table in children:
-            for row in table.get(child.field, ()):
-                for target, name, _ in linked(child.links, row):
-                    yield target, name
+class LocalNames(Protocol):
+    """Says what documents are called here."""
+
+    def local(self, ref: Ref) -> Name | None:
+        """The document's name here; None if it has none yet."""
+        ...
 
 
-def with_local_links(links: Iterable[Link], row: Row, names: Names, known: Sequence[Ref] = ()) -> Row:
+def with_local_links(links: Iterable[Link], row: Row, names: LocalNames, known: Sequence[Ref] = ()) -> Row:
     """A row whose links lead to documents under their names here. `known` are all documents that the event links to."""
     changed: Row = {}
     for link in links:
@@ -177,7 +164,7 @@ class _Moved:
         doctype: DocumentType,
         here: Name | None,
         keys: Mapping[str, Mapping[str, Name]],
-        names: Names,
+        names: LocalNames,
         links: Sequence[Ref],
     ) -> None:
         self._doctype = doctype
@@ -262,3 +249,15 @@ class _Moved:
         parent = dict(zip(child.parent_key, self._here, strict=True))
         row = with_local_links(child.links, dict(zip(child.key, parts, strict=True)), self._names, self._links)
         return tuple(parent.get(column, row[column]) for column in child.key)
+
+
+class Relinked(_Moved):
+    """The data of an event with links to documents under the names `moves`."""
+
+    def __init__(self, doctype: DocumentType, moves: Mapping[Ref, Name], links: Sequence[Ref]) -> None:
+        super().__init__(doctype, None, {}, self, links)
+        self._moves = moves
+
+    def local(self, ref: Ref) -> Name | None:
+        """The document's name here."""
+        return self._moves.get(ref, ref[1])

@@ -37,13 +37,13 @@ async def migrate_state(settings: Settings) -> list[str]:
     if code < 0:
         raise StateError(
             f"bringing the state database to this release's schema was stopped by {_signal_name(-code)}",
-            hint="nothing is wrong with it: run the command again",
+            hint="the database is unharmed: run the command again",
         )
     if code != 0:
-        words, mend = _cause(said)
+        words, hint = _cause(said)
         raise StateError(
             f"the state database could not be brought to this release's schema: {words}",
-            hint=mend or f"see that {shown_url(url)} can be written, and is no newer release's",
+            hint=hint or f"see that {shown_url(url)} can be written, and is no newer release's",
         )
     return ["brought the state database to this release's schema"]
 
@@ -105,8 +105,8 @@ async def install(
 
 
 def _cause(said: str) -> tuple[str, str]:
-    """What a failed migration said, and its mend where it knew one: our own words, or the end of a traceback."""
+    """What a failed migration said, and its hint where it knew one: our own words, or the end of a traceback."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    mend = lines.pop().removeprefix("→ ") if lines and lines[-1].startswith("→ ") else ""
+    hint = lines.pop().removeprefix("→ ") if lines and lines[-1].startswith("→ ") else ""
     raised = [found[1] for line in lines if (found := _RAISED.match(line))]
-    return raised[-1] if raised else (lines or ["it said nothing"])[-1], mend
+    return raised[-1] if raised else (lines or ["it said nothing"])[-1], hint

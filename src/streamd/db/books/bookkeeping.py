@@ -14,6 +14,7 @@ import msgspec
 
 from streamd.db.books.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys
+from streamd.db.books.identities import IdentityBookReader, IdentityBookTransaction
 from streamd.db.books.series import SeriesTransaction
 from streamd.db.statements import some_of
 from streamd.errors import Fenced, SiteError, SiteReplaced
@@ -60,7 +61,7 @@ def went_back(known: Claim, found: Claim | None) -> bool:
     return found is None or (found.log == known.log and found.batch < known.batch)
 
 
-class BookReader(CounterpartReader):
+class BookReader(CounterpartReader, IdentityBookReader):
     """Reads our own tables."""
 
     CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
@@ -129,7 +130,7 @@ class BookReader(CounterpartReader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, CounterpartTransaction, SeriesTransaction):
+class BookTransaction(BookReader, CounterpartTransaction, IdentityBookTransaction, SeriesTransaction):
     """Writes our own tables."""
 
     def __init__(self, taken: TakenKeys) -> None:

@@ -86,6 +86,7 @@ class CounterpartTransaction(CounterpartReader, Running):
         for table in ("streamd_document", "streamd_life"):
             await self._run_many(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", gone)
         await self._forget_counterparts(gone)
+        await self._run("DELETE FROM streamd_identity WHERE gone_at < ?", (before,))
         return len(gone)
 
     async def _forget_counterparts(self, documents: Sequence[tuple[str, str | bytes]]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from asyncmy.errors import Error
 
-from streamd.db.bound import User, bound_tables, kept_columns
+from streamd.db.bound import User, bound_tables, kept_columns, rights_missing, wanted_rights
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
 from streamd.db.mariadb.floor import NOT_ALLOWED
-from streamd.db.mariadb.sql import NAME_BYTES, is_spatial
+from streamd.db.mariadb.sql import NAME_BYTES, is_spatial, quote
+from streamd.errors import Problem
 from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
 
 _VARIABLES = (
@@ -29,7 +30,7 @@ _HARMLESS = ("", "RESTRICT", "NO ACTION")
 
 
 async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-    """Why changes would be lost or out of order here, each with the mend; nothing may be installed before."""
+    """Why changes would be lost or out of order here, each with the hint; nothing may be installed before."""
     found = breaks_order(dict(await session.fetch(_VARIABLES)), bool(await session.fetch(_REPLICATING)))
     engines = dict(await session.fetch(_ENGINES))
     for name, users in bound_tables(catalogue).items():
@@ -37,7 +38,7 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
         if engine.lower() != "innodb":
             found.append(
                 f"the table {name} is kept by {engine}, which knows no transactions: changes that were undone would "
-                f"travel (mend: ALTER TABLE {name} ENGINE = InnoDB)"
+                f"travel (hint: ALTER TABLE {name} ENGINE = InnoDB)"
             )
         if name in tables:
             found += [text for doctype, child in users if child is None for text in _names(doctype)]
@@ -47,27 +48,27 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
 
 
 def breaks_order(settings: Mapping[str, str], replicating: bool) -> list[str]:
-    """Why changes would be missed, or come in no order, on a server with these settings; each with its mend."""
+    """Why changes would be missed, or come in no order, on a server with these settings; each with its hint."""
     found = []
     if settings.get("wsrep_on") == "ON":
         found.append(
             "the server is part of a Galera cluster: changes that come from other nodes fire no triggers "
-            "(mend: none; streamd has to stand beside a server that is written to directly)"
+            "(hint: none; streamd has to stand beside a server that is written to directly)"
         )
     if replicating or settings.get("read_only") not in (None, "OFF", "0"):
         found.append(
             "the server is a replica, or read-only: what arrives by replication fires no triggers "
-            "(mend: let site.database name the primary)"
+            "(hint: let site.database name the primary)"
         )
     if int(settings.get("auto_increment_increment") or 1) > 1:
         found.append(
             "auto_increment_increment is not 1: the server is one of several that are written to, and each sees the "
-            "changes of its own users only (mend: one primary, and auto_increment_increment = 1)"
+            "changes of its own users only (hint: one primary, and auto_increment_increment = 1)"
         )
     if settings.get("log_bin") == "ON" and settings.get("binlog_format") == "STATEMENT":
         found.append(
             "binlog_format is STATEMENT: the server then refuses to write in READ COMMITTED, as streamd does "
-            "(mend: binlog_format = MIXED or ROW)"
+            "(hint: binlog_format = MIXED or ROW)"
         )
     return found
 
@@ -82,7 +83,7 @@ def _names(doctype: DocumentType) -> Iterator[str]:
         most = (NAME_BYTES - 4) // 4
         yield (
             f"names of {doctype.name} can have {size} bytes ({columns}), and when the fields of a document were edited "
-            f"is remembered for names of up to {NAME_BYTES} (mend: declare the key with at most {most} characters in "
+            f"is remembered for names of up to {NAME_BYTES} (hint: declare the key with at most {most} characters in "
             "all, or name the documents by another key)"
         )
 
@@ -104,7 +105,7 @@ def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:
         if is_spatial(column):
             yield (
                 f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
-                "(mend: exclude the column, or keep them in a table of their own)"
+                "(hint: exclude the column, or keep them in a table of their own)"
             )
 
 
@@ -125,7 +126,7 @@ def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[
             yield (
                 f"where rows of {key.table} {happens}, the server changes {table.name} by itself (foreign key "
                 f"{columns}, ON {event} {rule}), and MariaDB fires no triggers then: other sites would not hear of it "
-                f"(mend: make it ON {event} RESTRICT, and let the application change the rows of {table.name} first)"
+                f"(hint: make it ON {event} RESTRICT, and let the application change the rows of {table.name} first)"
             )
 
 
@@ -159,6 +160,37 @@ async def warnings(session: Session) -> list[str]:
             "the user of site.database lacks the privilege PROCESS: that TRUNCATE emptied a table, or that a partition "
             "was truncated, exchanged or dropped, is not noticed, and other sites keep the rows; and while somebody "
             "reads for long (a dump), looking for changes becomes ever "
-            "slower (mend: GRANT PROCESS ON *.* TO that user)"
+            "slower (hint: GRANT PROCESS ON *.* TO that user)"
         )
     return found
+
+
+async def missing_rights(session: Session, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+    """What the daemon's user may not do with the tables of these types. Each statement is explained, and not run."""
+    found = []
+    columns = {doctype.table: doctype.columns for doctype in catalogue.doctypes.values()}
+    columns |= {child.table: child.columns for each in catalogue.doctypes.values() for child in each.children}
+    for table, right in wanted_rights(catalogue, written):
+        try:
+            await session.fetch(f"EXPLAIN {_statement(table, right, columns[table])}")
+        except Error as error:
+            if number_of(error) in _NO_RIGHT:
+                found.append((table, right))
+            # What else is wrong with it is no matter of rights, and is said where it is met.
+    ((database, user),) = await session.fetch("SELECT DATABASE(), CURRENT_USER()")
+    name, _, host = user.rpartition("@")
+    return rights_missing(found, f"`{database}`.", "`{}`".format, f"'{name}'@'{host}'")
+
+
+_NO_RIGHT = (1044, 1142, 1143)
+
+
+def _statement(table: str, right: str, columns: Sequence[Column]) -> str:
+    names = [quote(column.name) for column in columns if not column.generated]
+    if right == "SELECT":
+        return f"SELECT {', '.join(names)} FROM {quote(table)}"
+    if right == "INSERT":
+        return f"INSERT INTO {quote(table)} ({', '.join(names)}) VALUES ({', '.join(['NULL'] * len(names))})"
+    if right == "UPDATE":
+        return f"UPDATE {quote(table)} SET {', '.join(f'{name} = NULL' for name in names)} WHERE 1 = 0"
+    return f"DELETE FROM {quote(table)} WHERE 1 = 0"

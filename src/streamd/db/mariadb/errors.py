@@ -93,7 +93,7 @@ _ACCESS = {
     1044: "look at site.database: this user may not use this database",
     1045: f"look at site.database: user and password ({ENCODED})",
     1049: "look at site.database: the server has no such database; create it first",
-    1129: "the server blocks this host after many errors: FLUSH HOSTS mends it",
+    1129: "the server blocks this host after many errors: FLUSH HOSTS fixes it",
     1130: "the server lets nobody in from this host",
     1142: "grant the privilege to the user of site.database",
     1143: "grant the privilege to the user of site.database",
@@ -177,7 +177,10 @@ def _documents(number: int, words: str, table: str) -> SiteError:
     """Whose an error of a document's statement is. What a trigger of the user's lacks is about another table."""
     own = not table or any(f"{quote}{table}{quote}" in words for quote in "'`\"") or f".{table}'" in words
     if number in _TABLE and own:
-        return TypeRefused(words, hint=_ACCESS.get(number, ""), table=table)
+        hint = _ACCESS.get(number, "")
+        if hint and table:
+            hint = f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{table}` TO the user of site.database"
+        return TypeRefused(words, hint=f"{hint} (`streamd check` says which)" if hint else "", table=table)
     if number == NO_SUCH_TABLE and own:
         return SchemaChanged(
             f"the tables are not what they were: {words}",

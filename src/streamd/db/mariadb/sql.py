@@ -69,6 +69,12 @@ TABLES = {
         peer VARCHAR(200) NOT NULL, {_DOCTYPE}, remote_key CHAR(32) NOT NULL, remote_name LONGTEXT NOT NULL,
         name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL, "rows" LONGTEXT NOT NULL,
         PRIMARY KEY (peer, doctype, remote_key), KEY streamd_counterpart_here (doctype, name_key)) {_TABLE}""",
+    "streamd_identity": f"""CREATE TABLE IF NOT EXISTS streamd_identity (
+        {_DOCTYPE}, id_key CHAR(32) NOT NULL, id LONGTEXT NOT NULL, name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL,
+        clock LONGTEXT NOT NULL, gone_at BIGINT, PRIMARY KEY (doctype, id_key),
+        KEY streamd_identity_name (doctype, name_key)) {_TABLE}""",
+    "streamd_told": f"""CREATE TABLE IF NOT EXISTS streamd_told (
+        batch BIGINT PRIMARY KEY, ids LONGTEXT NOT NULL) {_TABLE}""",
     "streamd_series": f"""CREATE TABLE IF NOT EXISTS streamd_series (
         name VARCHAR(255) PRIMARY KEY, current BIGINT NOT NULL) {_TABLE}""",
 }

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -21,43 +20,18 @@ from streamd.db.moves import changes_keys, movements
 from streamd.db.parts import cells, unlike
 from streamd.db.postgresql import sql
 from streamd.db.postgresql.errors import plain_errors
+from streamd.db.postgresql.inserted import Inserted
 from streamd.db.postgresql.keys import next_keys
 from streamd.db.postgresql.reflect import columns_of, foreign_keys
 from streamd.db.postgresql.values import by_json_nulls, is_simple, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
-from streamd.errors import RowRefused
+from streamd.errors import RowRefused, SiteError
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.rows import name_reader
 from streamd.wire import read_json, read_lists, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
-
-
-FIRE_CONSTRAINT_TRIGGERS = """
-DO $streamd$ DECLARE names text; BEGIN
-    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
-    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
-    IF names IS NOT NULL THEN
-        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
-        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
-    END IF;
-END $streamd$
-"""
-"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
-
-
-@lru_cache(maxsize=512)
-def numbered(statement: str) -> str:
-    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
-    count = 0
-
-    def number(_: re.Match[str]) -> str:
-        nonlocal count
-        count += 1
-        return f"${count}"
-
-    return re.sub(r"\?", number, statement)
 
 
 def not_taken(claim: Claim | None, floor: int) -> tuple[str, list[Any]]:
@@ -94,15 +68,26 @@ class PostgresqlReader(BookReader):
 
     CHANGE = CHANGE
 
-    CHANGE = CHANGE
-
     def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
         self._driver = driver
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
-        found: Sequence[Any] = await self._driver.fetch(numbered(statement), *values)
+        found: Sequence[Any] = await self._driver.fetch(sql.numbered(statement), *values)
         return found
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        # After an error the server takes no further statement, unless it goes back to before it.
+        await self._driver.execute("SAVEPOINT streamd_attempt")
+        try:
+            with plain_errors(of_documents=True):
+                yield
+        except SiteError:
+            if not self._driver.is_closed():
+                await self._driver.execute("ROLLBACK TO streamd_attempt")
+            raise
+        await self._driver.execute("RELEASE streamd_attempt")
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
@@ -192,7 +177,7 @@ class PostgresqlReader(BookReader):
         named, name = [columns[place] for place in key], cells(key)
         if not all(map(is_simple, columns)):
             read = await self.read_rows(table, columns, named, map(name, rows))
-            return unlike(rows, map(cells([column.name for column in columns]), read), key)
+            return unlike(rows, list(map(cells([column.name for column in columns]), read)), key)
         query = (
             f"SELECT json_build_array({sql.written(columns)})::text FROM {sql.quote(table)} AS t WHERE "
             f"({', '.join(f't.{sql.quote(column.name)}' for column in named)}) IN "
@@ -274,19 +259,20 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         PostgresqlReader.__init__(self, driver, floor)
         BookTransaction.__init__(self, taken)
         self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+        self._inserted = Inserted(driver)
 
     OURS = " AND tx = pg_current_xact_id()"
 
     async def fire_deferred(self) -> None:
         with plain_errors():
-            await self._driver.execute(FIRE_CONSTRAINT_TRIGGERS)
+            await self._driver.execute(sql.FIRE_CONSTRAINT_TRIGGERS)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        return found_rows(await self._driver.execute(numbered(statement), *values))
+        return found_rows(await self._driver.execute(sql.numbered(statement), *values))
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         if rows:
-            await self._driver.executemany(numbered(statement), rows)
+            await self._driver.executemany(sql.numbered(statement), rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
         names = [name.strip() for name in columns.split(",")]
@@ -324,8 +310,17 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
                     child.table, child.parent_key, child, some, child.where, child.key, lock=" FOR UPDATE OF t"
                 )
 
+    async def not_as_written(
+        self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
+    ) -> set[int]:
+        found = await self._inserted.rows(table, columns)
+        if found is None:
+            return await super().not_as_written(table, columns, key, rows)
+        return unlike(rows, found, key)
+
     async def write(self, writes: Sequence[TableWrite]) -> None:
         with refused_if_unforeseen(), plain_errors(of_documents=True):
+            await self._inserted.begin(writes)
             mode = sql.PLAN_EACH_TIME
             for write in writes:
                 # Of each new row the server looks up what it refers to: that needs no plan of its own each time.
@@ -343,8 +338,11 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
             return sum([await self._change_key(write, row) for row in write.rows])
         found = 0
         for nulls, some in by_json_nulls(write.columns, write.rows):
-            rows = rows_as_json((*write.columns, *write.where), some)
-            found += found_rows(await self._driver.execute(sql.write_sql(write, nulls), rows))
+            rows, statement = rows_as_json((*write.columns, *write.where), some), sql.write_sql(write, nulls)
+            if self._inserted.asks(write):
+                found += await self._inserted.run(write, statement, rows)
+            else:
+                found += found_rows(await self._driver.execute(statement, rows))
         return found
 
     async def _change_key(self, write: TableWrite, row: Sequence[Any]) -> int:
@@ -367,6 +365,7 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
 
     async def put_again(self, write: TableWrite) -> None:
         with plain_errors():
+            await self._inserted.begin([write])
             keys = rows_as_json(write.where, [row[len(write.columns) :] for row in write.rows])
             which = sql.among(write, "$1")
             for query, text in touching(write, await self.foreign_keys(), which):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -62,6 +64,11 @@ TABLES = (
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
     f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_life (
         doctype text NOT NULL, name text NOT NULL, lives text NOT NULL, PRIMARY KEY (doctype, name))""",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_identity (
+        doctype text NOT NULL, id_key text NOT NULL, id text NOT NULL, name_key text NOT NULL, name text NOT NULL,
+        clock text NOT NULL, gone_at bigint, PRIMARY KEY (doctype, id_key))""",
+    f"CREATE INDEX IF NOT EXISTS streamd_identity_name ON {SCHEMA}.streamd_identity (doctype, name_key)",
+    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_told (batch bigint PRIMARY KEY, ids text NOT NULL)",
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_table (tbl text PRIMARY KEY, parts text NOT NULL)",
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
     f"""DO $streamd$ DECLARE grantee text; BEGIN
@@ -71,10 +78,24 @@ TABLES = (
             WHERE c.oid = '{SCHEMA}.streamd_document'::regclass AND a.privilege_type = 'UPDATE' AND r.oid <> c.relowner
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
-                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life, {SCHEMA}.streamd_table TO %I', grantee);
+                '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life, {SCHEMA}.streamd_table, '
+                '{SCHEMA}.streamd_identity, {SCHEMA}.streamd_told TO %I', grantee);
         END LOOP;
     END $streamd$""",
 )
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
+    count = 0
+
+    def number(_: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"\?", number, statement)
 
 
 def quote(identifier: str) -> str:
@@ -179,7 +200,7 @@ def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
     rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
         names, given = ", ".join(columns), ", ".join(values)
-        return f"INSERT INTO {table} ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
+        return f"INSERT INTO {table} AS t ({names}) OVERRIDING SYSTEM VALUE SELECT {given} FROM {rows}"
     if write.kind == WriteKind.UPDATE:
         changes = ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True))
         return f"UPDATE {table} AS t SET {changes} FROM {rows} WHERE {where}"
@@ -246,11 +267,36 @@ def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
     )
 
 
+FIRE_CONSTRAINT_TRIGGERS = """
+DO $streamd$ DECLARE names text; BEGIN
+    SELECT string_agg(quote_ident(conname), ', ') INTO names FROM pg_constraint
+    WHERE contype = 't' AND condeferrable AND connamespace = current_schema()::regnamespace;
+    IF names IS NOT NULL THEN
+        EXECUTE 'SET CONSTRAINTS ' || names || ' IMMEDIATE';
+        EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED';
+    END IF;
+END $streamd$
+"""
+"""What users' constraint triggers do at the end of a transaction, they do now: later nobody would look at it."""
+
 DEFERRABLE = """
 SELECT conname::text FROM pg_constraint
 WHERE condeferrable AND NOT condeferred AND connamespace = current_schema()::regnamespace
 """
 """Constraints that can wait until a transaction's end, and do not by themselves."""
+
+
+MISSING_RIGHTS = f"""
+SELECT c.relname::text, w."right" FROM unnest($1::text[], $2::text[]) AS w (tbl, "right")
+JOIN pg_class c ON c.relname = w.tbl AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+WHERE NOT CASE w."right" WHEN 'DELETE' THEN has_table_privilege(c.oid, 'DELETE')
+    ELSE has_any_column_privilege(c.oid, w."right") END
+UNION ALL
+SELECT '{SCHEMA}', "right" FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r ("right")
+WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('{SCHEMA}') AND c.relkind = 'r'
+    AND NOT has_table_privilege(c.oid, "right"))
+"""
+"""Which of the rights that are asked for (tables and rights, side by side) we lack; of our tables, as `streamd`."""
 
 
 def grants(role: str) -> list[str]:

@@ -63,11 +63,10 @@ PASSING = (
 )
 """SQLSTATEs, or the beginnings of some, after which the same may succeed by itself."""
 
-_MENDS = {
+_HINTS = {
     "28": "look at state.database: its user, and its password",
     "3D": "look at state.database, or make that database",
-    "42501": "an administrator has to let the user of state.database do it: see docs/operations.md, "
-    "“The state database”",
+    "42501": "an administrator has to let the user of state.database do it: see docs/how-to/state-database.md",
     "42P01": "run `streamd install`",
     "3F": "run `streamd install`",
 }
@@ -184,8 +183,8 @@ class PostgresqlState(StateDatabase):
         state = _sqlstate(error)
         said = f"the state database {self.where}: {_words(error)}"
         if isinstance(error, DBAPIError) and not error.connection_invalidated and not state.startswith(PASSING):
-            mend = next((mend for begin, mend in _MENDS.items() if state.startswith(begin)), DOCUMENTED)
-            return StateError(said, hint=mend)
+            hint = next((hint for begin, hint in _HINTS.items() if state.startswith(begin)), DOCUMENTED)
+            return StateError(said, hint=hint)
         if isinstance(error, ssl.SSLCertVerificationError):
             return StateError(said, hint="look at state.database: its options sslmode and sslrootcert")
         if state == LOCK_TIMEOUT:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy import Engine, event
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ async def to_its_end(work: Awaitable[T]) -> T:
 
 
 def what_to_look_at(words: str, setting: str) -> str:
-    """The mend for a file that SQLite cannot work with, said by its error's words; empty where they say enough."""
+    """The hint for a file that SQLite cannot work with, said by its error's words; empty where they say enough."""
     if "not a database" in words or "malformed" in words:
         return f"look at {setting}: does it name a SQLite file, and is that file whole? Else restore it from a backup"
     if "unable to open" in words or "readonly" in words:
@@ -49,7 +49,7 @@ class Connection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         result: T = await to_its_end(super()._execute(fn, *args, **kwargs))  # type: ignore[no-untyped-call]
-        came_further()
+        record_progress()
         return result
 
     async def close(self) -> None:

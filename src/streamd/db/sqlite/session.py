@@ -24,7 +24,7 @@ from streamd.db.sqlite.errors import is_documents
 from streamd.db.sqlite.keys import next_keys
 from streamd.db.sqlite.reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
 from streamd.db.sqlite.values import binder, bound, short_numbers, travelling
-from streamd.db.statements import some_of
+from streamd.db.statements import AT_ONCE, MORE_AT_ONCE, some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
 from streamd.model import Change, ChangeOp, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
 
@@ -56,7 +56,7 @@ class SqliteReader(BookReader):
         """Whom SQLite refused: where the statement cannot even be prepared, the table, whatever the document is.
 
         So it is where an index, a constraint or a trigger of the table needs what only the user's application has: a
-        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to mend.
+        collation, a function, the module of a virtual table. A trigger that misses a table is for its user to fix.
         """
         if _GONE.search(str(error)):
             return RowRefused(str(error))
@@ -67,6 +67,15 @@ class SqliteReader(BookReader):
         except sqlite3.ProgrammingError:
             pass  # it was prepared, and lacks its values only
         return RowRefused(str(error))
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not is_documents(error):
+                raise
+            raise RowRefused(str(error)) from error
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
@@ -131,7 +140,7 @@ class SqliteReader(BookReader):
         """These columns of rows, as the driver gives them: to make JSON of them takes longer than to write them."""
         wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
         found: list[Any] = []
-        for some in some_of(keys):
+        for some in some_of(keys, MORE_AT_ONCE if len(key) == 1 else AT_ONCE):
             where, values = _named("t", key, some)
             try:
                 found += await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)

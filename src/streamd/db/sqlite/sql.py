@@ -51,6 +51,12 @@ TABLES = {
         name TEXT PRIMARY KEY, current INTEGER NOT NULL) WITHOUT ROWID""",
     "streamd_life": """CREATE TABLE IF NOT EXISTS streamd_life (
         doctype TEXT NOT NULL, name TEXT NOT NULL, lives TEXT NOT NULL, PRIMARY KEY (doctype, name)) WITHOUT ROWID""",
+    "streamd_identity": """CREATE TABLE IF NOT EXISTS streamd_identity (
+        doctype TEXT NOT NULL, id_key TEXT NOT NULL, id TEXT NOT NULL, name_key TEXT NOT NULL, name TEXT NOT NULL,
+        clock TEXT NOT NULL, gone_at INTEGER, PRIMARY KEY (doctype, id_key)) WITHOUT ROWID""",
+    "streamd_identity_name": """CREATE INDEX IF NOT EXISTS streamd_identity_name
+        ON streamd_identity (doctype, name_key)""",
+    "streamd_told": """CREATE TABLE IF NOT EXISTS streamd_told (batch INTEGER PRIMARY KEY, ids TEXT NOT NULL)""",
     "streamd_displaced": """CREATE TABLE IF NOT EXISTS streamd_displaced (
         tbl TEXT NOT NULL, name TEXT NOT NULL, k1, k2, k3, before TEXT NOT NULL, origin TEXT,
         PRIMARY KEY (tbl, name)) WITHOUT ROWID""",
