@@ -238,6 +238,17 @@ def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Bindin
     return found
 
 
+def names_moved(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
+    """The names (type, name) that local changes gave to a document, or took from one."""
+    found: set[tuple[str, Name]] = set()
+    for change in changes:
+        for binding in bound.get(change.table, ()) if not change.origin else ():
+            before, after = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
+            if binding.child is None and before != after:
+                found |= {(binding.doctype.name, name) for name in (before, after) if name is not None}
+    return found
+
+
 def links_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
     """The documents (type, name) to which rows that were changed here link by now, as far as they can be read."""
     found: set[tuple[str, Name]] = set()

@@ -224,6 +224,29 @@ async def test_a_third_document_keeps_its_parent_where_two_exchange_their_keys(s
     assert [await site.queue() for site in (hq, store)] == [[], []]
 
 
+@EACH_ENGINE
+@pytest.mark.parametrize("capture", ["before", "after"])
+async def test_a_link_that_arrives_before_local_renames_are_captured_means_the_document_that_had_the_name(
+    sites: Sites, engine: Engine, capture: str
+) -> None:
+    hq, store = await sites.make("hq", "store", schema=TREE, doctypes={"Node": {}}, engine=engine)
+    await write(hq, "INSERT INTO \"Node\" VALUES ('a', 'Ada', NULL)", "INSERT INTO \"Node\" VALUES ('b', 'Bob', NULL)")
+    await settle(hq, store)
+    await write(store, "INSERT INTO \"Node\" VALUES ('d', 'Di', 'a')")
+    hq.write(
+        *(
+            f'UPDATE "Node" SET "Id" = \'{new}\' WHERE "Id" = \'{old}\''
+            for old, new in (("a", "x"), ("b", "a"), ("x", "b"))
+        )
+    )
+    if capture == "before":
+        await hq.capture.drain()
+    await hq.pull_all(store)
+    assert hq.rows('SELECT p."Who" FROM "Node" n JOIN "Node" p ON p."Id" = n."Parent"') == [("Ada",)]
+    await settle(hq, store)
+    assert store.rows('SELECT p."Who" FROM "Node" n JOIN "Node" p ON p."Id" = n."Parent"') == [("Ada",)]
+
+
 async def test_a_document_that_is_fetched_under_its_new_name_before_its_rename_is_there_once(sites: Sites) -> None:
     hq, store = await sites.make("hq", "store")
     await write(hq, ADA)

@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 import structlog
 
 from streamd.apply.batch import (
+    Concerned,
     Kept,
     Replan,
     Uncaptured,
     Unit,
     all_captured,
     cut,
-    gives_or_takes_a_name,
     middle_of,
     queued,
     steps_before,
@@ -296,12 +296,9 @@ class Applier:
                 started = time.perf_counter()
                 names = Names(source, self.catalogue)
                 await look_up(transaction, names, units, self.catalogue)
-                here = self._here(units, names, self._paused(source))
-                await self._lock(transaction, here)
-                moving = self._here(
-                    [unit for unit in units if any(map(gives_or_takes_a_name, unit.all))], names, self._paused(source)
-                )
-                if self.catalogue.offers and not await all_captured(transaction, here, moving, self._bound):
+                concerned = Concerned(self._tried(source, units), names, self.catalogue)
+                await self._lock(transaction, concerned.documents())
+                if self.catalogue.offers and not await all_captured(transaction, concerned, self._bound):
                     raise Uncaptured("changes of these documents are not captured yet")
                 entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue) or alone)
                 await transaction.enqueue([queued(source, each) for each in kept])
@@ -334,15 +331,14 @@ class Applier:
         self._adapt(len(units), held_for)
         return again
 
-    def _here(self, units: Sequence[Unit], names: Names, paused: Mapping[str, str]) -> list[Ref]:
-        """The documents of these units under the names that they have here, as far as they have one, and are tried."""
-        refs = [
-            ref
+    def _tried(self, source: Source, units: Sequence[Unit]) -> list[Unit]:
+        """Those that this transaction tries to apply."""
+        paused = self._paused(source)
+        return [
+            unit
             for unit in units
-            for ref in unit.refs
             if unit.incoming.event.operation != Operation.GAP and not unit.refused and not unit.waits_as_type(paused)
         ]
-        return [(ref[0], name) for ref in refs for name in names.each(ref)]
 
     async def _lock(self, transaction: Transaction, here: Sequence[Ref]) -> None:
         """Nobody else changes these documents until the transaction ends."""

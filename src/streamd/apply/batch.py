@@ -10,12 +10,13 @@ from itertools import takewhile
 import msgspec
 
 from streamd.apply.event.incoming import Incoming, ref_of
+from streamd.apply.localnames.counterparts import Names
 from streamd.apply.source import Ref, Source
 from streamd.common.retry import parked_pause
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
-from streamd.model import Event, Operation, QueuedEvent, SyncEntry, name_text
-from streamd.rows import Binding, links_touched, names_touched
+from streamd.model import Catalogue, Event, Operation, QueuedEvent, SyncEntry, name_text
+from streamd.rows import Binding, links_in, links_touched, names_moved, names_touched
 
 
 class Uncaptured(SiteBusy):
@@ -143,18 +144,53 @@ def queued(source: Source, kept: Kept) -> QueuedEvent:
     )
 
 
-async def all_captured(
-    transaction: Transaction, here: Iterable[Ref], moving: Collection[Ref], bound: Mapping[str, Sequence[Binding]]
-) -> bool:
-    """Whether capture has seen every local change of these documents: only then can a conflict be judged.
+@dataclass(frozen=True, slots=True)
+class Concerned:
+    """The names at this site that the events of a transaction are about."""
 
-    And every link to those that are `moving` to or from their names: only now is it known which ones it means.
+    units: Sequence[Unit]
+    names: Names
+    catalogue: Catalogue
+
+    def documents(self) -> list[Ref]:
+        """The events' own documents."""
+        return self._here(ref for unit in self.units for ref in unit.refs)
+
+    def moving(self) -> list[Ref]:
+        """Documents that get a name, or lose one."""
+        moving = [unit for unit in self.units if any(map(gives_or_takes_a_name, unit.all))]
+        return self._here(ref for unit in moving for ref in unit.refs)
+
+    def linked(self) -> list[Ref]:
+        """Documents that the events link to."""
+        return self._here(
+            ref
+            for unit in self.units
+            for each in unit.all
+            if not each.fault and each.event.doctype in self.catalogue
+            for ref in links_in(self.catalogue[each.event.doctype], each.data, old=False)
+            if ref[0] in self.catalogue
+        )
+
+    def _here(self, refs: Iterable[Ref]) -> list[Ref]:
+        return [(ref[0], name) for ref in refs for name in self.names.each(ref)]
+
+
+async def all_captured(transaction: Transaction, concerned: Concerned, bound: Mapping[str, Sequence[Binding]]) -> bool:
+    """Whether capture has seen every local change that these events have to be judged with.
+
+    Those of the events' documents: only then can a conflict be judged. Links to documents that are moving to or from
+    their names, and moves of documents that the events link to: a name means the document that has it now, and capture
+    has to note which one that is before another one gets it.
     """
     pending = await transaction.unclaimed(await transaction.last_claim())
-    touched = names_touched(pending, bound) if pending else set()
-    if pending and moving and not links_touched(pending, bound).isdisjoint(moving):
-        return False
-    return not touched or touched.isdisjoint(here)
+    if not pending:
+        return True
+    return (
+        names_touched(pending, bound).isdisjoint(concerned.documents())
+        and links_touched(pending, bound).isdisjoint(concerned.moving())
+        and names_moved(pending, bound).isdisjoint(concerned.linked())
+    )
 
 
 def gives_or_takes_a_name(incoming: Incoming) -> bool:
