@@ -123,8 +123,6 @@ class UpdateLog:
                         "renamed_from": entry.renamed_from,
                         "origin": entry.origin,
                         "path": entry.path,
-                        "life": entry.life,
-                        "old_life": entry.old_life,
                         "id": entry.id,
                         "links": entry.links,
                     }

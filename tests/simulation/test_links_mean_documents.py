@@ -176,7 +176,6 @@ async def test_a_document_that_comes_by_two_routes_to_a_site_with_names_of_its_o
     assert hq.rows('SELECT "Who" FROM "Customer"') == [("Ida",)]
 
 
-@pytest.mark.xfail(strict=True, reason="rows of renamed documents are never forgotten")
 async def test_nothing_is_remembered_for_ever_of_documents_that_were_made_renamed_and_deleted(sites: Sites) -> None:
     hq, store = await sites.make("hq", "store", schema=FREE)
     for number in range(50):

@@ -20,7 +20,7 @@ from streamd.capture.formed import Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update
 from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
-from streamd.capture.remembering import latest, records_of, remember, say_lives
+from streamd.capture.remembering import latest, records_of, remember
 from streamd.capture.standing import Standing, look, touched
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
@@ -29,7 +29,6 @@ from streamd.completeness import CapturedThrough
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
 from streamd.identity import Identities
-from streamd.lives import was_here
 from streamd.model import (
     Catalogue,
     Change,
@@ -217,8 +216,10 @@ class Capture:
                 # A local edit is later than everything that was applied to its document before.
                 clock = hlc.latest((clock, *(latest(record) for record in records.values())))
                 formed = await self._form(changes, clock, standing)
-                edits = remember(records, formed.edits, self._site, self._doctypes)
+                edits, freed = remember(records, formed.edits, self._site, self._doctypes)
                 self._say_what_is_known(formed, records)
+                for ref in freed:
+                    await transaction.forget_record(*ref)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
@@ -257,13 +258,12 @@ class Capture:
 
     def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
         """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
-        say_lives(formed, records, self._remembered)
         for entry in formed.entries:
             if entry.operation != Operation.CREATE:
                 continue
             ref = (entry.doctype, name_from_text(entry.name))
             record = records.get(ref) if entry.origin is None else None
-            made = record.clock if record is not None and was_here(record, self._site, entry.clock) else ""
+            made = record.clock if record is not None and record.was_here(self._site, entry.clock) else ""
             if made or ref in formed.incomplete:
                 as_update(entry, self._doctypes[entry.doctype], made=made, whole=ref in formed.incomplete)
 

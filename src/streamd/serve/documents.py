@@ -18,7 +18,6 @@ from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, PartialView
-from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_text
 from streamd.rows import document_links
 from streamd.serve.identities import say_ids
@@ -183,14 +182,13 @@ class Desk:
         `unread` was known before the view was taken: what is read meanwhile may not be in that.
         """
         records = await self._records(view.reader, documents)
-        remembered, here = self._services.remembered, self._services.identity.site
+        here = self._services.identity.site
         given = [
             given_document(
                 key,
                 document,
                 view.clock,
                 records.get(key),
-                remembered=key[0] in remembered,
                 unread=unread.get(key[0], ()),
                 site=here,
             )
@@ -310,18 +308,16 @@ def given_document(
     clock: str,
     record: Record | None,
     *,
-    remembered: bool,
     unread: Collection[str] = (),
     site: str = "",
 ) -> FetchedDocument:
-    """A document as it is given, with what is remembered of it; `remembered` says whether its type is.
+    """A document as it is given, with what is remembered of it.
 
     `unread` are columns that are new at this `site`. Of what was not made here, a value in them is nobody's word as
     long as no edit is known: that is what an empty clock says.
     """
     doctype, name = key
     given = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
-    given.life = life_of(record) if remembered else None
     if record is None or record.source != site:
         given.clocks = dict.fromkeys(unread, hlc.ZERO)
     if record is not None:

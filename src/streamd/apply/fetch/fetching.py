@@ -281,8 +281,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             at=0,
             data=document.data,
             own=document.own,
-            life=document.life if not document.life or hlc.is_reading(document.life) else None,
-            id=document.id,
+            id=document.id if document.id and (not document.id.clock or hlc.is_reading(document.id.clock)) else None,
             links=document.links,
         )
         incoming = decode(event, source, as_of.log, catalogue)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from streamd.apply.localnames.naming import row_key_naming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import RawDocument, Reader
+from streamd.identity import Identities, natural
 from streamd.model import Catalogue, Counterpart, DocumentType, Event, Name, OwnName, Record, name_text
 from streamd.rows import name_in
 from streamd.wire import read_json
@@ -76,12 +77,14 @@ class Names:
 
     async def _came_before(self, reader: Reader, doctype: DocumentType, names: Sequence[Name]) -> list[Counterpart]:
         """Those of these documents that came under the names that they have there, with the keys of their rows."""
-        records = await reader.records(doctype.name, names) if names else {}
-        came: dict[Name, Name] = {}
-        for name, record in records.items():
-            if record.remote_name == name and self._is_from_there(record):
-                here, _ = await called_now(reader, doctype.name, name, record)
-                came[here] = name
+        places = await called_now(reader, doctype.name, names) if names else {}
+        found = await reader.records(doctype.name, places.values()) if places else {}
+        records = {name: found[here] for name, here in places.items() if here in found}
+        came = {
+            places[name]: name
+            for name, record in records.items()
+            if record.remote_name == name and self._is_from_there(record)
+        }
         if not came:
             return []
         documents = await reader.read_documents(doctype, came)
@@ -216,14 +219,11 @@ class Names:
         return {ref: (ref[0], name) for ref in refs if (name := self.local(ref)) is not None}
 
 
-async def called_now(reader: Reader, doctype: str, name: Name, record: Record | None) -> tuple[Name, Record | None]:
-    """The name that a document has now, which may have been renamed here, and what is remembered of it under that."""
-    passed: set[Name] = set()
-    while record is not None and record.renamed_to is not None and name not in passed:
-        passed.add(name)
-        name = record.renamed_to
-        record = (await reader.records(doctype, [name])).get(name)
-    return name, record
+async def called_now(reader: Reader, doctype: str, names: Sequence[Name]) -> dict[Name, Name]:
+    """What documents that were the first of these names are called here now, or were last."""
+    identities = Identities(await reader.identities(doctype, names))
+    rows = {name: identities.row(doctype, natural(name)) for name in names}
+    return {name: name if row is None else row.name for name, row in rows.items()}
 
 
 def row_keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:
