@@ -51,6 +51,10 @@ class IdentityTransaction(IdentityReader):
         """Remember these rows, each in place of what was remembered of its document, and forget the others."""
 
     @abstractmethod
+    async def convert_lives(self) -> None:
+        """Bring what the release before remembered of names (schema 5 and older) to ids."""
+
+    @abstractmethod
     async def put_ids_told(self, batch: int, ids: bytes) -> None:
         """Write down which ids capture wrote into the entries of a claimed batch, should it have to do so again."""
 

@@ -17,6 +17,9 @@ from streamd.store.owed import OwedGaps
 from streamd.store.peers import Peers
 from streamd.update_log import UpdateLog
 
+IDS_SINCE = 6
+"""The schema of our tables that has ids of documents; the ones before have lives of names."""
+
 VANISHED = (
     "triggers had vanished, or are new (for a unique key that is new, or that an earlier release did not look at): "
     "what only they see was not seen"
@@ -49,6 +52,9 @@ async def install_site(
         await note_gaps(state, losses(site, ours, catalogue, tables))
     if statements:
         await site.run_script(statements)
+    if before is not None and before.schema < IDS_SINCE:
+        async with site.transaction() as transaction:
+            await transaction.convert_lives()
     after = await site.identity()
     if after is None:
         raise NotInstalled("streamd could not be installed in the site's database")

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
+from streamd.db.books.converting import ConvertingTransaction
 from streamd.db.books.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.books.identities import IdentityBookReader, IdentityBookTransaction
+from streamd.db.books.identities import IdentityBookReader
 from streamd.db.books.series import SeriesTransaction
 from streamd.db.statements import some_of
 from streamd.errors import Fenced, SiteError, SiteReplaced
@@ -132,7 +133,7 @@ class BookReader(CounterpartReader, IdentityBookReader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, CounterpartTransaction, IdentityBookTransaction, SeriesTransaction):
+class BookTransaction(BookReader, CounterpartTransaction, ConvertingTransaction, SeriesTransaction):
     """Writes our own tables."""
 
     def __init__(self, taken: TakenKeys) -> None:
