@@ -497,7 +497,7 @@ async def test_a_record_is_of_the_document_that_has_the_name_or_had_it_last(inst
         assert {row.id for row in await transaction.identities("Item", [], [first])} == {first}
         await transaction.put_identities([Identity("Item", first, ("d",), "c4")], [("Item", born)])
         assert {row.name for row in await transaction.identities("Item", [("a",)], [first])} == {("d",), ("a",)}
-    assert await installed.database.forget_deleted(2) == 0
+    assert await installed.database.forget_deleted(2) == 2, "tombstones whose names are other documents' by now"
     async with installed.database.snapshot() as reader:
         assert [row.id for row in await reader.identities("Item", [("a",)])] == [first]
         assert await reader.identities("Other", [("a",)]) == []
