@@ -75,6 +75,23 @@ async def name_events(
     found = await counterparts(reader, peer, wanted, every=every)
     for event, rows, links in spoken:
         event.own = _said(found, _own(event), rows, links)
+    if every:
+        await _say_births(reader, peer, [event for event, _, _ in spoken])
+
+
+async def _say_births(reader: Reader, peer: str, told: Iterable[Event | FetchedDocument]) -> None:
+    """Write into the ids of documents where they came from, if not from `peer`: it may get them from there as well."""
+    by_type: dict[str, list[Event | FetchedDocument]] = {}
+    for each in told:
+        by_type.setdefault(each.doctype, []).append(each)
+    for doctype, some in by_type.items():
+        asked = [_itself(each) if isinstance(each, FetchedDocument) else _own(each)[0] for each in some]
+        places = {ref: name for name, refs in (await _places(reader, doctype, asked)).items() for ref in refs}
+        records = await reader.records(doctype, places.values())
+        for each, ref in zip(some, asked, strict=True):
+            record = records.get(places[ref])
+            if record is not None and record.id is None and record.source != peer:
+                each.id = DocumentId(record.remote_name, site=record.source)
 
 
 async def name_documents(
@@ -91,6 +108,8 @@ async def name_documents(
     found = await counterparts(reader, peer, wanted, every=every)
     for document, rows, links in spoken:
         document.own = _said(found, [_itself(document)], rows, links)
+    if every:
+        await _say_births(reader, peer, documents)
 
 
 async def counterparts(

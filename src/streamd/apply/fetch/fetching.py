@@ -269,6 +269,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
         raise PeerRefused("the producer sent a cursor that cannot be read", hint="upgrade the older site") from error
     found = []
     for document in answer.documents:
+        id = document.id if document.id and (not document.id.clock or hlc.is_reading(document.id.clock)) else None
         event = Event(
             sequence=as_of.sequence,
             nonce=as_of.nonce,
@@ -281,7 +282,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             at=0,
             data=document.data,
             own=document.own,
-            id=document.id if document.id and (not document.id.clock or hlc.is_reading(document.id.clock)) else None,
+            id=id,
             links=document.links,
         )
         incoming = decode(event, source, as_of.log, catalogue)

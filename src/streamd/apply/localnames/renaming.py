@@ -140,7 +140,8 @@ class Renaming:
     def _remember(
         self, incoming: Incoming, old: Ref, new: Ref, here: Name, keys: Mapping[str, Mapping[str, Name]]
     ) -> None:
-        self.remembered.append((incoming, self._names.give(new, here, keys)))
+        given = self._names.give(new, here, keys)
+        self.remembered += [(incoming, each) for each in (given, *self._names.also(given))]
         if old != new:
             self.gone.append(old)
 
