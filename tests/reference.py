@@ -60,7 +60,7 @@ The configuration is one TOML file. `streamd init` writes a first one from your 
 - Relative paths are relative to the file.
 - An unknown key is an error. The message says which key is closest.
 - Any value can come from the environment, which wins over the file. The variable is `STREAMD_` and the path
-  of the key, with `__` between its parts: `STREAMD_PRODUCERS__HQ__API_SECRET` is `api_secret` in
+  of the key in any letter case, with `__` between its parts: `STREAMD_PRODUCERS__HQ__API_SECRET` is `api_secret` in
   `[producers.hq]`. Producers that get values in this way need names in lower case.
 - `streamd check` validates the file, the databases and the peers. `systemctl reload streamd` (SIGHUP)
   applies a changed file.

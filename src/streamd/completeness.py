@@ -1,10 +1,10 @@
-"""Up to which moment everything is there: at a site that captures, and at one that applies. Pure.
+"""Watermarks: the moment up to which a log, or a consumer's copy, is complete. Pure.
 
-A site may say "everything that was committed here before T is in my log up to entry n" when it began a read of its
-changes at T, the read left nothing behind, and what it gave is appended. T is that site's wall clock. A transaction
-that is open at T is not in question: it commits later.
+A producer starts a read of its changes at T, by its wall clock. If the read left no change behind and its changes are
+appended up to entry n, then the log up to n contains everything that was committed before T. A transaction that is
+open at T does not count: it commits later.
 
-A consumer that has applied the log up to n is complete up to T, for each type of which nothing is held back here.
+A consumer that has applied the log up to n is complete up to T, for each type without obstacles.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from streamd.model import ApprovalStatus, Cursor
 
 REMEMBERED = 1000
-"""Pairs of entry and moment that are kept, so that pages which end before the log's end carry a moment as well."""
+"""Watermarks to keep, so that a page that ends before the log's end has one too."""
 
 
 class CapturedThrough:
-    """Which moment each place of this site's log covers."""
+    """The watermarks of this site's log: for the latest entries, the moment up to which the log is complete."""
 
     def __init__(self) -> None:
         self._log = ""
@@ -30,11 +30,11 @@ class CapturedThrough:
 
     @property
     def latest(self) -> int | None:
-        """The moment (ms since 1970) before which everything that was committed is in the log; None if unknown."""
+        """The moment (ms since 1970) up to which the whole log is complete; None if unknown."""
         return self._moments[-1] if self._moments else None
 
     def saw_everything(self, log: str, sequence: int, at: int) -> None:
-        """A read that began at `at` (ms since 1970) left nothing behind; the log's last entry is `sequence`."""
+        """Record that a read that began at `at` (ms since 1970) left nothing behind, and the log ends at `sequence`."""
         if log != self._log:
             self._log = log
             self._sequences.clear()
@@ -55,17 +55,17 @@ class CapturedThrough:
 
 @dataclass(frozen=True, slots=True)
 class Obstacles:
-    """What may hold types of one producer back at this site, by type as this site calls it."""
+    """What keeps types of one producer from being complete at this site, by this site's name for the type."""
 
     paused: Mapping[str, str] = field(default_factory=dict)
-    """Types whose events cannot be applied as the two sites are, and why."""
+    """Types whose events cannot be applied, and why."""
     queued: Collection[str] = ()
     gaps: Collection[str] = ()
     requested: Collection[str] = ()
-    """Types that are to be read whole, or are being read."""
+    """Types for which a snapshot is requested or running."""
 
     def before(self, doctype: str, approval: str) -> str:
-        """Why this type cannot be called complete, in words; nothing where it can."""
+        """Why this type is not complete, in words; empty if nothing prevents it."""
         if approval != ApprovalStatus.APPROVED:
             return approval
         if doctype in self.paused:
@@ -73,16 +73,16 @@ class Obstacles:
         if doctype in self.gaps:
             return "changes are missing"
         if doctype in self.requested:
-            return "being read whole"
+            return "being read again"
         return "events are parked or held" if doctype in self.queued else ""
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteUpTo:
-    """A producer's word on a type that this site has applied.
+    """The watermark of one type of a producer, after its events were applied here.
 
-    `moment`: by the producer's clock; `age`: how old that was by the same clock when we heard it; `heard_at`: by our
-    clock. All in milliseconds, the moments since 1970.
+    All in milliseconds; moments since 1970. `moment` is by the producer's clock. `age` is how old `moment` was when
+    the producer sent it, by the same clock. `heard_at` is when it arrived, by this site's clock.
     """
 
     moment: int
@@ -90,5 +90,5 @@ class CompleteUpTo:
     heard_at: int
 
     def age_at(self, now: int) -> int:
-        """How long ago the moment was, in milliseconds, at `now` (ms since 1970, our clock)."""
+        """The age of the watermark in milliseconds at `now` (ms since 1970, this site's clock)."""
         return max(now - self.heard_at, 0) + max(self.age, 0)

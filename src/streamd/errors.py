@@ -1,35 +1,35 @@
 """Every error that streamd raises on purpose, as one tree.
 
-    StreamdError                    what went wrong, where, and how to fix it
-    ├── ConfigurationError          the TOML file, or what it says of the database (exit code 2)
-    ├── ExpressionError             a condition, filter or name that cannot be understood or worked out (2)
+    StreamdError                    what is wrong, where, and a hint
+    ├── ConfigurationError          the TOML file, or what it says about the database (exit code 2)
+    ├── ExpressionError             an expression that does not compile, or has no result (exit code 2)
     ├── SiteError                   the site's database
-    │   ├── NotInstalled            our tables or triggers are missing
-    │   ├── SiteBusy                locked, away, its disk full; try again         (retryable)
+    │   ├── NotInstalled            streamd's tables or triggers are missing
+    │   ├── SiteBusy                locked, away, or its disk is full              (retryable)
+    │   │   └── SiteHeld            another daemon works on it; wait until it ends
     │   ├── Fenced                  another daemon captures this site
     │   ├── RowRefused              the database refused a row (constraint, type, trigger)
+    │   │   ├── ValueTaken          … because another row has a value that must be unique
     │   │   └── TypeRefused         … and would refuse every row of that table
-    │   │       └── PartialView     … as it would show a part of its rows only
-    │   └── SchemaChanged           a table or column that we know is not there any more
-    │       └── SiteReplaced        the database is another one than the daemon opened
+    │   │       └── PartialView     … because it shows only some of the rows
+    │   └── SchemaChanged           a known table or column no longer exists
+    │       └── SiteReplaced        the database is not the one that the daemon opened
     ├── StateError                  the daemon's state database
-    │   ├── StateReplaced           the file is another one than the daemon opened
-    │   └── StateBusy               locked by another writer; try again            (retryable)
+    │   ├── StateReplaced           the file is not the one that the daemon opened
+    │   └── StateBusy               locked by another writer                       (retryable)
     ├── PeerError                   another site
     │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
-    │   │   └── TransferBroken      an answer was cut off; TransferStalled: it ceased to come
-    │   ├── PeerRefused             credentials, protocol, approval: a person has to act
-    │   └── ResyncRequired          the cursor does not fit the producer's log any more
-    ├── InvalidRequest              a peer sent what cannot be understood
-    └── NotFound                    a command named something that is not there
+    │   │   └── TransferBroken      an answer was cut off
+    │   │       └── TransferStalled … or stopped arriving
+    │   ├── PeerRefused             credentials, protocol, approval: a person must act
+    │   └── ResyncRequired          the cursor no longer fits the producer's log
+    ├── InvalidRequest              a peer sent something malformed
+    └── NotFound                    a command named something that does not exist
 
-Where an error belongs decides what follows from it. What is retryable is tried again; `RowRefused` parks the document,
-`TypeRefused` pauses the type; `PeerError` is the producer's; what else a loop of the daemon meets is said, and the
-loop begins again. What nobody has foreseen is the document's where a statement of a document raised it, so each engine
-lists what is *not* a document's (`db/…_errors.py`), and never what is.
-
-An error carries a message (what is wrong and where) and a hint (how to fix it). `retryable` says whether
-the same call may succeed later without anybody doing anything.
+The class of an error decides what happens next. Retryable errors are retried. `RowRefused` parks the document.
+`TypeRefused` pauses the document type. `PeerError` affects that producer alone. A loop of the daemon logs any other
+error and starts again. An unknown error that a statement of a document raised belongs to that document. Therefore each
+engine lists the errors that do *not* belong to a document (`errors.py` of the engine), never those that do.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from dataclasses import dataclass
 
 
 class StreamdError(Exception):
-    """The root: a message in plain words, and a hint that says how to fix it."""
+    """The root. `message` says what is wrong and where, `hint` what to do.
+
+    `retryable`: the same call may succeed later although nobody does anything.
+    """
 
     retryable = False
     exit_code = 1
@@ -54,9 +57,9 @@ class StreamdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a configuration: where (path of the key), what, and the hint.
+    """One fault of a configuration: where (path of the key), what is wrong, and a hint.
 
-    `fatal` is False for a warning: the daemon runs, but a person should know.
+    `fatal` is False for a warning: the daemon runs, but an operator should know.
     """
 
     where: str
@@ -70,7 +73,7 @@ class Problem:
 
 
 class ConfigurationError(StreamdError):
-    """The configuration is wrong; `problems` holds each fault with the path of its key."""
+    """The configuration is invalid. `problems` holds one entry per fault."""
 
     exit_code = 2
 
@@ -80,41 +83,47 @@ class ConfigurationError(StreamdError):
 
 
 class ExpressionError(StreamdError):
-    """The text of an expression cannot be compiled, or has no result for a document."""
+    """An expression does not compile, or has no result for a document."""
 
     exit_code = 2
 
 
 class SiteError(StreamdError):
-    """Something is wrong with the site's database."""
+    """The site's database has a fault."""
 
 
 class NotInstalled(SiteError):
-    """Our tables or triggers are missing in the site's database."""
+    """streamd's tables or triggers are missing in the site's database."""
 
     exit_code = 3
 
 
 class SiteBusy(SiteError):
-    """Another writer holds the site's database, or it is away, or its disk is full."""
+    """Another writer holds the site's database, the server is away, or the disk is full."""
 
     retryable = True
 
 
+class SiteHeld(SiteBusy):
+    """Another daemon works on the site's database, so that this process may not; until that one ends."""
+
+    exit_code = 4
+
+
 class Fenced(SiteError):
-    """Another daemon has claimed changes of this site since we looked."""
+    """Another daemon works on this site: it has claimed changes since this daemon last read its claim, or will."""
 
     exit_code = 4
 
 
 class RowRefused(SiteError):
-    """The database refused what we wrote: a constraint, a type, a trigger of the user's."""
+    """The database refused a write because of a constraint, a type, or a trigger of the user."""
 
 
 class TypeRefused(RowRefused):
-    """The database would refuse whatever document of the type: a right, or a collation, is missing.
+    """The database would refuse every document of the type: a permission or a collation is missing.
 
-    So the type is paused, and no document is parked for it. `table` is the one to which was written, if it was.
+    The type is paused, and no document is parked. `table` is the table that was written, or empty.
     """
 
     def __init__(self, message: str, *, hint: str = "", table: str = "") -> None:
@@ -123,36 +132,36 @@ class TypeRefused(RowRefused):
 
 
 class PartialView(TypeRefused):
-    """The database would show us a part of a table's rows only, as its policies (row-level security) say.
+    """Row-level security hides some of the table's rows from streamd.
 
-    What is not shown would be taken for deleted; so nothing is read.
+    Hidden rows would look deleted, so nothing is read.
     """
 
 
 class ValueTaken(RowRefused):
-    """A value that must be unique (or not overlap) is another row's at this moment; that row may be about to change."""
+    """Another row has the value, which must be unique or must not overlap. That row may be about to change."""
 
 
 class SchemaChanged(SiteError):
-    """A table or column of a document type is not there any more: what we know of the tables is old.
+    """A table or column of a document type no longer exists. The daemon must read the schema again.
 
-    No document is to blame, so none is parked for it; the tables have to be read again.
+    No document is at fault, so none is parked.
     """
 
 
 class SiteReplaced(SchemaChanged):
-    """The site's database is another one than the daemon opened: a copy was put in its place, or it was restored.
+    """The site's database was restored, or replaced by a copy, while the daemon had it open.
 
-    Nothing that is known of it holds any longer; it has to be opened again.
+    Nothing that the daemon knows about it is valid any longer. The daemon must open it again.
     """
 
 
 class StateError(StreamdError):
-    """Something is wrong with the daemon's state database."""
+    """The daemon's state database has a fault."""
 
 
 class StateReplaced(StateError):
-    """The state database's file was removed or replaced while it was open; it has to be opened again."""
+    """The file of the state database was removed or replaced while it was open. It must be opened again."""
 
 
 class StateBusy(StateError):
@@ -162,7 +171,10 @@ class StateBusy(StateError):
 
 
 class PeerError(StreamdError):
-    """Something is wrong with, or at, another site."""
+    """Something is wrong at another site, or between the sites.
+
+    `code` is the peer's error code. `retry_after` is in seconds.
+    """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "", retry_after: float = 0.0) -> None:
         super().__init__(message, hint=hint)
@@ -171,33 +183,34 @@ class PeerError(StreamdError):
 
 
 class PeerUnreachable(PeerError):
-    """No connection, no complete answer, or an answer that says that the peer itself is in trouble."""
+    """No connection, no complete answer, or a 5xx: the peer has a fault of its own."""
 
     retryable = True
 
 
 class TransferBroken(PeerUnreachable):
-    """The answer began to come, and was cut off: less may pass. `received`: how many bytes of it had come."""
+    """The answer was cut off after `received` bytes. A smaller answer may arrive."""
 
     def __init__(self, message: str, *, received: int) -> None:
-        super().__init__(message, hint="less is asked for at once; if that goes on, look at the line between the sites")
+        hint = "streamd now requests smaller pages; if this continues, check the network between the sites"
+        super().__init__(message, hint=hint)
         self.received = received
 
 
 class TransferStalled(TransferBroken):
-    """The answer began to come, and ceased to, or comes too slowly."""
+    """The answer stopped arriving, or arrives too slowly."""
 
 
 class PeerRefused(PeerError):
-    """The peer answered, and said no. Somebody has to do something before it can say yes."""
+    """The peer refused the request. Someone must act before it can succeed."""
 
 
 class ResyncRequired(PeerError):
-    """Our place in the producer's log is gone: trimmed, or the log is another one than it was."""
+    """This site's position in the producer's log is gone: the log was trimmed, or replaced by a new one."""
 
 
 class InvalidRequest(StreamdError):
-    """A request, or a page, that cannot be understood. Answered with a 4xx."""
+    """A malformed request or page. It is answered with the 4xx `status`. `retry_after` is in seconds."""
 
     def __init__(
         self,
@@ -215,6 +228,6 @@ class InvalidRequest(StreamdError):
 
 
 class NotFound(StreamdError):
-    """A command named a consumer, producer, key or log entry that is not there."""
+    """A command named a consumer, producer, key or log entry that does not exist."""
 
     exit_code = 5

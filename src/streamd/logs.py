@@ -1,7 +1,6 @@
-"""What the daemon prints about itself: one line per event, JSON where no person watches, and never a secret.
+"""The daemon's log: one line per event, as text on a terminal and as JSON elsewhere, without secrets.
 
-Each log event has a stable name (`capture.claimed`, `producer.away`), and everything else is a field of it,
-so that programs can look for it.
+Each event has a stable name (`batch_appended_again`), and everything else is a field, so that programs can filter.
 """
 
 from __future__ import annotations
@@ -26,10 +25,9 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def configure(level: str = "info", format: str = "auto", stream: TextIO | None = None) -> None:
-    """Set up logging for this process, on `stream` (default: standard error).
+    """Set up logging for this process on `stream` (default: standard error).
 
-    `level` and `format` are those of `[log]`. What libraries say as a warning or worse comes out as the
-    event `library.message`.
+    `level` and `format` are those of `[log]`. Warnings and errors of libraries become the event `library.message`.
     """
     out = stream or sys.stderr
     as_text = format == "text" or (format == "auto" and out.isatty())
@@ -38,7 +36,7 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
             colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=28
         )
         if as_text
-        else structlog.processors.JSONRenderer(serializer=_json)
+        else structlog.processors.JSONRenderer(serializer=_encode_json)
     )
     structlog.configure(
         processors=[
@@ -47,19 +45,19 @@ def configure(level: str = "info", format: str = "auto", stream: TextIO | None =
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
             structlog.processors.format_exc_info,
             hide_secrets,
-            _in_order,
+            _sort_fields,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Lines(out))),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _LossyStream(out))),
         cache_logger_on_first_use=False,
     )
     libraries = logging.getLogger()
     libraries.handlers[:] = [_ToStructlog(logging.WARNING)]
 
 
-class _Lines:
-    """A stream that may refuse what is written: on a full disk a line is lost, and not the daemon."""
+class _LossyStream:
+    """Drops lines that cannot be written, so that a full disk does not stop the daemon."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -83,38 +81,38 @@ class _Lines:
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A processor that puts `***` for what must not be read by others, whatever it was called."""
-    return {key: _hidden(key, value) for key, value in event.items()}
+    """A structlog processor that replaces secrets by `***`: by the field's name, or by the form of the text."""
+    return {key: _hide(key, value) for key, value in event.items()}
 
 
-def _hidden(key: str, value: Any) -> Any:
+def _hide(key: str, value: Any) -> Any:
     if any(word in key.lower() for word in _SECRET_WORDS):
         return HIDDEN
     if isinstance(value, str):
-        for pattern, instead in _SECRET_TEXT:
-            value = pattern.sub(instead, value)
+        for pattern, replacement in _SECRET_TEXT:
+            value = pattern.sub(replacement, value)
         return value
     if isinstance(value, dict):
-        return {inner: _hidden(str(inner), part) for inner, part in value.items()}
+        return {inner: _hide(str(inner), part) for inner, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_hidden("", part) for part in value]
+        return [_hide("", part) for part in value]
     return value
 
 
-def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """When, how grave, and what come first, so that people find them at one place in each line."""
+def _sort_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put the time, the level and the event first in each line."""
     first = {key: event[key] for key in ("at", "level", "event") if key in event}
     return {"timestamp" if key == "at" else key: value for key, value in {**first, **event}.items()}
 
 
-def _json(event: EventDict, **_options: Any) -> str:
+def _encode_json(event: EventDict, **_options: Any) -> str:
     return msgspec.json.encode(event, enc_hook=str).decode()
 
 
 class _ToStructlog(logging.Handler):
-    """Hands what libraries say to the same lines as ours."""
+    """Writes the log records of libraries into the same log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()
-        say = log.error if record.levelno >= logging.ERROR else log.warning
-        say("library.message", library=record.name, message=record.getMessage(), exc_info=record.exc_info)
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write("library.message", library=record.name, message=record.getMessage(), exc_info=record.exc_info)

@@ -1,23 +1,19 @@
-"""The daemon's process: what has to be settled before anything else is imported.
-
-`streamd run` becomes this program (`python -m streamd.process FILE`).
-"""
+"""The entry point of the daemon's process: `streamd run` executes `python -m streamd.process FILE`."""
 
 import gc
 import sys
 
-# structlog imports rich wherever it is installed. The daemon draws nothing, and is megabytes smaller without it.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python spells “not to be had”
-
+# structlog imports rich if it is installed. The daemon does not need it, and saves megabytes without it.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None makes the import fail
 
 COLLECT_EVERY = 20_000
-"""Objects more than before, after which Python looks for what refers to itself in a circle. Its own choice is 700."""
+"""New objects after which Python looks for reference cycles. Its default is 700."""
 
 
-def collect_seldom() -> None:
-    """Let Python's collector look seldom, and never at what is imported: a page of events is objects by the thousand.
+def reduce_garbage_collection() -> None:
+    """Make the garbage collector run rarely, and never on imported modules.
 
-    None of them refers to itself in a circle. To look at all of them time and again took a quarter of a catch-up.
+    A page of events is thousands of objects without reference cycles. Scanning them took a quarter of a catch-up.
     """
     gc.collect()
     gc.freeze()
@@ -25,13 +21,13 @@ def collect_seldom() -> None:
 
 
 def main() -> int:
-    """Run the daemon with the configuration file that the command line names. Returns the exit code."""
+    """Run the daemon with the configuration file on the command line. Returns the exit code."""
     import asyncio
     from pathlib import Path
 
     from streamd.lifecycle import supervisor
 
-    collect_seldom()
+    reduce_garbage_collection()
     return asyncio.run(supervisor.main(Path(sys.argv[-1])))
 
 

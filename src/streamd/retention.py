@@ -1,4 +1,4 @@
-"""How long the Event Update Log is kept: bounded, with a margin, and never shorter than a consumer in time needs."""
+"""Trims the Event Update Log."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamd.model import ApprovalStatus
 from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
 from streamd.store.schema import approvals, consumers, log_head, update_log
 
 TRIM_AT_ONCE = 5_000
-"""Entries removed in one transaction, at most, so that writers never wait long."""
+"""The most entries removed in one transaction, so that writers never wait long."""
 
 
 async def trim_update_log(state: State, retention: RetentionSettings) -> int:
-    """Remove what every consumer has had for long enough, and what is too old or too much. Returns how many."""
+    """Remove the oldest entries: those that every consumer has, and those beyond the limits. Returns how many.
+
+    Call again while it returns `TRIM_AT_ONCE`.
+    """
     now = now_ms()
     async with state.write() as connection:
         head = (await connection.execute(select(log_head).where(log_head.c.site == state.site))).first()
@@ -33,7 +37,7 @@ async def trim_update_log(state: State, retention: RetentionSettings) -> int:
             update_log.c.at < now - retention.max_age_seconds * 1000,
             update_log.c.sequence <= limit_sequence,
         )
-        # Only a prefix may go: stop before the first entry that has to stay.
+        # Only a prefix can be removed: stop before the first entry that must stay.
         kept = (await connection.execute(select(func.min(update_log.c.sequence)).where(mine, ~removable))).scalar()
         upto = min((kept or head.sequence + 1) - 1, head.trimmed_to + TRIM_AT_ONCE)
         last = (
@@ -56,14 +60,14 @@ async def trim_update_log(state: State, retention: RetentionSettings) -> int:
 
 
 async def _acknowledged(state: State, connection: AsyncConnection, head: Row[Any]) -> int:
-    """The sequence that every consumer with an approval has; the head where there is no consumer."""
+    """The last sequence that every consumer with an approval has; the log's end if there is no consumer."""
     waiting = (
         select(consumers.c.acknowledged, consumers.c.acknowledged_log)
         .join(
             approvals,
             and_(approvals.c.site == consumers.c.site, approvals.c.consumer == consumers.c.name),
         )
-        .where(consumers.c.site == state.site, approvals.c.status == "Approved")
+        .where(consumers.c.site == state.site, approvals.c.status == ApprovalStatus.APPROVED)
         .distinct()
     )
     rows = (await connection.execute(waiting)).all()

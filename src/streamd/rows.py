@@ -102,7 +102,8 @@ def links_in(doctype: DocumentType, data: object, *, old: bool = True) -> Iterat
 class Binding:
     """One way in which a table's rows belong to documents: as the parent (`child` is None) or as child rows.
 
-    `silent`: when such a parent row is deleted, what becomes of its child rows may go unseen.
+    `silent`: when such a parent row is deleted, what becomes of its child rows may go unseen. `follows_unseen`: such
+    child rows get the new name of a renamed document from the database, unseen.
     """
 
     doctype: DocumentType
@@ -111,6 +112,7 @@ class Binding:
     row_key_of: Callable[[bytes], Name | None]
     matches: Callable[[bytes], bool]
     silent: bool = False
+    follows_unseen: bool = False
 
 
 def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
@@ -120,7 +122,15 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
     `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
     """
     found: dict[str, list[Binding]] = {}
-    silent = {(each.doctype, each.key.table) for each in catalogue.references if each.key.silent and each.rows.field}
+    acting = [each for each in catalogue.references if each.key.silent and each.rows.field]
+    silent = {(each.doctype, each.key.table) for each in acting}
+    following = {
+        (each.doctype, each.rows.field)
+        for each in acting
+        if each.key.on_update == "CASCADE"
+        and each.key.table == catalogue[each.doctype].table
+        and set(each.key.columns) == set(each.rows.parent_key)
+    }
     for doctype in catalogue.doctypes.values():
         if not doctype.single:
             key_reader = name_reader(doctype.key)
@@ -129,7 +139,12 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
             found.setdefault(doctype.table, []).append(binding)
         for child in doctype.children:
             binding = Binding(
-                doctype, child, name_reader(child.parent_key), name_reader(child.key), _condition(child.where)
+                doctype,
+                child,
+                name_reader(child.parent_key),
+                name_reader(child.key),
+                _condition(child.where),
+                follows_unseen=(doctype.name, child.field) in following,
             )
             found.setdefault(child.table, []).append(binding)
     return found

@@ -1,7 +1,7 @@
-"""Stage 2: the Event Update Log. Appends what capture forms, and reads it for consumers.
+"""Stage 2: the Event Update Log. Appends the events of capture, and reads them for consumers.
 
-The log's id changes when the site or the state database went back in time; the cursors of old logs then
-match nothing, and their owners are told that a resync is required.
+A new log with a new id begins when the site or its state database was restored. Cursors of the old log then match
+nothing, and their consumers get `ResyncRequired`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import secrets
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, or_, select, update
@@ -26,14 +27,16 @@ from streamd.wire import FormerName, write_json
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
-"""Bytes that an entry takes on the wire besides its data and name, about."""
+"""Approximate bytes of an entry on the wire, besides its data and name."""
 
 _FIELDS = tuple(column for column in update_log.c if column.name != "site")
+_NAMES = tuple(column.name for column in _FIELDS)
+_values = attrgetter(*_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The log's end: its id, the last claimed batch in it, the last entry, and how far it was trimmed."""
+    """The end of the log: its id, the last batch and entry in it, and the last entry that was trimmed."""
 
     log: str
     batch: int
@@ -54,16 +57,15 @@ class UpdateLog:
     def __init__(self, state: State) -> None:
         self._state = state
         self._appended = asyncio.Condition()
-        self._last = 0
         self._wakes = 0
 
     async def head(self) -> Head | None:
-        """The log's end, or None while no log has begun."""
+        """The end of the log; None before the first log."""
         async with self._state.read() as connection:
             return await self._head(connection)
 
     async def begin(self) -> Head:
-        """Begin a new log: what was in the old one can no longer be trusted to be in the site."""
+        """Replace the log by a new, empty one, because the old one may contain changes that the site no longer has."""
         log = str(uuid.uuid4())
         values = {
             "log": log,
@@ -78,7 +80,7 @@ class UpdateLog:
             await connection.execute(delete(log_head).where(log_head.c.site == self._state.site))
             await connection.execute(delete(update_log).where(update_log.c.site == self._state.site))
             await connection.execute(insert(log_head).values(site=self._state.site, **values))
-            # An approval stands; it begins where the new log begins.
+            # Approvals stay valid, from the beginning of the new log.
             await connection.execute(
                 update(approvals)
                 .where(approvals.c.site == self._state.site, approvals.c.log.is_not(None))
@@ -88,96 +90,58 @@ class UpdateLog:
         return Head(**values)  # type: ignore[arg-type]  # the values of a Head by name
 
     async def append(self, batch: int, digest: str, entries: Sequence[LogEntry], *, log: str) -> Head:
-        """Add the entries of one claimed batch, numbered from the head on, in one durable transaction.
+        """Append the entries of one claimed batch in one durable transaction, and number them.
 
-        Raises `StateError` if the batch is not the one that comes next: somebody else wrote this log.
+        Raises `StateError` if another daemon has written this log: the batch is not the next one.
         """
         async with self._state.write() as connection:
             head = await self._head(connection)
             if head is None or head.log != log or head.batch != batch - 1:
                 raise StateError(
                     "the update log was written by another daemon",
-                    hint="stop one of the two daemons that use this state database for the same site",
+                    hint="stop one of the two daemons that run for this site with this state database",
                 )
-            sequence = head.sequence
-            rows = []
-            noise = secrets.token_hex(NONCE_BYTES * len(entries))
-            width = NONCE_BYTES * 2
-            for index, entry in enumerate(entries):
-                sequence += 1
-                rows.append(
-                    {
-                        "site": self._state.site,
-                        "sequence": sequence,
-                        "nonce": noise[index * width : (index + 1) * width],
-                        "tx": entry.tx,
-                        "last_in_tx": entry.last_in_tx,
-                        "doctype": entry.doctype,
-                        "name": entry.name,
-                        "operation": entry.operation,
-                        "clock": entry.clock,
-                        "at": entry.at,
-                        "data": entry.data,
-                        "before": entry.before,
-                        "after": entry.after,
-                        "renamed_from": entry.renamed_from,
-                        "origin": entry.origin,
-                        "path": entry.path,
-                        "id": entry.id,
-                        "links": entry.links,
-                    }
-                )
-            if rows:
-                await connection.execute(insert(update_log), rows)
-            head = replace(
-                head,
-                batch=batch,
-                digest=digest,
-                sequence=sequence,
-                nonce=rows[-1]["nonce"] if rows else head.nonce,  # type: ignore[arg-type]  # always text
-            )
-            await connection.execute(
-                update(log_head)
-                .where(log_head.c.site == self._state.site)
-                .values(batch=batch, digest=digest, sequence=head.sequence, nonce=head.nonce)
-            )
+            head = await self._write(connection, replace(head, batch=batch, digest=digest), entries)
             crash_point("log.appending")
-        if rows:
-            self._last = head.sequence
+        if entries:
             await self.wake()
         return head
 
     async def add_gap(self, doctypes: Sequence[str], reason: str, *, clock: str) -> None:
-        """Say in the log that changes of these types may be missing, and why."""
+        """Append one gap for each type: changes of it may be missing, for this reason."""
+        data, site = write_json({"reason": reason}).decode(), self._state.site
         async with self._state.write() as connection:
             head = await self._head(connection)
             if head is None or not doctypes:
                 return
-            rows = [
-                {
-                    "site": self._state.site,
-                    "sequence": head.sequence + 1 + index,
-                    "nonce": secrets.token_hex(NONCE_BYTES),
-                    "tx": 0,
-                    "last_in_tx": True,
-                    "doctype": doctype,
-                    "name": '[""]',
-                    "operation": "gap",
-                    "clock": clock,
-                    "at": now_ms(),
-                    "data": write_json({"reason": reason}).decode(),
-                    "path": self._state.site,
-                }
-                for index, doctype in enumerate(doctypes)
+            gaps = [
+                LogEntry(0, "", 0, True, doctype, '[""]', "gap", clock, now_ms(), data, None, None, None, None, site)
+                for doctype in doctypes
             ]
-            await connection.execute(insert(update_log), rows)
-            await connection.execute(
-                update(log_head)
-                .where(log_head.c.site == self._state.site)
-                .values(sequence=rows[-1]["sequence"], nonce=rows[-1]["nonce"])
-            )
-        self._last = head.sequence + len(rows)
+            await self._write(connection, head, gaps)
         await self.wake()
+
+    async def _write(self, connection: AsyncConnection, head: Head, entries: Sequence[LogEntry]) -> Head:
+        """Number the entries from the head on, write them, and return the new head."""
+        noise, width = secrets.token_hex(NONCE_BYTES * len(entries)), NONCE_BYTES * 2
+        rows = [
+            {
+                **dict(zip(_NAMES, _values(entry), strict=True)),
+                "site": self._state.site,
+                "sequence": head.sequence + 1 + index,
+                "nonce": noise[index * width : (index + 1) * width],
+            }
+            for index, entry in enumerate(entries)
+        ]
+        if rows:
+            await connection.execute(insert(update_log), rows)
+            head = replace(head, sequence=head.sequence + len(rows), nonce=noise[-width:])
+        await connection.execute(
+            update(log_head)
+            .where(log_head.c.site == self._state.site)
+            .values(batch=head.batch, digest=head.digest, sequence=head.sequence, nonce=head.nonce)
+        )
+        return head
 
     async def read(
         self,
@@ -189,17 +153,14 @@ class UpdateLog:
         max_bytes: int,
         judged: Collection[str] = (),
     ) -> tuple[list[LogEntry], Cursor, Head]:
-        """The next entries after a cursor, the cursor behind them, and the log's head, from one view.
+        """The next entries after a cursor, the cursor after them, and the log's end, from one consistent view.
 
-        `intervals` maps each type that may be read to the sequence after which it may. Entries that have been
-        at the site `not_through` are left out, except those of the types `judged`. The page ends with a whole
-        transaction where the limits allow.
-        Raises `ResyncRequired` if the cursor does not fit this log.
+        `intervals` maps each readable type to the sequence after which it is readable. Entries that have been at the
+        site `not_through` are left out, except those of the types `judged`. The page ends with a complete transaction
+        if the limits allow it. Raises `ResyncRequired` if the cursor does not fit this log.
         """
         async with self._state.read() as connection:
-            head = await self._head(connection)
-            if head is None:
-                raise ResyncRequired("this site has no log yet", code="resync_required")
+            head = await self._require_head(connection)
             await self._check(connection, head, after)
             if not intervals:
                 return [], head.cursor, head
@@ -229,40 +190,31 @@ class UpdateLog:
         return page, Cursor(head.log, last.sequence, last.nonce), head
 
     async def rows_told(self, after: int, documents: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
-        """The parent rows (JSON) of these documents (type, name as text) as they were after the entry `after`.
+        """The parent rows (JSON) of these documents (type, name as text) as of the entry `after`.
 
-        None where there was no row. Documents whose rows were not touched since are left out.
+        None where there was no row. Documents whose rows did not change since then are left out.
         """
         return await rows_told(self._state, after, documents)
 
     async def renames_told(self, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
-        """How the documents of these names (as text) got them, as far as the log goes back: the last rename first."""
+        """The renames that gave documents these names (as text), latest first, as far as the log goes back."""
         return await renames_told(self._state, doctype, names)
 
     async def start(self, from_sequence: int) -> Cursor:
-        """The cursor behind the entry `from_sequence`, for a consumer that has none yet.
+        """The cursor after the entry `from_sequence`, for a consumer without a cursor.
 
-        Raises `ResyncRequired` if entries behind it were trimmed.
+        Raises `ResyncRequired` if entries after it were trimmed.
         """
         async with self._state.read() as connection:
-            head = await self._head(connection)
-            nonce = (
-                await connection.execute(
-                    select(update_log.c.nonce).where(
-                        update_log.c.site == self._state.site, update_log.c.sequence == from_sequence
-                    )
-                )
-            ).scalar()
-            if head is None:
-                raise ResyncRequired("this site has no log yet", code="resync_required")
-            if from_sequence == head.trimmed_to:
-                nonce = head.trimmed_nonce
+            head = await self._require_head(connection)
+            is_trimmed = from_sequence == head.trimmed_to
+            nonce = head.trimmed_nonce if is_trimmed else await self._nonce(connection, from_sequence)
             cursor = Cursor(head.log, from_sequence, nonce or "")
             await self._check(connection, head, cursor)
             return cursor
 
     async def first_after(self, sequence: int, doctypes: Collection[str]) -> int | None:
-        """When the first entry of these types after a place was made (ms since 1970); None if there is none."""
+        """The time (ms since 1970) of the first entry of these types after `sequence`; None if there is none."""
         query = (
             select(update_log.c.at)
             .where(
@@ -280,14 +232,12 @@ class UpdateLog:
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""
         async with self._state.read() as connection:
-            head = await self._head(connection)
-            if head is None:
-                raise ResyncRequired("this site has no log yet", code="resync_required")
+            head = await self._require_head(connection)
             await self._check(connection, head, cursor)
 
     async def wait(self, after_sequence: int, timeout: float) -> None:
-        """Return when the log may have grown beyond `after_sequence`, when woken, or after `timeout` seconds."""
-        wakes = self._wakes  # counted before the head is read: what is appended meanwhile must not be slept through
+        """Wait until the log may have grown beyond `after_sequence`, `wake` is called, or `timeout` seconds pass."""
+        wakes = self._wakes  # read before the head, so that an append in between ends the wait
         head = await self.head()
         if head is not None and head.sequence > after_sequence:
             return
@@ -298,7 +248,7 @@ class UpdateLog:
             return
 
     async def wake(self) -> None:
-        """Wake every long poll, so that it looks again at the log and at its approvals."""
+        """End every wait: long polls then read the log and their approvals again."""
         async with self._appended:
             self._wakes += 1
             self._appended.notify_all()
@@ -312,7 +262,7 @@ class UpdateLog:
         sequence: int | None = None,
         limit: int = 50,
     ) -> list[LogEntry]:
-        """The newest entries that fit, newest first."""
+        """The newest matching entries, newest first."""
         query = select(*_FIELDS).where(update_log.c.site == self._state.site)
         if name is not None:
             query = query.where(is_named(update_log.c.name, name))
@@ -333,6 +283,18 @@ class UpdateLog:
             return None
         return Head(row.log, row.batch, row.digest, row.sequence, row.nonce, row.trimmed_to, row.trimmed_nonce)
 
+    async def _require_head(self, connection: AsyncConnection) -> Head:
+        head = await self._head(connection)
+        if head is None:
+            raise ResyncRequired("this site has no log yet", code="resync_required")
+        return head
+
+    async def _nonce(self, connection: AsyncConnection, sequence: int) -> str | None:
+        """The nonce of an entry; None if there is no such entry."""
+        mine = (update_log.c.site == self._state.site, update_log.c.sequence == sequence)
+        nonce: str | None = await connection.scalar(select(update_log.c.nonce).where(*mine))
+        return nonce
+
     async def _check(self, connection: AsyncConnection, head: Head, cursor: Cursor) -> None:
         problem = ""
         if cursor.log != head.log:
@@ -342,20 +304,12 @@ class UpdateLog:
         elif cursor.sequence > head.sequence:
             problem = "the cursor is ahead of the log (the producer's state was restored)"
         elif cursor.sequence < head.trimmed_to:
-            problem = "the entries that come next were trimmed (the consumer was away for longer than they are kept)"
+            problem = "the next entries were trimmed (the consumer was away longer than they are kept)"
         elif cursor.sequence == head.trimmed_to:
             if head.trimmed_to and cursor.nonce != head.trimmed_nonce:
                 problem = "the cursor belongs to another history of this log"
-        else:
-            nonce = (
-                await connection.execute(
-                    select(update_log.c.nonce).where(
-                        update_log.c.site == self._state.site, update_log.c.sequence == cursor.sequence
-                    )
-                )
-            ).scalar()
-            if nonce != cursor.nonce:
-                problem = "the cursor belongs to another history of this log"
+        elif await self._nonce(connection, cursor.sequence) != cursor.nonce:
+            problem = "the cursor belongs to another history of this log"
         if problem:
             raise ResyncRequired(
                 f"resync required: {problem}",
@@ -365,20 +319,20 @@ class UpdateLog:
 
 
 def fitting(entries: Sequence[LogEntry], limit: int, max_bytes: int) -> int:
-    """How many entries the limits allow, ending with a whole transaction if one ends within them.
+    """The number of entries within the limits. It ends with a complete transaction if one ends within them.
 
-    The last entry of a transaction may be one that this consumer must not see, so `last_in_tx` is said anew.
+    Sets `last_in_tx`, because this consumer may not see the entry that was the last in its transaction.
     """
     size = 0
-    whole = 0
+    complete = 0
     for index, entry in enumerate(entries):
         following = entries[index + 1] if index + 1 < len(entries) else None
         entry.last_in_tx = following is None or following.tx != entry.tx
         size += len(entry.data) + len(entry.name) + ENTRY_OVERHEAD
         if index >= limit or (size > max_bytes and index):
-            return whole or index
+            return complete or index
         if entry.last_in_tx:
-            whole = index + 1
+            complete = index + 1
     return len(entries)
 
 

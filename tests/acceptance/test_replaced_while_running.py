@@ -72,7 +72,7 @@ def test_a_state_that_is_removed_is_said_and_the_daemon_goes_on_when_it_is_back(
     for suffix in ("", "-wal", "-shm"):
         pair.hq.state.with_name(pair.hq.state.name + suffix).unlink(missing_ok=True)
     pair.world.eventually(
-        lambda: any(line.get("event") == "cannot_go_on" for line in pair.hq.log_lines()), "it is said", timeout=SOON
+        lambda: any(line.get("event") == "cannot_continue" for line in pair.hq.log_lines()), "it is said", timeout=SOON
     )
     assert pair.hq.running
     said = pair.hq.run("status")

@@ -33,7 +33,7 @@ def begun_anew(pair: Pair, site: Site, because: str, count: int = 1, timeout: fl
     """Wait until the daemon has noticed, and runs again, as it has `count` times before."""
     pair.world.eventually(
         lambda: (
-            [line for line in said(site, "begins_anew") if because in str(line["because"])]
+            [line for line in said(site, "restarting") if because in str(line["because"])]
             and len(said(site, "running")) > count
         ),
         f"{site.name} notices: {because}",
@@ -357,14 +357,14 @@ def test_columns_of_servers_are_added_dropped_renamed_and_retyped_while_the_daem
 def test_tables_that_no_longer_fit_the_configuration_are_said_and_waited_for(started: Pair) -> None:
     hq, store = started.hq, started.store
     hq.execute("ALTER TABLE Note RENAME TO Remark")
-    started.world.eventually(lambda: said(hq, "cannot_go_on"), "it is said", timeout=NOTICED_SECONDS)
-    assert "Note" in said(hq, "cannot_go_on")[0]["error"]
+    started.world.eventually(lambda: said(hq, "cannot_continue"), "it is said", timeout=NOTICED_SECONDS)
+    assert "Note" in said(hq, "cannot_continue")[0]["error"]
     found = hq.json("status")["daemon"]
     assert found["running"]
     assert "has no table Note" in found["problem"]
     time.sleep(3)
     assert hq.running
-    assert len(said(hq, "cannot_go_on")) == 1, "it is said once"
+    assert len(said(hq, "cannot_continue")) == 1, "it is said once"
     add_invoice(hq, 1002)
     hq.execute("ALTER TABLE Remark RENAME TO Note")
     started.world.equal(hq, store, NEW, timeout=30)
@@ -373,7 +373,7 @@ def test_tables_that_no_longer_fit_the_configuration_are_said_and_waited_for(sta
 
 def test_a_daemon_that_waits_for_tables_ends_when_it_is_told_to(started: Pair) -> None:
     started.hq.execute("DROP TABLE Note")
-    started.world.eventually(lambda: said(started.hq, "cannot_go_on"), "it is said", timeout=NOTICED_SECONDS)
+    started.world.eventually(lambda: said(started.hq, "cannot_continue"), "it is said", timeout=NOTICED_SECONDS)
     started.hq.stop()
 
 
@@ -433,15 +433,15 @@ def test_a_wrong_configuration_is_not_taken_and_the_daemon_goes_on(started: Pair
     assert hq.process is not None
     text = hq.config.read_text(encoding="utf-8")
     for wrong in (text + "\n[sight]\n", text.replace("[doctypes.Note]", '[doctypes.Note]\ntable = "Nothing"'), "="):
-        before = len(said(hq, "configuration_not_taken"))
+        before = len(said(hq, "configuration_rejected"))
         hq.config.write_text(wrong, encoding="utf-8")
         hq.process.send_signal(signal.SIGHUP)
         started.world.eventually(
-            lambda before=before: len(said(hq, "configuration_not_taken")) > before, "it says what is wrong"
+            lambda before=before: len(said(hq, "configuration_rejected")) > before, "it says what is wrong"
         )
     add_invoice(hq, 1002)
     started.world.equal(hq, store, NEW)
-    assert said(hq, "begins_anew") == []
+    assert said(hq, "restarting") == []
     hq.config.write_text(text, encoding="utf-8")
 
 

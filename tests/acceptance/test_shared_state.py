@@ -1,4 +1,4 @@
-"""Two daemons that keep their state in one PostgreSQL database, which restarts and is away for a while."""
+"""Two daemons that share one state database: PostgreSQL, which restarts and is away for a while, or one file."""
 
 from __future__ import annotations
 
@@ -112,3 +112,22 @@ def test_a_daemon_ends_in_time_while_its_state_is_away(passage: Passage, world: 
     passage.open()
     for site in pair:
         site.start()
+
+
+def test_daemons_whose_configurations_name_one_state_file_share_it(world: World, kit: Kit) -> None:
+    templates = kit.templates("sqlite")
+    hq, store = world.site("hq", CATALOGUE, templates.full), world.site("store", CATALOGUE, templates.empty)
+    store.state_url = f"sqlite:///{hq.state}"
+    world.connect(Link(store, hq, ["Genre"]))
+    add_genres(hq, 500, 5)
+    wait_for(world, store, 500, 5)
+    assert [each["name"] for each in hq.json("consumers", "list")] == ["store"]
+    assert store.json("consumers", "list") == []
+
+    store.stop()
+    add_genres(hq, 510, 5)
+    store.start()
+    wait_for(world, store, 510, 5)
+    assert len(hq.state_rows("SELECT DISTINCT site FROM log_head")) == 2
+    for site in (hq, store):
+        world.eventually(lambda site=site: is_well(site), f"{site.name} says that it runs, and that all is well", 30)

@@ -62,7 +62,7 @@ def test_nothing_is_said_where_nothing_is_wrong_on_a_machine_under_load(world: W
             time.sleep(2)
         assert alarms == []
         lines = [line["event"] for site in (pair.hq, pair.store) for line in site.log_lines() if "event" in line]
-        assert "stands_still" not in lines
+        assert "loop_stalled" not in lines
     finally:
         for process in burn:
             process.kill()

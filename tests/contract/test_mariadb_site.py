@@ -18,9 +18,10 @@ from streamd.db import open_site
 from streamd.db.base import SiteDatabase, TableWrite, WriteKind
 from streamd.db.mariadb.checks import breaks_order
 from streamd.db.mariadb.driver import split_at_values
+from streamd.db.mariadb.names import between
 from streamd.db.mariadb.site import MariadbSite
 from streamd.errors import RowRefused, SiteBusy
-from streamd.model import Change, Row, Table
+from streamd.model import Change, Column, Kind, Row, Table
 from streamd.wire import read_json
 from tests.contract.conftest import Installed
 from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _waiting
@@ -846,6 +847,10 @@ async def test_a_cascade_within_a_document_is_covered_by_its_own_delete(tmp_path
         CREATE TABLE "L" ("Id" INT PRIMARY KEY, "A" INT, FOREIGN KEY ("A") REFERENCES "A" ("Id") ON DELETE CASCADE)"""
     lines = {"lines": {"table": "L", "key": "Id", "parent_key": "A"}}
     assert await _blind_spots(tmp_path, schema, "A", children=lines) == []
+    (found,) = await _blind_spots(
+        tmp_path, schema.replace("ON DELETE CASCADE", "ON UPDATE SET NULL"), "A", children=lines
+    )
+    assert "change their keys" in found, "a rename does not say that the document loses its rows"
 
 
 async def test_tables_without_transactions_and_geometries_are_refused(tmp_path: Path) -> None:
@@ -920,3 +925,12 @@ async def test_cancelled_reads_and_writes_leave_every_connection_usable(installe
     await work()
     async with installed.database.snapshot() as reader:
         assert len(await reader.read_documents(doctype, names)) == len(names)
+
+
+def test_only_whole_numbers_that_nearly_all_follow_each_other_are_found_as_a_range() -> None:
+    key = [Column("id", "bigint(20)", Kind.INTEGER)]
+    assert between(key, [(3,), (1,), (2,)]) == ('t."id" BETWEEN ? AND ?', [1, 3])
+    assert between(key, [(1,), (5,), (3,)]) is not None
+    for names in ([(1,), (9,)], [(1,), ("2",)], [((1 << 63) - 1,), (1 << 63,)], []):
+        assert between(key, names) is None
+    assert between([Column("id", "varchar(9)", Kind.TEXT)], [(1,), (2,)]) is None

@@ -633,3 +633,14 @@ async def test_a_server_that_is_away_is_busy(installed: Installed) -> None:
             await site.identity()
     finally:
         await site.close()
+
+
+async def test_a_view_can_be_read_further_after_an_attempt_that_failed(installed: Installed) -> None:
+    installed.write(ADA)
+    doctype = installed.catalogue["Customer"]
+    async with installed.database.snapshot() as reader:
+        with pytest.raises(SiteError):
+            async with reader.attempt():
+                await reader._fetch("SELECT 1 FROM there_is_no_such_table")  # type: ignore[attr-defined]
+        names = await reader.list_names(doctype, None, 9)
+        assert len(await reader.read_documents(doctype, names)) == 1

@@ -63,10 +63,10 @@ FAULTS = {
         "doctypes.Invoice.children.lines.parnt_key",
         "did you mean parent_key",
     ),
-    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: ["Customer"]'),
+    "text for a list": ('["Customer"]', '"Customer"', "producers.hq.doctypes", 'write a list: doctypes = ["Customer"]'),
     "missing key": ('name = "store"\n', "", "site.name", "add it"),
-    "wrong type": ("port = 8101", 'port = "many"', "server.port", "fix the value"),
-    "out of range": ("port = 8101", "port = 99999", "server.port", "fix the value"),
+    "wrong type": ("port = 8101", 'port = "many"', "server.port", "for example: port = 8100"),
+    "out of range": ("port = 8101", "port = 99999", "server.port", "for example: port = 8100"),
     "bad database URL": ("sqlite:///site.db", "site.db", "site.database", "sqlite:///file.db"),
     "a driver": ("sqlite:///site.db", "sqlite+aiosqlite:///site.db", "site.database", "leave the driver"),
     "other database": ("sqlite:///site.db", "oracle://db/site", "site.database", "sqlite:///file.db"),
@@ -87,7 +87,7 @@ FAULTS = {
         '["Customer"]',
         '["Invoice", { doctype = "Customer", on_leave = "forget" }]',
         "producers.hq.doctypes.Customer.on_leave",
-        "fix the value",
+        'for example: on_leave = "keep"',
     ),
     "fault of an entry without a name": (
         '["Customer"]',
@@ -154,7 +154,7 @@ def break_it(config: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "where", "hint"), FAULTS.values(), ids=FAULTS.keys())
-def test_run_says_what_is_wrong_where_and_how_to_mend_it(
+def test_run_says_what_is_wrong_where_and_how_to_fix_it(
     config: Path, old: str, new: str, where: str, hint: str
 ) -> None:
     break_it(config, old, new)

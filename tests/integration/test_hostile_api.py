@@ -1,4 +1,4 @@
-"""Whatever is sent, the API answers as its own description says, and never with a fault of its own."""
+"""Whatever is sent, the API answers as its OpenAPI document says, and never with an internal error."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.support.serving import CONSUMER, DOCTYPES, OTHER, entry
 EXAMPLES = 40
 MANY_EXAMPLES = 1000
 FEWER_EXAMPLES = 10
-"""Without a key there is one answer to everything."""
+"""Without a key every request gets the same answer."""
 SECONDS = 150
-"""A run that hangs is ended; a busy machine needs most of a minute."""
+"""A run that takes longer hangs, and is cancelled. A busy machine needs most of a minute."""
 MANY_SECONDS = 1800
-"""The same, for many examples."""
+"""The same for many examples."""
 
-LEFT_OUT = "positive_data_acceptance"
-"""A request may be well-formed and still be refused: a cursor of another log, too many documents, a protocol
-that nobody speaks. That each refusal is a documented one is checked."""
+EXCLUDED_CHECK = "positive_data_acceptance"
+"""The check to exclude: a valid request may still be refused (a cursor of another log, too many documents, an unknown
+protocol). Another check verifies that each refusal is documented."""
 
 
-# A body that is too long is refused before anybody looks at what is wrong in it.
+# A body that is too long is refused (413) before it is validated.
 CONFIGURATION = """
 [checks.negative_data_rejection]
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "422", "428", "429"]
@@ -39,14 +39,14 @@ expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "41
 
 
 async def attack(url: str, folder: Path, credential: str, examples: int, seconds: int = SECONDS) -> tuple[int, str]:
-    """Run schemathesis against a server; returns its exit code and what it printed."""
+    """Run schemathesis against a server. Returns its exit code and its output."""
     (folder / "schemathesis.toml").write_text(CONFIGURATION)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         "from schemathesis.cli import schemathesis; schemathesis()",
         *("run", f"{url}/v1/openapi.json", "--phases", "examples,coverage,fuzzing", "--no-color"),
-        *("--checks", "all", "--exclude-checks", LEFT_OUT, "--continue-on-failure"),
+        *("--checks", "all", "--exclude-checks", EXCLUDED_CHECK, "--continue-on-failure"),
         *("--generation-deterministic", "--max-examples", str(examples)),
         *("--header", f"Authorization: Bearer {credential}"),
         cwd=folder,
@@ -58,7 +58,7 @@ async def attack(url: str, folder: Path, credential: str, examples: int, seconds
     return process.returncode or 0, printed.decode(errors="replace")
 
 
-def readable(printed: str) -> str:
+def shorten(printed: str) -> str:
     return "\n".join(line[:500] for line in printed.splitlines())
 
 
@@ -67,7 +67,7 @@ def readable(printed: str) -> str:
     [(EXAMPLES, SECONDS), pytest.param(MANY_EXAMPLES, MANY_SECONDS, marks=pytest.mark.soak)],
     ids=["a few", "many"],
 )
-async def test_schemathesis_finds_no_fault_with_a_valid_key(
+async def test_schemathesis_finds_no_error_with_a_valid_key(
     start: Any, tmp_path: Path, examples: int, seconds: int
 ) -> None:
     hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
@@ -75,15 +75,15 @@ async def test_schemathesis_finds_no_fault_with_a_valid_key(
     await hq.approve("Invoice", "Note")
     await hq.append(entry("Invoice", 1), entry("Note", 2))
     code, printed = await attack(hq.server.url, tmp_path, client.credential, examples, seconds)
-    assert code == 0, readable(printed)
-    assert "6 selected" in printed, readable(printed)
+    assert code == 0, shorten(printed)
+    assert "6 selected" in printed, shorten(printed)
     assert (await client.events()).status == 200
 
 
-async def test_schemathesis_finds_no_fault_without_a_key(start: Any, tmp_path: Path) -> None:
+async def test_schemathesis_finds_no_error_without_a_key(start: Any, tmp_path: Path) -> None:
     hq = await start(requests_per_minute=1_000_000)
     code, printed = await attack(hq.server.url, tmp_path, "nobody:knows", FEWER_EXAMPLES)
-    assert code == 0, readable(printed)
+    assert code == 0, shorten(printed)
 
 
 PARTS = st.one_of(
@@ -116,8 +116,8 @@ CONDITIONS = st.one_of(
 )
 
 
-def hello(condition: str) -> dict[str, Any]:
-    """A handshake that asks for invoices under a condition."""
+def build_handshake(condition: str) -> dict[str, Any]:
+    """A handshake that subscribes to invoices with a condition."""
     wanted = [{"doctype": "Invoice", "condition": condition}]
     return {"protocols": [1], "site": CONSUMER, "name": "store", "doctypes": wanted}
 
@@ -134,11 +134,11 @@ REQUESTS = st.one_of(
         st.fixed_dictionaries({"doctype": st.sampled_from([*DOCTYPES, "Nonsense"]), "filters": FILTERS}),
     ),
 )
-HANDSHAKES = st.tuples(st.just("handshake"), st.builds(hello, CONDITIONS))
+HANDSHAKES = st.tuples(st.just("handshake"), st.builds(build_handshake, CONDITIONS))
 
 
 def fuzz(url: str, credential: str, requests: st.SearchStrategy[tuple[str, dict[str, Any]]]) -> set[int]:
-    """Send requests that name what is really there, with names that nobody has; returns the statuses."""
+    """Send random requests for existing types and odd names. Returns the statuses of the answers."""
     statuses = set()
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {credential}"}
@@ -160,7 +160,7 @@ def fuzz(url: str, credential: str, requests: st.SearchStrategy[tuple[str, dict[
 
 
 @pytest.mark.hypothesis
-async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_approved(start: Any) -> None:
+async def test_unknown_names_never_cause_an_internal_error(start: Any) -> None:
     hq = await start(max_wait_seconds=0, requests_per_minute=1_000_000)
     client = await hq.consumer("store", CONSUMER, "Invoice", "Note", "Employee")
     await hq.approve("Invoice", "Note", "Employee")
@@ -171,7 +171,7 @@ async def test_names_that_nobody_has_are_never_a_fault_even_of_types_that_are_ap
 
 
 @pytest.mark.hypothesis
-async def test_conditions_that_nobody_means_are_never_a_fault(start: Any) -> None:
+async def test_odd_conditions_never_cause_an_internal_error(start: Any) -> None:
     hq = await start(requests_per_minute=1_000_000)
     client = await hq.consumer("store", CONSUMER, "Invoice")
     assert await asyncio.to_thread(fuzz, hq.server.url, client.credential, HANDSHAKES) == {200, 400}

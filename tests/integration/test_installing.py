@@ -196,7 +196,7 @@ def test_install_follows_the_configuration(installed: Shop) -> None:
     before = installed.ours("trigger")
     text = installed.config.read_text(encoding="utf-8")
     installed.config.write_text(text.replace("# offers = []", 'offers = ["Customer"]'), encoding="utf-8")
-    assert "not wanted any more" in installed.streamd("check", code=1).stdout
+    assert "no longer needed" in installed.streamd("check", code=1).stdout
     assert "removed" in installed.streamd("install").stdout
     after = installed.ours("trigger")
     assert after < before
@@ -253,7 +253,7 @@ def test_uninstall_leaves_nothing_in_the_database(installed: Shop) -> None:
 def test_uninstall_asks_a_person_or_wants_to_be_told(installed: Shop) -> None:
     assert "--yes" in installed.streamd("uninstall", code=2).stderr
     assert installed.ours("table"), "nothing was removed"
-    assert "forgotten" in installed.streamd("uninstall", "--yes").stdout
+    assert "are removed" in installed.streamd("uninstall", "--yes").stdout
     assert installed.streamd("uninstall", "--yes").stdout == "nothing is installed\n"
 
 
@@ -347,7 +347,7 @@ def test_approving_what_is_approved_already_is_fine(installed: Shop) -> None:
     installed.streamd("consumers", "approve", "store", code=5)
     asyncio.run(approve(installed, installed.json("status")["site"], "Customer"))
     said = installed.streamd("consumers", "approve", "store").stdout
-    assert said == "nothing of store is Pending; all it asked for is Approved\n"
+    assert said == "nothing of store is Pending: everything that it asked for is Approved\n"
 
 
 def test_lists_have_one_line_per_row_when_they_are_piped(installed: Shop) -> None:
@@ -398,7 +398,7 @@ def test_resync_asks_the_daemon_for_whole_types(installed: Shop) -> None:
     assert said.splitlines() == [
         "hq: all of Customer will be read again",
         "hq: Customer waits until hq was asked whether this site may have it",
-        "The daemon does not run: it is done as soon as `streamd run` is started.",
+        "The daemon does not run. It does it when you start `streamd run`.",
     ]
     installed.streamd("resync", "--all", "--whole")
     assert installed.json("status")["requests"] == 2

@@ -1,4 +1,4 @@
-"""A consumer learns what a producer's operator decides, whatever it was doing when the answer came."""
+"""A consumer learns of approvals and rejections, whatever it is doing when the answer arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from tests.simulation.sites import Site
 from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
 
@@ -34,8 +34,8 @@ async def store(tmp_path: Path) -> AsyncIterator[Site]:
     await site.close()
 
 
-async def learned(store: Site, status: str) -> None:
-    """Wait until the consumer's people are shown this status."""
+async def wait_for_status(store: Site, status: str) -> None:
+    """Wait until the consumer's state database has this status."""
     with closing(sqlite3.connect(store.state_file)) as state:
         query = "SELECT doctype, status FROM subscriptions"
         await until(
@@ -44,7 +44,7 @@ async def learned(store: Site, status: str) -> None:
 
 
 class InterruptedProducers(Producers):
-    """The subscriber is woken as soon as it wrote down what an operator decided, each time that one did."""
+    """Wakes the subscriber each time after it stored a decision."""
 
     subscriber: Subscriber
 
@@ -54,10 +54,10 @@ class InterruptedProducers(Producers):
         await super().set_subscriptions(name, states)
         if news:
             self.subscriber.wake()
-            await asyncio.sleep(SOON_SECONDS)  # is cancelled: being woken ends what it does
+            await asyncio.sleep(SOON_SECONDS)  # cancelled: a wake-up interrupts the turn
 
 
-async def subscribed(store: Site, hq: ProducerSite, producers: Producers) -> Subscriber:
+async def make_subscriber(store: Site, hq: ProducerSite, producers: Producers) -> Subscriber:
     key, secret = await hq.peers.create_key("store")
     settings = ProducerSettings(
         url=hq.server.url, api_key=key, api_secret=secret, use_same_name=True, doctypes=("Invoice",)
@@ -81,43 +81,45 @@ async def subscribed(store: Site, hq: ProducerSite, producers: Producers) -> Sub
     )
 
 
-async def test_an_approval_is_said_once_also_when_the_subscriber_is_interrupted_as_it_learns(
-    hq: ProducerSite, store: Site
-) -> None:
+async def test_an_approval_is_logged_once_even_if_the_subscriber_is_interrupted(hq: ProducerSite, store: Site) -> None:
     producers = InterruptedProducers(store.state)
-    producers.subscriber = await subscribed(store, hq, producers)
-    with structlog.testing.capture_logs() as said:
+    producers.subscriber = await make_subscriber(store, hq, producers)
+    with structlog.testing.capture_logs() as logged:
         running = asyncio.create_task(Loop("pull", producers.subscriber.turn).run())
         try:
-            await learned(store, "Pending")
+            await wait_for_status(store, "Pending")
             await hq.approve("Invoice")
             await hq.log.wake()
-            await until(lambda: any(line["event"] == "approved" and "producer" in line for line in said), "it is said")
+            await until(
+                lambda: any(line["event"] == "approved" and "producer" in line for line in logged), "it is logged"
+            )
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-    assert len([line for line in said if line["event"] == "approved" and "producer" in line]) == 1
+    assert len([line for line in logged if line["event"] == "approved" and "producer" in line]) == 1
 
 
-async def test_a_decision_is_learned_soon_wherever_the_subscriber_is_woken(hq: ProducerSite, store: Site) -> None:
-    """It leaves what it is doing when it is woken: also when the answer that tells of the decision is just there."""
-    subscriber = await subscribed(store, hq, Producers(store.state))
+async def test_a_decision_is_learned_soon_even_if_the_subscriber_is_woken_meanwhile(
+    hq: ProducerSite, store: Site
+) -> None:
+    """A wake-up interrupts the subscriber, possibly just when the answer with the decision arrives."""
+    subscriber = await make_subscriber(store, hq, Producers(store.state))
 
     running = asyncio.create_task(Loop("pull", subscriber.turn).run())
     try:
-        await learned(store, "Pending")
+        await wait_for_status(store, "Pending")
         for number in range(TIMES):
             if number % 2:
                 await hq.peers.reject("store", ["Invoice"])
             else:
                 await hq.approve("Invoice")
             await hq.log.wake()
-            # Not to wait for anything: the subscriber is interrupted a little later each time, from before the answer
-            # arrives to after all that follows from it.
+            # Not a wait: the subscriber is interrupted a little later each time, from before the answer arrives to
+            # after the decision is processed.
             await asyncio.sleep(number * STEP_SECONDS)
             subscriber.wake()
-            await learned(store, "Rejected" if number % 2 else "Approved")
+            await wait_for_status(store, "Rejected" if number % 2 else "Approved")
         assert not running.done()
     finally:
         running.cancel()

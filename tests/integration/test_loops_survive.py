@@ -22,6 +22,7 @@ from streamd.errors import Fenced
 from streamd.lifecycle import daemon as daemons
 from streamd.lifecycle import guard, loops, subscriber
 from streamd.lifecycle.daemon import Daemon
+from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.notify import Notifier
 from streamd.serve import app
@@ -120,10 +121,13 @@ async def consumer(folder: Path, engine: Engine, hq: ProducerSite) -> AsyncItera
         }
     )
     tables = await store.database.tables()
-    daemon = Daemon(settings, store.database, store.catalogue, tables, store.state, store.site)
+    holding = Holding()
+    await holding.begin(settings.site.database)
+    daemon = Daemon(settings, store.database, store.catalogue, tables, store.state, holding)
     await daemon.begin()
     yield daemon, store
     await daemon.close()
+    await holding.end()
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +143,7 @@ def _lively(monkeypatch: pytest.MonkeyPatch) -> None:
         (guard, "LOOK_SECONDS"),
         (guard, "LONGEST_SECONDS"),
         (subscriber, "WAIT_SECONDS"),
-        (app, "LOOK_SECONDS"),
+        (app, "CHECK_SECONDS"),
     ):
         monkeypatch.setattr(module, name, 0.02)
 

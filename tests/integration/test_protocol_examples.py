@@ -1,8 +1,7 @@
-"""The examples in docs/reference/protocol.md are true: each request is sent, in order, to a real server.
+"""The examples in docs/reference/protocol.md are correct: each request is sent, in order, to a real server.
 
-An answer has to have the same fields and values as the document shows, except for those that differ from
-run to run (clocks, nonces, UUIDs): there the type has to be the same. A cursor that an answer shows may be used in
-a later request; the real one is sent in its place.
+Each answer must have the fields and values that the document shows. Values that differ from run to run (clocks, nonces,
+UUIDs) must have the same type. If an example sends a cursor from an earlier answer, the real cursor is sent instead.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ DIFFERS = {"site", "version", "log", "clock_ms", "clock", "at", "nonce", "next",
 
 @dataclass
 class Reader:
-    """Goes through the document as a consumer would, and does what is said to happen at the producer."""
+    """Follows the document as a consumer, and performs the steps at the producer."""
 
     hq: ProducerSite
     client: Client
@@ -38,21 +37,19 @@ class Reader:
     last: Answer | None = None
     answers: int = 0
 
-    async def take(self, what: str, words: str, text: str | None) -> None:
+    async def run_step(self, what: str, words: str, text: str | None) -> None:
         if what == "at the producer":
-            await self.happen(words)
+            await self.run_at_producer(words)
         elif what == "get":
             self.last = await self.client.send("GET", words)
+            self.compare(json.loads(text or "null"), 200)
         elif what == "answer":
             self.compare(json.loads(text or "null"), int(words or 200))
-        # A `post` announces a request, whose block follows.
-        if what == "post":
+        elif what == "post":
             request = {key: self.cursors.get(str(value), value) for key, value in json.loads(text or "").items()}
             self.last = await self.client.post(words, request)
-        if what == "get":
-            self.compare(json.loads(text or "null"), 200)
 
-    async def happen(self, words: str) -> None:
+    async def run_at_producer(self, words: str) -> None:
         verb, _, rest = words.partition(" ")
         if verb == "approve":
             await self.hq.approve(rest)
@@ -71,32 +68,32 @@ class Reader:
         self.answers += 1
 
     def _same(self, where: str, shown: Any, real: Any) -> None:
-        assert type(shown) is type(real), f"{where}: the document shows {shown!r}, and it is {real!r}"
+        assert type(shown) is type(real), f"{where}: the document shows {shown!r}, the server sent {real!r}"
         key = where.rpartition(".")[2]
         if isinstance(shown, dict):
-            assert shown.keys() == real.keys(), f"{where}: the document shows {set(shown)}, there are {set(real)}"
+            assert shown.keys() == real.keys(), f"{where}: the document shows {set(shown)}, the server sent {set(real)}"
             for name, value in shown.items():
                 self._same(f"{where}.{name}", value, real[name])
         elif isinstance(shown, list):
-            assert len(shown) == len(real), f"{where}: the document shows {shown}, and it is {real}"
+            assert len(shown) == len(real), f"{where}: the document shows {shown}, the server sent {real}"
             for index, value in enumerate(shown):
                 self._same(f"{where}[{index}]", value, real[index])
-        elif key in DIFFERS or where == ".name":  # a site's own name, too
+        elif key in DIFFERS or where == ".name":  # including the name of a site
             if key in ("next", "as_of"):
                 self.cursors[shown] = real
         else:
-            assert shown == real, f"{where}: the document shows {shown!r}, and it is {real!r}"
+            assert shown == real, f"{where}: the document shows {shown!r}, the server sent {real!r}"
 
 
-def steps() -> Iterator[tuple[str, str, str | None]]:
-    for found in STEP.finditer(DOCUMENT.read_text(encoding="utf-8")):
-        yield found["what"].strip().rstrip(":"), found["words"], found["json"]
+def read_steps() -> Iterator[tuple[str, str, str | None]]:
+    for step in STEP.finditer(DOCUMENT.read_text(encoding="utf-8")):
+        yield step["what"].strip().rstrip(":"), step["words"], step["json"]
 
 
-async def test_every_example_is_what_a_real_server_takes_and_answers(hq: ProducerSite) -> None:
+async def test_every_example_matches_a_real_server(hq: ProducerSite) -> None:
     reader = Reader(hq, hq.client(":".join(await hq.peers.create_key("store"))))
-    for what, words, text in steps():
-        await reader.take(what, words, text)
+    for what, words, text in read_steps():
+        await reader.run_step(what, words, text)
     assert reader.answers == DOCUMENT.read_text(encoding="utf-8").count("```json answer")
 
 
@@ -106,11 +103,11 @@ def test_every_endpoint_error_and_field_is_described() -> None:
     for endpoint in ENDPOINTS:
         assert endpoint.path in text
     for message in wire.Message.__subclasses__():
-        # These have fields that their examples show.
+        # The fields of these appear in their examples.
         if message not in (wire.HealthAnswer, wire.ErrorDetail, wire.ErrorAnswer):
             missing = set(message.model_fields) - described
             assert not missing, f"{message.__name__}: {missing} not described"
     codes = set(
-        re.findall(r'code="(\w+)"', "".join(f.read_text() for f in (DOCUMENT.parents[1] / "src").rglob("*.py")))
+        re.findall(r'code="(\w+)"', "".join(f.read_text() for f in (DOCUMENT.parents[2] / "src").rglob("*.py")))
     )
     assert codes <= described, f"error codes that are not described: {codes - described}"

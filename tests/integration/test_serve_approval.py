@@ -1,4 +1,4 @@
-"""Nothing that is not approved leaves a site: enforced where it is served, per request, by the credential."""
+"""Only approved data leaves a site. This is enforced per request, by the credential."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.serving import CONSUMER, OTHER, ProducerSite, entry, until
 
 
-async def test_what_another_consumer_may_have_is_not_for_this_one(hq: ProducerSite) -> None:
+async def test_an_approval_of_one_consumer_gives_nothing_to_another(hq: ProducerSite) -> None:
     approved = await hq.consumer("store", CONSUMER, "Invoice")
     await hq.approve("Invoice")
     others = {
@@ -32,17 +32,17 @@ async def test_what_another_consumer_may_have_is_not_for_this_one(hq: ProducerSi
         assert (await client.post("names", {"doctype": "Invoice"})).json["names"] == [], status
 
 
-async def test_a_claimed_identity_counts_for_nothing(hq: ProducerSite) -> None:
+async def test_a_claimed_identity_in_the_body_is_ignored(hq: ProducerSite) -> None:
     await hq.consumer("store", CONSUMER, "Invoice")
     await hq.approve("Invoice")
-    stranger = await hq.consumer("stranger", OTHER, "Invoice")
+    other = await hq.consumer("other", OTHER, "Invoice")
     await hq.append(entry("Invoice", 1))
     for claim in ({"consumer": "store"}, {"site": CONSUMER}, {"event_consumer": "store", "name": "store"}):
-        assert (await stranger.events(**claim)).json["events"] == []
-    assert (await stranger.shake_hands("Invoice", site=CONSUMER)).code == "duplicate_site"
+        assert (await other.events(**claim)).json["events"] == []
+    assert (await other.shake_hands("Invoice", site=CONSUMER)).code == "duplicate_site"
 
 
-async def test_nothing_is_served_to_a_site_before_its_handshake(hq: ProducerSite) -> None:
+async def test_nothing_is_served_before_the_handshake(hq: ProducerSite) -> None:
     client = hq.client(":".join(await hq.peers.create_key("store")))
     for answer in (
         await client.events(),
@@ -52,7 +52,7 @@ async def test_nothing_is_served_to_a_site_before_its_handshake(hq: ProducerSite
         assert (answer.status, answer.code) == (409, "handshake_required")
 
 
-async def test_the_two_duplicates_and_a_sites_own_uuid_are_refused(hq: ProducerSite) -> None:
+async def test_duplicate_site_uuids_are_refused(hq: ProducerSite) -> None:
     await hq.consumer("store", CONSUMER, "Invoice")
     till = hq.client(":".join(await hq.peers.create_key("till")))
     clone = hq.client(":".join(await hq.peers.create_key("store")))
@@ -65,7 +65,7 @@ async def test_the_two_duplicates_and_a_sites_own_uuid_are_refused(hq: ProducerS
         assert answer.json["error"]["hint"]
 
 
-async def test_a_handshake_shows_of_unapproved_types_no_more_than_their_names(hq: ProducerSite) -> None:
+async def test_a_handshake_reveals_only_the_names_of_unapproved_types(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER)
     answer = (await client.shake_hands("Invoice", "Secret", "Nonsense")).json
     assert [state["status"] for state in answer["subscriptions"]] == ["Pending"] * 3
@@ -83,7 +83,7 @@ async def test_a_handshake_shows_of_unapproved_types_no_more_than_their_names(hq
     ]
 
 
-async def test_the_highest_common_protocol_is_spoken_and_none_is_an_error(hq: ProducerSite) -> None:
+async def test_the_highest_common_protocol_is_used_and_none_is_an_error(hq: ProducerSite) -> None:
     client = hq.client(":".join(await hq.peers.create_key("store")))
     hello = {"site": CONSUMER, "name": "store", "doctypes": []}
     assert (await client.post("handshake", {"protocols": [99, 1], **hello})).json["protocol"] == 1
@@ -92,7 +92,7 @@ async def test_the_highest_common_protocol_is_spoken_and_none_is_an_error(hq: Pr
 
 
 @pytest.mark.parametrize("how", ["reject", "unsubscribe", "remove", "revoke"])
-async def test_what_is_taken_back_while_a_poll_waits_is_not_served(hq: ProducerSite, how: str) -> None:
+async def test_a_type_that_is_revoked_during_a_poll_is_not_served(hq: ProducerSite, how: str) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice", "Track")
     await hq.approve("Invoice")
     cursor = (await client.events()).json["next"]
@@ -116,7 +116,7 @@ async def test_what_is_taken_back_while_a_poll_waits_is_not_served(hq: ProducerS
         assert answer.json["subscriptions"]["Invoice"] in ("Rejected", "Unsubscribed")
 
 
-async def test_a_waiting_consumer_hears_of_its_approval_soon(hq: ProducerSite) -> None:
+async def test_an_approval_ends_a_waiting_poll(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice")
     poll = asyncio.create_task(client.events(wait_seconds=20))
     await until(lambda: hq.log.waiting == 1, "the poll waits")
@@ -125,7 +125,7 @@ async def test_a_waiting_consumer_hears_of_its_approval_soon(hq: ProducerSite) -
         assert (await poll).json["subscriptions"] == {"Invoice": "Approved"}
 
 
-async def test_what_is_approved_while_a_poll_waits_is_served_from_there(hq: ProducerSite) -> None:
+async def test_a_type_that_is_approved_during_a_poll_is_served_from_then_on(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice", "Track")
     await hq.approve("Track")
     await client.events()
@@ -142,7 +142,7 @@ async def test_what_is_approved_while_a_poll_waits_is_served_from_there(hq: Prod
 
 async def test_a_type_that_is_no_longer_offered_is_not_served(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice", "Secret")
-    # Approved in an earlier configuration, which offered it.
+    # It was approved when the configuration still offered it.
     await hq.peers.approve("store", ["Secret"], offers=["Secret"])
     await hq.append(entry("Secret", 1))
     assert (await client.events()).json["events"] == []
@@ -165,7 +165,7 @@ async def test_no_secret_is_logged(
     assert secret not in printed.out + printed.err + caplog.text
 
 
-async def test_a_type_that_is_approved_again_after_a_break_says_so(hq: ProducerSite) -> None:
+async def test_a_type_that_is_approved_again_is_marked_as_resumed(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice")
     for _ in range(2):
         await hq.approve("Invoice")

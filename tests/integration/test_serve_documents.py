@@ -1,12 +1,17 @@
-"""Documents on request: only what an approval opened, only where links really lead, from one settled moment."""
+"""Documents on request: only what approvals open, only along existing links, from one snapshot."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from streamd.db.base import RawDocument
+from streamd.db.sqlite.session import SqliteReader
 from streamd.errors import PeerRefused
+from streamd.model import DocumentType, Name
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.wire import DocumentsAnswer, WantedDocument, read_cursor
@@ -34,16 +39,16 @@ def by(wanted: dict[str, Any], *path: dict[str, Any]) -> dict[str, Any]:
     return {**wanted, "path": list(path)}
 
 
-async def given(client: Client, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
-    """The documents (type, name) that the server gives, sorted."""
+async def fetch(client: Client, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    """The documents (type, name) in the answer, sorted."""
     answer = await client.documents(*wanted)
     assert answer.status == 200, answer.text
     DocumentsAnswer.model_validate(answer.json)
     return sorted((each["doctype"], each["name"]) for each in answer.json["documents"])
 
 
-async def test_what_is_linked_is_given_however_far_and_through_child_rows(store: Client) -> None:
-    assert await given(
+async def test_linked_documents_are_served_at_any_distance_and_through_child_rows(store: Client) -> None:
+    assert await fetch(
         store,
         INVOICE,
         by(CUSTOMER, INVOICE),
@@ -53,24 +58,24 @@ async def test_what_is_linked_is_given_however_far_and_through_child_rows(store:
     ) == [("Customer", [1]), ("Employee", [1]), ("Employee", [3]), ("Invoice", [1]), ("Track", [1])]
 
 
-async def followed(client: Client, follow: int, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+async def fetch_following(client: Client, follow: int, *wanted: dict[str, Any]) -> list[tuple[str, list[Any]]]:
     answer = await client.post("documents", {"documents": list(wanted), "follow": follow})
     assert answer.status == 200, answer.text
     return [(each["doctype"], each["name"]) for each in answer.json["documents"]]
 
 
-async def test_what_is_linked_comes_along_level_by_level_as_far_as_approvals_open_it(store: Client) -> None:
-    every = await followed(store, 100, INVOICE)
-    assert every[0] == ("Invoice", [1])
-    assert all(each in every for each in [("Customer", [1]), ("Employee", [3]), ("Employee", [1]), ("Track", [1])])
-    assert not {doctype for doctype, _ in every} & {"Secret", "Note"}
-    some = await followed(store, 2, INVOICE)
-    assert len(some) == 3
-    assert await followed(store, 0, INVOICE) == [("Invoice", [1])]
+async def test_follow_returns_linked_documents_level_by_level_as_far_as_approvals_allow(store: Client) -> None:
+    linked = await fetch_following(store, 100, INVOICE)
+    assert linked[0] == ("Invoice", [1])
+    assert all(ref in linked for ref in [("Customer", [1]), ("Employee", [3]), ("Employee", [1]), ("Track", [1])])
+    assert not {doctype for doctype, _ in linked} & {"Secret", "Note"}
+    limited = await fetch_following(store, 2, INVOICE)
+    assert len(limited) == 3
+    assert await fetch_following(store, 0, INVOICE) == [("Invoice", [1])]
 
 
-async def test_nothing_comes_along_with_what_is_not_given(store: Client) -> None:
-    assert await followed(store, 100, CUSTOMER, by(UNRELATED, INVOICE, CUSTOMER), NOTE) == []
+async def test_follow_returns_nothing_for_documents_that_are_not_served(store: Client) -> None:
+    assert await fetch_following(store, 100, CUSTOMER, by(UNRELATED, INVOICE, CUSTOMER), NOTE) == []
 
 
 @pytest.mark.parametrize(
@@ -103,42 +108,42 @@ async def test_nothing_comes_along_with_what_is_not_given(store: Client) -> None
     ],
     ids=str,
 )
-async def test_what_is_absent_and_what_is_forbidden_look_alike(store: Client, wanted: dict[str, Any]) -> None:
-    assert await given(store, wanted) == []
+async def test_absent_and_forbidden_documents_look_the_same(store: Client, wanted: dict[str, Any]) -> None:
+    assert await fetch(store, wanted) == []
 
 
-async def test_an_approval_opens_only_what_it_said_it_would(hq: ProducerSite, store: Client) -> None:
-    # Approved when an invoice did not yet lead to employees.
+async def test_an_approval_opens_only_the_types_that_were_shown(hq: ProducerSite, store: Client) -> None:
+    # It was approved before invoices had links that lead to employees.
     async with hq.state.write() as connection:
         await connection.exec_driver_sql("""UPDATE approvals SET opens = '["Customer","Track"]'""")
-    assert await given(store, by(CUSTOMER, INVOICE), by(JANE, INVOICE, CUSTOMER)) == [("Customer", [1])]
+    assert await fetch(store, by(CUSTOMER, INVOICE), by(JANE, INVOICE, CUSTOMER)) == [("Customer", [1])]
     await store.shake_hands("Invoice", "Note")
     assert {row.doctype: row.status for row in await hq.peers.approvals("store")}["Invoice"] == "Pending"
-    assert await given(store, INVOICE, by(CUSTOMER, INVOICE)) == []
+    assert await fetch(store, INVOICE, by(CUSTOMER, INVOICE)) == []
 
 
-async def test_a_dynamic_link_leads_to_the_type_that_the_row_names(hq: ProducerSite, store: Client) -> None:
-    assert await given(store, by(UNRELATED, NOTE)) == []
+async def test_a_dynamic_link_leads_to_the_type_in_its_row(hq: ProducerSite, store: Client) -> None:
+    assert await fetch(store, by(UNRELATED, NOTE)) == []
     await hq.approve("Note")
-    assert await given(store, by(UNRELATED, NOTE), by(JANE, NOTE)) == [("Employee", [9])]
+    assert await fetch(store, by(UNRELATED, NOTE), by(JANE, NOTE)) == [("Employee", [9])]
 
 
-async def test_a_link_that_was_cut_leads_nowhere(hq: ProducerSite, store: Client) -> None:
+async def test_a_removed_link_leads_nowhere(hq: ProducerSite, store: Client) -> None:
     with hq.write() as connection:
         connection.execute("UPDATE Invoice SET customer = 2 WHERE id = 1")
-    assert await given(store, by(CUSTOMER, INVOICE)) == []
+    assert await fetch(store, by(CUSTOMER, INVOICE)) == []
 
 
-async def test_a_type_that_is_approved_itself_needs_no_way(hq: ProducerSite, store: Client) -> None:
+async def test_an_approved_type_needs_no_path(hq: ProducerSite, store: Client) -> None:
     await store.shake_hands("Invoice", "Customer")
     await hq.approve("Customer")
-    assert await given(store, CUSTOMER, by({"doctype": "Customer", "name": [2]}, INVOICE)) == [
+    assert await fetch(store, CUSTOMER, by({"doctype": "Customer", "name": [2]}, INVOICE)) == [
         ("Customer", [1]),
         ("Customer", [2]),
     ]
 
 
-async def test_a_document_carries_everything_that_the_log_says_up_to_as_of(hq: ProducerSite, store: Client) -> None:
+async def test_a_document_contains_all_log_entries_up_to_as_of(hq: ProducerSite, store: Client) -> None:
     cursor = (await store.events()).json["next"]
     with hq.write() as connection:
         connection.execute("UPDATE Invoice SET total = '2.00' WHERE id = 1")
@@ -150,9 +155,7 @@ async def test_a_document_carries_everything_that_the_log_says_up_to_as_of(hq: P
     assert answer["documents"][0]["clock"] == page["events"][0]["clock"]
 
 
-async def test_a_site_that_is_written_to_all_the_time_still_answers_and_promises_no_more_than_it_knows(
-    hq: ProducerSite, store: Client
-) -> None:
+async def test_a_site_under_constant_writes_answers_with_an_earlier_cursor(hq: ProducerSite, store: Client) -> None:
     cursor = (await store.events()).json["next"]
     drain = hq.capture.drain
     total = 0
@@ -174,7 +177,7 @@ async def test_a_site_that_is_written_to_all_the_time_still_answers_and_promises
     assert [event["data"]["changed"]["total"] for event in contained] == [str(n) for n in range(1, total)]
 
 
-async def test_names_come_in_pages_and_only_of_approved_types(hq: ProducerSite, store: Client) -> None:
+async def test_names_are_listed_in_pages_and_only_for_approved_types(hq: ProducerSite, store: Client) -> None:
     with hq.write() as connection:
         connection.executemany("INSERT INTO Invoice VALUES (?, 1, '0')", [(number,) for number in range(3, 11)])
     names: list[Any] = []
@@ -194,18 +197,20 @@ async def test_names_come_in_pages_and_only_of_approved_types(hq: ProducerSite, 
         assert (await store.post("names", {"doctype": "Invoice", "after": after})).status == 400
 
 
-async def test_more_documents_than_allowed_are_refused_with_the_number(start: Any) -> None:
+async def test_too_many_documents_are_refused_with_the_limit(start: Any) -> None:
     hq = await start(max_documents=3)
     client = await hq.consumer("store", OTHER, "Invoice")
     await hq.approve("Invoice")
     answer = await client.documents(*[INVOICE] * 4)
     assert (answer.status, answer.code) == (413, "too_large")
     assert "3" in answer.json["error"]["hint"]
-    ways = [by(CUSTOMER, *({"doctype": "Invoice", "name": [n]} for n in range(start, start + 20))) for start in (0, 20)]
-    assert (await client.documents(*ways)).status == 413
+    paths = [
+        by(CUSTOMER, *({"doctype": "Invoice", "name": [n]} for n in range(start, start + 20))) for start in (0, 20)
+    ]
+    assert (await client.documents(*paths)).status == 413
 
 
-async def test_a_consumer_asks_for_fewer_documents_where_so_many_are_too_many_or_too_large(
+async def test_a_consumer_requests_fewer_documents_after_too_many_or_too_large_ones(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hq = await start(max_documents=3)
@@ -220,13 +225,33 @@ async def test_a_consumer_asks_for_fewer_documents_where_so_many_are_too_many_or
         await peer.handshake(CONSUMER, "store")
         await hq.approve("Invoice")
         names = [WantedDocument(doctype="Invoice", name=[number]) for number in range(1, 11)]
-        found = await peer.fetch(names)
-        assert [each.name for each in found.documents] == [(number,) for number in range(1, 11)]
+        fetched = await peer.fetch(names)
+        assert [each.name for each in fetched.documents] == [(number,) for number in range(1, 11)]
         one = await peer.fetch(names[:1])
-        monkeypatch.setattr("streamd.pull.line.MAX_ANSWER_BYTES", len(bytes(one.documents[0].data)) + 700)
+        monkeypatch.setattr("streamd.pull.connection.MAX_ANSWER_BYTES", len(bytes(one.documents[0].data)) + 700)
         assert len((await peer.fetch(names)).documents) == 10
-        monkeypatch.setattr("streamd.pull.line.MAX_ANSWER_BYTES", 100)
+        monkeypatch.setattr("streamd.pull.connection.MAX_ANSWER_BYTES", 100)
         with pytest.raises(PeerRefused, match="answered with more than"):
             await peer.fetch(names)
     finally:
         await peer.close()
+
+
+async def test_a_document_that_cannot_be_read_does_not_stand_in_the_way_of_others(
+    hq: ProducerSite, store: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = SqliteReader.read_documents
+
+    async def fails(self: SqliteReader, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        if doctype.name == "Invoice" and (2,) in set(names):
+            raise sqlite3.DataError("string or blob too big")
+        return await read(self, doctype, names)
+
+    invoices = [{"doctype": "Invoice", "name": [number]} for number in (1, 2, 99999)]
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteReader, "read_documents", fails)
+        answer = await store.documents(*invoices)
+        assert answer.status == 200, answer.text
+        assert [each["name"] for each in answer.json["documents"]] == [[1]]
+        assert answer.json["gone"] == {"Invoice": [[99999]]}, "what cannot be read was called gone"
+    assert len(await fetch(store, *invoices)) == 2

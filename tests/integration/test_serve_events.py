@@ -1,9 +1,10 @@
-"""Pages of the log: whole, in order, from the right place, and soon."""
+"""Pages of the log: complete, in order, from the right position, and without delay."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ async def approved(hq: ProducerSite, *doctypes: str) -> Client:
 
 
 async def trim(hq: ProducerSite) -> None:
-    """Remove everything that every consumer has acknowledged."""
+    """Trim everything that all consumers have acknowledged."""
     later = RetentionSettings(keep_acknowledged_seconds=0, max_age_seconds=60)
     await trim_update_log(hq.state, later)
 
@@ -35,7 +36,7 @@ def cursor_of(answer: Any) -> Cursor:
     return read_cursor(answer.json["next"])
 
 
-async def test_pages_follow_each_other_without_gap_or_overlap(hq: ProducerSite) -> None:
+async def test_pages_have_no_gaps_and_no_overlap(hq: ProducerSite) -> None:
     client = await approved(hq, "Invoice")
     await hq.append(*(entry("Invoice" if number % 3 else "Track", number, tx=number) for number in range(1, 61)))
     names, cursor = [], None
@@ -50,7 +51,7 @@ async def test_pages_follow_each_other_without_gap_or_overlap(hq: ProducerSite) 
     assert names == [number for number in range(1, 61) if number % 3]
 
 
-async def test_a_page_is_bounded_by_the_sites_settings_too(start: Any) -> None:
+async def test_the_sites_settings_limit_a_page_too(start: Any) -> None:
     hq = await start(max_page_events=5, max_page_bytes=4096)
     client = await approved(hq)
     await hq.append(*(entry("Invoice", number, tx=number) for number in range(1, 9)))
@@ -80,7 +81,7 @@ async def test_an_event_arrives_as_it_was_logged(hq: ProducerSite) -> None:
     assert "origin" not in event
 
 
-async def test_a_relayed_event_keeps_its_origin_and_is_not_served_where_it_has_been(hq: ProducerSite) -> None:
+async def test_a_relayed_event_keeps_its_origin_and_is_not_served_to_sites_on_its_path(hq: ProducerSite) -> None:
     client = await approved(hq)
     other = await hq.consumer("other", OTHER, "Invoice")
     await hq.approve("Invoice", name="other")
@@ -93,7 +94,7 @@ async def test_a_relayed_event_keeps_its_origin_and_is_not_served_where_it_has_b
     assert "origin" not in second
 
 
-async def test_a_waiting_poll_wakes_with_the_append(hq: ProducerSite) -> None:
+async def test_an_append_ends_a_waiting_poll(hq: ProducerSite) -> None:
     client = await approved(hq)
     cursor = (await client.events()).json["next"]
     for number in range(5):
@@ -106,7 +107,7 @@ async def test_a_waiting_poll_wakes_with_the_append(hq: ProducerSite) -> None:
         cursor = page["next"]
 
 
-async def test_nothing_appended_between_two_polls_is_slept_through(hq: ProducerSite) -> None:
+async def test_an_append_between_two_polls_is_not_missed(hq: ProducerSite) -> None:
     client = await approved(hq)
     cursor = (await client.events()).json["next"]
     names: list[int] = []
@@ -126,7 +127,7 @@ async def test_nothing_appended_between_two_polls_is_slept_through(hq: ProducerS
     assert names == list(range(200))
 
 
-async def test_a_poll_that_nothing_happens_for_ends_empty_after_its_time(start: Any) -> None:
+async def test_a_poll_without_events_ends_empty_after_its_time(start: Any) -> None:
     hq = await start(max_wait_seconds=0.3)
     client = await approved(hq)
     async with asyncio.timeout(99):
@@ -134,7 +135,7 @@ async def test_a_poll_that_nothing_happens_for_ends_empty_after_its_time(start: 
     assert page["events"] == []
 
 
-async def test_an_idle_poll_asks_the_databases_next_to_nothing(hq: ProducerSite) -> None:
+async def test_an_idle_poll_sends_few_queries(hq: ProducerSite) -> None:
     client = await approved(hq)
     queries = 0
 
@@ -161,34 +162,34 @@ async def test_stopping_ends_open_polls_at_once(hq: ProducerSite) -> None:
     assert hq.log.waiting == 0
 
 
-async def test_a_consumer_that_knows_of_another_status_is_answered_at_once(hq: ProducerSite) -> None:
-    """The answer that told of the decision may have been lost, and nobody at the producer can tell."""
+async def test_a_consumer_with_an_outdated_status_is_answered_at_once(hq: ProducerSite) -> None:
+    """The answer with the decision may have been lost, and the producer cannot tell."""
     client = await hq.consumer("store", CONSUMER, "Invoice")
     await client.events()
-    left = asyncio.create_task(client.events(wait_seconds=25))
+    abandoned = asyncio.create_task(client.events(wait_seconds=25))
     await until(lambda: hq.log.waiting == 1, "the poll waits")
-    left.cancel()
+    abandoned.cancel()
     await hq.approve("Invoice")
     await hq.log.wake()
-    await until(lambda: hq.log.waiting == 0, "the poll that was left ends")
+    await until(lambda: hq.log.waiting == 0, "the abandoned poll ends")
     asked = asyncio.create_task(client.events(wait_seconds=25, subscriptions={"Invoice": "Pending"}))
     await until(asked.done, "it is answered")
     assert (await asked).json["subscriptions"] == {"Invoice": "Approved"}
     informed = asyncio.create_task(client.events(wait_seconds=25, subscriptions={"Invoice": "Approved"}))
-    await until(lambda: hq.log.waiting == 1, "one that knows waits")
+    await until(lambda: hq.log.waiting == 1, "a consumer with current statuses waits")
     informed.cancel()
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(hq: ProducerSite) -> None:
+async def test_polls_end_when_their_client_disconnects(hq: ProducerSite) -> None:
     client = await approved(hq)
     polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(3)]
     await until(lambda: hq.log.waiting == 3, "the polls wait")
     for poll in polls:
         poll.cancel()
-    await until(lambda: hq.log.waiting == 0, "the server noticed")
+    await until(lambda: hq.log.waiting == 0, "the server notices")
 
 
-async def test_a_client_that_goes_away_in_the_middle_of_its_request_is_no_fault(
+async def test_a_client_that_disconnects_during_its_request_is_not_an_error(
     hq: ProducerSite, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await approved(hq)
@@ -205,7 +206,7 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_request_is_no_fault(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_one_consumer_cannot_hold_any_number_of_polls_open(hq: ProducerSite) -> None:
+async def test_the_open_polls_of_one_consumer_are_limited(hq: ProducerSite) -> None:
     client = await approved(hq)
     polls = [asyncio.create_task(client.events(wait_seconds=25)) for _ in range(20)]
     done, waiting = await asyncio.wait(polls, timeout=5, return_when=asyncio.FIRST_COMPLETED)
@@ -216,7 +217,7 @@ async def test_one_consumer_cannot_hold_any_number_of_polls_open(hq: ProducerSit
     await asyncio.gather(*waiting)
 
 
-async def test_the_log_is_read_from_where_the_approval_begins(hq: ProducerSite) -> None:
+async def test_the_log_is_read_from_the_start_of_each_approval(hq: ProducerSite) -> None:
     client = await hq.consumer("store", CONSUMER, "Invoice", "Track")
     await hq.append(entry("Invoice", 1))
     await hq.approve("Invoice")
@@ -239,7 +240,7 @@ async def test_the_log_is_read_from_where_the_approval_begins(hq: ProducerSite) 
     ],
     ids=["of another log", "ahead", "far ahead", "wrong nonce", "of another entry", "no nonce"],
 )
-async def test_a_cursor_that_does_not_fit_is_told_to_resync(hq: ProducerSite, forge: Any) -> None:
+async def test_an_invalid_cursor_requires_a_resync(hq: ProducerSite, forge: Any) -> None:
     client = await approved(hq)
     await hq.append(entry("Invoice", 1), entry("Invoice", 2))
     good = (await client.events()).json["next"]
@@ -253,7 +254,7 @@ async def test_a_cursor_that_does_not_fit_is_told_to_resync(hq: ProducerSite, fo
     assert (await client.events(cursor=good)).status == 200
 
 
-async def test_a_cursor_behind_the_trim_point_is_told_to_resync(hq: ProducerSite) -> None:
+async def test_a_cursor_before_the_trim_point_requires_a_resync(hq: ProducerSite) -> None:
     client = await approved(hq)
     start = (await client.events()).json["next"]
     await hq.append(*(entry("Invoice", number) for number in range(1, 4)))
@@ -266,7 +267,7 @@ async def test_a_cursor_behind_the_trim_point_is_told_to_resync(hq: ProducerSite
         assert (answer.status, answer.code) == (410, "resync_required")
 
 
-async def test_a_new_log_stops_the_cursors_of_the_old_one(hq: ProducerSite) -> None:
+async def test_a_new_log_invalidates_the_cursors_of_the_old_one(hq: ProducerSite) -> None:
     client = await approved(hq)
     await hq.append(entry("Invoice", 1))
     cursor = (await client.events()).json["next"]
@@ -277,7 +278,7 @@ async def test_a_new_log_stops_the_cursors_of_the_old_one(hq: ProducerSite) -> N
     assert (answer.status, answer.code) == (410, "resync_required")
 
 
-async def test_what_is_acknowledged_is_remembered_and_only_for_this_consumer(hq: ProducerSite) -> None:
+async def test_an_acknowledgement_is_stored_for_its_consumer(hq: ProducerSite) -> None:
     client = await approved(hq)
     await hq.append(entry("Invoice", 1), entry("Invoice", 2))
     page = await client.events(limit=1)
@@ -291,7 +292,7 @@ async def acknowledged(hq: ProducerSite) -> int:
     return consumers[0].acknowledged
 
 
-async def test_a_log_that_has_not_begun_is_no_reason_for_a_resync(hq: ProducerSite) -> None:
+async def test_a_missing_log_does_not_require_a_resync(hq: ProducerSite) -> None:
     client = await approved(hq)
     async with hq.state.write() as connection:
         await connection.exec_driver_sql("DELETE FROM log_head")
@@ -300,19 +301,10 @@ async def test_a_log_that_has_not_begun_is_no_reason_for_a_resync(hq: ProducerSi
     assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_a_port_that_is_taken_is_said_in_plain_words(hq: ProducerSite, start: Any, tmp_path: Any) -> None:
+async def test_a_port_in_use_is_reported_in_plain_words(hq: ProducerSite, start: Any, tmp_path: Any) -> None:
     from streamd.serve import Server
     from streamd.settings import ServerSettings
 
-    services = hq.server._services
-    second = Server(
-        identity=services.identity,
-        settings=ServerSettings(port=hq.server.port),
-        catalogue=services.catalogue,
-        peers=services.peers,
-        log=services.log,
-        database=services.database,
-        drain_capture=services.drain_capture,
-    )
+    second = Server(replace(hq.server._services, settings=ServerSettings(port=hq.server.port)))
     with pytest.raises(StreamdError, match=f"cannot listen on 127.0.0.1:{hq.server.port}"):
         await second.start()

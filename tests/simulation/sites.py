@@ -22,14 +22,14 @@ from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
-from streamd.serve.documents import given_document, linked_documents, say_former_names
+from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
 from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents, name_events
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
 from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
 from tests.support.database_url import Engine
@@ -232,7 +232,7 @@ class Site:
 
     async def read_whole(self, producer: Site, *doctypes: str, repair: bool = False) -> str:
         """All documents of these types as the producer has them, as `resync --whole` asks for them, or a gap does."""
-        unread = await self.unread.of(producer.name)
+        unread = await self.unread.of_producer(producer.name)
         whole = WholeResync(self.applier, self.database, self.catalogue, self.site, repair=repair, unread=unread)
         done = await whole.run(self.source(producer), producer.fetcher(self), doctypes, restart=False)
         async with self.database.snapshot() as reader:
@@ -306,7 +306,7 @@ class LocalFetcher:
             raise ResyncRequired("no log")
         found = []
         subscribed = {} if self._consumer is None else {self._consumer.name: producer.types}
-        unread = await producer.unread.of_all(subscribed)
+        unread = await producer.unread.of_producers(subscribed)
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
             waiting = deque((want.doctype, tuple(want.name)) for want in wanted)
@@ -320,7 +320,7 @@ class LocalFetcher:
                 document = documents[key[1]]
                 new = unread.get(key[0], ())
                 clock = claim.clock if claim else ""
-                found.append(given_document(key, document, clock, record, unread=new, site=producer.site))
+                found.append(build_fetched_document(key, document, clock, record, unfilled=new, site=producer.site))
                 if follow:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links
@@ -329,7 +329,7 @@ class LocalFetcher:
             if self._consumer is not None:
                 every = bool(self._consumer.renamed)
                 await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
-        await say_former_names(producer.update_log, found, producer.types)
+        await add_former_names(producer.update_log, found, producer.types)
         given = {(each.doctype, each.name) for each in found}
         gone: dict[str, list[Name]] = {}
         for each in wanted:

@@ -121,7 +121,7 @@ async def test_once_it_was_read_the_column_is_as_any_other(pair: tuple[Site, Sit
     await add_column(store, "d")
     await store.greet(hq)
     await read_again(store, hq)
-    assert await store.unread.of("hq") == {}
+    assert await store.unread.of_producer("hq") == {}
     # An edit of which nobody remembers anything comes by reading again.
     store.write('UPDATE "Item" SET "Colour" = \'unseen\'')
     await store.capture.drain()

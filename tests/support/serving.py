@@ -1,4 +1,4 @@
-"""A producer in the test's own process: real databases, the real capture, and the real server on a free port."""
+"""A producer in the test process: real databases, real capture, and a real server on a free port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from streamd.capture.tail import Capture
 from streamd.catalog import build
 from streamd.db import open_site
 from streamd.model import LogEntry
-from streamd.serve import Server
+from streamd.serve import Server, Services
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
@@ -61,7 +61,7 @@ DEADLINE_SECONDS = 10.0
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE_SECONDS) -> None:
-    """Let the loop run until the condition holds; after a deadline it fails with `what`."""
+    """Wait until the condition holds. Fails with `what` after the deadline."""
     try:
         async with asyncio.timeout(seconds):
             while not condition():
@@ -71,7 +71,7 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = DEADL
 
 
 class WatchedLog(UpdateLog):
-    """The real log; says how many long polls are waiting for it."""
+    """The real log, with a count of the long polls that wait for it."""
 
     waiting = 0
 
@@ -85,7 +85,7 @@ class WatchedLog(UpdateLog):
 
 @dataclass
 class Answer:
-    """What the server said."""
+    """An answer of the server."""
 
     status: int
     headers: dict[str, str]
@@ -101,7 +101,7 @@ class Answer:
 
 
 class Client:
-    """A consumer as far as HTTP goes: sends what it is told, with its credential."""
+    """A consumer at the level of HTTP: sends requests with its credential."""
 
     def __init__(self, http: aiohttp.ClientSession, url: str, credential: str) -> None:
         self._http = http
@@ -120,7 +120,7 @@ class Client:
     async def shake_hands(
         self, *doctypes: str | dict[str, Any], site: str = CONSUMER, unsubscribe: Sequence[str] = ()
     ) -> Answer:
-        """Ask for these types; one with a condition, or with types to be looked into, as the handshake says it."""
+        """Send a handshake for these types. A type with a condition or lookups is given as the dictionary to send."""
         wanted = [{"doctype": each} if isinstance(each, str) else each for each in doctypes]
         wanted += [{"doctype": each, "unsubscribe": True} for each in unsubscribe]
         return await self.post("handshake", {"protocols": [1], "site": site, "name": "store", "doctypes": wanted})
@@ -150,7 +150,7 @@ class ProducerSite:
         return Client(self.http, self.server.url, credential)
 
     async def consumer(self, name: str = "store", site: str = CONSUMER, *doctypes: str | dict[str, Any]) -> Client:
-        """A client with a key of its own, which has shaken hands for these types."""
+        """A client with its own key, after a handshake for these types."""
         client = self.client(":".join(await self.peers.create_key(name)))
         answer = await client.shake_hands(*doctypes, site=site)
         assert answer.status == 200, answer.text
@@ -160,14 +160,14 @@ class ProducerSite:
         await self.peers.approve(name, doctypes, offers=self.offers)
 
     async def append(self, *entries: LogEntry) -> None:
-        """Append events as capture does, without changes behind them."""
+        """Append events as capture does, without changes in the database."""
         head = await self.log.head()
         assert head is not None
         await self.log.append(head.batch + 1, "", entries, log=head.log)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction of the user's."""
+        """A transaction of a user."""
         connection = sqlite3.connect(self.folder / "site.db")
         with connection:
             yield connection
@@ -175,12 +175,12 @@ class ProducerSite:
 
 
 def entry(doctype: str, number: int, *, path: str = "", tx: int = 1, data: str = '{"n":1}') -> LogEntry:
-    """A create in the log; `path` names the sites that it has been at."""
+    """A create entry of the log. `path` has the sites that it passed through."""
     return LogEntry(0, "", tx, True, doctype, f"[{number}]", "create", "", 0, data, None, None, None, None, path)
 
 
 def state_database(template: Path, folder: Path) -> str:
-    """The URL of a migrated state database: migrations run once, then the file is copied."""
+    """The URL of a migrated state database. Migrations run once; then the file is copied."""
     if not template.exists():
         migrate(f"sqlite:///{template}")
     target = folder / "state.db"
@@ -192,7 +192,7 @@ def state_database(template: Path, folder: Path) -> str:
 async def producer(
     folder: Path, state_template: Path, *, offers: Sequence[str] = OFFERS, **server: Any
 ) -> AsyncIterator[ProducerSite]:
-    """A site with a few documents, its capture and its server; `server` is the `[server]` section."""
+    """A site with a few documents, its capture and its server. `server` is the `[server]` section."""
     with sqlite3.connect(folder / "site.db") as connection:
         connection.executescript(SCHEMA)
     connection.close()
@@ -220,15 +220,7 @@ async def producer(
         batch=1000,
     )
     await capture.recover()
-    serving = Server(
-        identity=identity,
-        settings=settings.server,
-        catalogue=catalogue,
-        peers=peers,
-        log=log,
-        database=database,
-        drain_capture=capture.drain,
-    )
+    serving = Server(Services(identity, settings.server, catalogue, peers, log, database, capture.drain))
     http = aiohttp.ClientSession()
     try:
         await serving.start()

@@ -143,8 +143,8 @@ class Site:
 
     @property
     def state(self) -> Path:
-        """The file of the state database, where `state_url` was left as it is."""
-        return self.folder / "state.db"
+        """The file of the state database, where `state_url` names one."""
+        return self.folder / self.state_url.removeprefix("sqlite:///")
 
     @property
     def config(self) -> Path:

@@ -173,7 +173,7 @@ STALLS = (
     Stall("a query that never returns", _trigger_that_never_returns, _drop_slow_trigger, engines=SERVERS),
     Stall("producer's disk full", lambda p: _limit_files(p.hq, 1), lambda p: _limit_files(p.hq, -1), at="hq"),
     Stall("consumer's disk full", lambda p: _limit_files(p.store, 1), lambda p: _limit_files(p.store, -1)),
-    Stall("dropped trigger", _drop_trigger, lambda p: None, at="hq", log=("begins_anew",)),
+    Stall("dropped trigger", _drop_trigger, lambda p: None, at="hq", log=("restarting",)),
 )
 
 

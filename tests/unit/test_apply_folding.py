@@ -299,3 +299,11 @@ async def test_a_price_in_the_producers_words_stays_exact() -> None:
     one = net_effect(queue, example.HERE, MAPPED.mapped)
     assert one is not None
     assert b'"price":0.10' in bytes(one.remote.data)
+
+
+@pytest.mark.parametrize("qty", [1, 2])
+def test_a_child_row_that_was_removed_and_added_again_stays(qty: int) -> None:
+    removed = {"removed": {"rows": [[7]]}, "old": {"removed": {"rows": [{"name": 7, "parent": "a", "qty": 1}]}}}
+    one = net(("update", "a", removed), ("update", "a", {"added": {"rows": [{"name": 7, "parent": "a", "qty": qty}]}}))
+    assert (one.data.added, one.data.removed, one.data.old.removed) == ({}, {}, {})
+    assert one.data.row_changed == {"rows": [{"name": 7} | ({"qty": 2} if qty == 2 else {})]}

@@ -281,11 +281,11 @@ def test_rows_that_seem_to_be_a_part_of_a_document_and_are_in_no_type_are_warned
 ) -> None:
     tables = {**TABLES, other.name: other}
     given = settings({"Customer": {}, "Invoice": {"children": {"lines": LINES}}})
-    said = [str(each) for each in warnings(given, tables) if "in no document type" in each.what]
+    said = [str(each) for each in warnings(given, tables) if "to no document type" in each.what]
     assert bool(said) == left
     if left:
         assert f"rows of {other.name} refer to Invoice" in said[0]
     parts = {**tables, "Invoice": replace(tables["Invoice"], partitions=(f'public."{other.name}"',))}
-    assert not [each for each in warnings(given, parts) if "in no document type" in each.what], (
+    assert not [each for each in warnings(given, parts) if "to no document type" in each.what], (
         "a partition is no table"
     )

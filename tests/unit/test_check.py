@@ -136,7 +136,7 @@ def test_what_is_not_approved_is_said(status: str, severity: Severity) -> None:
 
 def test_a_type_that_the_producer_does_not_have_any_more_is_a_problem() -> None:
     found = bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, answer(doctypes=[]), NOW))
-    assert "any more" in found[0].what
+    assert "no longer" in found[0].what
 
 
 def test_types_that_an_approval_opens_and_that_are_not_here_are_warned_about() -> None:

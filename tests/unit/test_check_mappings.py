@@ -207,7 +207,7 @@ def test_a_dynamic_link_needs_its_type() -> None:
 
 def test_a_default_value_on_what_is_looked_for_is_pointed_out() -> None:
     found = one(judged(looks_for() | {"default_value": "LEAD-1"}))
-    assert (found.severity, "no OneHash Lead is looked for" in found.what) == (WARNING, True)
+    assert (found.severity, "no OneHash Lead is searched for" in found.what) == (WARNING, True)
 
 
 def test_a_constant_that_is_nearly_a_field_is_pointed_out() -> None:

@@ -166,7 +166,7 @@ def test_a_site_where_all_is_well_has_nothing_to_look_at() -> None:
         (status(incomplete=("Invoice",)), "resync"),
         (status(producers=(shown(subscribed("Pending")),)), "Pending"),
         (status(producers=(shown(subscribed(age=400_000)),)), "402 s"),
-        (status(producers=(shown(SubscribedType("Invoice", "Approved")),)), "has not said"),
+        (status(producers=(shown(SubscribedType("Invoice", "Approved")),)), "has not reported"),
     ],
     ids=str,
 )

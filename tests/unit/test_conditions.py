@@ -1,4 +1,4 @@
-"""Of which documents a consumer hears: judged on the row before and after each event."""
+"""Which events a consumer receives under a condition: decided on the row before and after each event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from streamd.errors import StreamdError
 from streamd.model import ChildTable, Column, DocumentType, Kind, LogEntry
-from streamd.serve.conditions import Condition, Verdict, condition_of, judged, untouched_rows, verdict
+from streamd.serve.conditions import (
+    Condition,
+    Verdict,
+    compile_condition,
+    decide_verdict,
+    filter_entries,
+    resolve_parent_rows,
+)
 
 HERE, CONSUMER = "99999999-9999-4999-8999-999999999999", "11111111-1111-4111-8111-111111111111"
 COUNTRIES = ("IN", "IN", "US", None)
@@ -31,7 +38,7 @@ INDIA = "doc.country == 'IN'"
 
 @pytest.fixture(scope="module")
 def india() -> Condition:
-    return condition_of(INDIA, INVOICE)
+    return compile_condition(INDIA, INVOICE)
 
 
 @pytest.mark.parametrize(
@@ -47,113 +54,113 @@ def india() -> Condition:
     ],
     ids=["unreadable", "no such field", "an excluded field", "child rows", "another document", "a number", "texts"],
 )
-def test_what_cannot_be_judged_is_refused_with_the_type_and_the_fault(text: str, words: str) -> None:
+def test_an_invalid_condition_is_refused_with_the_type_and_the_fault(text: str, words: str) -> None:
     with pytest.raises(StreamdError) as refused:
-        condition_of(text, INVOICE)
+        compile_condition(text, INVOICE)
     assert refused.value.message.startswith(words)
     assert refused.value.hint
 
 
-def test_the_nearest_field_is_offered_and_never_an_excluded_one() -> None:
+def test_the_hint_names_the_nearest_field_and_never_an_excluded_one() -> None:
     with pytest.raises(StreamdError) as refused:
-        condition_of("doc.county == 'IN'", INVOICE)
+        compile_condition("doc.county == 'IN'", INVOICE)
     assert refused.value.hint == "did you mean country?"
     with pytest.raises(StreamdError) as refused:
-        condition_of("doc.margins > 1", INVOICE)
+        compile_condition("doc.margins > 1", INVOICE)
     assert "margin" not in refused.value.hint
 
 
-def test_a_type_is_judged_by_the_columns_of_which_its_condition_speaks(india: Condition) -> None:
-    assert [column.name for column in india.judged.columns] == ["id", "country"]
-    assert india.judged.children == ()
+def test_only_the_key_and_the_columns_of_the_condition_are_read(india: Condition) -> None:
+    assert [column.name for column in india.narrow_doctype.columns] == ["id", "country"]
+    assert india.narrow_doctype.children == ()
 
 
 @pytest.mark.parametrize(
     "row", [None, '{"id":1}', '{"country":null}', '{"country":7}', "{", '{"country":', b'{"country":"\xff"}', "[]"]
 )
-def test_what_is_not_known_or_cannot_be_read_does_not_satisfy(india: Condition, row: str | bytes | None) -> None:
+def test_an_unknown_or_unreadable_row_does_not_satisfy(india: Condition, row: str | bytes | None) -> None:
     assert india.holds('{"id":1,"country":"IN","photo":"x"}')
     assert not india.holds(row)
 
 
 @pytest.mark.parametrize(
-    ("operation", "before", "after", "expected", "expected_there"),
+    ("operation", "before", "after", "expected", "expected_if_passed"),
     [
-        ("create", False, True, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("create", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("update", True, True, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
+        ("create", False, True, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("create", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("update", True, True, Verdict.UNCHANGED, Verdict.OMITTED),
         ("update", False, True, Verdict.ENTERS, Verdict.ENTERS),
         ("update", True, False, Verdict.LEAVES, Verdict.LEAVES),
-        ("update", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("delete", True, False, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("delete", False, False, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
-        ("gap", False, False, Verdict.AS_IT_IS, Verdict.LEFT_OUT),
-        ("something new", True, True, Verdict.LEFT_OUT, Verdict.LEFT_OUT),
+        ("update", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("delete", True, False, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("delete", False, False, Verdict.OMITTED, Verdict.OMITTED),
+        ("gap", False, False, Verdict.UNCHANGED, Verdict.OMITTED),
+        ("something new", True, True, Verdict.OMITTED, Verdict.OMITTED),
     ],
 )
-def test_what_becomes_of_an_event(
-    operation: str, before: bool, after: bool, expected: Verdict, expected_there: Verdict
+def test_the_verdict_on_an_event(
+    operation: str, before: bool, after: bool, expected: Verdict, expected_if_passed: Verdict
 ) -> None:
-    assert verdict(operation, before=before, after=after) == expected
-    assert verdict(operation, before=before, after=after, been_there=True) == expected_there
+    assert decide_verdict(operation, before=before, after=after) == expected
+    assert decide_verdict(operation, before=before, after=after, passed_consumer=True) == expected_if_passed
 
 
-def test_a_document_that_leaves_says_nothing_but_the_name_that_the_consumer_knows(india: Condition) -> None:
+def test_a_leave_reveals_only_the_name_that_the_consumer_knows(india: Condition) -> None:
     producer = Producer()
     producer.create(1, "IN")
     producer.rename(1, 2, "US")
-    served = judged(producer.log[1:], {"Invoice": india}, CONSUMER, {})
+    served = filter_entries(producer.log[1:], {"Invoice": india}, CONSUMER, {})
     ((left, enters),) = served
     assert (left.operation, left.name, left.renamed_from, left.data, enters) == ("leave", "[1]", None, "null", False)
 
 
-def test_a_document_that_enters_says_no_more_than_that(india: Condition) -> None:
+def test_an_enter_reveals_only_the_new_name(india: Condition) -> None:
     producer = Producer()
     producer.create(1, "US")
     producer.rename(1, 2, "IN")
-    ((entered, enters),) = judged(producer.log[1:], {"Invoice": india}, CONSUMER, {})
+    ((entered, enters),) = filter_entries(producer.log[1:], {"Invoice": india}, CONSUMER, {})
     assert (entered.operation, entered.name, entered.renamed_from, entered.data) == ("update", "[2]", None, "{}")
     assert enters
 
 
 @pytest.mark.parametrize(("country", "expected"), [("IN", ("update", True)), ("US", ("leave", False))])
-def test_a_document_whose_row_was_replaced_unseen_enters_or_leaves_whatever_it_was(
+def test_a_document_with_an_unknown_old_row_enters_or_leaves(
     india: Condition, country: str, expected: tuple[str, bool]
 ) -> None:
     producer = Producer()
     producer.create(1, country)
     producer.log[0].operation = "update"
-    ((entry, enters),) = judged(producer.log, {"Invoice": india}, CONSUMER, {})
+    ((entry, enters),) = filter_entries(producer.log, {"Invoice": india}, CONSUMER, {})
     assert (entry.operation, enters) == expected
 
 
-def test_what_the_consumer_did_itself_comes_back_only_as_what_it_means_for_its_view(india: Condition) -> None:
+def test_a_consumers_own_edit_returns_only_if_the_document_enters_or_leaves(india: Condition) -> None:
     producer = Producer()
     producer.create(1, "IN", by=CONSUMER)
     producer.touch(1, by=CONSUMER)
     producer.update(1, "US", by=CONSUMER)
     producer.update(1, "IN", by=CONSUMER)
-    served = judged(producer.log, {"Invoice": india}, CONSUMER, {})
+    served = filter_entries(producer.log, {"Invoice": india}, CONSUMER, {})
     assert [(each.entry.operation, each.enters, each.entry.origin) for each in served] == [
         ("leave", False, None),
         ("update", True, None),
     ]
 
 
-def test_types_without_a_condition_are_not_judged() -> None:
+def test_types_without_a_condition_are_not_filtered() -> None:
     producer = Producer()
     producer.create(1, "US")
-    assert [each.entry for each in judged(producer.log, {}, CONSUMER, {})] == producer.log
+    assert [each.entry for each in filter_entries(producer.log, {}, CONSUMER, {})] == producer.log
 
 
 @dataclass
 class Producer:
-    """A site with invoices, each a country and a count of changes to its lines; and its log."""
+    """A site with invoices and its log. An invoice is a country, and the number of changes to its lines."""
 
     documents: dict[int, tuple[str | None, int]] = field(default_factory=dict)
     log: list[LogEntry] = field(default_factory=list)
 
-    def _say(
+    def _append(
         self,
         operation: str,
         number: int,
@@ -182,33 +189,33 @@ class Producer:
 
     def create(self, number: int, country: str | None, by: str = "") -> None:
         self.documents[number] = (country, 0)
-        self._say("create", number, after=self.row(number), by=by)
+        self._append("create", number, after=self.row(number), by=by)
 
     def update(self, number: int, country: str | None, by: str = "") -> None:
         before = self.row(number)
         self.documents[number] = (country, self.documents[number][1])
-        self._say("update", number, before, self.row(number), by=by)
+        self._append("update", number, before, self.row(number), by=by)
 
     def touch(self, number: int, by: str = "") -> None:
-        """A change of child rows only."""
+        """Change only child rows."""
         country, lines = self.documents[number]
         self.documents[number] = (country, lines + 1)
-        self._say("update", number, by=by)
+        self._append("update", number, by=by)
 
     def rename(self, number: int, to: int, country: str | None) -> None:
         before = self.row(number)
         self.documents[to] = (country, self.documents.pop(number)[1])
-        self._say("update", to, before, self.row(to), old=number)
+        self._append("update", to, before, self.row(to), old=number)
 
     def delete(self, number: int) -> None:
         before = self.row(number)
         del self.documents[number]
-        self._say("delete", number, before)
+        self._append("delete", number, before)
 
     def rows(self, entries: Sequence[LogEntry]) -> dict[int, str | None]:
-        """The rows that entries do not have themselves: looked for as the server does, in the plainest way."""
-        rows, asked = untouched_rows(entries, {"Invoice"}, CONSUMER)
-        for (_, name), sequences in asked.items():
+        """The parent rows for entries that do not contain them, found like the server does, but simply."""
+        rows, unresolved = resolve_parent_rows(entries, {"Invoice"}, CONSUMER)
+        for (_, name), sequences in unresolved.items():
             row = self.row(json.loads(name)[0])
             for later in self.log[entries[-1].sequence :]:
                 if name in (later.name, later.renamed_from) and (later.before or later.after):
@@ -220,7 +227,7 @@ class Producer:
 
 @dataclass
 class Consumer:
-    """A consumer that applies what it is served, and fetches whole what enters."""
+    """A consumer that applies served events, and fetches the whole document if it enters."""
 
     producer: Producer
     condition: Condition
@@ -235,7 +242,7 @@ class Consumer:
             return
         self.place += len(entries)
         rows = self.producer.rows(entries)
-        for entry, enters in judged(entries, {"Invoice": self.condition}, CONSUMER, rows):
+        for entry, enters in filter_entries(entries, {"Invoice": self.condition}, CONSUMER, rows):
             (number,) = json.loads(entry.name)
             if entry.sequence <= self.contained.get(number, 0):
                 continue
@@ -250,7 +257,7 @@ class Consumer:
         elif entry.operation == "update":
             old = number if entry.renamed_from is None else json.loads(entry.renamed_from)[0]
             if old not in self.documents or (old != number and entry.sequence <= self.contained.get(old, 0)):
-                # Never here; or what is here under the old name was fetched when that was another document's.
+                # The document is not here, or the one with the old name is a different document that was fetched later.
                 return self.fetch(number)
             country, lines = self.documents.pop(old)
             if entry.after is None:
@@ -263,7 +270,7 @@ class Consumer:
         return None
 
     def fetch(self, number: int) -> None:
-        """The document as it is now, if it may be had."""
+        """Take the document as it is now, if it satisfies the condition."""
         if self.condition.holds(self.producer.row(number)):
             self.documents[number] = self.producer.documents[number]
             self.contained[number] = len(self.producer.log)
@@ -278,11 +285,11 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.booleans())
-def test_a_consumer_has_what_satisfies_its_condition_and_nothing_else_unless_it_keeps_it(
+def test_a_consumer_has_exactly_the_matching_documents_or_keeps_those_that_left(
     steps: list[tuple[str, int, str | None, int]], deletes: bool
 ) -> None:
     producer = Producer()
-    consumer = Consumer(producer, condition_of(INDIA, INVOICE), deletes)
+    consumer = Consumer(producer, compile_condition(INDIA, INVOICE), deletes)
     for what, number, country, other in steps:
         there = number in producer.documents
         if what == "pull":

@@ -277,7 +277,7 @@ def test_columns_of_doctypes_can_be_excluded_but_no_fields_of_a_single(
     assert found["Retail Invoice"].children[0].excluded == ("rate",)
     assert found["Retail Invoice"].children[0].order_by == "idx"
     (single,) = problems_of(settings({"Retail Settings": {"exclude": ["company"]}}), tables, dumped)
-    assert "no table of its own to exclude columns of" in single.what
+    assert "no table with columns to exclude" in single.what
     (link,) = problems_of(settings({"Retail Payment": {"exclude": ["party"]}}), tables, dumped)
     assert "needs it as a link" in link.what
 
@@ -327,7 +327,7 @@ def test_a_table_belongs_to_one_doctype(tables: dict[str, Table], dumped: Metada
     found = problems_of(settings(declared), tables, dumped)
     assert [problem.what for problem in found] == [
         "tabRetail Item is the table of the DocType Retail Item",
-        "is a single, which has no table of its own",
+        "is a single, which has no table",
     ]
 
 
@@ -342,15 +342,15 @@ def test_a_name_that_is_no_doctype_is_said_with_what_was_meant(tables: dict[str,
 
 def test_a_child_table_is_no_document_type(tables: dict[str, Table], dumped: Metadata) -> None:
     (found,) = problems_of(settings(offers=["Retail Invoice Item"]), tables, dumped)
-    assert found.what.endswith("its rows travel with their documents (it is one of Retail Invoice)")
+    assert found.what.endswith("its rows travel with their documents (Retail Invoice)")
 
 
 def test_doctypes_themselves_cannot_be_offered(tables: dict[str, Table], dumped: Metadata) -> None:
     names = ["DocType", "Custom Field", "test"]
     found = [problem.what for problem in problems_of(settings(offers=names), tables, dumped)]
     assert found == [
-        "DocType describes tables, and rows alone would not make them",
-        "Custom Field describes tables, and rows alone would not make them",
+        "DocType describes tables, and syncing its rows would not create them",
+        "Custom Field describes tables, and syncing its rows would not create them",
         "the DocType test has no table in this database",
     ]
 
@@ -379,7 +379,7 @@ def test_a_database_that_is_no_frappe_sites_is_called_so(there: Metadata | None,
 def test_links_to_guarded_types_are_warned_of(tables: dict[str, Table], dumped: Metadata) -> None:
     (found,) = warnings(settings(producers=producer("Note")), tables, dumped)
     assert not found.fatal
-    assert found.what.startswith("links to User bring nothing along")
+    assert found.what.startswith("links to User fetch nothing")
     assert warnings(settings(producers=producer("Retail Invoice")), tables, dumped) == []
 
 

@@ -1,4 +1,4 @@
-"""Requests are counted per owner, and the count is forgotten at a steady pace."""
+"""Requests are counted per owner, in token buckets that refill at a steady rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streamd.serve.connections.authentication import Limiter
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -28,7 +28,7 @@ def spend(limiter: Limiter, owner: str, count: int) -> None:
         limiter.take(owner)
 
 
-def test_one_request_too_many_is_refused_and_says_when_to_come_back(clock: Clock) -> None:
+def test_a_request_over_the_limit_is_refused_with_the_time_to_retry(clock: Clock) -> None:
     limiter = Limiter(30, now=clock)
     spend(limiter, "a", 30)
     with pytest.raises(InvalidRequest) as refused:
@@ -39,24 +39,24 @@ def test_one_request_too_many_is_refused_and_says_when_to_come_back(clock: Clock
     limiter.take("a")
 
 
-def test_owners_do_not_pay_for_each_other(clock: Clock) -> None:
+def test_owners_have_separate_limits(clock: Clock) -> None:
     limiter = Limiter(10, now=clock)
     spend(limiter, "a", 10)
     limiter.take("b")
 
 
-def test_quiet_time_is_not_saved_up_beyond_one_minute(clock: Clock) -> None:
+def test_unused_requests_do_not_accumulate_beyond_one_minute(clock: Clock) -> None:
     limiter = Limiter(10, now=clock)
     limiter.take("a")
     clock.seconds += 3600
     spend(limiter, "a", 10)
-    assert limiter.wait("a") > 0
+    assert limiter.seconds_until_allowed("a") > 0
 
 
-def test_the_table_stays_small_however_many_come(clock: Clock) -> None:
-    limiter = Limiter(10, buckets=50, now=clock)
+def test_the_number_of_buckets_is_limited(clock: Clock) -> None:
+    limiter = Limiter(10, max_buckets=50, now=clock)
     for number in range(1000):
         limiter.take(str(number))
     assert len(limiter) == 50
     spend(limiter, "999", 9)
-    assert limiter.wait("999") > 0, "the last one is remembered"
+    assert limiter.seconds_until_allowed("999") > 0, "the last owner is still tracked"

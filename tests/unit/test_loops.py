@@ -99,7 +99,7 @@ async def test_a_fault_of_ours_is_logged_with_its_traceback_once_however_often_i
     failed = [line for line in said if line["event"] == "loop_failed"]
     assert [line["exc_info"] is not None for line in failed] == [True, False]
     assert {line["loop"] for line in failed} == {"heal"}
-    assert [line["event"] for line in said].count("loop_goes_on") == 2
+    assert [line["event"] for line in said].count("loop_resumed") == 2
 
 
 async def test_each_further_problem_is_said_and_shown_until_a_turn_ends_well() -> None:
@@ -120,7 +120,7 @@ async def test_each_further_problem_is_said_and_shown_until_a_turn_ends_well() -
         "capture: the server is away; heal: the disk is full",
         "capture, heal: the disk is full",
     ]
-    words = [line["error"] for line in said if line["event"] == "loop_tries_again"]
+    words = [line["error"] for line in said if line["event"] == "loop_retries"]
     assert words == ["the server is away", "the disk is full"]
     assert capture.problem == ""
 

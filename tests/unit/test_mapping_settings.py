@@ -58,13 +58,16 @@ def test_a_mapping_that_is_right_has_no_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        ('local_fieldname = "a"', "gets no value"),
+        ('local_fieldname = "a"', "no source for its value"),
         ('local_fieldname = "a", remote_fieldname = "b", mapping_type = "Document"', "needs a mapping"),
         ('local_fieldname = "a", remote_fieldname = "b", mapping = "Lead"', "no mapping_type"),
-        ('local_fieldname = "a", remote_fieldname = "b", mapping_type = "Document", mapping = "Led"', "no mapping Led"),
-        ('local_fieldname = "a", mapping_type = "Document", mapping = "Lead"', "which document is meant"),
+        (
+            'local_fieldname = "a", remote_fieldname = "b", mapping_type = "Document", mapping = "Led"',
+            "Led does not exist",
+        ),
+        ('local_fieldname = "a", mapping_type = "Document", mapping = "Lead"', "which document to find"),
         ('local_fieldname = "a", remote_fieldname = "b", remote_value_filters = { x = "y" }', "remote_value_filters"),
-        ('local_fieldname = "a", mapping_type = "Child Table", mapping = "Lead"', "gets its rows from"),
+        ('local_fieldname = "a", mapping_type = "Child Table", mapping = "Lead"', "the producer's child table"),
         (
             'local_fieldname = "a", remote_fieldname = "b", mapping_type = "Child Table", mapping = "Lead", '
             "default_value = 1",
@@ -80,7 +83,7 @@ def test_a_field_that_cannot_be_meant_is_refused(field: str, said: str, tmp_path
 
 def test_a_name_that_nearly_is_one_gets_the_right_one_offered(tmp_path: Path) -> None:
     (found,) = problems(LEAD + mapping(), tmp_path, '[{ doctype = "Lead", mapping = "Laed" }]')
-    assert (found.where, found.what) == ("producers.hq.doctypes.Lead", "there is no mapping Laed")
+    assert (found.where, found.what) == ("producers.hq.doctypes.Lead", "the mapping Laed does not exist")
     assert found.hint == "did you mean Lead?"
 
 
@@ -92,13 +95,13 @@ def test_a_field_that_is_mapped_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_mapping_of_another_type_than_the_entrys_is_refused(tmp_path: Path) -> None:
     (found,) = problems(LEAD, tmp_path, '[{ doctype = "Opportunity", mapping = "Lead" }]')
-    assert "makes documents of Lead" in found.what
+    assert "whose local type is Lead" in found.what
 
 
 def test_a_type_that_is_looked_for_has_to_be_declared(tmp_path: Path) -> None:
     undeclared = LEAD.replace('local_doctype = "Lead"', 'local_doctype = "Contact"')
     (found,) = problems(undeclared + mapping(LOOKS_FOR), tmp_path, ENTRY)
-    assert (found.where, found.what) == ("mappings.Lead.local_doctype", "Contact is no document type of this site")
+    assert (found.where, found.what) == ("mappings.Lead.local_doctype", "Contact is not a document type of this site")
 
 
 def child_table(field: str, inner: str) -> str:
@@ -110,8 +113,8 @@ def child_table(field: str, inner: str) -> str:
 def test_child_tables_that_lead_round_in_a_circle_are_refused(tmp_path: Path) -> None:
     text = mapping(child_table("x", "B"), name="A") + mapping(child_table("y", "A"), name="B")
     assert [each.what for each in problems(text, tmp_path)] == [
-        "leads round in a circle: A → B → A",
-        "leads round in a circle: B → A → B",
+        "refers to itself: A → B → A",
+        "refers to itself: B → A → B",
     ]
     assert "A → A" in problems(mapping(child_table("x", "A"), name="A"), tmp_path)[0].what
 
@@ -120,26 +123,26 @@ def test_child_rows_have_no_child_tables(tmp_path: Path) -> None:
     text = mapping(child_table("x", "B"), name="A") + mapping(child_table("y", "C"), name="B") + mapping(name="C")
     (found,) = problems(text, tmp_path)
     assert found.where == "mappings.A.x"
-    assert "child rows have none" in found.what
+    assert "child rows have no child tables" in found.what
 
 
 def test_one_type_there_does_not_become_two_here(tmp_path: Path) -> None:
     text = LEAD + mapping(name="Customer", local="Customer", remote="Person")
     entries = '[{ doctype = "Lead", mapping = "Lead" }, { doctype = "Customer", mapping = "Customer" }]'
     (found,) = problems(text, tmp_path, entries)
-    assert found.what == "Person there becomes Lead here by Lead, and Customer by Customer"
+    assert found.what == "Person has two targets: Lead (by Lead) and Customer (by Customer)"
 
 
 def test_two_types_there_do_not_become_one_here(tmp_path: Path) -> None:
     text = LEAD + mapping(LOOKS_FOR)
     (found,) = problems(text, tmp_path, '[{ doctype = "Opportunity", mapping = "Deal" }, "Lead"]')
-    assert found.what == "both Person (by Lead) and Lead (without a mapping) there become Lead here"
+    assert found.what == "Lead has two sources: Person (by Lead) and Lead (without a mapping)"
 
 
 def test_a_type_is_not_mapped_for_one_entry_and_unmapped_for_another(tmp_path: Path) -> None:
     text = LEAD.replace('"Person"', '"Lead"') + mapping(LOOKS_FOR)
     (found,) = problems(text, tmp_path, '[{ doctype = "Opportunity", mapping = "Deal" }, "Lead"]')
-    assert found.what == "Lead there becomes Lead here by Lead, and Lead without a mapping"
+    assert found.what == "Lead has two targets: Lead (by Lead) and Lead (without a mapping)"
     ended = '[{ doctype = "Opportunity", mapping = "Deal" }, { doctype = "Lead", unsubscribe = true }]'
     assert problems(text, tmp_path, ended) == []
 
@@ -172,8 +175,8 @@ def test_what_is_looked_for_is_told_to_the_producer_however_deep_it_stands() -> 
         D={"local_doctype": "D", "remote_doctype": "RD"},
     )
     entry = SubscribedDoctype(doctype="A", mapping="A")
-    assert settings.reached(mappings, "A") == ["A", "B", "C"]
-    assert settings.lookups(entry, mappings) == ["RB", "RC"]
+    assert settings.reachable_mappings(mappings, "A") == ["A", "B", "C"]
+    assert settings.lookup_doctypes(entry, mappings) == ["RB", "RC"]
     assert settings.remote_doctype(entry, mappings) == "RA"
     plain = SubscribedDoctype(doctype="A")
-    assert (settings.lookups(plain, mappings), settings.remote_doctype(plain, mappings)) == ([], "A")
+    assert (settings.lookup_doctypes(plain, mappings), settings.remote_doctype(plain, mappings)) == ([], "A")

@@ -1,4 +1,4 @@
-"""What is documented is what is sent: one set of models, two encoders, no difference."""
+"""The documented models match what is sent, although there are two encoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from streamd.model import Event, Origin, OwnName
-from streamd.serve.openapi import ENDPOINTS, document
+from streamd.serve.openapi import ENDPOINTS, build_document
 from streamd.wire import (
     Documents,
     DocumentsAnswer,
@@ -23,7 +23,7 @@ from streamd.wire import (
 SITE = "11111111-1111-4111-8111-111111111111"
 LOG = "22222222-2222-4222-8222-222222222222"
 
-WHOLE = Event(
+FULL = Event(
     sequence=7,
     nonce="00ff",
     tx=3,
@@ -39,26 +39,26 @@ WHOLE = Event(
     enters=True,
     own=(OwnName("Invoice", (1, "é", 2.5), ("S-1",), {"lines": [((70,), (7001,))]}),),
 )
-LEAST = Event(8, "00ff", 3, "Invoice", (2,), "delete", "", 1)
+MINIMAL = Event(8, "00ff", 3, "Invoice", (2,), "delete", "", 1)
 
 
-def test_an_encoded_page_is_what_the_documented_model_describes() -> None:
-    encoded = msgspec.json.encode(Page([WHOLE, LEAST], "next", 8, {"Invoice": "Approved"}))
+def test_an_encoded_page_matches_the_documented_model() -> None:
+    encoded = msgspec.json.encode(Page([FULL, MINIMAL], "next", 8, {"Invoice": "Approved"}))
     page = EventsPage.model_validate_json(encoded)
-    for event, documented in zip([WHOLE, LEAST], page.events, strict=True):
+    for event, documented in zip([FULL, MINIMAL], page.events, strict=True):
         for field in msgspec.structs.fields(Event):
             sent = json.loads(msgspec.json.encode(getattr(event, field.name)))
-            said = getattr(documented, field.name)
-            if field.name == "origin" and said:
-                said = said.model_dump()
+            shown = getattr(documented, field.name)
+            if field.name == "origin" and shown:
+                shown = shown.model_dump()
             if field.name == "own":
-                said = json.loads(json.dumps([each.model_dump(exclude_defaults=True) for each in said]))
-            assert said == sent, field.name
+                shown = json.loads(json.dumps([name.model_dump(exclude_defaults=True) for name in shown]))
+            assert shown == sent, field.name
     assert {field.name for field in msgspec.structs.fields(Event)} == set(type(page.events[0]).model_fields)
     assert {field.name for field in msgspec.structs.fields(Page)} == set(EventsPage.model_fields)
 
 
-def test_encoded_documents_are_what_the_documented_model_describes() -> None:
+def test_encoded_documents_match_the_documented_model() -> None:
     document = FetchedDocument("Invoice", (1,), msgspec.Raw(b'{"id":1}'), "")
     answer = DocumentsAnswer.model_validate_json(msgspec.json.encode(Documents([document], "cursor")))
     assert answer.model_dump(exclude_defaults=True) == {
@@ -67,18 +67,18 @@ def test_encoded_documents_are_what_the_documented_model_describes() -> None:
     }
 
 
-def test_every_endpoint_is_documented_with_its_answers_and_its_errors() -> None:
-    described = document()
+def test_every_endpoint_is_documented_with_its_answers_and_errors() -> None:
+    described = build_document()
     assert set(described["paths"]) == {endpoint.path for endpoint in ENDPOINTS}
     for endpoint in ENDPOINTS:
         (operation,) = described["paths"][endpoint.path].values()
         assert {str(status) for status in endpoint.errors} | {"200"} == set(operation["responses"])
-        assert ("security" in operation) == (endpoint.asks is not None)
+        assert ("security" in operation) == (endpoint.request is not None)
 
 
-def test_every_reference_in_the_document_leads_somewhere() -> None:
-    text = json.dumps(document())
-    schemas = document()["components"]["schemas"]
+def test_every_reference_in_the_document_resolves() -> None:
+    text = json.dumps(build_document())
+    schemas = build_document()["components"]["schemas"]
     named = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert named <= set(schemas)
     assert "$defs" not in text
@@ -96,12 +96,12 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
         (WantedDoctype, '{"doctype": "\\u001b[31mred"}'),
     ],
 )
-def test_values_that_nobody_means_are_refused(model: type[EventsRequest], text: str) -> None:
+def test_invalid_values_are_refused(model: type[EventsRequest], text: str) -> None:
     with pytest.raises(ValueError, match="validation error"):
         model.model_validate_json(text)
 
 
-def test_names_hold_numbers_and_text_and_nothing_else() -> None:
+def test_names_contain_only_numbers_and_text() -> None:
     from pydantic import TypeAdapter
 
     names = TypeAdapter(NameParts)

@@ -27,7 +27,7 @@ from streamd.store.engine import State
 from streamd.store.heartbeat import REPAIR, WHOLE, Requests
 from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 
 HQ = "11111111-1111-4111-8111-111111111111"
 APPROVED, PENDING, REJECTED = ApprovalStatus.APPROVED, ApprovalStatus.PENDING, ApprovalStatus.REJECTED
@@ -170,12 +170,12 @@ async def test_a_column_that_appeared_here_is_read_once_and_stays_noted_until_al
     assert [(each.kind, each.doctype) for each in await desk.requests.pending()] == [(REPAIR, "Item")]
     desk.queue.parked = ["Item"]
     assert await desk.turn(Item=APPROVED)
-    assert await desk.columns.of("hq") == {"Item": {"New", "Not here"}, "Other": {"New"}}
+    assert await desk.columns.of_producer("hq") == {"Item": {"New", "Not here"}, "Other": {"New"}}
     await desk.readings.ask_for_new_columns(["Item"])
     assert await desk.requests.pending() == [], "it is not read again for what is parked"
     desk.queue.parked = []
     await desk.turn(Item=APPROVED)
-    assert await desk.columns.of("hq") == {"Item": {"Not here"}, "Other": {"New"}}
+    assert await desk.columns.of_producer("hq") == {"Item": {"Not here"}, "Other": {"New"}}
 
 
 async def test_a_column_that_appeared_here_is_left_to_a_person_where_the_configuration_says_so(desk: Desk) -> None:
@@ -188,10 +188,10 @@ async def test_a_column_that_appeared_here_is_left_to_a_person_where_the_configu
     assert await desk.requests.pending() == []
     await desk.requests.add(WHOLE, "hq", "Item")
     assert await desk.turn(Item=APPROVED)
-    assert await desk.columns.of("hq") == {}
+    assert await desk.columns.of_producer("hq") == {}
 
 
 async def test_columns_of_types_that_are_no_longer_subscribed_to_are_nobodys_concern(desk: Desk) -> None:
     await desk.columns.add("hq", {"Item": ["New"], "Other": ["New"]})
     await desk.columns.add("gone", {"Item": ["Old"]})
-    assert await desk.columns.of_all({"hq": ["Item"]}) == {"Item": {"New"}}
+    assert await desk.columns.of_producers({"hq": ["Item"]}) == {"Item": {"New"}}

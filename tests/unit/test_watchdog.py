@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamd.common.progress import came_further, resting
+from streamd.common.progress import record_progress, resting
 from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.watchdog import (
@@ -167,7 +167,7 @@ async def test_signs_of_tasks_that_a_loop_started_are_its_own() -> None:
         before = loop.pulse.at
         while loop.pulse.at == before:
             await asyncio.sleep(0)
-            came_further()
+            record_progress()
         done.set()
 
     async def turn() -> None:

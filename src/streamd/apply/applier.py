@@ -283,7 +283,7 @@ class Applier:
             alone = len(concerned) == 1 and not error.table
             known = self.catalogue.get(doctype)
             if alone or (known is not None and error.table in tables_of(known)):
-                self.refused_types.refuse(doctype, error.message)
+                self.refused_types.refuse(doctype, error.message, error.hint)
 
     async def _commit(
         self, source: Source, units: list[Unit], position: Cursor | None, dequeue: Sequence[int], *, alone: bool

@@ -32,8 +32,9 @@ class RefusedTypes:
         now = self._now()
         return {doctype: each.why for doctype, each in self._refused.items() if each.until > now}
 
-    def refuse(self, doctype: str, why: str) -> None:
-        """No document of this type can be read, or written, as things are here."""
+    def refuse(self, doctype: str, why: str, hint: str = "") -> None:
+        """No document of this type can be read, or written, as things are here. `hint`: how to mend that."""
+        why = f"{why}; {hint}" if hint else why
         before = self._refused.get(doctype)
         if before is None or before.why != why:
             log.warning("type_paused", doctype=doctype, error=why, hint="it is tried again by itself")
@@ -44,4 +45,4 @@ class RefusedTypes:
         """Documents of these types were written."""
         for doctype in doctypes:
             if self._refused.pop(doctype, None) is not None:
-                log.info("types_go_on", doctypes=[doctype])
+                log.info("types_resumed", doctypes=[doctype])

@@ -4,7 +4,8 @@ Within one transaction and one origin, what happens to one document becomes one 
 rows inserted are one create; changes are one update with the difference; its deletion is one delete. A changed
 key (a rename), a change of origin and other columns are barriers: what came before them stays an event of its own. A
 row that is deleted and made again under its name (`REPLACE`) is an update: its child rows may never have gone. An event
-stands where its last change stood.
+stands where its last change stood. Child rows of a document that was renamed are its own, under whichever of its names,
+to the end of the transaction; what stayed behind then is told by `untold.py`, and of it nobody hears again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import msgspec
 
 from streamd.capture.formed import Edit, Formed
 from streamd.capture.happening import Happening, event_data, goes_along
+from streamd.capture.unseen import Unseen, renames_in, was_moved
+from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
 from streamd.model import (
     Change,
@@ -29,7 +32,7 @@ from streamd.model import (
     name_label,
     name_text,
 )
-from streamd.rows import Binding, read_name, unseen
+from streamd.rows import Binding, unseen
 
 _MARK = msgspec.json.Decoder(Mark)
 _encode = msgspec.json.Encoder().encode
@@ -46,34 +49,44 @@ def form(
     clock: str,
     logged: frozenset[str],
     remembered: frozenset[str],
+    standing: Standing = NOTHING,
 ) -> Formed:
     """The events of some changes, which must be whole transactions, one after the other.
 
     Changes with `tx` 0 count as one transaction.
 
     `clock` is the reading after the changes before them; `logged` names the types whose events go into the
-    log; `remembered` those whose local edits are wanted. A row that cannot be read becomes a gap.
+    log; `remembered` those whose local edits are wanted. A row that cannot be read becomes a gap. `standing` is
+    what there is besides.
     """
     entries: list[LogEntry] = []
     edits: list[Edit] = []
+    unseen = Unseen(standing, bound)
     for _, transaction in groupby(changes, key=lambda change: change.tx):
         some = list(transaction)
-        former = _Former(bound, site, clock, some)
+        former = _Former(bound, site, clock, some, unseen)
         for change in some:
             former.take(change)
-        former.close_all()
+        former.end()
         formed = former.result(logged, remembered)
         entries += formed.entries
         edits += formed.edits
         clock = formed.clock
-    return Formed(entries, edits, clock)
+    return Formed(entries, edits, clock, standing.incomplete)
 
 
 class _Former:
     def __init__(
-        self, bound: Mapping[str, Sequence[Binding]], site: str, clock: str, changes: Sequence[Change]
+        self,
+        bound: Mapping[str, Sequence[Binding]],
+        site: str,
+        clock: str,
+        changes: Sequence[Change],
+        unseen: Unseen,
     ) -> None:
         self._bound = bound
+        self._unseen = unseen
+        unseen.begin(changes)
         self._site = site
         self._clock = clock
         self._open: dict[tuple[str, Name], Happening] = {}
@@ -81,21 +94,8 @@ class _Former:
         self._given_up: dict[tuple[str, Name], Happening] = {}
         self._gaps: list[LogEntry] = []
         self._marks: dict[str, Mark] = {}
-        self._renames = self._find_renames(changes)
+        self._renames = renames_in(changes, bound)
         self._columns: dict[str, str] = {}
-
-    def _find_renames(self, changes: Sequence[Change]) -> set[tuple[str, Name, Name]]:
-        """Which documents change their names, so that child rows that follow are not taken for moved ones."""
-        found = set()
-        for change in changes:
-            if change.op != ChangeOp.UPDATE:
-                continue
-            for binding in self._bound.get(change.table, ()):
-                if binding.child is None:
-                    old, new = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
-                    if old is not None and new is not None and old != new:
-                        found.add((binding.doctype.name, old, new))
-        return found
 
     def take(self, change: Change) -> None:
         if change.fingerprint and self._columns.setdefault(change.table, change.fingerprint) != change.fingerprint:
@@ -106,6 +106,7 @@ class _Former:
             self._clock = hlc.latest((self._clock, clock))
         else:
             self._clock = clock = hlc.tick(self._clock, change.at, self._site)
+        self._take_unseen(change, clock, early=True)
         for binding in self._bound.get(change.table, ()):
             try:
                 if change.op == ChangeOp.TRUNCATE:
@@ -116,6 +117,11 @@ class _Former:
                     self._child(change, binding, clock)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._gap(change, binding, clock, _unreadable(change, str(error)))
+        self._take_unseen(change, clock, early=False)
+
+    def _take_unseen(self, change: Change, clock: str, *, early: bool) -> None:
+        for seen, binding in self._unseen.changes(change, early=early):
+            self._child(seen, binding, clock)
 
     def _mark(self, text: str) -> Mark:
         mark = self._marks.get(text)
@@ -217,8 +223,9 @@ class _Former:
 
     def _child(self, change: Change, binding: Binding, clock: str) -> None:
         assert binding.child is not None  # noqa: S101  # the caller looked
-        before = change.before if change.before is not None and binding.matches(change.before) else None
-        after = change.after if change.after is not None and binding.matches(change.after) else None
+        before = self._unseen.known(binding, change.before, self._given_up)
+        went = was_moved(change, binding, self._renames)
+        after = self._unseen.known(binding, change.after, {} if went else self._given_up)
         old = None if before is None else binding.name_of(before)
         new = None if after is None else binding.name_of(after)
         old_key = None if before is None else binding.row_key_of(before)
@@ -288,6 +295,11 @@ class _Former:
     def close_all(self) -> None:
         for found in list(self._open.values()):
             self._close(found)
+
+    def end(self) -> None:
+        """The transaction ends here."""
+        self.close_all()
+        self._unseen.end(self._closed, self._given_up)
 
     def _gap(self, change: Change, binding: Binding, clock: str, reason: str) -> None:
         self._gaps.append(

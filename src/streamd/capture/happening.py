@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streamd.model import Change, DocumentType, LogEntry, Name, Operation, name_text
+from streamd.model import Change, ChildTable, DocumentType, LogEntry, Name, Operation, name_text
 from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -82,6 +82,11 @@ def as_update(entry: LogEntry, doctype: DocumentType, *, made: str, whole: bool)
     entry.operation, entry.data = Operation.UPDATE, _encode(data).decode()
 
 
+def as_whole(entry: LogEntry) -> None:
+    """Make of an update one by which consumers take the document whole, since it does not tell of all child rows."""
+    entry.data = _encode(_ROW.decode(entry.data) | {"whole": True}).decode()
+
+
 def _made_fields(found: Happening) -> list[str]:
     """The fields that a create writes: its row may be one that replaced another one."""
     assert found.after is not None  # noqa: S101  # an insert has it
@@ -152,6 +157,12 @@ def _readable(row: bytes) -> bytes:
     except UnicodeDecodeError:
         return row.decode("utf-8", "replace").encode()
     return row
+
+
+def under_name(child: ChildTable, row: bytes, name: Name) -> bytes:
+    """A child row as it would be under this name of its document."""
+    parts = dict(zip(child.parent_key, (msgspec.Raw(_encode(part)) for part in name), strict=True))
+    return _encode(_ROW.decode(row) | parts)
 
 
 def goes_along(binding: Binding, old: Name, new: Name, old_key: Name | None, new_key: Name | None) -> bool:

@@ -18,10 +18,11 @@ import structlog
 from streamd.capture.cutting import between_documents
 from streamd.capture.formed import Formed
 from streamd.capture.forming import form
-from streamd.capture.happening import as_update
+from streamd.capture.happening import as_update, as_whole
 from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
 from streamd.capture.remembering import latest, records_of, remember
-from streamd.capture.standing import Standing, look, touched
+from streamd.capture.standing import look, touched
+from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.common.names import id_ranges
@@ -103,7 +104,7 @@ class Capture:
         head = await self._update_log.head()
         why = await self._recover(claim, head)
         if why:
-            log.warning("log_began_anew", reason=why)
+            log.warning("log_restarted", reason=why)
         head = await self._update_log.head()
         self._logged_to = head.sequence if head is not None else 0
         return why
@@ -259,9 +260,11 @@ class Capture:
     def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
         """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
         for entry in formed.entries:
-            if entry.operation != Operation.CREATE:
-                continue
             ref = (entry.doctype, name_from_text(entry.name))
+            if entry.operation != Operation.CREATE:
+                if entry.renamed_from is not None and ref in formed.incomplete:
+                    as_whole(entry)
+                continue
             record = records.get(ref) if entry.origin is None else None
             made = record.clock if record is not None and record.was_here(self._site, entry.clock) else ""
             if made or ref in formed.incomplete:
@@ -289,30 +292,35 @@ class Capture:
 
     async def _form(self, changes: Sequence[Change], clock: str, standing: Standing) -> Formed:
         logged = await self._logged()
-        formed = form(
+        return form(
             changes,
             self._bound,
             site=self._site,
             clock=clock,
             logged=frozenset(logged) & self._offers,
             remembered=self._remembered,
+            standing=standing,
         )
-        return formed.but_for(standing.orphaned, standing.incomplete)
 
     async def _look(self, claim: Claim, changes: Sequence[Change]) -> Standing:
         here = touched(changes, self._told)
         if not here.in_doubt:
-            return Standing()
+            return NOTHING
         taken, most = {change.id for change in changes}, self._batch * RENAMED_BATCHES
         try:
             async with self._database.snapshot() as reader:
                 standing = await look(reader, claim, here, taken, self._told, self._doctypes, most)
+                doubtful = {ref for ref in standing.doubtful if ref[0] in self._remembered}
+                over = {
+                    ref for ref, record in (await records_of(reader, doubtful)).items() if record.deleted_at is not None
+                }
+                standing = standing.taken_whole(frozenset(doubtful - over))
         except (RowRefused, SchemaChanged) as error:
             # A table cannot be read: no reason to hold up what triggers saw.
             if "" not in self._warned:
                 self._warned.add("")
-                log.warning("child_rows_not_looked_at", error=str(error))
-            return Standing()
+                log.warning("child_rows_not_checked", error=str(error))
+            return NOTHING
         for doctype, name in sorted(standing.orphaned, key=repr):
             self._say_orphan(doctype, name)
         return standing

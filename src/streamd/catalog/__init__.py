@@ -1,7 +1,7 @@
-"""Where document types come from: the configuration, completed by what the database says of its tables.
+"""Builds the catalogue of document types from the configuration and the schema of the database.
 
-On a Frappe site they come from the application's own metadata: `metadata_tables` says which rows `build` wants for
-that, and `read_metadata` gets them.
+On a Frappe site they come from the application's metadata: `metadata_tables` names the tables that `build` needs, and
+`read_metadata` reads them.
 """
 
 from __future__ import annotations

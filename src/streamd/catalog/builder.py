@@ -1,4 +1,4 @@
-"""Joins `[doctypes]` with the database's tables into document types, or says everything that is wrong."""
+"""Builds document types from `[doctypes]` and the database's tables, or reports every fault."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from streamd.model import Catalogue, ChildTable, DocumentType, Table
 from streamd.settings import ChildSettings, DoctypeSettings, Settings
 from streamd.wire import NAME_LIMIT
 
+Columns = tuple[str, ...]
+
 
 def build_declared(settings: Settings, tables: Mapping[str, Table]) -> Catalogue:
-    """The document types that the configuration declares, and no others. Raises `ConfigurationError`."""
+    """The document types that the configuration declares. Raises `ConfigurationError`."""
     doctypes, problems = declare(settings.doctypes, tables, {})
-    doctypes, wrong = without_excluded(doctypes, settings.doctypes, tables)
-    problems = [*_offer_problems(settings), *problems, *wrong]
+    doctypes, faults = without_excluded(doctypes, settings.doctypes, tables)
+    problems = [*_offer_problems(settings), *problems, *faults]
     if problems:
         raise ConfigurationError(*problems)
     offers = settings.site.offers
@@ -28,64 +30,75 @@ def build_declared(settings: Settings, tables: Mapping[str, Table]) -> Catalogue
 def declare(
     declared: Mapping[str, DoctypeSettings], tables: Mapping[str, Table], others: Mapping[str, DocumentType]
 ) -> tuple[dict[str, DocumentType], list[Problem]]:
-    """The document types of these `[doctypes]`, and what is wrong with them. They may link to `others`."""
+    """The document types of these `[doctypes]`, and their faults. They may link to `others`."""
     problems = list(_table_problems(declared))
     targets: dict[str, Target] = {}
-    for name, given in declared.items():
-        target, wrong = _target(name, given, tables)
-        problems += wrong
+    for name, declaration in declared.items():
+        target, faults = _find_target(name, declaration, tables)
+        problems += faults
         if target is not None:
             targets[name] = target
-    # A link to a type that is declared, but wrong, is not called unknown as well.
+    # A link to a type whose declaration is faulty is not reported as unknown as well.
     known = {name: Target(name, doctype.table, doctype.key) for name, doctype in others.items()}
-    known |= {name: targets.get(name) or _assumed(name, given) for name, given in declared.items()}
+    known |= {name: targets.get(name) or _assume_target(name, declaration) for name, declaration in declared.items()}
     doctypes = {}
     for name, target in targets.items():
-        doctypes[name], wrong = _doctype(target, declared[name], tables, known)
-        problems += wrong
+        doctypes[name], faults = _build_doctype(target, declared[name], tables, known)
+        problems += faults
     return doctypes, problems
 
 
-def _target(name: str, given: DoctypeSettings, tables: Mapping[str, Table]) -> tuple[Target | None, list[Problem]]:
+def _find_target(
+    name: str, declaration: DoctypeSettings, tables: Mapping[str, Table]
+) -> tuple[Target | None, list[Problem]]:
     where = path("doctypes", name)
     if not name or len(name) > NAME_LIMIT or not name.isprintable():
-        return None, [Problem(where, "is no name for a document type", f"use 1 to {NAME_LIMIT} printable characters")]
-    table_name = given.table or name
-    table = tables.get(table_name)
-    if table is None:
-        where = f"{where}.table" if given.table else where
-        return None, [_missing_table(where, table_name, tables)]
-    if table.unreadable:
-        return None, [_unreadable_table(where, table)]
-    key = given.key or table.primary_key
-    if not key:
         return None, [
-            Problem(
-                f"{where}.key",
-                f"{table_name} has no primary key",
-                "name the unique columns that name its rows",
-            )
+            Problem(where, "is not a valid name for a document type", f"use 1 to {NAME_LIMIT} printable characters")
         ]
-    problems = key_problems(f"{where}.key", key, table)
-    return (None, problems) if problems else (Target(name, table_name, key), [])
+    table_path = f"{where}.table" if declaration.table else where
+    table, problems = _find_table(table_path, declaration.table or name, tables)
+    if table is None:
+        return None, problems
+    key, problems = _find_key(f"{where}.key", declaration.key, table)
+    return (None, problems) if problems else (Target(name, table.name, key), [])
 
 
-def _assumed(name: str, given: DoctypeSettings) -> Target:
-    return Target(name, given.table or name, given.key or ("",))
+def _find_table(where: str, name: str, tables: Mapping[str, Table]) -> tuple[Table | None, list[Problem]]:
+    table = tables.get(name)
+    if table is None:
+        hint = did_you_mean(name, list(tables), "name one of its tables")
+        return None, [Problem(where, f"the database has no table {name}", hint)]
+    if table.unreadable:
+        what = f"the database cannot read {name}: {table.unreadable}"
+        return None, [Problem(where, what, "name a table that streamd can read")]
+    return table, []
 
 
-def _doctype(
-    target: Target, given: DoctypeSettings, tables: Mapping[str, Table], known: Mapping[str, Target]
+def _find_key(where: str, declared: Columns | None, table: Table) -> tuple[Columns, list[Problem]]:
+    key = declared or table.primary_key
+    if key:
+        return key, key_problems(where, key, table)
+    hint = "set key to the unique columns that identify its rows"
+    return key, [Problem(where, f"{table.name} has no primary key", hint)]
+
+
+def _assume_target(name: str, declaration: DoctypeSettings) -> Target:
+    return Target(name, declaration.table or name, declaration.key or ("",))
+
+
+def _build_doctype(
+    target: Target, declaration: DoctypeSettings, tables: Mapping[str, Table], known: Mapping[str, Target]
 ) -> tuple[DocumentType, list[Problem]]:
     table = tables[target.table]
     where = ("doctypes", target.doctype)
-    links, problems = links_of(Owner(where, table, given), known)
+    links, problems = links_of(Owner(where, table, declaration), known)
     children = []
-    for field, child in given.children.items():
-        made, wrong = _child((*where, "children", field), field, child, target, tables, known)
-        problems += wrong
-        if made is not None:
-            children.append(made)
+    for field, child in declaration.children.items():
+        child_table, faults = _build_child((*where, "children", field), field, child, target, tables, known)
+        problems += faults
+        if child_table is not None:
+            children.append(child_table)
     doctype = DocumentType(
         target.doctype,
         table.name,
@@ -93,64 +106,54 @@ def _doctype(
         table.columns,
         links,
         tuple(children),
-        naming=given.naming or "",
-        accept_changes=given.accept_changes,
+        naming=declaration.naming or "",
+        accept_changes=declaration.accept_changes,
     )
     return doctype, problems
 
 
-def _child(
+def _build_child(
     where: tuple[str, ...],
     field: str,
-    given: ChildSettings,
+    declaration: ChildSettings,
     parent: Target,
     tables: Mapping[str, Table],
     known: Mapping[str, Target],
 ) -> tuple[ChildTable | None, list[Problem]]:
-    here = path(*where)
-    problems = _field_problems(here, field, tables[parent.table])
-    table = tables.get(given.table)
+    prefix = path(*where)
+    problems = _field_problems(prefix, field, tables[parent.table])
+    table, faults = _find_table(f"{prefix}.table", declaration.table, tables)
+    problems += faults
     if table is None:
-        return None, [*problems, _missing_table(f"{here}.table", given.table, tables)]
-    if table.unreadable:
-        return None, [*problems, _unreadable_table(f"{here}.table", table)]
-    key = given.key or table.primary_key
-    if not key:
+        return None, problems
+    key, faults = _find_key(f"{prefix}.key", declaration.key, table)
+    problems += faults
+    problems += missing_columns(f"{prefix}.parent_key", declaration.parent_key, table)
+    if len(declaration.parent_key) != len(parent.key):
         problems.append(
             Problem(
-                f"{here}.key",
-                f"{table.name} has no primary key",
-                "name the unique columns that tell its rows apart",
+                f"{prefix}.parent_key",
+                f"has {len(declaration.parent_key)} column(s), but the key of {parent.doctype} has {len(parent.key)}",
+                f"name the columns of {table.name} that contain {', '.join(parent.key)}, in this order",
             )
         )
-    else:
-        problems += key_problems(f"{here}.key", key, table)
-    problems += missing_columns(f"{here}.parent_key", given.parent_key, table)
-    if len(given.parent_key) != len(parent.key):
-        problems.append(
-            Problem(
-                f"{here}.parent_key",
-                f"has {len(given.parent_key)} column(s), and {parent.doctype}'s key has {len(parent.key)}",
-                f"name the columns of {table.name} that hold {', '.join(parent.key)}, in this order",
-            )
-        )
-    for column in given.where:
+    for column in declaration.where:
         problems += missing_columns(path(*where, "where", column), (column,), table)
-    if given.order_by is not None:
-        problems += missing_columns(f"{here}.order_by", (given.order_by,), table)
-    links, wrong = links_of(Owner(where, table, given, parent, given.parent_key), known)
-    made = ChildTable(
+    if declaration.order_by is not None:
+        problems += missing_columns(f"{prefix}.order_by", (declaration.order_by,), table)
+    links, faults = links_of(Owner(where, table, declaration, parent, declaration.parent_key), known)
+    child_table = ChildTable(
         field,
         table.name,
         key,
-        given.parent_key,
+        declaration.parent_key,
         table.columns,
         links,
-        tuple(given.where.items()),
-        given.order_by,
-        naming=given.naming or "",
+        tuple(declaration.where.items()),
+        declaration.order_by,
+        naming=declaration.naming or "",
     )
-    return made, [*problems, *wrong]
+    return child_table, [*problems, *faults]
 
 
 def _field_problems(where: str, field: str, parent: Table) -> list[Problem]:
@@ -158,40 +161,26 @@ def _field_problems(where: str, field: str, parent: Table) -> list[Problem]:
         return [
             Problem(
                 where,
-                f"{parent.name} has a column of this name already",
-                "give the child table another field",
+                f"{parent.name} already has a column of this name",
+                "choose another field for the child table",
             )
         ]
     if not field or len(field) > NAME_LIMIT or not field.isprintable() or '"' in field or "\\" in field:
         return [
             Problem(
                 where,
-                "is no name for a field",
+                "is not a valid name for a field",
                 f"use 1 to {NAME_LIMIT} printable characters, without quotes and backslashes",
             )
         ]
     return []
 
 
-def _missing_table(where: str, name: str, tables: Mapping[str, Table]) -> Problem:
-    return Problem(
-        where, f"the database has no table {name}", did_you_mean(name, list(tables), "name one of its tables")
-    )
-
-
-def _unreadable_table(where: str, table: Table) -> Problem:
-    return Problem(
-        where,
-        f"the database cannot read {table.name}: {table.unreadable}",
-        "name a table that can be read without that",
-    )
-
-
 def _offer_problems(settings: Settings) -> list[Problem]:
     return [
         Problem(
             "site.offers",
-            f"{name} is no document type of this site",
+            f"{name} is not a document type of this site",
             did_you_mean(name, list(settings.doctypes), f"declare [doctypes.{path(name)}], or remove it"),
         )
         for name in settings.site.offers or ()
@@ -200,28 +189,28 @@ def _offer_problems(settings: Settings) -> list[Problem]:
 
 
 def _table_problems(declared: Mapping[str, DoctypeSettings]) -> Iterator[Problem]:
-    """A row belongs to one document: a table is one type's parent, or a child of several types by `where`."""
+    """A row belongs to one document: a table is the parent of one type, or a child of one or several types."""
     parents: dict[str, str] = {}
-    for name, given in declared.items():
-        table = given.table or name
+    for name, declaration in declared.items():
+        table = declaration.table or name
         other = parents.setdefault(table, name)
         if other != name:
             yield Problem(
                 path("doctypes", name, "table"),
-                f"{table} is that of {path('doctypes', other)} already",
+                f"{table} is already the table of {path('doctypes', other)}",
                 "keep one of the two",
             )
     uses: dict[str, list[tuple[str, ChildSettings]]] = {}
-    for name, given in declared.items():
-        for field, child in given.children.items():
+    for name, declaration in declared.items():
+        for field, child in declaration.children.items():
             uses.setdefault(child.table, []).append((path("doctypes", name, "children", field), child))
     for table, users in uses.items():
         if table in parents:
             for where, _ in users:
                 yield Problem(
                     f"{where}.table",
-                    f"{table} is the table of {path('doctypes', parents[table])} already",
-                    "make it a document type, or a child table: not both",
+                    f"{table} is already the table of {path('doctypes', parents[table])}",
+                    "declare it as a document type or as a child table, not both",
                 )
         if len(users) > 1:
             yield from _sharing_problems(table, users)
@@ -235,8 +224,8 @@ def _sharing_problems(table: str, users: list[tuple[str, ChildSettings]]) -> Ite
             others = " and ".join(other for other, _ in users if other != where)
             yield Problem(
                 f"{where}.where",
-                f"{table} is shared with {others}, and nothing says which rows are whose",
+                f"{table} is shared with {others}, so each of them needs a where",
                 'add where = { column = "value" } to each of them',
             )
         elif seen.setdefault(condition, where) != where:
-            yield Problem(f"{where}.where", f"is the same as that of {seen[condition]}", "give each its own rows")
+            yield Problem(f"{where}.where", f"is the same as in {seen[condition]}", "select other rows")

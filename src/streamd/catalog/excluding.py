@@ -1,7 +1,7 @@
-"""Takes out of the document types what is never to leave the site: the columns that `exclude` names. Pure.
+"""Removes the columns that `exclude` names from the document types, so that they never leave the site. Pure.
 
-A column is excluded of its table, whoever uses that: of a child table that several types share, none gets it. What
-names a document, links it, or says which rows are whose cannot be excluded.
+A column is excluded for its table: if several types share a child table, it is excluded for all of them. Columns of
+keys, links, `where` and `order_by` cannot be excluded.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from streamd.model import ChildTable, DocumentType, Table
 from streamd.settings import DoctypeSettings
 
 Excluded = dict[str, dict[str, str]]
-"""For each table the excluded columns, with the path of the key that names them."""
+"""Table → excluded column → path of the key that excludes it."""
 
 
 def without_excluded(
     doctypes: Mapping[str, DocumentType], declared: Mapping[str, DoctypeSettings], tables: Mapping[str, Table]
 ) -> tuple[dict[str, DocumentType], list[Problem]]:
-    """The types without the columns that the `[doctypes]` exclude, and what is wrong with these."""
+    """The types without the columns that `[doctypes]` excludes, and the faults of `exclude`."""
     excluded: Excluded = {}
     problems: list[Problem] = []
-    for name, given in declared.items():
+    for name, declaration in declared.items():
         doctype = doctypes.get(name)
         if doctype is None or doctype.single:
             continue
-        named = [(path("doctypes", name, "exclude"), doctype.table, given.exclude)]
-        for field, child in given.children.items():
+        named = [(path("doctypes", name, "exclude"), doctype.table, declaration.exclude)]
+        for field, child in declaration.children.items():
             if child.table in tables:
                 named.append((path("doctypes", name, "children", field, "exclude"), child.table, child.exclude))
         for where, table, columns in named:
@@ -38,26 +38,26 @@ def without_excluded(
     if not any(excluded.values()):
         return dict(doctypes), problems
     for doctype in doctypes.values():
-        problems += _needed(doctype, excluded)
-    return {name: _without(doctype, excluded) for name, doctype in doctypes.items()}, problems
+        problems += _needed_columns(doctype, excluded)
+    return {name: _exclude(doctype, excluded) for name, doctype in doctypes.items()}, problems
 
 
-def _needed(doctype: DocumentType, excluded: Excluded) -> Iterator[Problem]:
-    """The excluded columns without which there would be no document."""
+def _needed_columns(doctype: DocumentType, excluded: Excluded) -> Iterator[Problem]:
+    """The faults of excluded columns that a document needs."""
     owners: Sequence[DocumentType | ChildTable] = (doctype, *doctype.children)
     for owner in owners:
         label = doctype.name if owner is doctype else f"{doctype.name}.{_field(owner)}"
         for column, where in excluded.get(owner.table, {}).items():
-            uses = [use for use, columns in _uses(owner) if column in columns]
+            uses = [use for use, columns in _used_columns(owner) if column in columns]
             if uses:
                 yield Problem(
                     where,
                     f"{column} cannot be excluded: {label} needs it as {uses[0]}",
-                    "take it out of exclude, or change that first",
+                    "remove it from exclude, or change that first",
                 )
 
 
-def _uses(owner: DocumentType | ChildTable) -> Iterator[tuple[str, Sequence[str]]]:
+def _used_columns(owner: DocumentType | ChildTable) -> Iterator[tuple[str, Sequence[str]]]:
     yield "its key", owner.key
     if isinstance(owner, ChildTable):
         yield "its parent_key", owner.parent_key
@@ -72,17 +72,17 @@ def _field(owner: DocumentType | ChildTable) -> str:
     return owner.field if isinstance(owner, ChildTable) else ""
 
 
-def _without(doctype: DocumentType, excluded: Excluded) -> DocumentType:
-    gone = excluded.get(doctype.table, {})
-    children = tuple(_child_without(child, excluded.get(child.table, {})) for child in doctype.children)
-    if not gone and children == doctype.children:
+def _exclude(doctype: DocumentType, excluded: Excluded) -> DocumentType:
+    excluded_columns = excluded.get(doctype.table, {})
+    children = tuple(_exclude_from_child(child, excluded.get(child.table, {})) for child in doctype.children)
+    if not excluded_columns and children == doctype.children:
         return doctype
-    columns = tuple(column for column in doctype.columns if column.name not in gone)
-    return replace(doctype, columns=columns, excluded=tuple(sorted(gone)), children=children)
+    columns = tuple(column for column in doctype.columns if column.name not in excluded_columns)
+    return replace(doctype, columns=columns, excluded=tuple(sorted(excluded_columns)), children=children)
 
 
-def _child_without(child: ChildTable, gone: Mapping[str, str]) -> ChildTable:
-    if not gone:
+def _exclude_from_child(child: ChildTable, excluded_columns: Mapping[str, str]) -> ChildTable:
+    if not excluded_columns:
         return child
-    columns = tuple(column for column in child.columns if column.name not in gone)
-    return replace(child, columns=columns, excluded=tuple(sorted(gone)))
+    columns = tuple(column for column in child.columns if column.name not in excluded_columns)
+    return replace(child, columns=columns, excluded=tuple(sorted(excluded_columns)))

@@ -1,8 +1,8 @@
-"""Document types of a Frappe site: each DocType as the site's own metadata describes it. Pure.
+"""Document types of a Frappe site: each DocType as the site's metadata describes it. Pure.
 
-A DocType X is the table `tabX`, named by `name`. Its fields of type Table and Table MultiSelect are child tables:
-the rows of `tab<options>` with `parent`, `parenttype` and `parentfield`, so one table may serve several types. A single
-has no table: its fields are rows of `tabSingles`, which no key keeps unique.
+A DocType X is the table `tabX` with the key `name`. Its fields of type Table and Table MultiSelect are child tables:
+the rows of `tab<options>` with matching `parent`, `parenttype` and `parentfield`, so several types may share one table.
+A single has no table. Its fields are rows of `tabSingles`, which has no unique key.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ KEY = ("name",)
 SINGLE_KEY = ("doctype", "field")
 SINGLE_COLUMNS = (*SINGLE_KEY, "value")
 NAME_COLUMN = Column("name", "varchar(140)", Kind.TEXT, nullable=False)
-"""What a single has instead of a row."""
+"""A single has this one column instead of a row."""
 
 SERIES = ("tabSeries", "name", "current")
-"""Where a Frappe site counts its naming series."""
+"""The table and columns with the counters of a Frappe site's naming series."""
 
 SCHEMA = frozenset({"DocType", "Custom Field"})
-"""DocTypes that are no document types: their rows mean nothing without the tables and columns that they describe,
-which the application makes when they are saved there. Links to them are none either: both sites have what they name."""
+"""DocTypes that are not document types. Their rows describe tables and columns that only the application creates, when
+it saves them. Links to them are ignored, because both sites have the DocTypes."""
 
 _ACCESS = (
     "Custom DocPerm", "Custom Role", "DocShare", "Module Profile", "Role", "Role Profile", "User", "User Group",
@@ -43,21 +43,21 @@ _RUN_BY_THE_APPLICATION = (
     "Web Form", "Web Page", "Web Template", "Website Theme", "Workflow",
 )  # fmt: skip
 GUARDED = frozenset({*_ACCESS, *_SECRETS, *_RUN_BY_THE_APPLICATION})
-"""DocTypes that decide who may do what, hold secrets, or are programs. A site that may write a note which another one
-has seen could otherwise make users there, or fetch them from there."""
+"""DocTypes that grant access, contain secrets, or are programs. Otherwise a site that may write a note at another site
+could create users there through a link, or fetch them from there."""
 
 
 def document_types(metas: Mapping[str, Meta], tables: Mapping[str, Table]) -> dict[str, DocumentType]:
     """Every DocType whose documents can be synced, by name: those with a table, and singles.
 
-    Fields whose columns are not there (virtual ones, and what no migration has made yet) are passed over.
+    Fields without a column (virtual fields, and fields of a pending migration) are skipped.
     """
     declared = {name for name, meta in metas.items() if _is_document_type(meta, tables)}
     return {name: _document_type(metas[name], metas, tables, declared) for name in sorted(declared)}
 
 
 def guarded(doctypes: Mapping[str, DocumentType]) -> frozenset[str]:
-    """The types that no link brings along: those of `GUARDED`, and all singles."""
+    """The types that links do not open: those of `GUARDED`, and all singles."""
     return frozenset(name for name, doctype in doctypes.items() if name in GUARDED or doctype.single)
 
 
@@ -86,7 +86,7 @@ def _document_type(
         )
         return DocumentType(meta.name, "", KEY, (NAME_COLUMN,), (), (values, *children), single=True)
     table = tables[PREFIX + meta.name]
-    # A field that became a table field leaves its old column behind, which the application does not read any more.
+    # A field that became a table field leaves its old column, which the application no longer reads.
     fields = {child.field for child in children}
     columns = tuple(column for column in table.columns if column.name not in fields)
     links = tuple(_links(meta, table, declared))
@@ -94,7 +94,7 @@ def _document_type(
 
 
 def _links(meta: Meta, table: Table, declared: set[str]) -> Iterator[Link]:
-    """The links of a row of this DocType. An empty text in one is what the application writes for nothing."""
+    """The links of a row of this DocType. The application writes empty text for an empty link."""
     columns = {column.name for column in table.columns}
     for field in meta.fields.values():
         if field.name not in columns:
@@ -106,9 +106,9 @@ def _links(meta: Meta, table: Table, declared: set[str]) -> Iterator[Link]:
 
 
 def _single_links(meta: Meta, declared: set[str]) -> Iterator[Link]:
-    """The links of a single's values: which row it is says what its value links to.
+    """The links of a single's values: each row is one field, and its value may be a link.
 
-    Its Dynamic Links are none: the type stands in another row.
+    Dynamic Links of singles are ignored, because their type is in another row.
     """
     for field in meta.fields.values():
         if field.kind == LINK and field.options in declared:

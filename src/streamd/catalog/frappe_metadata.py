@@ -1,4 +1,4 @@
-"""What a Frappe site says of its own DocTypes, read from the rows of its metadata tables. Pure."""
+"""Reads the metadata of a Frappe site: its DocTypes, their links, tables and naming. Pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LINK, DYNAMIC_LINK = "Link", "Dynamic Link"
 TABLE_TYPES = ("Table", "Table MultiSelect")
 NAMING_SERIES, HASH = "naming_series", "hash"
 KINDS = frozenset({LINK, DYNAMIC_LINK, *TABLE_TYPES})
-"""The field types that make a document more than a row."""
+"""The types of fields that are links or child tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that links, or holds child rows. `options` is a DocType, or the field that holds it (Dynamic Link)."""
+    """A link or child table. `options` is the DocType; for a Dynamic Link, the field with the DocType."""
 
     name: str
     kind: str
@@ -41,9 +41,9 @@ class Field:
 class Meta:
     """One DocType: its links and tables, by field name.
 
-    `naming` is how the application names its documents, as the DocType says it (`field:code`, `hash`, a pattern of a
-    series, …): `naming_series:` is followed by the pattern that is offered first. Empty where only the application's
-    code knows.
+    `naming` is how the application names its documents, in the words of the DocType (`field:code`, `hash`, the pattern
+    of a series, …). After `naming_series:` follows the pattern that the application offers first. Empty if only the
+    application's code decides.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Meta:
 
 
 def metadata_tables(settings: Settings) -> Mapping[str, tuple[str, ...]]:
-    """The small tables whose rows `build` wants besides, with the columns it looks at; none for a plain catalogue."""
+    """The metadata tables and columns that `build` needs; none for `catalog = "tables"`."""
     if settings.site.catalog != "frappe":
         return {}
     users = any(producer.subscriber for producer in settings.producers.values())
@@ -66,7 +66,7 @@ async def read_metadata(
     tables: Mapping[str, Table],
     table_rows: Callable[[str, Sequence[str]], Awaitable[list[Row]]],
 ) -> dict[str, list[Row]]:
-    """The rows that `build` wants. What the database has not got is left out: `build` says what that means."""
+    """The rows that `build` needs. Missing tables are left out; `build` reports them."""
     return {
         name: await table_rows(name, columns)
         for name, columns in metadata_tables(settings).items()
@@ -75,7 +75,7 @@ async def read_metadata(
 
 
 def read(metadata: Metadata) -> dict[str, Meta]:
-    """Every DocType, with its fields as they are after customising: custom fields added, properties changed."""
+    """Every DocType with its fields, including custom fields and changed properties."""
     changed = _changed_properties(metadata.get(PROPERTY_SETTERS, ()))
     rows = [(row["parent"], row) for row in metadata.get(DOCFIELDS, ()) if row["parenttype"] == "DocType"]
     rows += [(row["dt"], row) for row in metadata.get(CUSTOM_FIELDS, ())]
@@ -87,9 +87,9 @@ def read(metadata: Metadata) -> dict[str, Meta]:
     found = {}
     for row in metadata.get(DOCTYPES, ()):
         name = str(row["name"])
-        said = changed.get((name, ""), {}).get("autoname", row["autoname"])
-        naming = _naming(row, said or "", series.get(name, ""))
-        found[name] = Meta(name, _true(row["issingle"]), _true(row["istable"]), naming)
+        autoname = changed.get((name, ""), {}).get("autoname", row["autoname"])
+        naming = _naming(row, autoname or "", series.get(name, ""))
+        found[name] = Meta(name, _is_set(row["issingle"]), _is_set(row["istable"]), naming)
     for doctype, row in rows:
         meta, name = found.get(doctype), row["fieldname"]
         if meta is None or not name:
@@ -103,9 +103,7 @@ def read(metadata: Metadata) -> dict[str, Meta]:
 
 
 def _changed_properties(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, str]]:
-    """What property setters say of fields' types and options, by (DocType, field name), and of DocTypes' naming,
-    by (DocType, "").
-    """
+    """Changes by property setters: fields' types and options by (DocType, field name), naming by (DocType, "")."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         of_field = row["doctype_or_field"] == "DocField"
@@ -116,21 +114,21 @@ def _changed_properties(rows: Sequence[Row]) -> dict[tuple[str, str], dict[str, 
     return found
 
 
-def _naming(row: Row, said: str, series: str) -> str:
-    """How documents of a DocType are named, of which the metadata say this. `series` is the pattern offered first."""
-    said = said.strip()
-    if said == f"{NAMING_SERIES}:":
-        return said + series
-    if not said and (_true(row["istable"]) or _true(row["custom"])):
-        # No code of the application names these, so it gives them the names that it gives where nothing says how.
+def _naming(row: Row, autoname: str, series: str) -> str:
+    """The naming of a DocType. `autoname` is its property, `series` the pattern that is offered first."""
+    autoname = autoname.strip()
+    if autoname == f"{NAMING_SERIES}:":
+        return autoname + series
+    if not autoname and (_is_set(row["istable"]) or _is_set(row["custom"])):
+        # The application has no code for these, so it uses its default.
         return HASH
-    return said
+    return autoname
 
 
 def _first_line(options: str | None) -> str:
     return next((line.strip() for line in (options or "").splitlines() if line.strip()), "")
 
 
-def _true(value: object) -> bool:
-    """Whether a check field is set: engines and drivers hold it as a number, a text, or a boolean."""
+def _is_set(value: object) -> bool:
+    """Whether a check field is set. Engines and drivers return a number, text, or a boolean."""
     return value not in (None, 0, "0", "", False)

@@ -1,4 +1,4 @@
-"""Paths of keys, and columns: what the rules of the catalogue have in common."""
+"""Paths of keys in the file, and checks of columns and keys."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from streamd.settings import toml_key
 
 
 def path(*parts: str) -> str:
-    """The path of a key, as the TOML file would write it."""
+    """The path of a key, as TOML writes it."""
     return ".".join(toml_key(part) for part in parts)
 
 
 def same_name(name: str, names: Iterable[str]) -> str | None:
-    """`name` as it is really written: databases compare identifiers in foreign keys by case-folding."""
-    every = list(names)
-    if name in every:
+    """The spelling of `name` in `names`. Foreign keys may spell identifiers in another case."""
+    candidates = list(names)
+    if name in candidates:
         return name
-    return next((candidate for candidate in every if candidate.casefold() == name.casefold()), None)
+    return next((candidate for candidate in candidates if candidate.casefold() == name.casefold()), None)
 
 
 def missing_columns(where: str, columns: Iterable[str], table: Table) -> list[Problem]:
@@ -34,7 +34,7 @@ def missing_columns(where: str, columns: Iterable[str], table: Table) -> list[Pr
 
 
 def key_problems(where: str, key: Sequence[str], table: Table) -> list[Problem]:
-    """What keeps these columns from naming rows: they have to be there, unique, never null, and writable."""
+    """The faults of a key: its columns must exist, be unique, never be NULL, and be writable."""
     problems = missing_columns(where, key, table)
     if problems:
         return problems
@@ -44,9 +44,9 @@ def key_problems(where: str, key: Sequence[str], table: Table) -> list[Problem]:
         return [
             Problem(
                 where,
-                f"{' and '.join(key)} of {table.name} need not be unique",
+                f"{' and '.join(key)} of {table.name} may not be unique",
                 f"use the primary key ({', '.join(table.primary_key) or 'there is none'}), "
-                "or give these columns a UNIQUE constraint",
+                "or add a UNIQUE constraint on these columns",
             )
         ]
     columns = [column for column in map(table.column, key) if column is not None]
@@ -60,9 +60,9 @@ def _key_column_problems(where: str, column: Column, table: Table) -> list[Probl
             Problem(where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key")
         )
     if column.kind in (Kind.BYTES, Kind.JSON) or column.declared == "boolean":
-        held = {Kind.BYTES: "bytes", Kind.JSON: "JSON"}.get(column.kind, "true and false")
+        content = {Kind.BYTES: "bytes", Kind.JSON: "JSON"}.get(column.kind, "true and false")
         problems.append(
-            Problem(where, f"{table.name}.{column.name} holds {held}, which name no document", "use another key")
+            Problem(where, f"{table.name}.{column.name} contains {content}, which cannot be a key", "use another key")
         )
     if column.generated:
         problems.append(

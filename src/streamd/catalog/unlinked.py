@@ -1,4 +1,4 @@
-"""What is allowed in a catalogue, but worth a look: foreign keys that are no links, links that bring nothing along."""
+"""Warnings about a valid catalogue: foreign keys that are not links, links that fetch nothing, tables left out."""
 
 from __future__ import annotations
 
@@ -14,53 +14,54 @@ from streamd.settings import Settings
 
 
 def warnings(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | None = None) -> list[Problem]:
-    """Foreign keys that stay plain constraints, links that nothing is fetched for, and settings without effect.
+    """Foreign keys that are not links, links that fetch nothing, tables left out, and settings without effect.
 
-    None of them is fatal. Raises `ConfigurationError` where there is no catalogue to look at.
+    None of them is fatal. Raises `ConfigurationError` if the catalogue itself is faulty.
     """
     catalogue = build(settings, tables, metadata)
-    found = list(_producers(settings, catalogue))
+    found = list(_producer_warnings(settings, catalogue))
     targets = {name: Target(name, doctype.table, doctype.key) for name, doctype in catalogue.doctypes.items()}
     for name, doctype in catalogue.doctypes.items():
         if not doctype.single:
-            found += _unlinked(("doctypes", name), doctype, doctype, tables, targets)
+            found += _unlinked_keys(("doctypes", name), doctype, doctype, tables, targets)
         for child in doctype.children:
-            found += _unlinked(("doctypes", name, "children", child.field), child, doctype, tables, targets)
+            found += _unlinked_keys(("doctypes", name, "children", child.field), child, doctype, tables, targets)
     return [*found, *left_out(catalogue, tables)]
 
 
 def left_out(catalogue: Catalogue, tables: Mapping[str, Table]) -> Iterator[Problem]:
-    """Tables whose rows seem to be a part of a declared type's documents, and are in none."""
+    """Tables whose rows seem to belong to a declared type's documents, but are in no document type."""
     types = catalogue.doctypes.values()
     declared = {doctype.table.casefold(): doctype for doctype in types if not doctype.single}
     used = declared.keys() | {child.table.casefold() for doctype in types for child in doctype.children}
-    parts = {_bare(part) for table in tables.values() for part in (*table.partitions, *table.heirs)}
+    parts = {_unquote(part) for table in tables.values() for part in (*table.partitions, *table.heirs)}
     for table in tables.values():
         if table.name.casefold() in used or table.name in parts:
             continue
         for key in table.foreign_keys:
             parent = declared.get(key.table.casefold())
-            if parent is None or not _belongs(table, key):
+            if parent is None or not _looks_like_child(table, key):
                 continue
             yield Problem(
                 path("doctypes", parent.name),
-                f"rows of {table.name} refer to {parent.name} and are in no document type: they are not synced",
-                f'if they are a part of it, add [doctypes.{parent.name}.children.NAME] with table = "{table.name}"; '
-                "if they are documents of their own, declare a type; if other sites do not need them, leave it so",
+                f"rows of {table.name} refer to {parent.name} but belong to no document type, so they are not synced",
+                f"if they are part of it, add [{path('doctypes', parent.name, 'children')}.NAME] with "
+                f'table = "{table.name}"; if they are documents, declare a type; if other sites do not need them, '
+                "do nothing",
                 fatal=False,
             )
             break
 
 
-def _bare(part: str) -> str:
-    """The name of a part, without its schema and its quotes."""
+def _unquote(part: str) -> str:
+    """The name of a partition, without its schema and its quotes."""
     return part.partition(".")[2].strip('"').replace('""', '"')
 
 
-def _belongs(table: Table, key: ForeignKey) -> bool:
-    """Whether a table's rows look like child rows: deleted with the parent, keyed by it, or called after it.
+def _looks_like_child(table: Table, key: ForeignKey) -> bool:
+    """Whether a table's rows look like child rows: deleted with the parent, keyed by it, or named after it.
 
-    An order that names its customer is none of these.
+    An order that refers to its customer is none of these.
     """
     with_parent = key.on_delete.upper() == "CASCADE"
     keyed = set(key.columns) < set(table.primary_key)
@@ -68,12 +69,12 @@ def _belongs(table: Table, key: ForeignKey) -> bool:
     return with_parent or keyed or (len(stem) > 1 and table.name.casefold().startswith(stem))
 
 
-def _producers(settings: Settings, catalogue: Catalogue) -> Iterator[Problem]:
+def _producer_warnings(settings: Settings, catalogue: Catalogue) -> Iterator[Problem]:
     for name, producer in settings.producers.items():
         if producer.subscriber is not None and settings.site.catalog != "frappe":
             yield Problem(
                 path("producers", name, "subscriber"),
-                "has no effect: only documents of a Frappe site have an owner",
+                "has no effect, because only documents of a Frappe site have an owner",
                 'remove it, or set catalog = "frappe" in [site]',
                 fatal=False,
             )
@@ -83,14 +84,14 @@ def _producers(settings: Settings, catalogue: Catalogue) -> Iterator[Problem]:
         if closed:
             yield Problem(
                 path("producers", name, "doctypes"),
-                f"links to {', '.join(closed)} bring nothing along, because these types are guarded: a document that "
-                "needs one which is not here is parked",
-                "see to it that both sites have them, or subscribe to them by name",
+                f"links to {', '.join(closed)} fetch nothing, because these types are guarded; a document that needs a "
+                "missing one is parked",
+                "make sure that both sites have these documents, or subscribe to the types by name",
                 fatal=False,
             )
 
 
-def _unlinked(
+def _unlinked_keys(
     where: tuple[str, ...],
     owner: DocumentType | ChildTable,
     parent: DocumentType,
@@ -108,14 +109,14 @@ def _unlinked(
         hint = (
             f'add "{",".join(key.columns)}" = "{target.doctype}" to links'
             if target
-            else f"declare a document type for {key.table}, or see to it that both sites have its rows"
+            else f"declare a document type for {key.table}, or make sure that both sites have its rows"
         )
-        why = "links leaves it out" if target else f"{key.table} is no declared document type"
+        why = "links leaves it out" if target else f"{key.table} is not a declared document type"
         found.append(
             Problem(
                 path(*where),
-                f"the foreign key from {', '.join(key.columns)} to {key.table} is no link ({why}): "
-                "what it refers to is not fetched, and a document that needs a missing row is parked",
+                f"the foreign key from {', '.join(key.columns)} to {key.table} is not a link ({why}): "
+                "rows that it refers to are not fetched, and a document that needs a missing row is parked",
                 hint,
                 fatal=False,
             )

@@ -212,7 +212,7 @@ def _keys(
             problem(
                 area,
                 f"rows are named by {', '.join(there.key)} there, and by {', '.join(here.key)} in {here.table} here",
-                "documents of the two sites cannot be told from each other",
+                "documents of the two sites cannot be matched",
                 "set key to the same columns at both sites",
             )
         ]
@@ -224,8 +224,8 @@ def _keys(
         problem(
             area,
             f"rows of {here.table} are named by numbers with a point ({', '.join(here.key)})",
-            "names compare exactly, and such a number is not the same in each database",
-            "set key to columns that hold whole numbers or text",
+            "names compare exactly, and databases store such numbers differently",
+            "set key to columns of integers or text",
         )
     ]
 

@@ -76,10 +76,10 @@ def judge_triggers(ours: Mapping[str, str], wanted: Mapping[str, str], may_insta
         (wanted.keys() - ours.keys(), "missing", "changes of their tables are not seen"),
         (
             {name for name in wanted.keys() & ours.keys() if wanted[name] != ours[name]},
-            "not as they ought to be",
-            "a table or the configuration changed since they were made",
+            "out of date",
+            "a table or the configuration changed since they were created",
         ),
-        (ours.keys() - wanted.keys(), "not wanted any more", "they slow the writes of tables that nobody may have"),
+        (ours.keys() - wanted.keys(), "no longer needed", "they slow down writes to tables that no site may have"),
     ):
         if names:
             found.append(problem("triggers", f"{', '.join(sorted(names))}: {what}", why, hint))
@@ -111,7 +111,7 @@ def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
     """A configuration file (with this `st_mode`) that holds a secret, and that others on the machine may read."""
     if not mode & 0o044 or all(producer.api_secret is None for producer in settings.producers.values()):
         return []
-    why = "it holds an api_secret: who has it gets what this site may have"
+    why = "it holds an api_secret: anyone who has it can read what this site may have"
     return [warning("configuration", f"{file} can be read by others on this machine", why, f"chmod 600 {file}")]
 
 
@@ -137,7 +137,7 @@ def judge_answer(
             problem(
                 area,
                 "is this site itself, or a clone of it",
-                "a site that has the same identity cannot be told from this one",
+                "two sites with one identity cannot be told apart",
                 "fix the URL, or give the clone an identity of its own: `streamd init --new-identity` there",
             )
         ]
@@ -145,9 +145,9 @@ def judge_answer(
         found.append(
             problem(
                 area,
-                f"speaks version {answer.protocol} of the protocol, and this release speaks {PROTOCOL}",
+                f"uses version {answer.protocol} of the protocol, and this release uses {PROTOCOL}",
                 "its events could be misunderstood",
-                "upgrade the older of the two",
+                "upgrade the older site",
             )
         )
     found += _clock(area, answer.clock_ms - here_ms)
@@ -162,7 +162,7 @@ def judge_answer(
                 warning(
                     area,
                     f"{doctype} links to {', '.join(missing)} there, which this site does not have",
-                    "what it links to cannot be fetched",
+                    "linked documents of these types cannot be fetched",
                     "declare them here as document types, if their tables exist",
                 )
             )
@@ -176,7 +176,7 @@ def same_site_twice(sites: Mapping[str, str]) -> list[Finding]:
         problem(
             f"producers.{name}",
             f"is the same site as producers.{first[site]}",
-            "each event would arrive twice, on two routes that do not know of each other",
+            "each event would arrive twice",
             "join the two into one",
         )
         for name, site in sites.items()
@@ -261,7 +261,7 @@ def _clock(area: str, difference: int) -> list[Finding]:
         return []
     text = f"its clock is {abs(difference) / 1000:.0f} s {'ahead of' if difference > 0 else 'behind'} ours"
     why = "where both sites edit one field, the site with the later clock wins too often"
-    hint = "let both machines take their time from the network (NTP)"
+    hint = "run NTP at both sites"
     grave = abs(difference) > clock.MAX_AHEAD_MS
     return [(problem if grave else warning)(area, text, why, hint)]
 
@@ -272,21 +272,21 @@ def _subscription(area: str, producer: str, doctype: str, status: str, described
             return ok(area, f"{doctype} is Approved")
         return problem(
             area,
-            f"{doctype} is Approved, but the producer does not have this type any more",
+            f"{doctype} is Approved, but the producer no longer has this type",
             "nothing of it will arrive",
-            f"declare it at {producer}, or take it out of doctypes here",
+            f"declare it at {producer}, or remove it from doctypes here",
         )
     if status == ApprovalStatus.REJECTED:
         return problem(
             area,
             f"{doctype} was Rejected",
             "nothing of it will arrive",
-            "talk to who runs that site, or take it out of doctypes here",
+            "ask the operator of that site, or remove it from doctypes here",
         )
     return warning(
         area,
         f"{doctype} is {status}",
-        "nothing of it arrives before it is approved, and its columns can be compared only then",
+        "nothing of it arrives until it is approved, and its columns can be compared only then",
         f"when a daemon here has asked for it, `streamd consumers list` at {producer} shows under which NAME: there, "
         f"`streamd consumers approve NAME {shlex.quote(doctype)}`. Is the type called so there?",
     )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from streamd.apply.event.lookup import Filter, lookup_of
 from streamd.check.judging import Finding, problem, warning
-from streamd.common.spelling import did_you_mean, near
+from streamd.common.spelling import did_you_mean, similar_names
 from streamd.model import Catalogue, ChildTable, DocumentType, Link
-from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, looked_for, looks_for
+from streamd.settings import DOCUMENT, FieldMapping, MappingSettings, is_lookup, lookup_mappings
 from streamd.wire import ChildDescriptor, DoctypeDescriptor, LinkDescriptor
 
-NOT_HERE = "its documents cannot be put here, so what links to them is parked"
+NOT_HERE = "its documents cannot be stored here, so documents that link to them are parked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ def judge_lookup(place: Place, field: FieldMapping, types: Types) -> Iterator[Fi
     """A field of mapping type Document: what it links to here, and what is looked for there."""
     area = place.area(field.local_fieldname)
     inner = types.mappings[field.mapping or ""]
-    if not looks_for(field):
+    if not is_lookup(field):
         yield warning(
             area,
-            f"default_value is set, so no {inner.remote_doctype} is looked for",
+            f"default_value is set, so no {inner.remote_doctype} is searched for",
             "the field always gets the default value",
             "remove default_value, or the mapping",
         )
@@ -73,7 +73,7 @@ def judge_lookup(place: Place, field: FieldMapping, types: Types) -> Iterator[Fi
         yield problem(
             area,
             f"{field.local_fieldname} {leads} here, and {field.mapping} makes documents of {inner.local_doctype}",
-            "what is found could not be linked to",
+            "the document that is found could not be linked to",
             f'declare links = {{ {field.local_fieldname} = "{inner.local_doctype}" }}, or name another mapping',
         )
     for link in links:
@@ -85,7 +85,7 @@ def judge_lookup(place: Place, field: FieldMapping, types: Types) -> Iterator[Fi
             yield problem(
                 area,
                 f"{name} is no field of {target.doctype} there",
-                "nothing can be looked for by it",
+                "it cannot be searched by",
                 did_you_mean(name, [column.name for column in target.columns], "name one of its fields"),
             )
         yield from _filter(area, name, each, place, types)
@@ -98,8 +98,8 @@ def _dynamic(area: str, place: Place, link: Link, doctype: str) -> Iterator[Find
     if column is not None and (column not in given or given[column].remote_fieldname is not None):
         yield warning(
             area,
-            f"{column} has to say that {link.columns[0]} leads to {doctype}",
-            "else what is found is taken for a document of another type",
+            f"{column} must say that {link.columns[0]} leads to {doctype}",
+            "otherwise the document that is found counts as one of another type",
             f'map it: {{ local_fieldname = "{column}", default_value = "{doctype}" }}',
         )
 
@@ -107,17 +107,17 @@ def _dynamic(area: str, place: Place, link: Link, doctype: str) -> Iterator[Find
 def _filter(area: str, name: str, each: Filter, place: Place, types: Types) -> Iterator[Finding]:
     """The value of one filter: an expression, a field, or a constant."""
     if each.fault:
-        yield problem(area, f"{name}: {each.fault}", "nothing can be looked for", "fix the expression")
+        yield problem(area, f"{name}: {each.fault}", "nothing can be searched for", "fix the expression")
         return
     if place.there is None:
         return
     if each.expression is None:
-        close = near(each.constant, place.fields_there) if isinstance(each.constant, str) else []
+        close = similar_names(each.constant, place.fields_there) if isinstance(each.constant, str) else []
         if close:
             yield warning(
                 area,
-                f"{name} has to be the text {each.constant!r}, since no field there has this name",
-                "the same document is found for all",
+                f"{name} must be the text {each.constant!r}, since no field there has this name",
+                "every document finds the same one",
                 f"did you mean {' or '.join(close)}?",
             )
         return
@@ -138,7 +138,7 @@ def _hop(area: str, what: str, link: LinkDescriptor | None, fields: Iterable[str
         yield problem(
             area,
             f"{what} is no link to one type there",
-            "there is no document of which a field could be read",
+            "there is no linked document to read a field of",
             "use a field of the document itself, or one that is a link",
         )
         return
@@ -211,8 +211,8 @@ def judge_circles(used: Sequence[str], mappings: Mapping[str, MappingSettings]) 
             said.add(frozenset(way))
             yield warning(
                 f"mappings.{name}",
-                f"documents are looked for round in a circle: {' → '.join(way)}",
-                "each one that is found makes another one be looked for, until max_dependencies ends it",
+                f"searches form a circle: {' → '.join(way)}",
+                "each document that is found starts another search, until max_dependencies ends it",
                 "give one of the fields a default_value, or leave it out",
             )
 
@@ -223,7 +223,7 @@ def _way_back(start: str, mappings: Mapping[str, MappingSettings]) -> list[str]:
     seen = {start}
     while ways:
         way = ways.pop(0)
-        for inner in looked_for(mappings, way[-1]):
+        for inner in lookup_mappings(mappings, way[-1]):
             if inner == start and len(way) > 1:
                 return [*way, start]
             if inner not in seen:

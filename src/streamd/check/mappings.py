@@ -13,7 +13,7 @@ from streamd.check.lookups import NOT_HERE, Place, Types, judge_circles, judge_l
 from streamd.check.values import judge_default
 from streamd.common.spelling import did_you_mean
 from streamd.model import Catalogue, ChildTable, DocumentType
-from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reached
+from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, SubscribedDoctype, reachable_mappings
 from streamd.wire import DoctypeDescriptor
 
 
@@ -57,7 +57,7 @@ def _types(
     descriptors: Sequence[DoctypeDescriptor],
 ) -> Types:
     starts = [entry.mapping for entry in entries if entry.mapping is not None and not entry.unsubscribe]
-    used = dict.fromkeys(name for start in starts for name in reached(mappings, start))
+    used = dict.fromkeys(name for start in starts for name in reachable_mappings(mappings, start))
     return Types(mappings, tuple(used), catalogue, {each.doctype: each for each in descriptors})
 
 
@@ -91,8 +91,8 @@ def _mapping(name: str, types: Types) -> Iterator[Finding]:
         yield warning(
             f"mappings.{name}.remote_doctype",
             f"the producer has not opened {given.remote_doctype} to this site, or does not have it",
-            "documents of it do not come, and its fields can be compared only then",
-            f"fix the name, or ask who runs the producer to offer and approve {given.remote_doctype}",
+            "its documents do not arrive, and its fields cannot be compared",
+            f"fix the name, or ask the operator of the producer to offer and approve {given.remote_doctype}",
         )
     if here.single:
         yield problem(
@@ -112,7 +112,7 @@ def _mapping(name: str, types: Types) -> Iterator[Finding]:
             yield problem(
                 place.area(field.local_fieldname),
                 f"{here.name} has no child table of this name here",
-                "its rows have no place",
+                "its rows cannot be stored",
                 did_you_mean(field.local_fieldname, [each.field for each in here.children], "name its field"),
             )
 
@@ -135,7 +135,7 @@ def _child_table(place: Place, field: FieldMapping, child: ChildTable, types: Ty
         yield problem(
             area,
             "is a child table here, which one value cannot fill",
-            "its rows come from rows",
+            "a child table is filled from child rows",
             f'set mapping_type = "{CHILD_TABLE}", a mapping of the rows, and remote_fieldname',
         )
         return
@@ -146,7 +146,7 @@ def _child_table(place: Place, field: FieldMapping, child: ChildTable, types: Ty
         yield problem(
             f"mappings.{field.mapping}.local_doctype",
             f"{inner.local_doctype} is not the child table {child.field} of {place.what}, which {place.mapping} fills",
-            "its rows would be mapped by what was written for others",
+            "its rows would be mapped by a mapping for other rows",
             f"write local_doctype = {' or '.join(repr(each) for each in _called(child))}, or name another mapping",
         )
     yield from _fields(Place(field.mapping, inner, child, there, f"{place.what}.{child.field}"), types)
@@ -189,12 +189,12 @@ def _local_field(place: Place, field: FieldMapping) -> Finding | None:
             names += [child.field for child in here.children]
         what = "excluded in its configuration" if name in here.excluded else f"no field of {place.what} here"
         hint = did_you_mean(name, names, "name one of its fields")
-        return problem(area, f"{name} is {what}", "the value has no place", hint)
+        return problem(area, f"{name} is {what}", "the value cannot be stored", hint)
     if column.generated:
         return problem(
             area,
             f"{here.table}.{name} is generated, and cannot be written",
-            "the database makes it",
+            "the database computes it",
             "remove this field",
         )
     if isinstance(here, ChildTable) and name in (*here.parent_key, *(each for each, _ in here.where)):
@@ -208,7 +208,7 @@ def _local_field(place: Place, field: FieldMapping) -> Finding | None:
         return problem(
             area,
             f"{place.what} is named by {', '.join(here.key)}, and a name is never mapped",
-            "documents are told from each other by their names at the producer",
+            "documents are identified by their names at the producer",
             f"remove this field; for names of this site's own set use_same_name = false, and naming for {place.what}",
         )
     return None
@@ -239,6 +239,6 @@ def _remote_field(place: Place, field: FieldMapping) -> Finding | None:
     return problem(
         area,
         f"{name} is no field of {what} there",
-        "nothing ever comes of it",
+        "no value ever arrives",
         did_you_mean(name, place.fields_there, "name one of its fields"),
     )

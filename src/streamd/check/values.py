@@ -106,9 +106,9 @@ def _lost(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
         if theirs.scale is not None and mine.scale is not None and theirs.scale > mine.scale:
             return f"numbers with more than {mine.scale} digits behind the point are rounded here"
     elif mine.kind == Kind.INTEGER and (theirs.kind == Kind.FLOAT or (theirs.kind == Kind.DECIMAL and theirs.scale)):
-        return "what stands behind the point is lost here, or the number refused"
+        return "digits behind the point are lost here, or the number is refused"
     elif theirs.kind == Kind.DATETIME_ZONED and mine.kind in (Kind.DATETIME, Kind.DATE, Kind.TIME):
-        return "the zone is lost here, and with it the moment that is meant"
+        return "the time zone is lost here"
     elif theirs.kind == Kind.DATETIME and mine.kind in (Kind.DATE, Kind.TIME):
         return f"only the {mine.kind.value} of each value is kept here"
     return ""
@@ -124,7 +124,9 @@ def _refused(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
     if not enforced:
         is_float = theirs.kind == Kind.DECIMAL and mine.kind == Kind.DECIMAL and _is_long(theirs)
         return (
-            f"numbers of more than {FLOAT_DIGITS} digits that no 64-bit float is, are refused here" if is_float else ""
+            f"numbers of more than {FLOAT_DIGITS} digits that a 64-bit float cannot hold are refused here"
+            if is_float
+            else ""
         )
     if mine.kind == Kind.DECIMAL and mine.before_point is not None:
         if theirs.before_point is None:
@@ -133,9 +135,9 @@ def _refused(mine: Declared, theirs: Declared, *, enforced: bool) -> str:
             return f"numbers of more than {mine.before_point} digits before the point are refused here"
     long = mine.length is not None and (theirs.length is None or theirs.length > mine.length)
     if long and mine.kind == theirs.kind and mine.kind in (Kind.TEXT, Kind.BYTES):
-        return f"what is longer than {mine.length} is refused here"
+        return f"values longer than {mine.length} are refused here"
     if mine.words and mine.words != theirs.words:
-        return "only the values that the type names are taken here"
+        return "only the values of the type are accepted here"
     return ""
 
 

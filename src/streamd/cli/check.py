@@ -34,7 +34,7 @@ from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateErr
 from streamd.lifecycle.installing import require_tables
 from streamd.lifecycle.preparing import require_usable
 from streamd.model import Catalogue
-from streamd.pull import as_here
+from streamd.pull import localize_hint
 from streamd.settings import Settings, load, remote_doctype, secret_of
 from streamd.store.engine import now_ms
 from streamd.store.migrate import HEAD
@@ -46,16 +46,17 @@ MARKS = {Severity.OK: "✓", Severity.WARNING: "!", Severity.PROBLEM: "✗"}
 @as_json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Look at everything that can be wrong: configuration, databases, triggers, peers, and their columns.
+    """Validate configuration, databases, triggers and peers.
 
-    It introduces this site to its producers, as the daemon does when it starts. Nothing else is changed.
+    This also compares the columns of both sites. It asks the producers what they would answer
+    the daemon. It changes nothing.
     """
     config = chosen_config(ctx)
     findings: list[Finding] = []
     code = 0
     try:
         settings = load(config)
-        findings.append(ok("configuration", f"{config} is understood"))
+        findings.append(ok("configuration", f"{config} is valid"))
         if os.name == "posix":
             findings += judge_file(settings, str(config), config.stat().st_mode)
         require_usable(settings)
@@ -94,13 +95,15 @@ async def _look(settings: Settings, findings: list[Finding]) -> None:
                 for text in await site.blind_spots(catalogue, tables)
             ]
         findings += [warning("site.database", text) for text in await site.warnings(catalogue)]
+        written = {doctype for producer in settings.producers.values() for doctype in producer.subscribed}
+        findings += from_problems(await site.missing_rights(catalogue, written))
         findings += [
             warning(
                 "site.database",
                 f"{table.name} has triggers of its own: {', '.join(table.triggers)}",
-                "they also run for what arrives from other sites: they can change or swallow it, and what they write "
-                "elsewhere is a change of this site",
-                "see to it that they do no work that the other site has done already",
+                "they also run for rows that arrive from other sites: they can change or swallow them, and what they "
+                "write elsewhere is a change of this site",
+                "make sure that they do not repeat work that the other site has done",
             )
             for table in tables.values()
             if table.triggers and table.name in _synced_tables(catalogue)
@@ -117,7 +120,7 @@ async def _look(settings: Settings, findings: list[Finding]) -> None:
                 problem(
                     "site.database",
                     "streamd is not installed in it",
-                    "the site has no identity yet, so that its producers were not asked",
+                    "the site has no identity yet, so its producers were not asked",
                     "run `streamd install`, then `streamd check` again",
                 )
             )
@@ -138,7 +141,7 @@ async def _state(settings: Settings) -> list[Finding]:
         return [problem("state.database", error.message, hint=error.hint)]
     if revision == HEAD:
         return [ok("state.database", "has this release's schema")]
-    what = "has another release's schema" if revision is not None else "is not there yet"
+    what = "has another release's schema" if revision is not None else "does not exist yet"
     hint = "run `streamd install` (`streamd run` does it when it starts)"
     return [problem("state.database", what, "the daemon keeps its logs, keys and consumers there", hint)]
 
@@ -153,7 +156,7 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
         try:
             answer = await ask_producer(producer, key, secret, request)
         except PeerError as error:
-            findings.append(problem(f"producers.{name}", error.message, hint=as_here(error.hint, name)))
+            findings.append(problem(f"producers.{name}", error.message, hint=localize_hint(error.hint, name)))
             continue
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site

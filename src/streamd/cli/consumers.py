@@ -18,17 +18,17 @@ from streamd.store.peers import Approval, Peers
 
 @click.group()
 def consumers() -> None:
-    """The sites that subscribe to this one."""
+    """Manage the sites that subscribe to this one."""
 
 
 @consumers.command("list")
 @as_json_option
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """Show the consumers, what they ask for, and what an approval would open.
+    """List the consumers, what they ask for, and what an approval would open.
 
-    Under "Only where" stands the condition: the consumer hears only of documents for which it holds. Under "May look
-    for" stand types of which it may find documents by their values, as its mappings need it.
+    "Only where" is the condition: only documents for which it holds are sent. "May look for" lists types in which the
+    consumer may find documents by their values, as its mappings need it.
     """
 
     async def work() -> list[dict[str, object]]:
@@ -81,7 +81,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     print_table(
         ("Consumer", "Document type", "Status", "Only where", "Opens through links", "May look for", "Last seen"),
         rows,
-        empty="There are no consumers: make a key for one with `streamd keys create --for NAME`.",
+        empty="There are no consumers: create a key for one with `streamd keys create --for NAME`.",
     )
 
 
@@ -90,11 +90,12 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @click.argument("doctypes", nargs=-1, metavar="[DOCTYPE]...")
 @click.pass_context
 def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
-    """Let a consumer have these document types (default: all that are Pending), from now on.
+    """Approve document types for a consumer (default: all that are Pending).
 
-    What they link to is opened as well: those documents can be fetched, but their changes are only sent for
-    types that are approved themselves. A condition, and the types that may be looked into, are approved with the type
-    as `streamd consumers list` shows them: where the consumer asks for others, it is Pending again.
+    An approval covers changes from now on. It also opens the types that these link to: their documents can be
+    fetched, but their changes are sent only if they are approved themselves. The condition, and the types that may be
+    searched, are approved with the type, as `streamd consumers list` shows them. If the consumer asks for others, the
+    type is Pending again.
     """
 
     async def work() -> tuple[list[Approval] | None, list[str]]:
@@ -113,7 +114,7 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
     for doctype in not_offered:
         click.echo(f"{name} also asks for {doctype}, which this site does not offer: that stays Pending", err=True)
     if approved is None:
-        click.echo(f"nothing of {name} is Pending; all it asked for is Approved")
+        click.echo(f"nothing of {name} is Pending: everything that it asked for is Approved")
         return
     for row in approved:
         only = f", only where {_in_one_line(row.condition)}" if row.condition else ""
@@ -130,7 +131,7 @@ def approve(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
 @click.argument("doctypes", nargs=-1, metavar="[DOCTYPE]...")
 @click.pass_context
 def reject(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
-    """Refuse a consumer these document types (default: all that are Pending). Approved ones end at once."""
+    """Reject document types for a consumer (default: all that are Pending). Approved ones end at once."""
 
     async def work() -> list[Approval]:
         async with opened(ctx) as here:
@@ -147,7 +148,7 @@ def reject(ctx: click.Context, name: str, doctypes: tuple[str, ...]) -> None:
 @click.argument("name")
 @click.pass_context
 def remove(ctx: click.Context, name: str) -> None:
-    """Forget a consumer: its keys are revoked, and its approvals are gone."""
+    """Remove a consumer: revoke its keys, and delete its approvals."""
 
     async def work() -> None:
         async with opened(ctx) as here:
@@ -171,18 +172,18 @@ async def _capturing(here: Opened) -> Catalogue:
 
 def _refuse_what_cannot_be_judged(asked: Sequence[Approval], named: Sequence[str], catalogue: Catalogue) -> None:
     """Raises `StreamdError` for a condition that this site cannot judge: nothing of the type would be served."""
-    from streamd.serve.conditions import condition_of  # with the server behind it, which no other command needs
+    from streamd.serve.conditions import compile_condition  # with the server behind it, which no other command needs
 
     for row in asked:
         chosen = row.doctype in named if named else row.status == ApprovalStatus.PENDING
         if not (chosen and row.condition and row.doctype in catalogue.offers and row.doctype in catalogue):
             continue
         try:
-            condition_of(row.condition, catalogue[row.doctype])
+            compile_condition(row.condition, catalogue[row.doctype])
         except StreamdError as error:
             raise StreamdError(
                 error.message,
-                hint=f"{row.consumer} has to ask for another condition; or reject it: "
+                hint=f"{row.consumer} must ask for another condition; or reject it: "
                 f"`streamd consumers reject {row.consumer} {shlex.quote(row.doctype)}`",
             ) from error
 

@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from streamd.cli.main import chosen_config
 from streamd.cli.shared.first_file import first_file
-from streamd.cli.shared.opening import finish, opened_site, refuse_while_running, settings_of
+from streamd.cli.shared.opening import alone, finish, opened_site, settings_of
 from streamd.db import open_site
 from streamd.db.urls import anchored, canonical, file_url, loosened
 from streamd.errors import NotInstalled, StreamdError
@@ -20,29 +20,29 @@ from streamd.settings import database_url, load, shown_url
 
 @click.command()
 @click.argument("database", required=False)
-@click.option("--name", help="The site's name, for people. Default: the database's.")
-@click.option("--force", is_flag=True, help="Overwrite a configuration file that is there already.")
+@click.option("--name", help="The site's name, for people. Default: the name of the database.")
+@click.option("--force", is_flag=True, help="Overwrite an existing configuration file.")
 @click.option(
     "--new-identity",
     is_flag=True,
-    help="Give this site, which was cloned from another one, an identity of its own.",
+    help="Give a cloned site an identity of its own.",
 )
 @click.pass_context
 def init(ctx: click.Context, database: str | None, name: str | None, force: bool, new_identity: bool) -> None:
-    """Write a first configuration file for DATABASE (a SQLite file, or a URL).
+    """Write a first configuration file for DATABASE.
 
-    The file is complete and commented. The database is read, and not changed.
+    DATABASE is a SQLite file, or a URL. It is read, and not changed. The configuration file is complete and commented.
     """
     if new_identity:
         if database is not None or name is not None or force:
-            raise click.UsageError("--new-identity takes the site from the configuration file, and nothing else")
+            raise click.UsageError("--new-identity takes the site from the configuration file, and no other option")
         _new_identity(ctx)
         return
     if database is None:
         raise click.UsageError("name the database: `streamd init shop.db`")
     config = chosen_config(ctx)
     if config.exists() and not force:
-        raise StreamdError(f"{config} is there already", hint="name another file with --config, or say --force")
+        raise StreamdError(f"{config} exists already", hint="name another file with --config, or use --force")
     url = _absolute(database)
     site_name = name or _stem(url)
     tables = finish(_tables(url))
@@ -50,7 +50,7 @@ def init(ctx: click.Context, database: str | None, name: str | None, force: bool
     _write(config, text)
     load(config)
     click.echo(f"wrote {config}: {len(tables)} tables of {make_url(url).render_as_string()}")
-    click.echo("Read it, then run `streamd install`, then `streamd check`, then `streamd run`.")
+    click.echo("Edit it, then run `streamd install`, `streamd check` and `streamd run`.")
 
 
 def _new_identity(ctx: click.Context) -> None:
@@ -64,14 +64,14 @@ def _new_identity(ctx: click.Context) -> None:
                     "streamd is not installed in the site's database: it has no identity yet",
                     hint="run `streamd install`, which makes one",
                 )
-            await refuse_while_running(settings, site, "it works under the old identity")
-            return before.site, await site.new_identity()
+            async with alone(settings):
+                return before.site, await site.new_identity()
 
     old, new = finish(work())
     click.echo(f"This site was {old}, and is {new} from now on.")
     click.echo(
-        "To others it is a new site: its log begins anew, its consumers need new keys (`streamd keys create`), "
-        "and its producers have to make a key for it, and to approve it."
+        "To others it is a new site: its log starts again, its consumers need new keys (`streamd keys create`), "
+        "and its producers must create a key for it and approve it."
     )
 
 

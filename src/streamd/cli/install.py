@@ -11,17 +11,17 @@ from streamd.catalog import left_out
 from streamd.cli.shared import installing
 from streamd.cli.shared.installing import migrate_state
 from streamd.cli.shared.opening import (
+    alone,
     finish,
     opened_site,
     opened_state,
-    refuse_while_running,
     settings_of,
     state_is_current,
 )
 from streamd.cli.shared.output import count
 from streamd.common.spelling import did_you_mean
 from streamd.db.base import REMOTE_COLUMNS, SITE_SCHEMA, SiteDatabase
-from streamd.errors import Fenced, NotFound
+from streamd.errors import NotFound
 from streamd.lifecycle.installing import add_remote_columns, missing_triggers, note_migration
 from streamd.lifecycle.preparing import catalogue_of, catalogue_with
 from streamd.model import Catalogue, DocumentType, Table
@@ -35,14 +35,14 @@ from streamd.settings import shown_url
     "doctypes",
     metavar="DOCTYPE",
     multiple=True,
-    help="Add remote_site_name and remote_docname to this type's table, which say where a document came from.",
+    help="Add remote_site_name and remote_docname to this type's table. They say where a document came from.",
 )
-@click.option("--grant", "role", help="A role that runs the daemon, where another one installs (PostgreSQL).")
+@click.option("--grant", "role", metavar="ROLE", help="Grant this role what the daemon needs (PostgreSQL).")
 @click.pass_context
 def install(ctx: click.Context, sql: bool, role: str | None, doctypes: tuple[str, ...]) -> None:
-    """Make streamd's tables and triggers, and the state database.
+    """Create streamd's tables and triggers, and the state database.
 
-    What is there already is kept; triggers that differ from what the configuration asks for are renewed.
+    Existing objects are kept. Triggers that differ from the configuration are renewed.
     """
     settings = settings_of(ctx)
 
@@ -81,17 +81,17 @@ def install(ctx: click.Context, sql: bool, role: str | None, doctypes: tuple[str
 @click.option(
     "--for-migration",
     is_flag=True,
-    help="Remove the triggers only, around a change of your own schema; `install` or `run` makes them again.",
+    help="Remove only the triggers, before your own migration. `install` or `run` creates them again.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--sql", is_flag=True, help="Print the SQL, and change nothing.")
 @click.pass_context
 def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> None:
     """Remove streamd's triggers and tables from the site's database.
 
-    The tables hold this site's identity, and how far each producer was applied: after an `uninstall` the
-    site is another one to its peers. Around a migration of your own, use --for-migration, and write nothing
-    in between: changes that are made without triggers are not seen.
+    The tables hold this site's identity, and how far each producer was applied. After an uninstall, this is a
+    new site to its peers. Before your own migration, use --for-migration. Changes made without triggers are not
+    captured: consumers read the types again afterwards.
     """
     settings = settings_of(ctx)
 
@@ -105,23 +105,23 @@ def uninstall(ctx: click.Context, for_migration: bool, yes: bool, sql: bool) -> 
             if not triggers and await site.identity() is None:
                 click.echo("nothing is installed")
                 return
-            await refuse_while_running(settings, site, "it would make the triggers again", Fenced)
-            if not (for_migration or yes):
-                _ask()
-            identity = await site.identity()
-            if for_migration and triggers and identity is not None and await state_is_current(settings):
-                async with opened_state(settings, identity.site) as state:
-                    await note_migration(state)
-            await site.run_script(statements)
+            async with alone(settings):  # a daemon would make the triggers again
+                if not (for_migration or yes):
+                    _ask()
+                identity = await site.identity()
+                if for_migration and triggers and identity is not None and await state_is_current(settings):
+                    async with opened_state(settings, identity.site) as state:
+                        await note_migration(state)
+                await site.run_script(statements)
         click.echo(f"removed {count(len(triggers), 'trigger')}" + ("" if for_migration else ", and streamd's tables"))
         if for_migration:
-            click.echo("Change your schema now; then `streamd install`, or `streamd run`, which installs.")
+            click.echo("Change your schema now. Then run `streamd install`, or `streamd run`, which installs.")
         else:
             click.echo(
-                "This site's identity, keys and consumers are forgotten: a new `streamd install` makes a new site to "
-                "its peers, with new keys and new approvals."
+                "This site's identity, keys and consumers are removed. After another `streamd install` it is a new "
+                "site to its peers, with new keys and approvals."
             )
-            click.echo(f"The state database stays where it is: {shown_url(settings.state.database)}")
+            click.echo(f"The state database is kept: {shown_url(settings.state.database)}")
 
     finish(work())
 
@@ -147,7 +147,7 @@ def _ask() -> None:
     """Raises `click.Abort` where a person says no, and `click.UsageError` where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise click.UsageError(
-            "it would forget this site's identity, keys and consumers, and nobody can be asked here: say --yes, "
-            "or --for-migration to remove the triggers only"
+            "this removes the site's identity, keys and consumers, and there is no terminal to confirm it: use --yes, "
+            "or --for-migration to remove only the triggers"
         )
-    click.confirm("Forget this site's identity, keys, consumers, checkpoints, and parked events?", abort=True)
+    click.confirm("Remove this site's identity, keys, consumers, checkpoints and parked events?", abort=True)

@@ -1,4 +1,4 @@
-"""`streamd keys`: what consumers prove themselves with."""
+"""`streamd keys`: API keys of consumers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streamd.store.peers import Peers
 
 @click.group()
 def keys() -> None:
-    """API keys for the sites that subscribe to this one."""
+    """Manage API keys for sites that subscribe to this one."""
 
 
 def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -28,9 +28,9 @@ def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
 @as_json_option
 @click.pass_context
 def create(ctx: click.Context, consumer: str, as_json: bool) -> None:
-    """Make a key for a consumer. Its secret is shown once, and kept nowhere.
+    """Create a key for a consumer. Its secret is shown once, and stored only as a hash.
 
-    A consumer may have two keys, so that one can take over from the other without a pause.
+    A consumer can have two keys, so that one can replace the other without a pause.
     """
 
     async def work() -> tuple[str, str]:
@@ -42,7 +42,9 @@ def create(ctx: click.Context, consumer: str, as_json: bool) -> None:
         print_json({"consumer": consumer, "api_key": api_key, "api_secret": api_secret})
         return
     # The prose goes to stderr: `streamd keys create … >> streamd.toml` writes what belongs there.
-    click.echo(f"A key for {consumer}. The secret is shown this once: put both into [producers.…] there.", err=True)
+    click.echo(
+        f"A key for {consumer}. The secret is shown only now: put both lines into [producers.NAME] there.", err=True
+    )
     click.echo(f'api_key = "{api_key}"\napi_secret = "{api_secret}"')
 
 
@@ -50,7 +52,7 @@ def create(ctx: click.Context, consumer: str, as_json: bool) -> None:
 @as_json_option
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """Show all keys, without their secrets."""
+    """List all keys, without their secrets."""
 
     async def work() -> list[dict[str, object]]:
         async with opened(ctx) as here:
@@ -82,7 +84,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
             )
             for key in found
         ],
-        empty="There are no keys: make one with `streamd keys create --for NAME`.",
+        empty="There are no keys: create one with `streamd keys create --for NAME`.",
     )
 
 
@@ -90,7 +92,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @click.argument("api_key")
 @click.pass_context
 def revoke(ctx: click.Context, api_key: str) -> None:
-    """End a key: from now on nothing is served to who holds it."""
+    """Revoke a key, and close its open connections."""
 
     async def work() -> None:
         async with opened(ctx) as here:

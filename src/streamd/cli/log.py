@@ -34,12 +34,17 @@ _KEPT = {"failed": QueueState.PARKED, "held": QueueState.HELD}
 
 _doctype = click.option("--doctype", metavar="TYPE", help="Only entries of this document type.")
 _name = click.option("--name", metavar="NAME", help="Only entries of the document with this name.")
-_limit = click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many.")
+_limit = click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many entries."
+)
 
 
 @click.group()
 def log() -> None:
-    """The Event Update Log and the Event Sync Log, newest entries first."""
+    """Show the Event Update Log and the Event Sync Log.
+
+    Newest entries come first.
+    """
 
 
 @log.command()
@@ -49,7 +54,7 @@ def log() -> None:
 @as_json_option
 @click.pass_context
 def updates(ctx: click.Context, doctype: str | None, name: str | None, limit: int, as_json: bool) -> None:
-    """The Event Update Log: what happened to this site's documents. Ids are written u12."""
+    """List the Event Update Log: what happened to this site's documents. Ids look like u12."""
 
     async def work() -> list[Entry]:
         async with opened(ctx) as here:
@@ -82,7 +87,9 @@ def updates(ctx: click.Context, doctype: str | None, name: str | None, limit: in
 
 @log.command()
 @click.option(
-    "--status", type=click.Choice(STATUSES, case_sensitive=False), help="failed: what a person should look at."
+    "--status",
+    type=click.Choice(STATUSES, case_sensitive=False),
+    help="Only entries of this status. failed: events that need attention.",
 )
 @_doctype
 @_name
@@ -92,9 +99,9 @@ def updates(ctx: click.Context, doctype: str | None, name: str | None, limit: in
 def syncs(
     ctx: click.Context, status: str | None, doctype: str | None, name: str | None, limit: int, as_json: bool
 ) -> None:
-    """The Event Sync Log: how the documents of producers fared here.
+    """List the Event Sync Log: what happened to documents of producers.
 
-    What is parked or held has ids like p12, and can be resynced or discarded under them.
+    Parked and held events have ids like p12. Use these with `resync` and `discard`.
     """
 
     async def work() -> list[Entry]:
@@ -133,7 +140,7 @@ def syncs(
 @as_json_option
 @click.pass_context
 def show(ctx: click.Context, id: str, as_json: bool) -> None:
-    """One entry whole: 12 (sync log), u12 (update log) or p12 (parked or held)."""
+    """Show one entry: 12 (sync log), u12 (update log) or p12 (parked or held)."""
     wanted = parse_id(id)
 
     async def work() -> Entry:

@@ -36,12 +36,13 @@ VERBS = {
 
 EXIT_CODES = """\b
 Exit codes:
-  0    fine (`check`: nothing wrong, or warnings only)
+  0    success (`check`: no problem, or warnings only)
   1    something failed (`check`: a problem outside of the configuration)
-  2    the configuration, or the command itself, is wrong
+  2    the configuration or the command is invalid
   3    streamd is not installed in the database: `streamd install`
-  4    another daemon runs for this site
+  4    another daemon works on this site's database
   5    there is no such consumer, producer, key or log entry
+  6    something needs attention (`status --check`)
   130  interrupted
 """
 
@@ -110,10 +111,10 @@ def chosen_config(ctx: click.Context) -> Path:
 )
 @click.version_option(__version__, prog_name="streamd")
 def cli() -> None:
-    """Keeps documents of several sites, each with its own SQL database, in sync.
+    """Keep documents of several sites in sync, each with its own SQL database.
 
-    Begin with `streamd init DATABASE`, then `streamd install`, `streamd check` and
-    `streamd run`; or see it with `streamd demo`.
+    Start with `streamd init DATABASE`, then run `streamd install`, `streamd check` and
+    `streamd run`. To see streamd at work first, run `streamd demo`.
     All commands work whether the daemon runs or not.
     """
 

@@ -15,14 +15,14 @@ NOT_YET = "not started yet"
 
 @click.group()
 def producers() -> None:
-    """The sites that this one subscribes to."""
+    """Manage the sites that this one subscribes to."""
 
 
 @producers.command("list")
 @as_json_option
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """Show the producers, how it goes with each, and what they let us have."""
+    """List the producers, their status, and which types they approved."""
 
     async def work() -> list[ProducerStatus]:
         async with opened(ctx) as here:
@@ -64,7 +64,7 @@ def pause(ctx: click.Context, name: str) -> None:
 @click.argument("name")
 @click.pass_context
 def resume(ctx: click.Context, name: str) -> None:
-    """Go on with a producer that was paused."""
+    """Resume a paused producer."""
     _set_paused(ctx, name, False)
     click.echo(f"{name} is resumed")
 

@@ -33,19 +33,20 @@ BY_HAND = "discarded by hand"
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--all", "everything", is_flag=True, help="Everything that is parked or held.")
-@click.option("--doctype", metavar="TYPE", help="Everything of this document type that is parked or held.")
+@click.option("--all", "everything", is_flag=True, help="All parked and held events.")
+@click.option("--doctype", metavar="TYPE", help="All parked and held events of this document type.")
 @click.option(
     "--whole",
     is_flag=True,
-    help="Take the documents whole, as they are at the producer now. With --all or --doctype: all documents "
-    "of the subscribed types, also those that never failed; this ends “resync required”.",
+    help="Take whole documents, as they are at the producer now. With --all or --doctype: all documents of the "
+    "subscribed types, also those that never failed. This ends “resync required”.",
 )
 @click.pass_context
 def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: str | None, whole: bool) -> None:
-    """Try events again that failed (ids like p12: `streamd log syncs --status failed`).
+    """Retry failed events, or fetch documents whole.
 
-    The daemon does it; where it does not run, it does so when it starts.
+    IDs look like p12: see `streamd log syncs --status failed`. The daemon does the work. If it
+    does not run, it does so when it starts.
     """
     if bool(ids) + everything + (doctype is not None) != 1:
         raise click.UsageError("name one of: the ids of parked events, --all, or --doctype TYPE")
@@ -77,9 +78,10 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @click.pass_context
 def discard(ctx: click.Context, ids: tuple[str, ...]) -> None:
-    """Let go of events that failed (ids like p12). Later events of the document go on without them.
+    """Discard failed events.
 
-    The notice that changes are missing (a gap, with an id like 15) is closed by this as well.
+    IDs look like p12. Later events of the document continue without the discarded ones.
+    This also closes a gap: a notice that changes are missing, with an id like 15.
     """
 
     async def work() -> list[QueuedEvent]:

@@ -9,8 +9,8 @@ import click
 
 from streamd.cli.main import chosen_config
 from streamd.cli.shared.installing import install, migrate_state
-from streamd.cli.shared.opening import finish, opened_site, refuse_while_running, settings_of
-from streamd.errors import Fenced, NotInstalled
+from streamd.cli.shared.opening import alone, finish, opened_site, settings_of
+from streamd.errors import NotInstalled
 from streamd.lifecycle.installing import missing_triggers, require_tables
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.settings import Settings
@@ -19,10 +19,10 @@ from streamd.settings import Settings
 @click.command()
 @click.pass_context
 def run(ctx: click.Context) -> None:
-    """Keep this site in sync, until SIGTERM or Ctrl-C.
+    """Run the daemon, until SIGTERM or Ctrl-C.
 
-    Brings the state database to this release's schema, and installs what is missing in the site's database
-    (unless `install = false` in [site]).
+    It first migrates the state database to this release, and installs what is missing in the site's database
+    (unless `install = false` in [site]). While another daemon works on the site's database, it waits.
     """
     settings = settings_of(ctx)
     require_usable(settings)
@@ -39,16 +39,17 @@ def run(ctx: click.Context) -> None:
 
 async def _prepare(settings: Settings) -> list[str]:
     async with opened_site(settings) as site:
-        catalogue, tables = await catalogue_of(settings, site)
-        await refuse_while_running(settings, site, "a site has one daemon", Fenced)
-        done = await migrate_state(settings)
-        if settings.site.install:
-            return done + await install(settings, site, catalogue, tables)
-        require_tables(await site.identity())
-        missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
-        if missing:
-            raise NotInstalled(
-                f"missing, or not as they ought to be, in the site's database: {', '.join(missing)}",
-                hint="run `streamd install` (or let `run` do it: install = true in [site])",
-            )
-        return done
+        await catalogue_of(settings, site)  # what is wrong with it is said at once
+        async with alone(settings, waits=True):
+            catalogue, tables = await catalogue_of(settings, site)
+            done = await migrate_state(settings)
+            if settings.site.install:
+                return done + await install(settings, site, catalogue, tables)
+            require_tables(await site.identity())
+            missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
+            if missing:
+                raise NotInstalled(
+                    f"missing or out of date in the site's database: {', '.join(missing)}",
+                    hint="run `streamd install` (or let `run` do it: install = true in [site])",
+                )
+            return done

@@ -35,24 +35,24 @@ ANSWER_SECONDS = 20.0
 
 @click.command()
 @as_json_option
-@click.option("--check", is_flag=True, help=f"End with {ATTENTION} if there is something for you to look at.")
+@click.option("--check", is_flag=True, help=f"Exit with code {ATTENTION} if something needs attention.")
 @click.option(
     "--max-age",
     type=click.FloatRange(min=0),
     default=MAX_AGE,
     show_default=True,
     metavar="SECONDS",
-    help="How old the moment may be up to which all is here, or at a consumer.",
+    help="How far a type, or a consumer, may be behind.",
 )
 @click.option(
     "--max-behind",
     type=click.IntRange(min=0),
     metavar="N",
-    help="How many entries of a log may be missing (default: any).",
+    help="How many entries of a log may be missing (default: no limit).",
 )
 @click.pass_context
 def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_behind: int | None) -> None:
-    """Show how this site is doing: daemon, log, consumers, producers, and what waits for a person."""
+    """Show how this site is doing, and what needs your attention."""
 
     async def work() -> Status:
         async with opened(ctx) as here:
@@ -79,7 +79,7 @@ async def _in_time(work: Awaitable[Status]) -> Status:
     except TimeoutError:
         raise SiteBusy(
             f"the site's database, or the state database, did not answer within {ANSWER_SECONDS:.0f} s",
-            hint="nothing is known of this site: look at its databases, and at the daemon's log",
+            hint="the state of this site is unknown: look at its databases, and at the daemon's log",
         ) from None
 
 
@@ -100,11 +100,11 @@ def _say_site(found: Status) -> None:
         last = f" (last seen {ago(daemon.beat_at, found.at)})" if daemon.beat_at else ""
         click.echo(f"Daemon     not running{last}: start it with `streamd run`")
     if daemon.problem:
-        click.echo(f"           not all goes well: {daemon.problem}")
+        click.echo(f"           problem: {daemon.problem}")
     log = found.log
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""
     last = f"entry {log.sequence} is the last one{kept}" if log is not None and log.sequence else "no entries yet"
-    click.echo(f"Log        {last if log is not None else 'not begun yet'}")
+    click.echo(f"Log        {last if log is not None else 'not started yet'}")
     capture = found.capture
     unknown = f"; unknown{' since then' if capture.captured_to_at else ''}: {capture.why}" if capture.why else ""
     click.echo(f"Captured   {_up_to(capture.captured_to_at, capture.age_seconds, found.at)}{unknown}")
@@ -141,7 +141,7 @@ def _say_peers(found: Status) -> None:
         for text, doctypes in _by_completeness(row.types, found.at).items()
     ]
     if rows:
-        click.echo("\nWhat is here of them (times are the producers')")
+        click.echo("\nCompleteness of their types (times are the producers')")
         print_table(("Producer", "Document types", "Complete"), rows, empty="")
 
 
@@ -181,7 +181,7 @@ def _say_what_waits(found: Status) -> None:
             for doctype, fields in row.unmapped.items()
         ]
     if lines:
-        click.echo("\nFor you to look at")
+        click.echo("\nNeeds your attention")
         for line in lines:
             click.echo(f"• {line}")
 

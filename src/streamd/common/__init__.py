@@ -1,1 +1,1 @@
-"""What every stage uses, and nothing of which knows streamd's stages."""
+"""Helpers that every stage uses. None of them depends on a stage."""

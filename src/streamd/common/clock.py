@@ -1,11 +1,10 @@
 """The hybrid logical clock, which orders edits of one field made at two sites.
 
 After Kulkarni, Demirbas, Madappa, Avva, Leone: *Logical Physical Clocks and Consistent Snapshots in
-Globally Distributed Databases* (2014). A reading is text that sorts as the clock does:
-`milliseconds.counter.site`, each in hexadecimal of fixed width, so that ties are broken by the site and
-databases can compare readings without knowing what they are.
+Globally Distributed Databases* (2014). A reading is the text `milliseconds.counter.site`, in hexadecimal of fixed
+width. Readings compare as text, in databases too, and the site breaks ties.
 
-A change that was made after another one was seen always has the later reading, whatever the wall clocks say.
+A change made after its site has seen another change always has the later reading, whatever the wall clocks show.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ ZERO = ""
 """Earlier than every reading."""
 
 MAX_AHEAD_MS = 300_000
-"""A peer whose clock is further ahead of ours than this (5 minutes) is reported: its edits would win for too long."""
+"""A peer whose clock is further ahead than 5 minutes is reported, because its edits would win for that long."""
 
 
 def reading(milliseconds: int, counter: int, site: str) -> str:
-    """One reading of the clock of `site` (a UUID)."""
+    """A reading of the clock of `site` (a UUID)."""
     return f"{milliseconds:012x}.{counter:04x}.{site.replace('-', '')[:12]}"
 
 
@@ -46,12 +45,12 @@ def latest(readings: Iterable[str]) -> str:
 
 
 def made_at(clock: str, site: str) -> bool:
-    """Whether a reading is one of the clock of `site` (a UUID)."""
+    """Whether a reading comes from the clock of `site` (a UUID)."""
     return bool(clock) and clock.endswith("." + site.replace("-", "")[:12])
 
 
 def is_reading(text: str) -> bool:
-    """Whether `text` has the form of a reading (a hostile peer may send anything)."""
+    """Whether `text` has the form of a reading. A hostile peer may send anything."""
     parts = text.split(".")
     return [len(part) for part in parts] == [12, 4, 12] and all(
         character in "0123456789abcdef" for part in parts for character in part

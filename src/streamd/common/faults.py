@@ -1,9 +1,9 @@
-"""Named places at which a test may kill the process, to prove that nothing is lost there.
+"""Crash points: named places at which a test can kill the process, to prove that nothing is lost there.
 
-`STREAMD_CRASH_AT=capture.claimed` makes the daemon end itself with SIGKILL when it gets to that place for
-the first time; `capture.claimed:3` at the third; of several, with commas between them, at the one that comes first.
-It says on stderr at which. Without the variable a crash point costs one look into an empty table.
-The test suite reads the names out of the source, so a new one is tested from the day on which it is written.
+`STREAMD_CRASH_AT=capture.claimed` kills the daemon with SIGKILL when it first reaches that place, and
+`capture.claimed:3` at the third time. Commas separate several places; the first one reached counts. The daemon prints
+the place on stderr. Without the variable, a crash point costs one lookup in an empty dict. The tests find the names in
+the source, so a new crash point is tested automatically.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import os
 import signal
 
 
-def _wanted(text: str) -> dict[str, int]:
-    """Place → how often it is still to be passed, this time included."""
-    places = (each.partition(":") for each in text.split(",") if each)
+def _parse(text: str) -> dict[str, int]:
+    """Place → how many times it must be reached to kill the process."""
+    places = (entry.partition(":") for entry in text.split(",") if entry)
     return {place: int(nth or "1") for place, _, nth in places}
 
 
-_left = _wanted(os.environ.get("STREAMD_CRASH_AT", ""))
+_left = _parse(os.environ.get("STREAMD_CRASH_AT", ""))
 
 
 def crash_point(name: str) -> None:
-    """End this process at once, without any clean-up, if it was started with this crash point set."""
+    """Kill this process at once, without any clean-up, if it was started with this crash point."""
     if name not in _left:
         return
     _left[name] -= 1

@@ -1,7 +1,4 @@
-"""How values of documents are written as JSON, and read again.
-
-A number with a point is a decimal, never rounded on its way; bytes are `{"$hex": "00ff"}`.
-"""
+"""Values of documents as JSON. A number with a point is an exact decimal. Bytes are `{"$hex": "00ff"}`."""
 
 from __future__ import annotations
 
@@ -15,35 +12,35 @@ HEX = "$hex"
 
 
 def read_json(data: bytes | str) -> Any:
-    """JSON as Python values; a number with a point is a `Decimal`, exactly as it was written."""
+    """Decode JSON. A number with a point becomes an exact `Decimal`."""
     return _JSON.decode(data)
 
 
 def read_rows(rows: Iterable[bytes]) -> list[dict[str, Any]]:
-    """Rows as JSON objects, decoded together."""
-    found: list[dict[str, Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
-    return found
+    """Decode rows that are JSON objects, in one step."""
+    decoded: list[dict[str, Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    return decoded
 
 
 def read_lists(rows: Iterable[bytes]) -> list[tuple[Any, ...]]:
-    """Rows as JSON arrays, decoded together."""
+    """Decode rows that are JSON arrays, in one step."""
     return _LISTS.decode(b"[" + b",".join(rows) + b"]")
 
 
 def write_json(value: Any) -> bytes:
-    """Python values as JSON. Bytes are written as `{"$hex": …}`, infinity as `1e999`."""
-    return _ENCODER.encode(_plain(value))
+    """Encode Python values as JSON: bytes as `{"$hex": …}`, infinity as `1e999`."""
+    return _ENCODER.encode(_encodable(value))
 
 
-def _plain(value: Any) -> Any:
+def _encodable(value: Any) -> Any:
     if isinstance(value, bytes):
         return {HEX: value.hex()}
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return msgspec.Raw(b"1e999" if value > 0 else b"-1e999")
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _encodable(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_encodable(part) for part in value]
     return value
 
 

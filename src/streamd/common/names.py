@@ -1,4 +1,4 @@
-"""Names of documents: the values of their key columns, compared exactly, in order."""
+"""Names of documents: the values of their key columns, in order, compared exactly."""
 
 from __future__ import annotations
 
@@ -45,31 +45,31 @@ def name_from_text(text: str | bytes) -> Name:
 
 
 def name_label(name: Name) -> str:
-    """A name as people read it."""
+    """A name for people."""
     return ", ".join(str(part) for part in name)
 
 
 def id_ranges(ids: Iterable[int]) -> str:
-    """Exactly these ids, as short text: `3-7,9`."""
+    """A set of ids as short text: `3-7,9`."""
     parts: list[str] = []
     first = last = None
-    for each in [*sorted(ids), None]:
-        if last is not None and each == last + 1:
-            last = each
+    for current in [*sorted(ids), None]:
+        if last is not None and current == last + 1:
+            last = current
             continue
         if first is not None:
             parts.append(f"{first}-{last}" if first != last else f"{first}")
-        first = last = each
+        first = last = current
     return ",".join(parts)
 
 
 def ranges_of(text: str) -> list[tuple[int, int]]:
     """The inverse of `id_ranges`, as (first, last) pairs."""
-    found = []
+    ranges = []
     for part in text.split(",") if text else ():
         first, _, last = part.partition("-")
-        found.append((int(first), int(last or first)))
-    return found
+        ranges.append((int(first), int(last or first)))
+    return ranges
 
 
 _NAME = msgspec.json.Decoder(tuple[Scalar, ...])

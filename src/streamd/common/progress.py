@@ -1,8 +1,8 @@
-"""Signs that a loop of the daemon comes further, given where work is done, and watched by `lifecycle/watchdog.py`.
+"""Records the progress of the daemon's loops for `lifecycle/watchdog.py`.
 
-A loop that waits for a database that never answers looks like one that has much to do. So whatever is done for a loop
-(a statement that returned, bytes that came from a peer) gives a sign; the loop is known by its context, which the tasks
-that it starts inherit. Outside of loops nothing happens.
+A loop that waits for a database that never answers looks like a busy one. So each unit of work for a loop (a statement
+that returned, bytes that a peer sent) records progress. The context identifies the loop, and tasks that the loop starts
+inherit it. Outside of loops nothing is recorded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 
 
 class Pulse:
-    """The last sign of one loop (`time.monotonic`). `resting`: it waits for what may take as long as it likes."""
+    """The last progress of one loop: `at` is `time.monotonic()`. `resting` counts the waits that may take any time."""
 
     def __init__(self) -> None:
         self.at = time.monotonic()
@@ -24,13 +24,13 @@ class Pulse:
 _pulse: ContextVar[Pulse | None] = ContextVar("pulse", default=None)
 
 
-def watched(pulse: Pulse) -> None:
-    """From now on signs that are given in this context are this loop's."""
+def watch(pulse: Pulse) -> None:
+    """From now on, progress in this context belongs to this pulse."""
     _pulse.set(pulse)
 
 
-def came_further() -> None:
-    """Something was done for the loop in whose context this is."""
+def record_progress() -> None:
+    """Record progress for the loop of the current context."""
     pulse = _pulse.get()
     if pulse is not None:
         pulse.at = time.monotonic()
@@ -38,7 +38,7 @@ def came_further() -> None:
 
 @contextmanager
 def resting() -> Iterator[None]:
-    """Within this, the loop waits for what is bounded by itself, or may take as long as it likes."""
+    """Marks a wait that has a bound of its own, or may take any time: the watchdog ignores it."""
     pulse = _pulse.get()
     if pulse is None:
         yield

@@ -1,4 +1,4 @@
-"""Every waiting policy, named. Pauses are in seconds, grow exponentially, and have jitter."""
+"""All retry policies. Pauses are in seconds, grow exponentially, and have jitter."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from streamd.errors import StreamdError
 
 TRANSIENT_FOR = 30.0
-"""How long something that may succeed by itself is tried again before its error is reported."""
+"""How long a retryable call is retried before its error is raised."""
 
 PARKED_FIRST = 2.0
 PARKED_LONGEST = 300.0
-"""A parked event is tried again after a few seconds, and later every five minutes at the latest."""
+"""A parked event is retried after a few seconds, later at least every five minutes."""
 
 TYPE_LONGEST = 60.0
-"""A type that the database refuses as a whole is tried again every minute at the latest."""
+"""A type that the database refuses is retried at least every minute."""
 
 AWAY_FIRST = 0.5
-"""The first pause after a producer did not answer; the longest is the producer's `retry_seconds`."""
+"""The first pause when a producer does not answer. The longest is the producer's `retry_seconds`."""
 
 LOOP_FIRST = 0.25
 LOOP_LONGEST = 10.0
-"""A loop of the daemon that failed begins again after a moment, and later every ten seconds."""
+"""A loop of the daemon that failed starts again after a moment, later every ten seconds."""
 
 
 def transient() -> AsyncRetrying:
-    """Try again what is retryable (a busy database), for a bounded time; then raise the error itself."""
+    """Retry retryable errors, such as a busy database, for a bounded time; then raise the error itself."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, StreamdError) and error.retryable),
         wait=wait_exponential(multiplier=0.05, max=2) + wait_random(0, 0.1),
@@ -37,28 +37,28 @@ def transient() -> AsyncRetrying:
 
 
 def parked_pause(attempts: int) -> float:
-    """How long a parked event rests after so many attempts."""
+    """The pause before a parked event is retried after this many attempts."""
     return _pause(wait_exponential(multiplier=PARKED_FIRST, max=PARKED_LONGEST) + wait_random(0, 1), attempts)
 
 
 def away_pause(failures: int, longest: float) -> float:
-    """How long to wait for a producer after so many failures in a row."""
+    """The pause before a producer is contacted again after this many failures in a row."""
     policy = wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST)
     return min(_pause(policy, failures), longest)
 
 
 def type_pause(attempts: int) -> float:
-    """How long a type rests that the database refused as a whole so many times."""
+    """The pause before a type is retried that the database refused this many times."""
     return _pause(wait_exponential(multiplier=PARKED_FIRST, max=TYPE_LONGEST) + wait_random(0, 1), attempts)
 
 
 def loop_pause(failures: int) -> float:
-    """How long a loop of the daemon rests after so many failed turns in a row."""
+    """The pause before a loop starts again after this many failures in a row."""
     policy = wait_exponential(multiplier=LOOP_FIRST, max=LOOP_LONGEST) + wait_random(0, LOOP_FIRST)
     return _pause(policy, failures)
 
 
 def _pause(policy: Any, attempt: int) -> float:
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]  # only the number counts
+    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]  # the policies read the attempt number only
     state.attempt_number = max(attempt, 1)
     return float(policy(state))

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+from streamd.db.alone import Hold
 from streamd.db.base import SiteDatabase
 from streamd.db.state import StateDatabase
 from streamd.db.urls import engine_of, state_url
@@ -18,13 +19,21 @@ def open_site(url: str) -> SiteDatabase:
 
     Raises `SiteError` where the driver of its engine is not installed; what else is wrong is raised when it is used.
     """
+    return cast(SiteDatabase, _loaded(url, "site")(url))
+
+
+def open_hold(url: str) -> Hold:
+    """What holds the site's database at a URL for this process; it does not yet. Raises as `open_site` does."""
+    return cast(Hold, _loaded(url, "hold")(url))
+
+
+def _loaded(url: str, which: str) -> Any:
     engine = engine_of(url)
     try:
-        make = engine.load(engine.site)
+        return engine.load(getattr(engine, which))
     except ImportError as error:
         what, hint = engine.missing(error)
         raise SiteError(what, hint=hint) from error
-    return cast(SiteDatabase, make(url))
 
 
 def open_state(url: str) -> StateDatabase:

@@ -12,20 +12,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from streamd.db.parts import (
-    OUR_SERIES,
-    REMOTE_COLUMNS,
-    SITE_SCHEMA,
-    Changes,
-    IdentityReader,
-    IdentityTransaction,
-    RawDocument,
-    SeriesBook,
-    SiteIdentity,
-    TableWrite,
-    WriteKind,
-)
-from streamd.errors import SiteError
+from streamd.db.parts import OUR_SERIES as OUR_SERIES
+from streamd.db.parts import REMOTE_COLUMNS as REMOTE_COLUMNS
+from streamd.db.parts import SITE_SCHEMA as SITE_SCHEMA
+from streamd.db.parts import Changes as Changes
+from streamd.db.parts import IdentityReader, IdentityTransaction
+from streamd.db.parts import RawDocument as RawDocument
+from streamd.db.parts import SeriesBook as SeriesBook
+from streamd.db.parts import SiteIdentity as SiteIdentity
+from streamd.db.parts import TableWrite as TableWrite
+from streamd.db.parts import WriteKind as WriteKind
+from streamd.errors import Problem, SiteError
 from streamd.model import (
     Catalogue,
     Change,
@@ -41,21 +38,6 @@ from streamd.model import (
     Table,
 )
 
-__all__ = [
-    "OUR_SERIES",
-    "REMOTE_COLUMNS",
-    "SITE_SCHEMA",
-    "Changes",
-    "RawDocument",
-    "Reader",
-    "SeriesBook",
-    "SiteDatabase",
-    "SiteIdentity",
-    "TableWrite",
-    "Transaction",
-    "WriteKind",
-]
-
 
 class Reader(IdentityReader):
     """One consistent view of the site's database."""
@@ -63,6 +45,11 @@ class Reader(IdentityReader):
     @abstractmethod
     async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
         """The documents of these names that exist, by their exact names."""
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        """A scope after whose failure this view can still be read. Errors leave it in plain words."""
+        yield
 
     @abstractmethod
     async def read_rows(
@@ -366,6 +353,10 @@ class SiteDatabase(ABC):
     @abstractmethod
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         """Settings of this database under which changes can go unseen, or users wait, in plain words."""
+
+    @abstractmethod
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        """What the daemon may not do here, each with the mend: it reads all types, and writes the `written` ones."""
 
     async def partly_seen(self) -> set[str]:
         """The tables of which the database shows us some rows only: reading them raises `PartialView`."""

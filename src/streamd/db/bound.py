@@ -1,9 +1,10 @@
-"""Which tables get triggers, and what of their rows may be captured. Pure."""
+"""Which tables get triggers, what of their rows may be captured, and which rights the daemon needs on them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+from streamd.errors import Problem
 from streamd.model import Catalogue, ChildTable, Column, DocumentType
 
 User = tuple[DocumentType, ChildTable | None]
@@ -31,3 +32,31 @@ def kept_columns(columns: Iterable[Column], users: Sequence[User]) -> tuple[Colu
     """The columns of a table that are captured."""
     excluded = excluded_columns(users)
     return tuple(column for column in columns if column.name not in excluded)
+
+
+def wanted_rights(catalogue: Catalogue, written: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The rights that the daemon needs on each table: it reads all types, and writes those that are `written`."""
+    rights: dict[str, tuple[str, ...]] = {}
+    for name, doctype in catalogue.doctypes.items():
+        more = ("INSERT", "UPDATE", "DELETE") if name in written else ()
+        for table in ([] if doctype.single else [doctype.table]) + [child.table for child in doctype.children]:
+            rights[table] = tuple(dict.fromkeys((*rights.get(table, ("SELECT",)), *more)))
+    for table, wanted in rights.items():
+        yield from ((table, right) for right in wanted)
+
+
+def rights_missing(
+    missing: Iterable[tuple[str, str]], before: str, quote: Callable[[str], str], grantee: str
+) -> list[Problem]:
+    """Rights that are missing, by table, each with the statement that grants them. `before` stands before a table."""
+    by_table: dict[str, list[str]] = {}
+    for table, right in missing:
+        by_table.setdefault(table, []).append(right)
+    return [
+        Problem(
+            "site.database",
+            f"the user of site.database lacks {', '.join(rights)} on {table}",
+            f"GRANT {', '.join(rights)} ON {before}{quote(table)} TO {grantee}",
+        )
+        for table, rights in by_table.items()
+    ]

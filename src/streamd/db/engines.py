@@ -23,14 +23,16 @@ ENCODED = "in the password, @ is written %40, : %3A, / %2F and % %25"
 class Engine(ABC):
     """One kind, as a URL names it and as people do.
 
-    `site` and `state` name the classes of a site's database and of a state database; where there is no `state`, it
-    cannot keep one. They are imported when they are used: each needs the package `driver`, which the extra installs.
+    `site`, `hold` and `state` name the classes of a site's database, of what holds it for one daemon, and of a state
+    database; where there is no `state`, it cannot keep one. They are imported when they are used: each needs the
+    package `driver`, which the extra installs.
     `alias` is another one's kind under another name, which needs no telling.
     """
 
     scheme: str
     title: str
     site: str
+    hold: str
     state: str = ""
     extra: str = ""
     driver: str = ""
@@ -132,17 +134,31 @@ class Server(Engine):
         return text
 
 
-SQLITE = File("sqlite", "SQLite", "streamd.db.sqlite.site:SqliteSite", "streamd.db.sqlite.state:SqliteState")
+SQLITE = File(
+    "sqlite",
+    "SQLite",
+    "streamd.db.sqlite.site:SqliteSite",
+    "streamd.db.alone.file:FileHold",
+    "streamd.db.sqlite.state:SqliteState",
+)
 POSTGRESQL = Server(
     "postgresql",
     "PostgreSQL",
     "streamd.db.postgresql.site:PostgresqlSite",
+    "streamd.db.alone.postgresql:PostgresqlHold",
     "streamd.db.postgresql.state:PostgresqlState",
     extra="postgresql",
     driver="asyncpg",
 )
-MARIADB = Server("mariadb", "MariaDB", "streamd.db.mariadb.site:MariadbSite", extra="mariadb", driver="asyncmy")
-MYSQL = Server("mysql", "MySQL", MARIADB.site, extra=MARIADB.extra, driver=MARIADB.driver, alias=True)
+MARIADB = Server(
+    "mariadb",
+    "MariaDB",
+    "streamd.db.mariadb.site:MariadbSite",
+    "streamd.db.alone.mariadb:MariadbHold",
+    extra="mariadb",
+    driver="asyncmy",
+)
+MYSQL = Server("mysql", "MySQL", MARIADB.site, MARIADB.hold, extra=MARIADB.extra, driver=MARIADB.driver, alias=True)
 
 ENGINES = {engine.scheme: engine for engine in (SQLITE, POSTGRESQL, MARIADB, MYSQL)}
 SHORT_NAMES = {"postgres": POSTGRESQL.scheme}

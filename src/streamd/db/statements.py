@@ -18,7 +18,7 @@ AT_ONCE = 400
 """Names in one query."""
 
 MORE_AT_ONCE = 2048
-"""The same, where nothing is read but rows that were just written, and names have one column; a power of two."""
+"""The same, where names have one column, and nothing is read but rows that were just written."""
 
 
 def some_of(names: Iterable[Name], most: int = AT_ONCE) -> Iterator[list[Name]]:

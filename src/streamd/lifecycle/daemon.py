@@ -20,6 +20,7 @@ from streamd.common.retry import transient
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
 from streamd.lifecycle.guard import Guard
+from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
@@ -27,14 +28,14 @@ from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
-from streamd.serve import Server
+from streamd.serve import Server, Services
 from streamd.settings import Settings, secret_of
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
 
 log = structlog.get_logger("streamd.daemon")
@@ -67,8 +68,10 @@ class Daemon:
         catalogue: Catalogue,
         tables: Mapping[str, Table],
         state: State,
-        site: str,
+        holding: Holding,
     ) -> None:
+        """Everything is open, and `holding` holds the site's database."""
+        site = state.site
         self.settings = settings
         self.database = database
         self.catalogue = catalogue
@@ -96,17 +99,19 @@ class Daemon:
         self.applier = Applier(database, self.sync_log, catalogue, site=site, drain=self._drain)
         self.healer = Healer(self.applier, database, catalogue, self.sync_log)
         self.server = Server(
-            identity=SiteIdentity(site, settings.site.name, SITE_SCHEMA),
-            settings=settings.server,
-            catalogue=catalogue,
-            peers=self.peers,
-            log=self.update_log,
-            database=database,
-            drain_capture=self._drain,
-            remembered=remembered,
-            covered_by=self._covered_by,
-            problem=lambda: self.problem,
-            unread=self._unread,
+            Services(
+                identity=SiteIdentity(site, settings.site.name, SITE_SCHEMA),
+                settings=settings.server,
+                catalogue=catalogue,
+                peers=self.peers,
+                log=self.update_log,
+                database=database,
+                drain_capture=self._drain,
+                tracked_doctypes=remembered,
+                watermark_at=self._covered_by,
+                problem=lambda: self.problem,
+                unfilled_columns=self._unread,
+            )
         )
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
@@ -130,8 +135,9 @@ class Daemon:
                 ("commands", self._watching),
                 ("trim", self._trimming),
                 ("schema", self._guarding),
+                ("alone", holding.turn),
                 ("serve", self._answering),
-                ("serve", self.server.look),
+                ("serve", self.server.close_overdue_connections),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
@@ -160,7 +166,7 @@ class Daemon:
 
     async def _unread(self) -> dict[str, frozenset[str]]:
         """The columns here that have not been read yet from where their documents come from."""
-        return await self.unread.of_all({name: each.subscribed for name, each in self.settings.producers.items()})
+        return await self.unread.of_producers({name: each.subscribed for name, each in self.settings.producers.items()})
 
     async def _returns(self, site: str) -> frozenset[str]:
         """The types that a site has from us."""
@@ -229,7 +235,7 @@ class Daemon:
             try:
                 await give_back()
             except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
-                log.warning("not_closed_well", error=in_words(error))
+                log.warning("close_failed", error=in_words(error))
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""

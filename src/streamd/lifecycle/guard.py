@@ -73,7 +73,7 @@ class Guard:
             return replaced
         for happened in await self._database.note_unseen(self._catalogue):
             log.warning(
-                "not_seen_by_triggers", happened=happened, hint="nothing: consumers are told, and read it again"
+                "changes_not_captured", happened=happened, hint="nothing: consumers are told, and read it again"
             )
         stamp = await self._database.schema_stamp()
         if stamp is not None and stamp == self._stamp:

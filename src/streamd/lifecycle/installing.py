@@ -13,8 +13,8 @@ from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import NotInstalled, SiteError
 from streamd.model import Catalogue, DocumentType, Table
 from streamd.store.engine import State, now_ms
-from streamd.store.owed import OwedGaps
 from streamd.store.peers import Peers
+from streamd.store.pending_gaps import PendingGaps
 from streamd.update_log import UpdateLog
 
 IDS_SINCE = 6
@@ -128,7 +128,7 @@ async def note_gaps(state: State, reasons: Mapping[str, str]) -> None:
     approved = await Peers(state).approved_doctypes() if reasons else set()
     promised = [(doctype, reason) for doctype, reason in reasons.items() if doctype in approved]
     if promised and await UpdateLog(state).head() is not None:
-        await OwedGaps(state).add(promised)
+        await PendingGaps(state).add(promised)
 
 
 async def note_migration(state: State) -> None:
@@ -138,7 +138,7 @@ async def note_migration(state: State) -> None:
 
 async def write_gaps(site: SiteDatabase, state: State) -> list[str]:
     """Write into the log what was noted, now that changes are seen again; says what was written."""
-    owed, log = OwedGaps(state), UpdateLog(state)
+    owed, log = PendingGaps(state), UpdateLog(state)
     pending = await owed.pending()
     if not pending:
         return []

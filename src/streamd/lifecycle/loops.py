@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from streamd.common.progress import Pulse, came_further, resting, watched
+from streamd.common.progress import Pulse, record_progress, resting, watch
 from streamd.common.retry import loop_pause
 from streamd.errors import Fenced, StreamdError
 
@@ -53,7 +53,7 @@ class Loop:
 
     async def run(self) -> None:
         """Take turns for ever, until cancelled. Raises `Fenced`."""
-        watched(self.pulse)
+        watch(self.pulse)
         while True:
             try:
                 rest = await self._one_turn()
@@ -79,7 +79,7 @@ class Loop:
             self._bound.reschedule(asyncio.get_running_loop().time())
 
     async def _one_turn(self) -> float | None:
-        came_further()
+        record_progress()
         try:
             async with asyncio.timeout(None) as self._bound:
                 return await self._turn()
@@ -92,7 +92,7 @@ class Loop:
 
     def _went_well(self) -> None:
         if self.failures:
-            log.info("loop_goes_on", loop=self.name, failures=self.failures)
+            log.info("loop_resumed", loop=self.name, failures=self.failures)
         self.failures = 0
         self.problem = self._said = ""
         self.turns += 1
@@ -118,7 +118,7 @@ class Loop:
         self._said = said
         if isinstance(error, StreamdError):
             hint = error.hint or ("it is tried again" if error.retryable else "")
-            log.warning("loop_tries_again", loop=self.name, error=error.message, hint=hint)
+            log.warning("loop_retries", loop=self.name, error=error.message, hint=hint)
             return
         place = place_of(error)
         trace = None if place in self._traced else error

@@ -49,5 +49,5 @@ class Notifier:
                 sender.sendall(message.encode())
         except OSError as error:
             if not self._failed:
-                log.warning("service_manager_not_told", error=str(error))
+                log.warning("service_manager_unreachable", error=str(error))
             self._failed = True

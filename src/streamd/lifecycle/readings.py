@@ -18,7 +18,7 @@ from streamd.model import ApprovalStatus, Catalogue, Cursor
 from streamd.rows import written_fields
 from streamd.store.heartbeat import REPAIR, WHOLE, Request, Requests
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 
 log = structlog.get_logger("streamd.pull")
 
@@ -77,19 +77,19 @@ class Readings:
                     self._unfinished.add(doctype)
                 else:
                     await self._requests.add(REPAIR, self._name, doctype)
-                    log.info("gap_is_repaired", producer=self._name, doctype=doctype)
+                    log.info("gap_repair_started", producer=self._name, doctype=doctype)
             self.look_for_gaps = False
         await self._close_gaps(source)
 
     async def ask_for_new_columns(self, wanted: Collection[str]) -> None:
         """Ask for these types to be read again that got a column here: what came for it before was left out."""
-        noted = await self._unread_columns.of(self._name)
+        noted = await self._unread_columns.of_producer(self._name)
         asked = {request.doctype for request in await self.asked_for()}
         for doctype in sorted(noted.keys() & set(wanted) - self._unfinished - asked - self._said):
             new = sorted(noted[doctype] & self._fields(doctype))
             if new and self._repair_gaps:
                 await self._requests.add(REPAIR, self._name, doctype)
-                log.info("reads_again", doctype=doctype, producer=self._name, because="columns were added here")
+                log.info("refetching", doctype=doctype, producer=self._name, because="columns were added here")
             elif new:
                 self._said.add(doctype)
                 log.warning(
@@ -160,7 +160,7 @@ class Readings:
         status = wanted.get(doctype)
         if status in (None, ApprovalStatus.REJECTED, ApprovalStatus.UNSUBSCRIBED):
             what = f"{doctype} is {status or 'not subscribed to'} at {self._name}"
-            log.warning("not_read", producer=self._name, doctype=doctype, error=what)
+            log.warning("resync_refused", producer=self._name, doctype=doctype, error=what)
             await self._requests.finish(request.id, f"refused: {what}")
             return False
         again_at, reason = self._unread.get(doctype, (0.0, ""))

@@ -11,7 +11,7 @@ from streamd.apply import Source
 from streamd.completeness import CompleteUpTo, Obstacles
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError
-from streamd.pull import Pulled
+from streamd.pull import PullResult
 from streamd.store.engine import now_ms
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import AWAY, CATCHING_UP, CONNECTED, REFUSED, RESYNC_REQUIRED, Producers
@@ -51,7 +51,7 @@ class Report:
         await self._producers.set_status(self._name, status, text)
         self.said = status
 
-    async def progress(self, pulled: Pulled, source: Source, ours: Mapping[str, str]) -> None:
+    async def progress(self, pulled: PullResult, source: Source, ours: Mapping[str, str]) -> None:
         """Write down what was applied, and up to when that is everything.
 
         `ours`: the types that we ask for, as the producer calls them → as we do.
@@ -71,7 +71,7 @@ class Report:
             complete=await self._complete(pulled, source, ours),
         )
 
-    async def _complete(self, pulled: Pulled, source: Source, ours: Mapping[str, str]) -> dict[str, CompleteUpTo]:
+    async def _complete(self, pulled: PullResult, source: Source, ours: Mapping[str, str]) -> dict[str, CompleteUpTo]:
         """The types of which everything is here that was committed at the producer before the moment that it says."""
         if pulled.complete is None:
             return {}

@@ -31,7 +31,7 @@ from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequir
 from streamd.lifecycle.readings import Readings
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.pull import WAIT_SECONDS, Peer, Pull, Pulled
+from streamd.pull import WAIT_SECONDS, Peer, Puller, PullResult
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import (
@@ -46,7 +46,7 @@ from streamd.store.producers import (
     SubscribedType,
 )
 from streamd.store.sync_log import SyncLog
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 from streamd.wire import HandshakeAnswer
 
 log = structlog.get_logger("streamd.pull")
@@ -99,7 +99,7 @@ class Subscriber:
         self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
         self._applied = applied
         self._returns = returns
-        self._pull = Pull(peer, place=self._place, apply=self._apply, known=lambda: self._known)
+        self._puller = Puller(peer, read_checkpoint=self._place, apply=self._apply, known_statuses=lambda: self._known)
         self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
@@ -157,7 +157,7 @@ class Subscriber:
             await self._rest(REFUSED_SECONDS)
 
     async def close(self) -> None:
-        await self._pull.close()
+        await self._puller.close()
         await self._peer.close()
 
     async def _until_woken(self, work: Coroutine[Any, Any, None]) -> None:
@@ -205,7 +205,7 @@ class Subscriber:
         if await self._whole(self._source):
             return
         try:
-            pulled = await self._pull.run_once(0 if self._stale else WAIT_SECONDS)
+            pulled = await self._puller.run_once(0 if self._stale else WAIT_SECONDS)
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
@@ -269,7 +269,7 @@ class Subscriber:
                 log.warning("type_paused", producer=self.name, doctype=doctype, error=why)
         going_on = sorted(before.keys() - paused.keys())
         if going_on:
-            log.info("types_go_on", producer=self.name, doctypes=going_on)
+            log.info("types_resumed", producer=self.name, doctypes=going_on)
             self._applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:
@@ -331,7 +331,7 @@ class Subscriber:
         if events:
             self._applied()
 
-    async def _progress(self, pulled: Pulled) -> None:
+    async def _progress(self, pulled: PullResult) -> None:
         if not self._known.items() <= pulled.subscriptions.items():
             # Something was decided at the producer; the handshake brings what it opens and its descriptors.
             await self._greet()
@@ -354,7 +354,7 @@ class Subscriber:
         await self._say(CATCHING_UP, None)
         self._stale = True
 
-        returns, unread = await self._returns(source.site), await self._unread.of(self.name)
+        returns, unread = await self._returns(source.site), await self._unread.of_producer(self.name)
 
         def reading(*, repair: bool) -> WholeResync:
             return WholeResync(

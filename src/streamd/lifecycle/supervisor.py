@@ -25,6 +25,7 @@ from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
 from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.guard import columns_added
+from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.installing import (
     columns_changed,
     install_site,
@@ -41,7 +42,7 @@ from streamd.settings import Settings, load
 from streamd.store.engine import State
 from streamd.store.heartbeat import Heartbeat
 from streamd.store.migrate import HEAD
-from streamd.store.unread import UnreadColumns
+from streamd.store.unread_columns import UnreadColumns
 
 log = structlog.get_logger("streamd.daemon")
 
@@ -76,10 +77,17 @@ class Supervisor:
         self.stop = asyncio.Event()
         self.asked = asyncio.Event()
         self._notifier = Notifier()
+        self._holding = Holding()
         self._said = ""
 
     async def run(self) -> None:
         """Run until `stop` is set. Raises `StreamdError` for what a person has to fix before it can start."""
+        try:
+            await self._run()
+        finally:
+            await self._holding.end()
+
+    async def _run(self) -> None:
         daemon = await self._next(None)
         while daemon is not None:
             why = ""
@@ -90,7 +98,7 @@ class Supervisor:
                 await daemon.close(stopped=not why)
             if not why:
                 return
-            log.warning("begins_anew", because=why)
+            log.warning("restarting", because=why)
             if time.monotonic() - began < AGAIN_SECONDS:
                 await self._rest()  # something changes all the time, or is never as it ought to be
             daemon = await self._next(daemon)
@@ -107,7 +115,7 @@ class Supervisor:
                 await catalogue_of(settings, daemon.database)
         except StreamdError as error:
             log.error(
-                "configuration_not_taken",
+                "configuration_rejected",
                 error=error.message,
                 hint=error.hint or "it goes on with the one from before; fix the file, and send SIGHUP again",
             )
@@ -122,7 +130,7 @@ class Supervisor:
         said = ""
         while not self.stop.is_set():
             try:
-                return await make(load(self._path) if last is None else self._settings(last), last)
+                return await make(load(self._path) if last is None else self._settings(last), last, self._holding)
             except Fenced:
                 raise
             except Exception as error:  # a daemon that ran does not give up, whatever it meets
@@ -132,7 +140,7 @@ class Supervisor:
                 problem = in_words(error)
                 if problem != said:
                     log.error(
-                        "cannot_go_on",
+                        "cannot_continue",
                         error=problem,
                         hint=(ours.hint if ours is not None else "") or "fix the tables, or the configuration",
                         looks_again_every_seconds=AGAIN_SECONDS,
@@ -155,7 +163,7 @@ class Supervisor:
             require_usable(settings)
         except ConfigurationError as error:
             if error.message != self._said:
-                log.error("configuration_not_taken", error=error.message, hint="it goes on with the one from before")
+                log.error("configuration_rejected", error=error.message, hint="it goes on with the one from before")
                 self._said = error.message
             return last.settings
         return settings
@@ -177,15 +185,16 @@ async def _show(last: Daemon, problem: str | None) -> None:
             heartbeat = Heartbeat(state)
             await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
     except StreamdError as error:
-        log.warning("no_sign_of_life", error=error.message)
+        log.warning("heartbeat_failed", error=error.message)
     finally:
         await state.close()
 
 
-async def make(settings: Settings, last: Daemon | None) -> Daemon:
+async def make(settings: Settings, last: Daemon | None, holding: Holding) -> Daemon:
     """A daemon that has begun: both databases opened, everything installed, the port listened on.
 
-    `last` is the daemon that ran before in this process. Raises `StreamdError`.
+    `last` is the daemon that ran before in this process. Raises `StreamdError`, and `SiteHeld` where another process
+    has one: before anything is written.
     """
     logs.configure(settings.log.level, settings.log.format)
     database = open_site(settings.site.database)
@@ -193,6 +202,7 @@ async def make(settings: Settings, last: Daemon | None) -> Daemon:
         identity = await database.identity()
         if identity is None:
             raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
+        await holding.begin(settings.site.database)
         catalogue, tables = await catalogue_of(settings, database)
         state = State(settings.state.database, identity.site)
         try:
@@ -201,7 +211,7 @@ async def make(settings: Settings, last: Daemon | None) -> Daemon:
             await note_gaps(state, _filled(catalogue, before, tables))
             await _note_new_columns(settings, state, catalogue, before, tables)
             await _install(settings, database, catalogue, tables, state)
-            daemon = Daemon(settings, database, catalogue, tables, state, identity.site)
+            daemon = Daemon(settings, database, catalogue, tables, state, holding)
         except BaseException:
             await state.close()
             raise

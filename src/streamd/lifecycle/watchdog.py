@@ -115,15 +115,15 @@ class Watchdog:
         problem = each.problem()
         if problem and not each.said:
             seconds = round(max(each.quiet, each.on_the_spot))
-            log.warning("stands_still", loop=each.loop.name, because=problem, seconds=seconds)
+            log.warning("loop_stalled", loop=each.loop.name, because=problem, seconds=seconds)
         elif each.said and not problem:
-            log.info("comes_further_again", loop=each.loop.name)
+            log.info("loop_recovered", loop=each.loop.name)
         each.said = problem
 
     def _look_at_clock(self, jumped: float, steady: float) -> None:
         if abs(jumped) >= JUMP_SECONDS:
             self._jumped = f"the clock was set {abs(jumped):.0f} s {'forwards' if jumped > 0 else 'backwards'}"
             self._jumped_at = steady
-            log.warning("clock_was_set", seconds=round(jumped), hint="let NTP keep it: times are compared across sites")
+            log.warning("clock_changed", seconds=round(jumped), hint="let NTP keep it: times are compared across sites")
         elif self._jumped and steady - self._jumped_at > SAID_SECONDS:
             self._jumped = ""

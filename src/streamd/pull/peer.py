@@ -15,9 +15,9 @@ from streamd import __version__
 from streamd.common.clock import MAX_AHEAD_MS, is_reading
 from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
-from streamd.pull.line import TOO_LARGE, Line
-from streamd.pull.portion import Portion
-from streamd.settings import MappingSettings, ProducerSettings, lookups, remote_doctype
+from streamd.pull.connection import TOO_LARGE, ProducerConnection
+from streamd.pull.request_size import RequestSize
+from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype
 from streamd.wire import (
     PROTOCOL,
     Documents,
@@ -36,59 +36,54 @@ from streamd.wire import (
 
 log = structlog.get_logger("streamd.pull")
 
-DOCUMENTS_AT_ONCE = 400
-NAMES_AT_ONCE = 5000
+MAX_DOCUMENTS = 400
+MAX_NAMES = 5000
 
 PAGE_BYTES = 4 << 20
-"""From here on pages shrink, where the line breaks. Until then the producer says how large they are."""
+"""The page size to shrink from after a broken transfer. Before that, the producer chooses the size."""
 
-_PAGE = msgspec.json.Decoder(Page)
-_DOCUMENTS = msgspec.json.Decoder(Documents)
-_KNOWN = frozenset(operation.value for operation in Operation)
+_decode_page = msgspec.json.Decoder(Page).decode
+_decode_documents = msgspec.json.Decoder(Documents).decode
+_OPERATIONS = frozenset(operation.value for operation in Operation)
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Answer = TypeVar("Answer")
 
 
 def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSettings]) -> list[WantedDoctype]:
-    """The types that we ask of a producer, as it calls them, with the conditions and what mappings look for."""
+    """The types to subscribe to, under the producer's names, with conditions and the lookups of mappings."""
     return [
         WantedDoctype(
             doctype=remote_doctype(entry, mappings),
             use_same_name=bool(settings.same_name(entry)),
             unsubscribe=entry.unsubscribe,
             condition=entry.condition or "",
-            lookups=lookups(entry, mappings),
+            lookups=lookup_doctypes(entry, mappings),
         )
         for entry in settings.doctypes
     ]
 
 
 class Peer:
-    """One producer, spoken to over HTTP. Every call raises `PeerError` and nothing else."""
+    """One producer, over HTTP. Every call raises `PeerError` and nothing else."""
 
     def __init__(
         self, name: str, settings: ProducerSettings, credentials: tuple[str, str], wanted: Sequence[WantedDoctype]
     ) -> None:
-        """`wanted` are the types that we ask for, as the producer calls them (`wanted_doctypes`)."""
+        """`wanted` are the types to subscribe to, under the producer's names (`wanted_doctypes`)."""
         self.name = name
         self._settings = settings
         self._wanted = list(wanted)
         self._own_names = not all(settings.same_name(entry) for entry in settings.doctypes)
-        self._line = Line(name, settings, credentials)
-        self._page_bytes = Portion(PAGE_BYTES)
-        self._documents = Portion(DOCUMENTS_AT_ONCE)
-        self._names = Portion(NAMES_AT_ONCE)
+        self._connection = ProducerConnection(name, settings, credentials)
+        self._page_size = RequestSize(PAGE_BYTES)
+        self._documents_size = RequestSize(MAX_DOCUMENTS)
+        self._names_size = RequestSize(MAX_NAMES)
 
     async def close(self) -> None:
-        await self._line.close()
-
-    @property
-    def heard_at(self) -> float:
-        """When the last bytes came from it (`time.monotonic`); 0 before the first."""
-        return self._line.heard_at
+        await self._connection.close()
 
     async def handshake(self, site: str, site_name: str) -> HandshakeAnswer:
-        """Register our subscriptions. Raises `PeerRefused` where the producer says no."""
+        """Register this site's subscriptions. Raises `PeerRefused` if the producer refuses."""
         request = HandshakeRequest(
             protocols=[PROTOCOL],
             site=site,
@@ -97,14 +92,16 @@ class Peer:
             clock_ms=time.time_ns() // 1_000_000,
             doctypes=self._wanted,
         )
-        answer = self._model(HandshakeAnswer, await self._line.call("handshake", request))
+        content = await self._connection.request("handshake", request)
+        answer = self._decode(HandshakeAnswer.model_validate_json, content)
         if answer.protocol != PROTOCOL:
             raise PeerRefused(
-                f"{self.name} speaks protocol {answer.protocol}, and this site {PROTOCOL}", hint="upgrade the older one"
+                f"{self.name} speaks protocol {answer.protocol}; this site speaks {PROTOCOL}",
+                hint="upgrade the older site",
             )
         if answer.site == site:
             raise PeerRefused(
-                f"{self.name} has this site's own UUID",
+                f"{self.name} has the same site UUID as this site",
                 hint="one is a copy of the other: run `streamd init --new-identity` at the copy",
             )
         ahead = answer.clock_ms - time.time_ns() // 1_000_000
@@ -112,111 +109,108 @@ class Peer:
             log.warning("clocks_differ", producer=self.name, seconds=round(ahead / 1000))
         return answer
 
-    async def events(
-        self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float, known: Mapping[str, str]
+    async def fetch_page(
+        self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float, known_statuses: Mapping[str, str]
     ) -> Page:
-        """A page of the log behind the cursor, waited for while what is `known` of the subscriptions is so.
+        """The page of the log after the cursor. Raises `ResyncRequired`.
 
-        Raises `ResyncRequired`.
+        If there is none, waits up to `wait` seconds, as long as `known_statuses` of the subscriptions are current.
         """
-        page: Page = self._decode(
-            _PAGE,
-            await self._in_portions(
-                "events",
-                self._page_bytes,
-                lambda size: EventsRequest(
-                    cursor=None if cursor is None else write_cursor(cursor),
-                    acknowledged=None if acknowledged is None else write_cursor(acknowledged),
-                    limit=self._settings.page_events,
-                    max_bytes=None if self._page_bytes.is_whole else size,
-                    wait_seconds=wait,
-                    subscriptions=dict(known),
-                    own_names=self._own_names,
-                ),
-                wait,
+        content = await self._request_sized(
+            "events",
+            self._page_size,
+            lambda size: EventsRequest(
+                cursor=None if cursor is None else write_cursor(cursor),
+                acknowledged=None if acknowledged is None else write_cursor(acknowledged),
+                limit=self._settings.page_events,
+                max_bytes=None if self._page_size.is_full else size,
+                wait_seconds=wait,
+                subscriptions=dict(known_statuses),
+                own_names=self._own_names,
             ),
+            wait,
         )
+        page = self._decode(_decode_page, content)
         for event in page.events:
             self._check(event)
         return page
 
     async def fetch(self, wanted: Sequence[WantedDocument], follow: int = 0) -> Documents:
-        """These documents as they are now, in as many requests as it takes.
+        """These documents as they are now, in as many requests as necessary.
 
-        `follow` of those that they link to, in turn, may come along with each request.
+        Each request may also return up to `follow` documents that they link to, directly or indirectly.
         """
-        found: list[Any] = []
+        documents: list[Any] = []
         gone: dict[str, list[Name]] = {}
         as_of = ""
         waiting = deque(wanted)
         while waiting:
-            some = [waiting.popleft() for _ in range(min(self._documents.size, len(waiting)))]
-            request = DocumentsRequest(documents=some, own_names=self._own_names, follow=follow)
+            batch = [waiting.popleft() for _ in range(min(self._documents_size.current, len(waiting)))]
+            request = DocumentsRequest(documents=batch, own_names=self._own_names, follow=follow)
             try:
-                answer = self._decode(_DOCUMENTS, await self._line.call("documents", request))
+                answer = self._decode(_decode_documents, await self._connection.request("documents", request))
             except (TransferBroken, PeerRefused) as error:
-                # The producer gives fewer at once, or these are large, or the line breaks before they are here.
-                too_much = isinstance(error, TransferBroken) or error.code == TOO_LARGE
-                smaller = too_much and (follow > 0 or self._documents.broke(len(some)))
-                if not smaller or isinstance(error, TransferStalled):
+                # The producer's limit is lower, the documents are large, or the connection breaks: ask for less.
+                is_too_much = isinstance(error, TransferBroken) or error.code == TOO_LARGE
+                can_shrink = is_too_much and (follow > 0 or self._documents_size.shrink(len(batch)))
+                if not can_shrink or isinstance(error, TransferStalled):
                     raise
                 follow //= 2
-                waiting.extendleft(reversed(some))
+                waiting.extendleft(reversed(batch))
                 continue
-            self._came_whole(self._documents)
-            # The earliest of several views: what it does not contain comes again as events.
+            self._count_success(self._documents_size)
+            # The earliest of several snapshots: anything newer arrives again as events.
             as_of = as_of or answer.as_of
-            found += answer.documents
+            documents += answer.documents
             for doctype, names in answer.gone.items():
                 gone.setdefault(doctype, []).extend(names)
-        return Documents(found, as_of, gone)
+        return Documents(documents, as_of, gone)
 
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
-        """Documents of a type whose columns hold these values, two at the most."""
+        """Look up documents by the values of their columns. Returns at most two."""
         try:
             request = FindRequest(doctype=doctype, filters=dict(filters), own_names=self._own_names)
         except ValidationError as error:
-            raise PeerRefused(
-                f"what is looked for cannot be asked of {self.name}: {error.errors()[0]['msg']}"
-            ) from error
-        found: Documents = self._decode(_DOCUMENTS, await self._line.call("find", request))
-        return found
+            raise PeerRefused(f"the lookup at {self.name} is not valid: {error.errors()[0]['msg']}") from error
+        return self._decode(_decode_documents, await self._connection.request("find", request))
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
-        """Names of a type's documents, a page at a time: `limit` at most, fewer on a line that breaks."""
-        content = await self._in_portions(
+        """A page of names of a type's documents: at most `limit`, fewer if the connection is unstable."""
+        content = await self._request_sized(
             "names",
-            self._names,
+            self._names_size,
             lambda size: NamesRequest(
                 doctype=doctype, after=None if after is None else list(after), limit=min(limit, size)
             ),
         )
-        return self._model(NamesAnswer, content)
+        return self._decode(NamesAnswer.model_validate_json, content)
 
-    async def _in_portions(
-        self, what: str, portion: Portion, ask: Callable[[int], BaseModel], wait: float = 0
+    async def _request_sized(
+        self, endpoint: str, size: RequestSize, build: Callable[[int], BaseModel], wait: float = 0
     ) -> bytes:
-        """Ask for as much as the line lets pass: where it breaks, at once for less, until no less can be asked for."""
+        """Send a request of the adapted size. If the transfer breaks, retry at once with a smaller size."""
         while True:
-            size = portion.size
+            requested = size.current
             try:
-                content = await self._line.call(what, ask(size), wait)
+                content = await self._connection.request(endpoint, build(requested), wait)
             except TransferBroken as error:
-                arrived = error.received if portion is self._page_bytes else 0
-                if portion.is_whole:
-                    log.info("asks_for_less_at_once", producer=self.name, what=what, because=error.message)
-                if not portion.broke(size, arrived) or isinstance(error, TransferStalled):
+                received = error.received if size is self._page_size else 0
+                if size.is_full:
+                    log.info("page_size_reduced", producer=self.name, endpoint=endpoint, cause=error.message)
+                if not size.shrink(requested, received) or isinstance(error, TransferStalled):
                     raise
                 continue
-            self._came_whole(portion)
+            self._count_success(size)
             return content
 
-    def _came_whole(self, portion: Portion) -> None:
-        portion.passed()
-        self._line.breaks = not all(each.is_whole for each in (self._page_bytes, self._documents, self._names))
+    def _count_success(self, size: RequestSize) -> None:
+        size.count_success()
+        sizes = (self._page_size, self._documents_size, self._names_size)
+        self._connection.is_unstable = not all(each.is_full for each in sizes)
 
     def _check(self, event: Event) -> None:
-        if event.operation not in _KNOWN:
+        """Raises `PeerRefused` for an event that this version cannot apply."""
+        if event.operation not in _OPERATIONS:
             raise PeerRefused(
                 f"{self.name} sent the operation “{event.operation}”, which this version does not know",
                 hint="upgrade this site",
@@ -227,19 +221,12 @@ class Peer:
         if any(id is not None and id.clock and not is_reading(id.clock) for id in ids):
             raise PeerRefused(f"{self.name} sent an event with an id whose clock is no reading of one")
 
-    def _decode(self, decoder: Any, content: bytes) -> Any:
+    def _decode(self, decode: Callable[[bytes], Answer], content: bytes) -> Answer:
         try:
-            return decoder.decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValidationError) as error:
+            fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             raise PeerRefused(
-                f"{self.name} answered what cannot be read: {error}", hint="do both sites speak the same version?"
-            ) from error
-
-    def _model(self, model: type[Answer], content: bytes) -> Answer:
-        try:
-            return model.model_validate_json(content)
-        except ValidationError as error:
-            raise PeerRefused(
-                f"{self.name} answered what cannot be read: {error.errors()[0]['msg']}",
-                hint="do both sites speak the same version?",
+                f"{self.name} sent an answer that cannot be read: {fault}",
+                hint="check that both sites run the same version",
             ) from error

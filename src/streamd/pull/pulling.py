@@ -1,6 +1,6 @@
-"""Keeps asking one producer from the checkpoint on, and hands each page over.
+"""Pulls one producer's log from the checkpoint on, and hands over each page to be applied.
 
-The next page is asked for while one is applied; only what is applied is acknowledged.
+The next page is fetched while the current one is applied. Only applied pages are acknowledged.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from streamd.store.engine import now_ms
 from streamd.wire import Page, read_cursor
 
 WAIT_SECONDS = 10.0
-"""How long one request waits for the next event. Its answer says that the producer is there, and what is complete."""
+"""How long a long poll waits for the next event. An empty answer still carries the producer's watermark."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What one `run_once` got: how many events, the cursor behind them, the log's head, each type's status.
+class PullResult:
+    """The result of one pull: the number of events, the cursor after them, the log's head, and the status by type.
 
-    `complete`: the producer's word on up to which moment this is everything; None where it cannot say.
+    `complete` is the producer's watermark at the cursor; None if the producer does not know it.
     """
 
     events: int
@@ -35,68 +35,73 @@ class Pulled:
     complete: CompleteUpTo | None = None
 
 
-class Pull:
-    """Pulls one producer. `apply` makes a page durable, checkpoint included; `place` reads the checkpoint.
+class Puller:
+    """Pulls one producer.
 
-    `known` is the status of each type that we ask for, as the producer said it last.
+    `apply` makes a page durable, together with the checkpoint. `read_checkpoint` reads the checkpoint.
+    `known_statuses` returns the status of each subscribed type as the producer last sent it.
     """
 
     def __init__(
         self,
         peer: Peer,
         *,
-        place: Callable[[], Awaitable[Cursor | None]],
+        read_checkpoint: Callable[[], Awaitable[Cursor | None]],
         apply: Callable[[Sequence[Event], Cursor], Awaitable[None]],
-        known: Callable[[], Mapping[str, str]],
+        known_statuses: Callable[[], Mapping[str, str]],
     ) -> None:
         self._peer = peer
-        self._place = place
+        self._read_checkpoint = read_checkpoint
         self._apply = apply
-        self._known = known
-        self._ahead: tuple[Cursor | None, asyncio.Task[tuple[Page, int]]] | None = None
+        self._known_statuses = known_statuses
+        self._prefetch: tuple[Cursor | None, asyncio.Task[tuple[Page, int]]] | None = None
 
     async def close(self) -> None:
-        await self._forget()
+        """Cancel the prefetch, if there is one."""
+        if self._prefetch is not None:
+            _, task = self._prefetch
+            self._prefetch = None
+            await _cancel(task)
 
-    async def run_once(self, wait: float = WAIT_SECONDS) -> Pulled:
-        """Get the page behind the checkpoint, and apply it. Raises `PeerError`, and what `apply` raises.
+    async def run_once(self, wait: float = WAIT_SECONDS) -> PullResult:
+        """Fetch the page after the checkpoint and apply it. Raises `PeerError`, and what `apply` raises.
 
-        Where there is none yet, the producer is asked to `wait` for it, in seconds.
+        If there is no new event, the producer waits up to `wait` seconds for one.
         """
-        # Read again each time: after an error only the site's database knows what was committed.
-        cursor = await self._place()
-        page, heard_at = await self._page(cursor, wait)
+        # Read the checkpoint every time: after an error only the site's database knows what was committed.
+        checkpoint = await self._read_checkpoint()
+        page, received_at = await self._next_page(checkpoint, wait)
         crash_point("pull.received")
-        end = self._cursor(page.next)
+        end = self._parse_cursor(page.next)
         if page.events and end.sequence < page.head:
-            self._ahead = end, asyncio.create_task(self._ask(end, cursor, 0, {}))
+            self._prefetch = end, asyncio.create_task(self._fetch_page(end, checkpoint, 0, {}))
         try:
-            if page.events or end != cursor:
+            if page.events or end != checkpoint:
                 await self._apply(page.events, end)
         except BaseException:
-            await self._forget()
+            await self.close()
             raise
         complete = None
         if page.complete_to is not None:
-            complete = CompleteUpTo(page.complete_to, max(page.clock_ms - page.complete_to, 0), heard_at)
-        return Pulled(len(page.events), end, page.head, page.subscriptions, complete)
+            complete = CompleteUpTo(page.complete_to, max(page.clock_ms - page.complete_to, 0), received_at)
+        return PullResult(len(page.events), end, page.head, page.subscriptions, complete)
 
-    async def _page(self, cursor: Cursor | None, wait: float) -> tuple[Page, int]:
-        """The page behind the cursor, and when it came (ms since 1970)."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            position, task = ahead
-            if position == cursor:
+    async def _next_page(self, checkpoint: Cursor | None, wait: float) -> tuple[Page, int]:
+        """The page after the checkpoint, and when it was received (ms since 1970)."""
+        prefetch, self._prefetch = self._prefetch, None
+        if prefetch is not None:
+            cursor, task = prefetch
+            if cursor == checkpoint:
                 return await task
-            await _cancelled(task)
-        return await self._ask(cursor, cursor, wait, self._known())
+            await _cancel(task)
+        return await self._fetch_page(checkpoint, checkpoint, wait, self._known_statuses())
 
-    async def _ask(
-        self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float, known: Mapping[str, str]
+    async def _fetch_page(
+        self, cursor: Cursor | None, acknowledged: Cursor | None, wait: float, known_statuses: Mapping[str, str]
     ) -> tuple[Page, int]:
-        return await self._peer.events(cursor, acknowledged, wait, known), now_ms()
+        return await self._peer.fetch_page(cursor, acknowledged, wait, known_statuses), now_ms()
 
-    def _cursor(self, text: str) -> Cursor:
+    def _parse_cursor(self, text: str) -> Cursor:
         try:
             return read_cursor(text)
         except InvalidRequest as error:
@@ -104,14 +109,8 @@ class Pull:
                 f"{self._peer.name} sent a cursor that cannot be read", hint="upgrade the older site"
             ) from error
 
-    async def _forget(self) -> None:
-        if self._ahead is not None:
-            _, task = self._ahead
-            self._ahead = None
-            await _cancelled(task)
 
-
-async def _cancelled(task: asyncio.Task[tuple[Page, int]]) -> None:
-    """End a request whose answer nobody needs any more; how it fared does not matter."""
+async def _cancel(task: asyncio.Task[tuple[Page, int]]) -> None:
+    """Cancel a prefetch. Its result or error is of no interest."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

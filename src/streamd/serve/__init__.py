@@ -1,12 +1,13 @@
-"""Stage 3: serves the update log, and the documents that go with it, to the consumers that were approved.
+"""Stage 3: serves the update log and documents to approved consumers.
 
-`app` has the server, `handlers` its endpoints; `events` answers with pages of the log, `documents` with
-documents as they are now; `authentication` says who asks, `services` what they may have.
+`app.py` has the server and `handlers.py` its endpoints. `events.py` and `pages.py` serve pages of the log, and
+`documents.py` and `listing.py` serve documents and names as they are now. `connections/` authenticates clients and
+limits what they can use. `services.py` resolves what a caller may read.
 """
 
 from __future__ import annotations
 
-from streamd.serve.app import Server, make_app
+from streamd.serve.app import Server
 from streamd.serve.services import Services
 
-__all__ = ["Server", "Services", "make_app"]
+__all__ = ["Server", "Services"]

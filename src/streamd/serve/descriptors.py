@@ -1,4 +1,4 @@
-"""How a document type looks, for the other side to judge before a document of it arrives."""
+"""Describes document types to consumers, so that they can check compatibility before a document arrives."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from streamd.wire import ChildDescriptor, ColumnDescriptor, DoctypeDescriptor, L
 
 
 def describe(doctype: DocumentType) -> DoctypeDescriptor:
-    """The type's columns, links and child tables. Equal types have equal fingerprints."""
-    plain = DoctypeDescriptor(
+    """Describe the type's columns, links and child tables. Equal types have equal fingerprints."""
+    descriptor = DoctypeDescriptor(
         doctype=doctype.name,
         key=list(doctype.key),
-        columns=_columns(doctype.columns),
-        links=_links(doctype.links),
+        columns=_describe_columns(doctype.columns),
+        links=_describe_links(doctype.links),
         children=[
             ChildDescriptor(
                 field=child.field,
                 key=list(child.key),
                 parent_key=list(child.parent_key),
-                columns=_columns(child.columns),
-                links=_links(child.links),
+                columns=_describe_columns(child.columns),
+                links=_describe_links(child.links),
             )
             for child in doctype.children
         ],
         fingerprint="",
     )
-    digest = hashlib.sha256(plain.model_dump_json().encode()).hexdigest()
-    return plain.model_copy(update={"fingerprint": digest[:16]})
+    digest = hashlib.sha256(descriptor.model_dump_json().encode()).hexdigest()
+    return descriptor.model_copy(update={"fingerprint": digest[:16]})
 
 
-def _columns(columns: Iterable[Column]) -> list[ColumnDescriptor]:
+def _describe_columns(columns: Iterable[Column]) -> list[ColumnDescriptor]:
     return [
         ColumnDescriptor(
             name=column.name,
@@ -45,7 +45,7 @@ def _columns(columns: Iterable[Column]) -> list[ColumnDescriptor]:
     ]
 
 
-def _links(links: Iterable[Link]) -> list[LinkDescriptor]:
+def _describe_links(links: Iterable[Link]) -> list[LinkDescriptor]:
     return [
         LinkDescriptor(columns=list(link.columns), doctype=link.doctype, type_column=link.type_column) for link in links
     ]

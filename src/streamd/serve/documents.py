@@ -1,14 +1,13 @@
-"""Documents as they are now, for a consumer that misses them: only what an approval opened, and only by a link.
+"""Serves documents as they are now, to a consumer that misses them.
 
-A document of an approved type is given if it satisfies the condition of the approval, where that has one. One of a type
-that is not approved itself, or that does not satisfy its condition, is given where a chain of links that really exist
-leads to it from a document of an approved type which does. What is absent and what is forbidden look alike: both are
-left out.
+A document of an approved type is served if it satisfies the condition of the approval. Any other document is served
+only if a chain of existing links leads to it from a document of an approved type that satisfies its condition, and if
+the approval opens the type. A document that does not exist and one that is forbidden look the same: both are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -17,13 +16,13 @@ import structlog
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
-from streamd.errors import InvalidRequest, PartialView
-from streamd.model import Catalogue, DocumentType, Name, Record, name_text
+from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
+from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
 from streamd.serve.identities import say_ids
 from streamd.serve.names import name_documents
-from streamd.serve.services import Allowed, Caller, Services, Unread
-from streamd.serve.settled import Settled, settled
+from streamd.serve.services import Caller, Columns, Grants, Services
+from streamd.serve.snapshots import Snapshot, open_snapshot
 from streamd.update_log import UpdateLog
 from streamd.wire import (
     DocumentRef,
@@ -35,310 +34,342 @@ from streamd.wire import (
     read_json,
 )
 
-PATH_SHARE = 10
-"""Documents on the ways to the wanted ones: this many times as many as may be wanted."""
+PATH_FACTOR = 10
+"""Documents on the paths of one request: at most `max_documents` times this."""
 
-FOLLOWED_SHARE = 4
-"""Documents that come along: this many times as many as may be wanted."""
+FOLLOW_FACTOR = 4
+"""Linked documents in one answer (`follow`): at most `max_documents` times this."""
 
-FOLLOWED_BYTES = 4 << 20
-"""Where the rows that come along are as large as this, no further level is read."""
+FOLLOW_BYTES = 4 << 20
+"""When the rows of linked documents reach this size, no further level of links is read."""
 
-FOUND = 2
-"""Documents that are given where one is looked for by its values: more than one is as good as none."""
+MAX_FOUND = 2
+"""Documents that a lookup returns. The consumer needs exactly one, so two are enough to show that there are several."""
 
-CANDIDATES = 1000
-"""Documents with the wanted values that are judged by a condition, at most."""
+MAX_CANDIDATES = 1000
+"""Documents with the wanted values that a lookup checks against a condition."""
 
 LARGEST_INTEGER = (1 << 63) - 1
+
+_HINT = "check that row; consumers continue without the document, and ask for it again"
 
 log = structlog.get_logger("streamd.serve")
 
 Key = tuple[str, Name]
 
 
-class Desk:
+class DocumentReader:
     """Answers requests for documents."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def documents(self, caller: Caller, asked: DocumentsRequest) -> Documents:
-        """Those of the wanted documents that exist and may be had. Raises `InvalidRequest` for too many."""
+    async def fetch(self, caller: Caller, request: DocumentsRequest) -> Documents:
+        """The wanted documents that exist and that the caller may read. Raises `InvalidRequest` (413) for too many."""
         try:
-            return await self._documents(caller, asked)
+            return await self._fetch(caller, request)
         except PartialView as error:
             hidden = self._services.catalogue.stored_in(await self._services.database.partly_seen())
-            log.warning("documents_not_given", consumer=caller.consumer, doctypes=sorted(hidden), problem=error.message)
-            return await self._documents(caller, asked, hidden)
+            log.warning("documents_withheld", consumer=caller.consumer, doctypes=sorted(hidden), problem=error.message)
+            return await self._fetch(caller, request, hidden)
 
-    async def _documents(
-        self, caller: Caller, asked: DocumentsRequest, hidden: frozenset[str] = frozenset()
+    async def _fetch(
+        self, caller: Caller, request: DocumentsRequest, hidden: frozenset[str] = frozenset()
     ) -> Documents:
-        """The answer, without documents of the types `hidden`: nothing is said of them, not even that they are gone."""
+        """The answer. It says nothing about documents of the types `hidden`, not even that they are gone."""
         limit = self._services.settings.max_documents
-        if len(asked.documents) > limit:
-            raise _too_many(len(asked.documents), limit)
-        unread = await self._services.unread()
-        # The approvals are looked at after the snapshot was taken: what was rejected before is not in it.
-        async with settled(self._services) as view:
-            standing, site = await self._services.registered(caller)
-            allowed = self._services.allowed(standing)
+        if len(request.documents) > limit:
+            raise _too_many_documents(len(request.documents), limit)
+        unfilled = await self._services.unfilled_columns()
+        # Approvals are read after the snapshot is taken, so that a type rejected before it is not served.
+        async with open_snapshot(self._services) as snapshot:
+            standing, site = await self._services.require_registration(caller)
+            grants = self._services.resolve_grants(standing)
             wanted = [
-                each
-                for each in asked.documents
-                if self._is_possible(each) and hidden.isdisjoint(doctype for doctype, _ in _way(each))
+                ref
+                for ref in request.documents
+                if self._is_possible(ref) and hidden.isdisjoint(doctype for doctype, _ in _full_path(ref))
             ]
-            rights = Rights(allowed, self._services.catalogue, hidden)
-            linked = [each for each in wanted if rights.allow_a_way_to(each)]
-            steps = {_key(step) for each in linked for step in each.path}
-            if len(steps) > limit * PATH_SHARE:
-                raise _too_many(len(steps), limit * PATH_SHARE)
-            ways = await self._read(view.reader, steps)
-            proven = rights.proven(linked, ways)
-            keys = [key for each in wanted if (key := _key(each)) in proven or each.doctype in allowed.starts]
-            there = await self._stored(view.reader, dict.fromkeys(keys))
-            found = _readable(there)
-            given = {key: each for key, each in found.items() if key in proven or rights.give(key, each)}
-            if asked.follow:
-                most = min(asked.follow, limit * FOLLOWED_SHARE)
-                onward = {key: rights.onward(key, each, proven.get(key)) for key, each in given.items()}
-                given |= await self._followed(view.reader, rights, given, onward, most)
-            answer = await self._answer(view, site, given, unread, every=asked.own_names)
-            await say_former_names(self._services.log, answer.documents, allowed.starts)
-            # What is there and cannot be given is not gone.
-            gone = [key for key in keys if key[0] in allowed.starts and key not in given]
-            answer.gone = _by_type(key for key in gone if key not in there or key in found)
+            access = Access(grants, self._services.catalogue, hidden)
+            linked = [ref for ref in wanted if access.may_use_path(ref)]
+            steps = {_key(step) for ref in linked for step in ref.path}
+            if len(steps) > limit * PATH_FACTOR:
+                raise _too_many_documents(len(steps), limit * PATH_FACTOR)
+            opened = access.verify_paths(linked, await self._read(snapshot.reader, steps))
+            keys = [key for ref in wanted if (key := _key(ref)) in opened or ref.doctype in grants.starts]
+            stored = await self._read_stored(snapshot.reader, dict.fromkeys(keys))
+            readable = _keep_readable(stored)
+            documents = {key: doc for key, doc in readable.items() if key in opened or access.may_read(key, doc)}
+            if request.follow:
+                most = min(request.follow, limit * FOLLOW_FACTOR)
+                opened = {key: access.opened_by(key, doc, opened.get(key)) for key, doc in documents.items()}
+                documents |= await self._follow_links(snapshot.reader, access, documents, opened, most)
+            answer = await self._build_answer(snapshot, site, documents, unfilled, every=request.own_names)
+            await add_former_names(self._services.log, answer.documents, grants.starts)
+            # A document that exists but is not readable is not reported as gone.
+            gone = [key for key in keys if key[0] in grants.starts and key not in documents]
+            answer.gone = group_names(key for key in gone if key not in stored or key in readable)
         crash_point("serve.documents")
         return answer
 
-    async def _followed(
+    async def _follow_links(
         self,
         reader: Reader,
-        rights: Rights,
-        given: Mapping[Key, RawDocument],
-        onward: Mapping[Key, frozenset[str]],
+        access: Access,
+        documents: Mapping[Key, RawDocument],
+        opened: Mapping[Key, frozenset[str]],
         most: int,
     ) -> dict[Key, RawDocument]:
-        """What these documents link to, in turn, as far as it may be had: `most` at most, level by level.
+        """The documents that these link to, directly and indirectly, level by level, `most` at most.
 
-        `onward` says to which types each one's links lead by right.
+        `opened` has, by document, the types that its links may lead to.
         """
         found: dict[Key, RawDocument] = {}
-        looked_at = set(given)
-        size, frontier = 0, dict(given)
-        while frontier and len(found) < most and size < FOLLOWED_BYTES:
+        seen = set(documents)
+        size, frontier = 0, dict(documents)
+        while frontier and len(found) < most and size < FOLLOW_BYTES:
             wanted: dict[Key, frozenset[str]] = {}
             for key, document in frontier.items():
-                for target in linked_documents(self._services.catalogue[key[0]], document) - looked_at:
+                for target in linked_documents(self._services.catalogue[key[0]], document) - seen:
                     doctype = self._services.catalogue.get(target[0])
-                    if doctype is not None and target[0] not in rights.hidden and possible(doctype, target[1]):
-                        wanted[target] = wanted.get(target, frozenset()) | onward[key]
-            some = list(wanted)[: most - len(found)]
-            looked_at.update(some)
-            read = await self._read(reader, some)
-            frontier = {key: each for key, each in read.items() if key[0] in wanted[key] or rights.give(key, each)}
-            onward = {key: rights.onward(key, each, wanted[key]) for key, each in frontier.items()}
+                    if doctype is not None and target[0] not in access.hidden and is_possible_name(doctype, target[1]):
+                        wanted[target] = wanted.get(target, frozenset()) | opened[key]
+            targets = list(wanted)[: most - len(found)]
+            seen.update(targets)
+            read = await self._read(reader, targets)
+            frontier = {key: doc for key, doc in read.items() if key[0] in wanted[key] or access.may_read(key, doc)}
+            opened = {key: access.opened_by(key, doc, wanted[key]) for key, doc in frontier.items()}
             found |= frontier
-            size += sum(len(each.row) for each in frontier.values())
+            size += sum(len(document.row) for document in frontier.values())
         return found
 
-    async def find(self, caller: Caller, asked: FindRequest) -> Documents:
-        """The documents with these values that may be had, two at most; none where the type may not be looked into."""
-        unread = await self._services.unread()
-        async with settled(self._services) as view:
-            standing, site = await self._services.registered(caller)
-            allowed = self._services.allowed(standing)
-            doctype = self._services.catalogue.get(asked.doctype)
-            found: dict[Key, RawDocument] = {}
-            if doctype is not None and (doctype.name in allowed.starts or doctype.name in allowed.lookups):
-                found = await self._find(view.reader, doctype, asked, allowed)
-            return await self._answer(view, site, found, unread, every=asked.own_names)
+    async def find(self, caller: Caller, request: FindRequest) -> Documents:
+        """The documents with these values, two at most. Empty if the caller may not look up documents of the type."""
+        unfilled = await self._services.unfilled_columns()
+        async with open_snapshot(self._services) as snapshot:
+            standing, site = await self._services.require_registration(caller)
+            grants = self._services.resolve_grants(standing)
+            doctype = self._services.catalogue.get(request.doctype)
+            documents: dict[Key, RawDocument] = {}
+            if doctype is not None and (doctype.name in grants.starts or doctype.name in grants.lookups):
+                documents = await self._find(snapshot.reader, doctype, request, grants)
+            return await self._build_answer(snapshot, site, documents, unfilled, every=request.own_names)
 
     async def _find(
-        self, reader: Reader, doctype: DocumentType, asked: FindRequest, allowed: Allowed
+        self, reader: Reader, doctype: DocumentType, request: FindRequest, grants: Grants
     ) -> dict[Key, RawDocument]:
-        condition = allowed.conditions.get(doctype.name)
-        most = FOUND if condition is None else CANDIDATES
-        names = await self._named(reader, doctype, asked, most)
+        condition = grants.conditions.get(doctype.name)
+        most = MAX_FOUND if condition is None else MAX_CANDIDATES
+        names = await self._find_names(reader, doctype, request, most)
         if condition is not None:
-            rows = await reader.read_documents(condition.judged, names)
-            satisfied = [name for name in names if name in rows and condition.holds(rows[name].row)]
-            # One of so many may not be the only one: then none is found, as where there are several.
-            names = satisfied if len(names) < most or len(satisfied) >= FOUND else []
-        return await self._read(reader, [(doctype.name, name) for name in names[:FOUND]])
+            rows = await reader.read_documents(condition.narrow_doctype, names)
+            matches = [name for name in names if name in rows and condition.holds(rows[name].row)]
+            # If not all candidates were checked, a single match may not be the only one. Then nothing is returned.
+            names = matches if len(names) < most or len(matches) >= MAX_FOUND else []
+        return await self._read(reader, [(doctype.name, name) for name in names[:MAX_FOUND]])
 
-    async def _named(self, reader: Reader, doctype: DocumentType, asked: FindRequest, most: int) -> list[Name]:
+    async def _find_names(self, reader: Reader, doctype: DocumentType, request: FindRequest, most: int) -> list[Name]:
         if doctype.single:
             (column,) = doctype.key
-            return [doctype.only_name] if asked.filters == {column: doctype.name} else []
-        return await reader.find_documents(doctype, asked.filters, most)
+            return [doctype.only_name] if request.filters == {column: doctype.name} else []
+        return await reader.find_documents(doctype, request.filters, most)
 
-    async def _answer(
-        self, view: Settled, site: str, documents: Mapping[Key, RawDocument], unread: Unread, *, every: bool
+    async def _build_answer(
+        self, snapshot: Snapshot, site: str, documents: Mapping[Key, RawDocument], unfilled: Columns, *, every: bool
     ) -> Documents:
-        """These documents as they are given, with what the consumer at `site` calls them.
+        """The answer with these documents, and with the own names of the consumer at `site`.
 
-        `unread` was known before the view was taken: what is read meanwhile may not be in that.
+        `unfilled` must be read before the snapshot: a backfill that ends in between may not be in the snapshot.
         """
-        records = await self._records(view.reader, documents)
-        here = self._services.identity.site
-        given = [
-            given_document(
+        records = await self._read_records(snapshot.reader, documents)
+        fetched = [
+            build_fetched_document(
                 key,
                 document,
-                view.clock,
+                snapshot.clock,
                 records.get(key),
-                unread=unread.get(key[0], ()),
-                site=here,
+                unfilled=unfilled.get(key[0], ()),
+                site=self._services.identity.site,
             )
             for key, document in documents.items()
         ]
-        await say_ids(view.reader, self._services.catalogue, given)
-        if given and (every or await view.reader.has_counterparts(site)):
-            await name_documents(view.reader, site, self._services.catalogue, given, every=every)
-        return Documents(given, view.as_of)
+        await say_ids(snapshot.reader, self._services.catalogue, fetched)
+        if fetched and (every or await snapshot.reader.has_counterparts(site)):
+            await name_documents(snapshot.reader, site, self._services.catalogue, fetched, every=every)
+        return Documents(fetched, snapshot.as_of)
 
     def _is_possible(self, wanted: WantedDocument) -> bool:
-        """Whether each document of the path, and the wanted one, could be there."""
+        """Whether the wanted document and each document of its path could exist."""
         return all(
-            doctype in self._services.catalogue and possible(self._services.catalogue[doctype], name)
-            for doctype, name in _way(wanted)
+            doctype in self._services.catalogue and is_possible_name(self._services.catalogue[doctype], name)
+            for doctype, name in _full_path(wanted)
         )
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """These documents as they are in the view, as far as they can be given; a few queries per type."""
-        return _readable(await self._stored(reader, keys))
+        """The documents that exist and are readable, with a few queries per type."""
+        return _keep_readable(await self._read_stored(reader, keys))
 
-    async def _stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
-        """These documents as they are in the view, also those that cannot be given."""
-        found = {}
-        for doctype, names in _by_type(keys).items():
-            documents = await reader.read_documents(self._services.catalogue[doctype], names)
-            found.update({(doctype, name): document for name, document in documents.items()})
-        return found
+    async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument | None]:
+        """The documents that exist, including unreadable ones; None for one that the database cannot read.
 
-    async def _records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
-        """What is remembered of these documents: so a consumer can tell which of its edits have come here."""
-        found = {}
-        for doctype, names in _by_type(keys).items():
+        Such a document does not keep the others back. A later request may be able to read it.
+        """
+        stored: dict[Key, RawDocument | None] = {}
+        for doctype, names in group_names(keys).items():
+            documents, errors = await _read_each(reader, self._services.catalogue[doctype], names)
+            stored.update({(doctype, name): document for name, document in documents.items()})
+            stored.update({(doctype, name): None for name in errors})
+            for name, error in errors.items():
+                log.warning("document_unreadable", doctype=doctype, name=name_label(name), error=error, hint=_HINT)
+        return stored
+
+    async def _read_records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
+        """The sync records of these documents. From them a consumer can tell which of its edits have arrived."""
+        records = {}
+        for doctype, names in group_names(keys).items():
             for name, record in (await reader.records(doctype, names)).items():
-                found[(doctype, name)] = record
-        return found
+                records[(doctype, name)] = record
+        return records
 
 
-class Rights:
-    """What the approvals give: by themselves, and by the links of documents."""
+class Access:
+    """What approvals allow a consumer to read: directly, and through links of documents."""
 
-    def __init__(self, allowed: Allowed, catalogue: Catalogue, hidden: frozenset[str] = frozenset()) -> None:
-        """`hidden` are types of which nothing can be given now."""
-        self._allowed = allowed
+    def __init__(self, grants: Grants, catalogue: Catalogue, hidden: frozenset[str] = frozenset()) -> None:
+        """`hidden` are types of which nothing can be served now."""
+        self._grants = grants
         self.hidden = hidden
         self._catalogue = catalogue
-        # A document of the type itself that does not satisfy the condition comes by a link as well.
-        self._opened = {doctype: opens | ({doctype} - catalogue.guarded) for doctype, opens in allowed.opens.items()}
+        # Links within a type also lead to documents of the type that do not satisfy its condition.
+        self._opens = {doctype: opens | ({doctype} - catalogue.guarded) for doctype, opens in grants.opens.items()}
 
-    def give(self, key: Key, document: RawDocument) -> bool:
-        """Whether the document may be had as it is: its type is approved, and its condition, if any, satisfied."""
-        condition = self._allowed.conditions.get(key[0])
-        return key[0] in self._allowed.starts and (condition is None or condition.holds(document.row))
+    def may_read(self, key: Key, document: RawDocument) -> bool:
+        """Whether the document may be read without a path: its type is approved, and it satisfies any condition."""
+        condition = self._grants.conditions.get(key[0])
+        return key[0] in self._grants.starts and (condition is None or condition.holds(document.row))
 
-    def allow_a_way_to(self, wanted: WantedDocument) -> bool:
-        """Whether it is worth to look at the path: it is needed, and the types on it are allowed."""
-        first, *further = (doctype for doctype, _ in _way(wanted))
-        if not further or (wanted.doctype in self._allowed.starts and wanted.doctype not in self._allowed.conditions):
+    def may_use_path(self, wanted: WantedDocument) -> bool:
+        """Whether the path is worth reading: the document needs one, and the types on the path are allowed."""
+        first, *further = (doctype for doctype, _ in _full_path(wanted))
+        if not further or (wanted.doctype in self._grants.starts and wanted.doctype not in self._grants.conditions):
             return False
-        opened = self._opened.get(first, frozenset())
-        return wanted.doctype in opened and all(each in opened or each in self._allowed.starts for each in further)
+        opens = self._opens.get(first, frozenset())
+        return wanted.doctype in opens and all(
+            doctype in opens or doctype in self._grants.starts for doctype in further
+        )
 
-    def onward(self, key: Key, document: RawDocument, came_by: frozenset[str] | None) -> frozenset[str]:
-        """The types to which this document's links lead by right: by that which it came by, and its own approval."""
-        own = self._opened.get(key[0], frozenset()) if self.give(key, document) else frozenset()
-        return own | (came_by or frozenset())
+    def opened_by(self, key: Key, document: RawDocument, inherited: frozenset[str] | None) -> frozenset[str]:
+        """The types that this document's links may lead to: by its own approval, and `inherited` from its path."""
+        own = self._opens.get(key[0], frozenset()) if self.may_read(key, document) else frozenset()
+        return own | (inherited or frozenset())
 
-    def proven(self, wanted: Iterable[WantedDocument], steps: Mapping[Key, RawDocument]) -> dict[Key, frozenset[str]]:
-        """The documents to which their paths lead: each document links to the next one, and the last to the wanted.
+    def verify_paths(
+        self, wanted: Iterable[WantedDocument], steps: Mapping[Key, RawDocument]
+    ) -> dict[Key, frozenset[str]]:
+        """The wanted documents that their paths really lead to, with the types that their approvals open.
 
-        The first has to satisfy its condition. Those that follow come by right of its approval, else of their own.
-        With each come the types that the approval of its path's first document opens.
+        On a valid path, each document links to the next one, and the last one to the wanted document. The first must
+        be readable itself. The others must be opened by the first one's approval, or be readable themselves.
         """
-        given = {key for key, document in steps.items() if self.give(key, document)}
+        readable = {key for key, document in steps.items() if self.may_read(key, document)}
         links = {key: linked_documents(self._catalogue[key[0]], document) for key, document in steps.items()}
-        found: dict[Key, frozenset[str]] = {}
-        for each in wanted:
-            way = _way(each)
-            opened = self._opened[way[0][0]]
-            if way[0] in given and all(
-                following in links.get(step, ()) and (step[0] in opened or step in given)
-                for step, following in pairwise(way)
+        verified: dict[Key, frozenset[str]] = {}
+        for ref in wanted:
+            path = _full_path(ref)
+            opens = self._opens[path[0][0]]
+            if path[0] in readable and all(
+                target in links.get(step, ()) and (step[0] in opens or step in readable)
+                for step, target in pairwise(path)
             ):
-                found[_key(each)] = found.get(_key(each), frozenset()) | opened
-        return found
+                verified[_key(ref)] = verified.get(_key(ref), frozenset()) | opens
+        return verified
 
 
 def linked_documents(doctype: DocumentType, document: RawDocument) -> set[Key]:
-    """The documents to which this one links, with its columns or with those of its child rows."""
+    """The documents that this one links to, from its own row or its child rows."""
     children = {field: [read_json(row) for row in rows] for field, rows in document.children.items()}
     return set(document_links(doctype, read_json(document.row), children))
 
 
-def _readable(documents: Mapping[Key, RawDocument]) -> dict[Key, RawDocument]:
-    # SQLite stores any bytes as TEXT; a document that holds such cannot be given, not even in part.
-    return {key: document for key, document in documents.items() if document.readable()}
+async def _read_each(
+    reader: Reader, doctype: DocumentType, names: Sequence[Name]
+) -> tuple[dict[Name, RawDocument], dict[Name, str]]:
+    """The documents of these names that the database can read, and the error of each that it cannot.
+
+    Raises `SiteError` where no single document is the cause.
+    """
+    try:
+        async with reader.attempt():
+            return await reader.read_documents(doctype, names), {}
+    except SiteError as error:
+        if error.retryable or isinstance(error, TypeRefused | SchemaChanged | NotInstalled):
+            raise
+        if len(names) == 1:
+            return {}, {names[0]: error.message}
+    half = len(names) // 2
+    first, first_errors = await _read_each(reader, doctype, names[:half])
+    second, second_errors = await _read_each(reader, doctype, names[half:])
+    return first | second, first_errors | second_errors
 
 
-async def say_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:
-    """Write into each document of these types what it was called before renames that are still in the log.
+def _keep_readable(documents: Mapping[Key, RawDocument | None]) -> dict[Key, RawDocument]:
+    # SQLite stores any bytes as TEXT. A document with invalid UTF-8 cannot be served, not even in part.
+    return {key: document for key, document in documents.items() if document is not None and document.readable()}
 
-    A consumer that has not heard of such a rename yet knows by this that it has the document, under its old name.
+
+async def add_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:
+    """Add to each document of these types its names before the renames that are still in the log.
+
+    A consumer that has not received such a rename yet recognises the document by its old name.
     """
     by_type: dict[str, list[FetchedDocument]] = {}
     for document in documents:
         if document.doctype in doctypes:
             by_type.setdefault(document.doctype, []).append(document)
-    for doctype, some in by_type.items():
-        told = await log.renames_told(doctype, [name_text(each.name) for each in some])
-        for each in some:
-            each.former = tuple(told.get(name_text(each.name), ()))
+    for doctype, renamed in by_type.items():
+        former = await log.renames_told(doctype, [name_text(document.name) for document in renamed])
+        for document in renamed:
+            document.former = tuple(former.get(name_text(document.name), ()))
 
 
-def given_document(
+def build_fetched_document(
     key: Key,
     document: RawDocument,
     clock: str,
     record: Record | None,
     *,
-    unread: Collection[str] = (),
+    unfilled: Collection[str] = (),
     site: str = "",
 ) -> FetchedDocument:
-    """A document as it is given, with what is remembered of it.
+    """A document as it is served, with its sync record.
 
-    `unread` are columns that are new at this `site`. Of what was not made here, a value in them is nobody's word as
-    long as no edit is known: that is what an empty clock says.
+    `unfilled` are new columns of this `site`. If the document was not made at this site, and no edit of such a column
+    is known, its value is only a default. An empty clock tells this to the consumer.
     """
     doctype, name = key
-    given = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
+    fetched = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
     if record is None or record.source != site:
-        given.clocks = dict.fromkeys(unread, hlc.ZERO)
+        fetched.clocks = dict.fromkeys(unfilled, hlc.ZERO)
     if record is not None:
-        given.source = record.source
-        given.clocks |= {"": record.clock, **record.field_clocks}
-    return given
+        fetched.source = record.source
+        fetched.clocks |= {"": record.clock, **record.field_clocks}
+    return fetched
 
 
-def _by_type(keys: Iterable[Key]) -> dict[str, list[Name]]:
-    found: dict[str, list[Name]] = {}
+def group_names(keys: Iterable[Key]) -> dict[str, list[Name]]:
+    """The names by type."""
+    names: dict[str, list[Name]] = {}
     for doctype, name in keys:
-        found.setdefault(doctype, []).append(name)
-    return found
+        names.setdefault(doctype, []).append(name)
+    return names
 
 
-def _way(wanted: WantedDocument) -> list[Key]:
+def _full_path(wanted: WantedDocument) -> list[Key]:
     """The documents of the path, then the wanted one."""
     return [*(_key(step) for step in wanted.path), _key(wanted)]
 
 
-def possible(doctype: DocumentType, name: Name) -> bool:
+def is_possible_name(doctype: DocumentType, name: Name) -> bool:
     """Whether a document of this type could have this name."""
     return len(name) == len(doctype.key) and all(
         not isinstance(part, int) or abs(part) <= LARGEST_INTEGER for part in name
@@ -349,10 +380,10 @@ def _key(ref: WantedDocument | DocumentRef) -> Key:
     return ref.doctype, tuple(ref.name)
 
 
-def _too_many(count: int, limit: int) -> InvalidRequest:
+def _too_many_documents(count: int, limit: int) -> InvalidRequest:
     return InvalidRequest(
-        f"{count} documents at once are too many",
-        hint=f"ask for {limit} at most, in several requests",
+        f"{count} documents are too many for one request",
+        hint=f"ask for at most {limit} per request",
         status=413,
         code="too_large",
     )

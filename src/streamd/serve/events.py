@@ -1,7 +1,7 @@
-"""Pages of the update log, and the long poll that waits for the next one.
+"""Serves pages of the update log, and long polls that wait for the next page.
 
-Each page, and each wake-up, looks again at the caller's key and approvals: what was taken back while it
-waited is not served. A type whose condition cannot be judged any more is served no further: it is Pending again.
+The caller's key and approvals are checked again for every page and at every wake-up, so nothing is served that was
+revoked during a poll. If a condition no longer compiles, its type becomes Pending again and is not served.
 """
 
 from __future__ import annotations
@@ -17,165 +17,163 @@ import structlog
 from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired
 from streamd.model import Cursor, DocumentId, Event, LinkId, LogEntry, Origin, name_from_text
-from streamd.serve.conditions import Served
 from streamd.serve.names import name_events
-from streamd.serve.pages import Limits, Pages, Stretch
-from streamd.serve.services import Allowed, Caller, Services
+from streamd.serve.pages import Limits, LogPage, PageReader
+from streamd.serve.services import Caller, Grants, Services
 from streamd.store.engine import now_ms
 from streamd.store.peers import Standing
-from streamd.update_log import Head
 from streamd.wire import EventsRequest, Page, read_cursor, write_cursor
 
-LOOK_SECONDS = 1.0
-"""How often an open long poll looks whether its client, its key and its approvals are still the same."""
+RECHECK_SECONDS = 1.0
+"""How often a waiting long poll checks its client, its key and its approvals."""
 
-OPEN_POLLS = 8
-"""Long polls that one consumer may have open. Further ones are answered at once."""
+MAX_POLLS = 8
+"""Long polls that may wait per consumer. Further ones are answered at once."""
 
-SIFT_SECONDS = 5.0
-"""How long entries that a condition leaves out are passed over for one answer; then the consumer asks on from there."""
+FILTER_SECONDS = 5.0
+"""How long one request may skip entries that its conditions omit. The consumer then continues with a new request."""
 
 log = structlog.get_logger("streamd.serve")
 
 
 @dataclass(slots=True)
-class Look:
-    """One consistent look: what is served behind a cursor, and the approvals under which it was read.
-
-    `more`: it ended before the log did.
-    """
+class ApprovedPage:
+    """One consistent read: a page of the log, and the approvals under which it was read."""
 
     standing: Standing
     site: str
-    served: list[Served]
-    next: Cursor
-    head: Head
-    more: bool = False
+    page: LogPage
 
 
-class Feed:
-    """Answers requests for events. `stopping` is done when the server stops: open polls then end at once."""
+class EventFeed:
+    """Answers requests for events. When `stopping` is done, waiting polls end at once."""
 
     def __init__(self, services: Services, stopping: asyncio.Future[None]) -> None:
         self._services = services
-        self._pages = Pages(services)
+        self._pages = PageReader(services)
         self._stopping = stopping
-        self._open: Counter[str] = Counter()
+        self._open_polls: Counter[str] = Counter()
 
-    async def page(self, caller: Caller, asked: EventsRequest, gone: Callable[[], bool]) -> Page:
-        """The next page, waiting for it as long as was asked. `gone` says that nobody waits any more.
+    async def read_page(self, caller: Caller, request: EventsRequest, is_client_gone: Callable[[], bool]) -> Page:
+        """The next page. If it is empty, waits as long as the request allows.
 
-        Raises `ResyncRequired` for a cursor that does not fit, and `InvalidRequest`.
+        Raises `ResyncRequired` for a cursor that does not fit the log, and `InvalidRequest`.
         """
-        cursor = None if asked.cursor is None else read_cursor(asked.cursor)
-        limits = Limits(asked.limit, asked.max_bytes)
-        found = await self._look(caller, cursor, limits)
-        await self._acknowledge(caller, asked, found.standing)
-        if not found.served:
-            found = await self._wait(caller, asked, found, gone)
-        events = [_event(*each) for each in found.served]
+        cursor = None if request.cursor is None else read_cursor(request.cursor)
+        result = await self._read_approved(caller, cursor, Limits(request.limit, request.max_bytes))
+        await self._acknowledge(caller, request, result.standing)
+        if not result.page.served:
+            result = await self._wait(caller, request, result, is_client_gone)
+        events = [_event(*item) for item in result.page.served]
         if events:
-            await self._say_own_names(found, events, every=asked.own_names)
+            await self._add_own_names(result, events, every=request.own_names)
             crash_point("serve.page")
         return Page(
             events=events,
-            next=write_cursor(found.next),
-            head=found.head.sequence,
-            subscriptions=found.standing.statuses(),
-            complete_to=self._services.covered_by(found.next),
+            next=write_cursor(result.page.next),
+            head=result.page.head.sequence,
+            subscriptions=result.standing.statuses(),
+            complete_to=self._services.watermark_at(result.page.next),
             clock_ms=now_ms(),
         )
 
-    async def _wait(self, caller: Caller, asked: EventsRequest, found: Look, gone: Callable[[], bool]) -> Look:
+    async def _wait(
+        self, caller: Caller, request: EventsRequest, result: ApprovedPage, is_client_gone: Callable[[], bool]
+    ) -> ApprovedPage:
+        """Read again until there are events, a subscription changes, or the time is up."""
         clock = asyncio.get_running_loop().time
-        until = clock() + min(asked.wait_seconds, self._services.settings.max_wait_seconds)
-        # An answer without events says that there are none yet, so what is left out does not count as waiting.
-        sifting = max(until, clock() + SIFT_SECONDS)
-        # A consumer learns at once that something was approved or rejected, also between two polls. What it knows it
-        # says itself: of an answer nobody here can tell whether it arrived.
-        known = found.standing.statuses() if asked.subscriptions is None else asked.subscriptions
-        if self._open[caller.consumer] >= OPEN_POLLS:
-            return found
-        self._open[caller.consumer] += 1
+        deadline = clock() + min(request.wait_seconds, self._services.settings.max_wait_seconds)
+        # An empty answer means that there are no events yet. So filtering may continue after the deadline.
+        filter_deadline = max(deadline, clock() + FILTER_SECONDS)
+        # A consumer learns at once when a type is approved or rejected, also between two polls. It sends the statuses
+        # that it knows: the producer cannot tell whether an earlier answer arrived.
+        known = result.standing.statuses() if request.subscriptions is None else request.subscriptions
+        if self._open_polls[caller.consumer] >= MAX_POLLS:
+            return result
+        self._open_polls[caller.consumer] += 1
         try:
-            while not found.served and known.items() <= found.standing.statuses().items():
-                if self._stopping.done() or gone() or clock() >= (sifting if found.more else until):
+            while not result.page.served and known.items() <= result.standing.statuses().items():
+                until = filter_deadline if result.page.has_more else deadline
+                if self._stopping.done() or is_client_gone() or clock() >= until:
                     break
-                if not found.more:
-                    await self._pause(caller, found, until - clock(), gone)
-                found = await self._look(caller, found.next, Limits(asked.limit, asked.max_bytes))
-            return found
+                if not result.page.has_more:
+                    await self._wait_for_change(caller, result, deadline - clock(), is_client_gone)
+                result = await self._read_approved(caller, result.page.next, Limits(request.limit, request.max_bytes))
+            return result
         finally:
-            self._open[caller.consumer] -= 1
-            if not self._open[caller.consumer]:
-                del self._open[caller.consumer]
+            self._open_polls[caller.consumer] -= 1
+            if not self._open_polls[caller.consumer]:
+                del self._open_polls[caller.consumer]
 
-    async def _pause(self, caller: Caller, found: Look, seconds: float, gone: Callable[[], bool]) -> None:
-        """Return when the log has grown, the caller's standing is another one, or there is no reason to wait."""
+    async def _wait_for_change(
+        self, caller: Caller, result: ApprovedPage, seconds: float, is_client_gone: Callable[[], bool]
+    ) -> None:
+        """Return when the log has grown, the approvals changed, the client left, the server stops, or time is up."""
         clock = asyncio.get_running_loop().time
-        until = clock() + seconds
-        grown = asyncio.ensure_future(self._services.log.wait(found.head.sequence, seconds))
+        deadline = clock() + seconds
+        log_grown = asyncio.ensure_future(self._services.log.wait(result.page.head.sequence, seconds))
         try:
-            while (left := until - clock()) > 0:
+            while (left := deadline - clock()) > 0:
                 await asyncio.wait(
-                    {grown, self._stopping}, timeout=min(LOOK_SECONDS, left), return_when=asyncio.FIRST_COMPLETED
+                    {log_grown, self._stopping}, timeout=min(RECHECK_SECONDS, left), return_when=asyncio.FIRST_COMPLETED
                 )
-                if grown.done() or self._stopping.done() or gone():
+                if log_grown.done() or self._stopping.done() or is_client_gone():
                     return
-                standing, _ = await self._services.registered(caller)
-                if standing.approvals != found.standing.approvals:
+                standing, _ = await self._services.require_registration(caller)
+                if standing.approvals != result.standing.approvals:
                     return
         finally:
-            grown.cancel()
-            await asyncio.gather(grown, return_exceptions=True)
+            log_grown.cancel()
+            await asyncio.gather(log_grown, return_exceptions=True)
 
-    async def _look(self, caller: Caller, cursor: Cursor | None, limits: Limits) -> Look:
-        standing, site = await self._services.registered(caller)
+    async def _read_approved(self, caller: Caller, cursor: Cursor | None, limits: Limits) -> ApprovedPage:
+        standing, site = await self._services.require_registration(caller)
         while True:
-            allowed = self._services.allowed(standing)
-            await self._suspend(caller, allowed)
-            found = await self._read(cursor, allowed, site, limits)
-            now, site = await self._services.registered(caller)
-            # Approved after the first look and before the read: its `next` might be beyond the type's first entries.
-            # Taken back between them, or under another condition now: the entries must not go out.
-            if now.approvals == standing.approvals:
-                return Look(now, site, found.served, found.next, found.head, found.more)
-            standing = now
+            grants = self._services.resolve_grants(standing)
+            await self._suspend_broken(caller, grants)
+            page = await self._read(cursor, grants, site, limits)
+            current, site = await self._services.require_registration(caller)
+            # Read again if the approvals changed during the read. If a type was approved, `next` may be past its first
+            # entries. If one was rejected, or has another condition now, these entries must not be served.
+            if current.approvals == standing.approvals:
+                return ApprovedPage(current, site, page)
+            standing = current
 
-    async def _suspend(self, caller: Caller, allowed: Allowed) -> None:
-        """Types whose conditions cannot be judged are Pending again: what is left out meanwhile is seen as a gap."""
-        for doctype, (row, fault) in allowed.broken.items():
+    async def _suspend_broken(self, caller: Caller, grants: Grants) -> None:
+        """Set types whose condition no longer compiles to Pending: the consumer sees what it misses as a gap."""
+        for doctype, (row, fault) in grants.broken.items():
             log.warning("condition_broken", consumer=caller.consumer, doctype=doctype, problem=fault)
             await self._services.peers.suspend(caller.consumer, row)
 
-    async def _read(self, cursor: Cursor | None, allowed: Allowed, site: str, limits: Limits) -> Stretch:
+    async def _read(self, cursor: Cursor | None, grants: Grants, site: str, limits: Limits) -> LogPage:
         try:
             if cursor is None:
-                if not allowed.starts:
-                    head = await self._services.head()
-                    return Stretch([], head.cursor, head)
-                cursor = await self._services.log.start(min(allowed.starts.values()))
-            return await self._pages.read(cursor, allowed, site, limits)
+                if not grants.starts:
+                    head = await self._services.require_head()
+                    return LogPage([], head.cursor, head)
+                cursor = await self._services.log.start(min(grants.starts.values()))
+            return await self._pages.read(cursor, grants, site, limits)
         except ResyncRequired:
-            await self._services.head()  # a log that has not begun yet is no reason for a resync
+            await self._services.require_head()  # a missing log means that the daemon is starting: no resync
             raise
 
-    async def _say_own_names(self, found: Look, events: list[Event], *, every: bool) -> None:
-        """Say what the consumer calls the documents of these events, where it has other names for some, or asks."""
+    async def _add_own_names(self, result: ApprovedPage, events: list[Event], *, every: bool) -> None:
+        """Add the consumer's own names of documents to the events, if it has any or asks for all."""
         async with self._services.database.snapshot() as reader:
-            if every or await reader.has_counterparts(found.site):
-                entries = [each.entry for each in found.served]
-                await name_events(reader, found.site, self._services.catalogue, entries, events, every=every)
+            if every or await reader.has_counterparts(result.site):
+                entries = [item.entry for item in result.page.served]
+                await name_events(reader, result.site, self._services.catalogue, entries, events, every=every)
 
-    async def _acknowledge(self, caller: Caller, asked: EventsRequest, standing: Standing) -> None:
-        if asked.acknowledged is None:
+    async def _acknowledge(self, caller: Caller, request: EventsRequest, standing: Standing) -> None:
+        """Store how far the consumer has applied the log. Raises `ResyncRequired`."""
+        if request.acknowledged is None:
             return
-        durable = read_cursor(asked.acknowledged)
-        if standing.acknowledged_log == durable.log and standing.acknowledged >= durable.sequence:
+        acknowledged = read_cursor(request.acknowledged)
+        if standing.acknowledged_log == acknowledged.log and standing.acknowledged >= acknowledged.sequence:
             return
-        if asked.acknowledged != asked.cursor:  # the cursor itself was checked when it was read from
-            await self._services.log.check(durable)
-        await self._services.peers.acknowledge(caller.consumer, durable.sequence, durable.log)
+        if request.acknowledged != request.cursor:  # the request's cursor was checked by the read
+            await self._services.log.check(acknowledged)
+        await self._services.peers.acknowledge(caller.consumer, acknowledged.sequence, acknowledged.log)
 
 
 _ORIGIN = msgspec.json.Decoder(Origin)

@@ -1,27 +1,29 @@
-"""The endpoints' handlers: read the request, ask the part that knows, write the answer."""
+"""The endpoints: each handler reads a request, calls the module that answers it, and writes the answer."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
+from pydantic import BaseModel
 
 from streamd import __version__
 from streamd.errors import InvalidRequest, StreamdError
 from streamd.model import ApprovalStatus
 from streamd.serve import openapi
-from streamd.serve.answers import answer, is_gone, read_body
-from streamd.serve.conditions import condition_of, readable_condition
+from streamd.serve.answers import answer, is_client_gone, read_body
+from streamd.serve.conditions import compile_condition, parse_condition
 from streamd.serve.connections.authentication import Authentication
-from streamd.serve.connections.listener import known
+from streamd.serve.connections.listener import mark_authenticated
 from streamd.serve.descriptors import describe
-from streamd.serve.documents import Desk
-from streamd.serve.events import Feed
-from streamd.serve.listing import Listing
+from streamd.serve.documents import DocumentReader
+from streamd.serve.events import EventFeed
+from streamd.serve.listing import NameListing
 from streamd.serve.services import Caller, Services
 from streamd.store.engine import now_ms
 from streamd.store.peers import Approval
@@ -41,154 +43,155 @@ from streamd.wire import (
 log = structlog.get_logger("streamd.serve")
 
 PROTOCOLS = frozenset({PROTOCOL})
-"""The versions that this site can speak."""
+"""The protocol versions that this site speaks."""
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HandleCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
+M = TypeVar("M", bound=BaseModel)
 
 
 class Handlers:
-    """One handler per endpoint, by its name."""
+    """One handler per endpoint."""
 
-    def __init__(self, services: Services, feed: Feed) -> None:
+    def __init__(self, services: Services, feed: EventFeed) -> None:
         self._services = services
         self._authentication = Authentication(services.peers, services.settings.requests_per_minute)
         self._feed = feed
-        self._desk = Desk(services)
-        self._listing = Listing(services)
-        self._waiting: dict[str, list[str]] = {}
-        self._openapi = msgspec.json.encode(openapi.document())
+        self._documents = DocumentReader(services)
+        self._listing = NameListing(services)
+        self._pending: dict[str, list[str]] = {}
+        self._openapi = msgspec.json.encode(openapi.build_document())
 
-    def by_name(self) -> dict[str, Handle]:
+    def by_endpoint(self) -> dict[str, Handle]:
+        """The handlers by the name of their endpoint."""
         return {
-            "health": self._open(self._health),
-            "openapi.json": self._open(self._describe_api),
-            "handshake": self._for_callers(self._handshake),
-            "events": self._for_callers(self._events),
-            "documents": self._for_callers(self._documents),
-            "names": self._for_callers(self._names),
-            "find": self._for_callers(self._find),
+            "health": self._without_key(self._health),
+            "openapi.json": self._without_key(self._describe_api),
+            "handshake": self._with_key(self._handshake),
+            "events": self._with_key(self._events),
+            "documents": self._with_key(partial(_reply, DocumentsRequest, self._documents.fetch)),
+            "names": self._with_key(partial(_reply, NamesRequest, self._listing.list_names)),
+            "find": self._with_key(partial(_reply, FindRequest, self._documents.find)),
         }
 
-    def _open(self, handle: Handle) -> Handle:
+    def _without_key(self, handle: Handle) -> Handle:
         async def handler(request: web.Request) -> web.StreamResponse:
-            self._authentication.admit_stranger(request)
+            self._authentication.admit_unauthenticated(request)
             return await handle(request)
 
         return handler
 
-    def _for_callers(self, handle: HandleCaller) -> Handle:
+    def _with_key(self, handle: HandleCaller) -> Handle:
         async def handler(request: web.Request) -> web.StreamResponse:
-            caller = await self._authentication.caller(request)
-            known(request, caller.api_key)
+            caller = await self._authentication.identify_caller(request)
+            mark_authenticated(request, caller.api_key)
             return await handle(request, caller)
 
         return handler
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
-        # What it is stands in `streamd status`: it is no stranger's.
-        said = HealthAnswer(status="troubled" if self._services.problem() else "ok")
-        return await answer(request, said.model_dump_json().encode())
+        # The problem itself is in `streamd status`: anyone may read this answer.
+        health = HealthAnswer(status="troubled" if self._services.problem() else "ok")
+        return await answer(request, health.model_dump_json().encode())
 
     async def _describe_api(self, request: web.Request) -> web.StreamResponse:
         return await answer(request, self._openapi)
 
     async def _handshake(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, HandshakeRequest)
-        common = PROTOCOLS & set(asked.protocols)
+        handshake = await read_body(request, HandshakeRequest)
+        common = PROTOCOLS & set(handshake.protocols)
         if not common:
             raise InvalidRequest(
-                f"this site speaks protocol {', '.join(map(str, sorted(PROTOCOLS)))}, and the consumer does not",
-                hint="upgrade the site with the older release",
+                f"this site speaks protocol {', '.join(map(str, sorted(PROTOCOLS)))}; the consumer does not",
+                hint="upgrade the site that runs the older release",
                 code="unsupported_protocol",
             )
-        if asked.site == self._services.identity.site:
+        if handshake.site == self._services.identity.site:
             raise InvalidRequest(
-                "the consumer says that it is this site itself",
-                hint="a cloned site needs an identity of its own: `streamd init --new-identity`",
+                "the consumer has the same site UUID as this site",
+                hint="one is a copy of the other: run `streamd init --new-identity` at the copy",
                 status=409,
                 code="duplicate_site",
             )
-        await self._refuse_what_cannot_be_judged(asked.doctypes)
+        await self._check_conditions(handshake.doctypes)
         catalogue = self._services.catalogue
         opens = {
-            each.doctype: catalogue.opened_by(each.doctype)
-            for each in asked.doctypes
-            if each.doctype in catalogue.offers
+            wanted.doctype: catalogue.opened_by(wanted.doctype)
+            for wanted in handshake.doctypes
+            if wanted.doctype in catalogue.offers
         }
-        rows = await self._services.peers.register(caller.consumer, asked, opens)
-        if not asked.trial:
-            self._say_what_waits(caller.consumer, {row.doctype: row.status for row in rows})
+        approvals = await self._services.peers.register(caller.consumer, handshake, opens)
+        if not handshake.trial:
+            self._log_decisions(caller.consumer, {row.doctype: row.status for row in approvals})
         head = await self._services.log.head()
-        said = HandshakeAnswer(
+        reply = HandshakeAnswer(
             protocol=max(common),
             site=self._services.identity.site,
             name=self._services.identity.name,
             version=__version__,
             log=head.log if head is not None else "",
             clock_ms=now_ms(),
-            subscriptions=[_state(row) for row in rows],
-            doctypes=[describe(catalogue[name]) for name in self._visible(rows)],
+            subscriptions=[_subscription_state(row) for row in approvals],
+            doctypes=[describe(catalogue[name]) for name in self._visible_doctypes(approvals)],
         )
-        return await answer(request, said.model_dump_json().encode())
+        return await answer(request, reply.model_dump_json().encode())
 
-    async def _refuse_what_cannot_be_judged(self, wanted: list[WantedDoctype]) -> None:
-        """Raises `InvalidRequest` for the first condition that could not be judged.
+    async def _check_conditions(self, doctypes: list[WantedDoctype]) -> None:
+        """Raises `InvalidRequest` for the first condition that does not compile.
 
-        Of a type that is not offered nothing is said but whether the condition can be read.
+        The condition of a type that is not offered is only parsed: the answer must not reveal anything about the type.
         """
         catalogue = self._services.catalogue
-        for each in wanted:
-            text = each.condition.strip()
-            if not text or each.unsubscribe:
+        for wanted in doctypes:
+            text = wanted.condition.strip()
+            if not text or wanted.unsubscribe:
                 continue
-            await asyncio.sleep(0)  # others are served between two of them
+            await asyncio.sleep(0)  # let other requests run in between
             try:
-                if each.doctype in catalogue.offers and each.doctype in catalogue:
-                    condition_of(text, catalogue[each.doctype])
+                if wanted.doctype in catalogue.offers and wanted.doctype in catalogue:
+                    compile_condition(text, catalogue[wanted.doctype])
                 else:
-                    readable_condition(text, each.doctype)
+                    parse_condition(text, wanted.doctype)
             except StreamdError as error:
                 raise InvalidRequest(error.message, hint=error.hint) from error
 
-    def _say_what_waits(self, consumer: str, statuses: Mapping[str, str]) -> None:
-        """Log once what a person here has to decide about, and what was approved of that."""
-        before = self._waiting.get(consumer, [])
+    def _log_decisions(self, consumer: str, statuses: Mapping[str, str]) -> None:
+        """Log, once each, which types need a decision, and which of these were approved since."""
+        before = self._pending.get(consumer, [])
         pending = [doctype for doctype, status in statuses.items() if status == ApprovalStatus.PENDING]
         if pending and before != pending:
             log.info("approval_wanted", consumer=consumer, doctypes=pending, hint="streamd consumers approve")
         approved = [doctype for doctype in before if statuses.get(doctype) == ApprovalStatus.APPROVED]
         if approved:
             log.info("approved", consumer=consumer, doctypes=approved)
-        self._waiting[consumer] = pending
+        self._pending[consumer] = pending
 
-    def _visible(self, rows: list[Approval]) -> list[str]:
-        """The approved types that are offered, those that they open, and those that may be looked into."""
-        approved = [row for row in rows if row.status == "Approved" and row.doctype in self._services.catalogue.offers]
+    def _visible_doctypes(self, approvals: list[Approval]) -> list[str]:
+        """The types that a consumer may see: approved and offered ones, those that they open, and its lookups."""
+        services = self._services
+        approved = [
+            row
+            for row in approvals
+            if row.status == ApprovalStatus.APPROVED and row.doctype in services.catalogue.offers
+        ]
         names = {row.doctype for row in approved}.union(*(row.opens for row in approved))
-        names |= {name for row in approved for name in row.lookups if self._services.may_be_found(name)}
-        return sorted(name for name in names if name in self._services.catalogue)
+        names |= {name for row in approved for name in row.lookups if services.allows_lookup(name)}
+        return sorted(name for name in names if name in services.catalogue)
 
     async def _events(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, EventsRequest)
-        page = await self._feed.page(caller, asked, partial(is_gone, request))
+        events_request = await read_body(request, EventsRequest)
+        page = await self._feed.read_page(caller, events_request, partial(is_client_gone, request))
         return await answer(request, msgspec.json.encode(page))
 
-    async def _documents(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, DocumentsRequest)
-        return await answer(request, msgspec.json.encode(await self._desk.documents(caller, asked)))
 
-    async def _names(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, NamesRequest)
-        return await answer(request, msgspec.json.encode(await self._listing.names(caller, asked)))
-
-    async def _find(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        asked = await read_body(request, FindRequest)
-        return await answer(request, msgspec.json.encode(await self._desk.find(caller, asked)))
+async def _reply(
+    model: type[M], respond: Callable[[Caller, M], Awaitable[object]], request: web.Request, caller: Caller
+) -> web.StreamResponse:
+    return await answer(request, msgspec.json.encode(await respond(caller, await read_body(request, model))))
 
 
-def _state(row: Approval) -> SubscriptionState:
-    # What a type would open is the operator's to see; the consumer learns it with the approval.
+def _subscription_state(row: Approval) -> SubscriptionState:
+    # The consumer learns which types its approval opens only when it is approved.
     if row.status != ApprovalStatus.APPROVED:
         return SubscriptionState(doctype=row.doctype, status=ApprovalStatus(row.status).value)
     return SubscriptionState(

@@ -1,4 +1,4 @@
-"""The names of a type's documents, a page at a time: of those that satisfy the condition, where there is one."""
+"""Lists the names of a type's documents in pages; only of documents that satisfy the approval's condition."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from streamd.db.base import Reader
 from streamd.errors import InvalidRequest, PartialView
 from streamd.model import DocumentType, Name
 from streamd.serve.conditions import Condition
-from streamd.serve.documents import possible
+from streamd.serve.documents import is_possible_name
 from streamd.serve.services import Caller, Services
-from streamd.serve.settled import settled
+from streamd.serve.snapshots import open_snapshot
 from streamd.wire import PARTIAL_VIEW, NamesRequest
 
-ROWS_AT_ONCE = 500
-"""Documents whose rows are read and judged at once."""
+BATCH_SIZE = 500
+"""Documents whose rows are read and filtered at once."""
 
-SIFT_SECONDS = 10.0
-"""How long documents that do not satisfy a condition are passed over for one answer."""
+FILTER_SECONDS = 10.0
+"""How long one request may skip documents that do not satisfy the condition."""
 
-PLACES = 1000
-"""Requests of which it is remembered how far they were looked through in vain."""
+MAX_POSITIONS = 1000
+"""Requests without a result whose position is kept, so that the next request continues there."""
 
 log = structlog.get_logger("streamd.serve")
 
-Asked = tuple[str, str, str, Name | None]
-"""A request: the consumer, the type, the condition, and the name after which names are wanted."""
+RequestKey = tuple[str, str, str, Name | None]
+"""Identifies a request: the consumer, the type, the condition, and the name that it continues after."""
 
 
 class Names(msgspec.Struct):
@@ -40,94 +40,94 @@ class Names(msgspec.Struct):
     as_of: str
 
 
-class Listing:
+class NameListing:
     """Answers requests for names."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._places: OrderedDict[Asked, Name] = OrderedDict()
+        self._positions: OrderedDict[RequestKey, Name] = OrderedDict()
 
-    async def names(self, caller: Caller, asked: NamesRequest) -> Names:
-        """The names of an approved type's documents, in their order; of any other type there are none.
+    async def list_names(self, caller: Caller, request: NamesRequest) -> Names:
+        """A page of names of an approved type, in order. The list is empty for a type that is not approved.
 
-        Raises `InvalidRequest`: 400 for a name that is none, 409 where not every document can be seen, 503 where so
-        many had to be passed over that the consumer has to ask again; then it is gone on from there.
+        Raises `InvalidRequest`: 400 for an invalid name, 409 if this site cannot see every document, 503 if no match
+        was found in time; the same request then continues where this one stopped.
         """
         try:
-            return await self._names(caller, asked)
+            return await self._list_names(caller, request)
         except PartialView as error:
-            log.warning("names_not_given", consumer=caller.consumer, doctype=asked.doctype, problem=error.message)
+            log.warning("names_withheld", consumer=caller.consumer, doctype=request.doctype, problem=error.message)
             raise InvalidRequest(
-                f"not every document of {asked.doctype} can be seen here (row-level security), so none are listed",
-                hint="at the producer, `streamd check` says what to do; it is tried again",
+                f"row-level security hides some documents of {request.doctype} from this site, so none are listed",
+                hint="run `streamd check` at the producer; the consumer retries",
                 status=409,
                 code=PARTIAL_VIEW,
             ) from error
 
-    async def _names(self, caller: Caller, asked: NamesRequest) -> Names:
-        async with settled(self._services) as view:
-            standing, _ = await self._services.registered(caller)
-            allowed = self._services.allowed(standing)
-            doctype = self._services.catalogue.get(asked.doctype)
-            if doctype is None or asked.doctype not in allowed.starts:
-                return Names([], False, view.as_of)
-            after = None if asked.after is None else tuple(asked.after)
-            if after is not None and not possible(doctype, after):
+    async def _list_names(self, caller: Caller, request: NamesRequest) -> Names:
+        async with open_snapshot(self._services) as snapshot:
+            standing, _ = await self._services.require_registration(caller)
+            grants = self._services.resolve_grants(standing)
+            doctype = self._services.catalogue.get(request.doctype)
+            if doctype is None or request.doctype not in grants.starts:
+                return Names([], False, snapshot.as_of)
+            after = None if request.after is None else tuple(request.after)
+            if after is not None and not is_possible_name(doctype, after):
                 raise InvalidRequest(
-                    f"after: is no name of a {doctype.name}", hint="send the last name of the page before"
+                    f"after: not a valid name of a {doctype.name}", hint="send the last name of the previous page"
                 )
-            condition = allowed.conditions.get(doctype.name)
+            condition = grants.conditions.get(doctype.name)
             if condition is None:
-                page, more = await _names(view.reader, doctype, after, asked.limit)
-                return Names(page, more, view.as_of)
-            place = (caller.consumer, doctype.name, condition.expression.text, after)
-            page, more = await self._satisfying(view.reader, condition, place, asked.limit)
-            return Names(page, more, view.as_of)
+                names, has_more = await _read_names(snapshot.reader, doctype, after, request.limit)
+            else:
+                key = (caller.consumer, doctype.name, condition.expression.text, after)
+                names, has_more = await self._read_matching(snapshot.reader, condition, key, request.limit)
+            return Names(names, has_more, snapshot.as_of)
 
-    async def _satisfying(
-        self, reader: Reader, condition: Condition, asked: Asked, limit: int
+    async def _read_matching(
+        self, reader: Reader, condition: Condition, key: RequestKey, limit: int
     ) -> tuple[list[Name], bool]:
-        """The names of documents that satisfy a condition, and whether there may be further ones."""
+        """The names of documents that satisfy a condition, and whether there may be more."""
         clock = asyncio.get_running_loop().time
-        until = clock() + SIFT_SECONDS
-        after = self._places.pop(asked, asked[3])
-        found: list[Name] = []
+        deadline = clock() + FILTER_SECONDS
+        after = self._positions.pop(key, key[3])
+        matches: list[Name] = []
         while True:
-            names = await reader.list_names(condition.doctype, after, ROWS_AT_ONCE)
-            rows = await reader.read_documents(condition.judged, _sayable(names))
-            found += [name for name in names if name in rows and condition.holds(rows[name].row)]
-            if len(found) > limit:
-                return found[:limit], True
-            if len(names) < ROWS_AT_ONCE:
-                return found, False
+            names = await reader.list_names(condition.doctype, after, BATCH_SIZE)
+            rows = await reader.read_documents(condition.narrow_doctype, _valid_names(names))
+            matches += [name for name in names if name in rows and condition.holds(rows[name].row)]
+            if len(matches) > limit:
+                return matches[:limit], True
+            if len(names) < BATCH_SIZE:
+                return matches, False
             after = names[-1]
-            if clock() < until:
+            if clock() < deadline:
                 continue
-            if found:
-                return found, True
-            # The place must not be said: it is the name of a document of which the consumer must not know.
-            self._places[asked] = after
-            if len(self._places) > PLACES:
-                self._places.popitem(last=False)
+            if matches:
+                return matches, True
+            # The position stays here: it is the name of a document that the consumer must not learn about.
+            self._positions[key] = after
+            if len(self._positions) > MAX_POSITIONS:
+                self._positions.popitem(last=False)
             raise InvalidRequest(
-                f"no {condition.doctype.name} that satisfies the condition was found yet",
-                hint="ask again: it is gone on from where this ended",
+                f"found no {condition.doctype.name} that satisfies the condition yet",
+                hint="send the same request again; the search continues",
                 status=503,
                 code="unavailable",
                 retry_after=1,
             )
 
 
-async def _names(reader: Reader, doctype: DocumentType, after: Name | None, limit: int) -> tuple[list[Name], bool]:
-    """A page of names, and whether there are further ones. It is empty only where there is none behind it."""
+async def _read_names(reader: Reader, doctype: DocumentType, after: Name | None, limit: int) -> tuple[list[Name], bool]:
+    """A page of names, and whether there are more. The page is empty only if there are no further names."""
     while True:
         names = await reader.list_names(doctype, after, limit + 1)
-        page, more = _sayable(names[:limit]), len(names) > limit
-        if page or not more:
-            return page, more
+        page, has_more = _valid_names(names[:limit]), len(names) > limit
+        if page or not has_more:
+            return page, has_more
         after = names[limit - 1]
 
 
-def _sayable(names: list[Name]) -> list[Name]:
-    """Only what a name can hold: a key column of SQLite may have bytes in it all the same."""
+def _valid_names(names: list[Name]) -> list[Name]:
+    """Without names that the protocol cannot express: a key column of SQLite may contain bytes."""
     return [name for name in names if all(isinstance(part, str | int | float) for part in name)]

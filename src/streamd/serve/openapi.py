@@ -1,4 +1,4 @@
-"""The endpoints, and the OpenAPI document that is made of them and of the messages that the handlers read."""
+"""The endpoints, and the OpenAPI document that is generated from them and from the messages in `wire.py`."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from streamd.wire import (
 _REFERENCE = "#/components/schemas/{model}"
 
 ERRORS = {
-    400: "The request cannot be understood; the message names the field.",
+    400: "The request is invalid; the message names the field.",
     401: "No valid API key and secret.",
     408: "The body did not arrive in time.",
-    409: "The consumer has to shake hands first, or is registered as another site.",
-    410: "The cursor does not fit the log any more: a resync is required.",
+    409: "The consumer must send a handshake first, or is registered as another site.",
+    410: "The cursor no longer fits the log: a resync is required.",
     413: "The request, or what it asks for, is too large.",
     415: "The body is not plain JSON.",
-    429: "Too many requests; `Retry-After` says how long to wait.",
-    503: "The site is busy or starting; `Retry-After` says how long to wait.",
+    429: "Too many requests; wait for `Retry-After` seconds.",
+    503: "The site is busy or starting; wait for `Retry-After` seconds.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of the API. One without `asks` needs no key, and is read with GET."""
+    """One endpoint of the API. An endpoint without a `request` model needs no key, and is read with GET."""
 
     name: str
     summary: str
-    asks: type[BaseModel] | None
-    answers: type[BaseModel] | None
+    request: type[BaseModel] | None
+    answer: type[BaseModel] | None
     errors: tuple[int, ...]
 
     @property
@@ -54,61 +54,61 @@ class Endpoint:
         return f"{API}/{self.name}"
 
 
-_EVERY = (400, 401, 408, 413, 415, 429, 503)
+_KEY_ERRORS = (400, 401, 408, 409, 413, 415, 429, 503)
 
 ENDPOINTS = (
-    Endpoint("health", "Whether this site answers.", None, HealthAnswer, (429,)),
+    Endpoint("health", "Reports whether this site works.", None, HealthAnswer, (429,)),
     Endpoint("openapi.json", "This document.", None, None, (429,)),
     Endpoint(
         "handshake",
-        "A consumer introduces itself, and says which document types it wants.",
+        "Registers a consumer and the document types that it subscribes to.",
         HandshakeRequest,
         HandshakeAnswer,
-        (*_EVERY, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "events",
-        "The next entries of the Event Update Log, as far as they are approved; waits for them if asked to.",
+        "Returns the next approved entries of the Event Update Log; can wait for new ones (long poll).",
         EventsRequest,
         EventsPage,
-        (*_EVERY, 409, 410),
+        (*_KEY_ERRORS, 410),
     ),
     Endpoint(
         "documents",
-        "Documents as they are now: of approved types, and those that they link to.",
+        "Returns documents as they are now: of approved types, and documents that these link to.",
         DocumentsRequest,
         DocumentsAnswer,
-        (*_EVERY, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "names",
-        "The names of all documents of an approved type, a page at a time.",
+        "Lists the names of all documents of an approved type, in pages.",
         NamesRequest,
         NamesAnswer,
-        (*_EVERY, 409),
+        _KEY_ERRORS,
     ),
     Endpoint(
         "find",
-        "Documents with these values in their columns, two at most: of approved types, and of those to be looked into.",
+        "Looks up documents by the values of their columns, in approved types and in approved lookups; at most two.",
         FindRequest,
         DocumentsAnswer,
-        (*_EVERY, 409),
+        _KEY_ERRORS,
     ),
 )
 
 
-def document() -> dict[str, Any]:
-    """The OpenAPI document, version 3.1."""
+def build_document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
     messages: list[type[BaseModel]] = [ErrorAnswer]
     for endpoint in ENDPOINTS:
-        messages += [model for model in (endpoint.asks, endpoint.answers) if model is not None]
+        messages += [model for model in (endpoint.request, endpoint.answer) if model is not None]
     _, schemas = models_json_schema([(model, "validation") for model in messages], ref_template=_REFERENCE)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "streamd",
             "version": __version__,
-            "summary": "What a site offers to the sites that subscribe to it.",
+            "summary": "The API of a site for the sites that subscribe to it.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {endpoint.path: _operation(endpoint) for endpoint in ENDPOINTS},
@@ -119,7 +119,7 @@ def document() -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "bearerFormat": "API_KEY:API_SECRET",
-                    "description": "made at the producer with `streamd keys create --for NAME`",
+                    "description": "created at the producer with `streamd keys create --for NAME`",
                 }
             },
         },
@@ -127,22 +127,22 @@ def document() -> dict[str, Any]:
 
 
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
-    answer = _reference(endpoint.answers) if endpoint.answers else {"type": "object"}
+    answer = _reference(endpoint.answer) if endpoint.answer else {"type": "object"}
     operation: dict[str, Any] = {
         "operationId": endpoint.name.partition(".")[0],
         "summary": endpoint.summary,
         "responses": {
-            "200": {"description": "Done.", "content": _json(answer)},
+            "200": {"description": "Success.", "content": _json(answer)},
             **{
                 str(status): {"description": ERRORS[status], "content": _json(_reference(ErrorAnswer))}
                 for status in sorted(endpoint.errors)
             },
         },
     }
-    if endpoint.asks is None:
+    if endpoint.request is None:
         return {"get": operation}
     operation["security"] = [{"key": []}]
-    operation["requestBody"] = {"required": True, "content": _json(_reference(endpoint.asks))}
+    operation["requestBody"] = {"required": True, "content": _json(_reference(endpoint.request))}
     return {"post": operation}
 
 

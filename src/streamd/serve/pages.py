@@ -1,7 +1,7 @@
-"""Pages of the update log as one consumer may have them: what is approved, and what its conditions let through.
+"""Reads pages of the update log for one consumer: approved types only, filtered by their conditions.
 
-Where nothing stands under a condition, a page is one read of the log. Otherwise it is read in stretches, each of
-which is judged, until a page is full, the log ends, or as much was looked through as one look may cost.
+Without conditions, a page is one read of the log. With conditions, the log is read in chunks and filtered until the
+page is full, the log ends, or the limit of chunks is reached.
 """
 
 from __future__ import annotations
@@ -9,114 +9,115 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from streamd.model import Cursor, LogEntry, Name, name_from_text, name_text
-from streamd.serve.conditions import Condition, Ref, Served, judged, untouched_rows
-from streamd.serve.services import Allowed, Services
+from streamd.model import Cursor, LogEntry, name_from_text, name_text
+from streamd.serve.conditions import Condition, Ref, Served, filter_entries, resolve_parent_rows
+from streamd.serve.documents import group_names
+from streamd.serve.services import Grants, Services
 from streamd.update_log import Head, fitting
 
-STRETCHES = 8
-"""Stretches of the log in one look; each may be twice as long as the one before."""
+MAX_CHUNKS = 8
+"""Chunks of the log per read. Each may be twice as long as the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a consumer asks for at once, at most: events, and bytes where it says so."""
+    """The most that a consumer wants in one page: events, and bytes if it says so."""
 
     events: int
     bytes: int | None = None
 
 
 @dataclass(slots=True)
-class Stretch:
-    """What one look at the log gave. `more`: it ended before the log did, so that the next look need not wait."""
+class LogPage:
+    """The result of one read. `has_more`: it ended before the log did, so the next read need not wait."""
 
     served: list[Served]
     next: Cursor
     head: Head
-    more: bool = False
+    has_more: bool = False
 
 
-class Pages:
+class PageReader:
     """Reads the log for consumers."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def read(self, cursor: Cursor, allowed: Allowed, site: str, limits: Limits) -> Stretch:
-        """What the consumer at `site` may have after the cursor. Raises `ResyncRequired` if it does not fit the log."""
+    async def read(self, cursor: Cursor, grants: Grants, site: str, limits: Limits) -> LogPage:
+        """The entries after the cursor for the consumer at `site`. Raises `ResyncRequired` for an invalid cursor."""
         settings = self._services.settings
-        most = settings.max_page_events
+        max_events = settings.max_page_events
         max_bytes = min(limits.bytes or settings.max_page_bytes, settings.max_page_bytes)
-        limit = length = min(limits.events, most)
+        limit = chunk_size = min(limits.events, max_events)
         served: list[Served] = []
-        place = cursor
-        for _ in range(STRETCHES):
-            entries, place, head = await self._services.log.read(
-                place,
-                allowed.starts,
+        position = cursor
+        for _ in range(MAX_CHUNKS):
+            entries, position, head = await self._services.log.read(
+                position,
+                grants.starts,
                 not_through=site,
-                limit=length,
+                limit=chunk_size,
                 max_bytes=max_bytes,
-                judged=allowed.conditions.keys(),
+                judged=grants.conditions.keys(),
             )
-            if not allowed.conditions:
-                return Stretch([Served(entry) for entry in entries], place, head)
-            tail = entries[-1] if entries else None
-            served += judged(entries, allowed.conditions, site, await self._rows(entries, allowed.conditions, site))
-            if place == head.cursor or _fits(served, limit, max_bytes) < len(served):
+            if not grants.conditions:
+                return LogPage([Served(entry) for entry in entries], position, head)
+            last_read = entries[-1] if entries else None
+            rows = await self._find_parent_rows(entries, grants.conditions, site)
+            served += filter_entries(entries, grants.conditions, site, rows)
+            if position == head.cursor or _count_fitting(served, limit, max_bytes) < len(served):
                 break
-            length = min(2 * length, most)
-        return _cut(served, tail, place, head, limit, max_bytes)
+            chunk_size = min(2 * chunk_size, max_events)
+        return _cut_page(LogPage(served, position, head), last_read, limit, max_bytes)
 
-    async def _rows(
+    async def _find_parent_rows(
         self, entries: list[LogEntry], conditions: Mapping[str, Condition], site: str
     ) -> dict[int, str | None]:
-        """The parent rows of those entries that do not have them, by sequence."""
-        rows, asked = untouched_rows(entries, conditions.keys(), site)
-        if asked:
-            told = await self._told(entries[-1].sequence, asked.keys(), conditions)
-            for ref, sequences in asked.items():
-                rows.update(dict.fromkeys(sequences, told.get(ref)))
+        """The parent rows for entries that do not contain them, by sequence."""
+        rows, unresolved = resolve_parent_rows(entries, conditions.keys(), site)
+        if unresolved:
+            found = await self._find_rows_after(entries[-1].sequence, unresolved.keys(), conditions)
+            for ref, sequences in unresolved.items():
+                rows.update(dict.fromkeys(sequences, found.get(ref)))
         return rows
 
-    async def _told(
-        self, after: int, refs: Iterable[Ref], conditions: Mapping[str, Condition]
+    async def _find_rows_after(
+        self, sequence: int, refs: Iterable[Ref], conditions: Mapping[str, Condition]
     ) -> Mapping[Ref, str | None]:
-        """The rows of these documents as they were after an entry: as the log tells, or as they are."""
+        """The rows of these documents as they were after an entry: from later entries, else from the database."""
         log = self._services.log
-        told = await log.rows_told(after, refs)
-        rest = [ref for ref in refs if ref not in told]
-        if not rest:
-            return told
-        rows = await self._rows_now(rest, conditions)
-        # What was changed before these rows were read is in the log once capture is drained: it knows better.
+        logged = await log.rows_told(sequence, refs)
+        missing = [ref for ref in refs if ref not in logged]
+        if not missing:
+            return logged
+        current = await self._read_current_rows(missing, conditions)
+        # Changes made before these rows were read are in the log once capture is drained; the log takes precedence.
         await self._services.drain_capture()
-        return {**rows, **told, **await log.rows_told(after, rest)}
+        return {**current, **logged, **await log.rows_told(sequence, missing)}
 
-    async def _rows_now(self, refs: Iterable[Ref], conditions: Mapping[str, Condition]) -> dict[Ref, str]:
-        by_type: dict[str, list[Name]] = {}
-        for doctype, text in refs:
-            by_type.setdefault(doctype, []).append(name_from_text(text))
-        found = {}
+    async def _read_current_rows(self, refs: Iterable[Ref], conditions: Mapping[str, Condition]) -> dict[Ref, str]:
+        names_by_type = group_names((doctype, name_from_text(text)) for doctype, text in refs)
+        rows = {}
         async with self._services.database.snapshot() as reader:
-            for doctype, names in by_type.items():
-                documents = await reader.read_documents(conditions[doctype].judged, names)
+            for doctype, names in names_by_type.items():
+                documents = await reader.read_documents(conditions[doctype].narrow_doctype, names)
                 for name, document in documents.items():
                     if document.readable():
-                        found[(doctype, name_text(name))] = document.row.decode()
-        return found
+                        rows[(doctype, name_text(name))] = document.row.decode()
+        return rows
 
 
-def _fits(served: list[Served], limit: int, max_bytes: int) -> int:
-    return fitting([each.entry for each in served], limit, max_bytes)
+def _count_fitting(served: list[Served], limit: int, max_bytes: int) -> int:
+    return fitting([item.entry for item in served], limit, max_bytes)
 
 
-def _cut(served: list[Served], tail: LogEntry | None, place: Cursor, head: Head, limit: int, max_bytes: int) -> Stretch:
-    """A page of what was found: as much as the limits allow. `tail` is the last entry that was looked at."""
-    size = _fits(served, limit, max_bytes)
+def _cut_page(page: LogPage, last_read: LogEntry | None, limit: int, max_bytes: int) -> LogPage:
+    """The page, cut to the limits. `last_read` is the last entry that was read from the log."""
+    served, head = page.served, page.head
+    size = _count_fitting(served, limit, max_bytes)
     if size < len(served):
         last = served[size - 1].entry
-        return Stretch(served[:size], Cursor(head.log, last.sequence, last.nonce), head, more=True)
-    if served and tail is not None and not tail.last_in_tx and tail.tx == served[-1].entry.tx:
-        served[-1].entry.last_in_tx = False  # the rest of its transaction was not looked at
-    return Stretch(served, place, head, more=place != head.cursor)
+        return LogPage(served[:size], Cursor(head.log, last.sequence, last.nonce), head, has_more=True)
+    if served and last_read is not None and not last_read.last_in_tx and last_read.tx == served[-1].entry.tx:
+        served[-1].entry.last_in_tx = False  # the rest of its transaction is not read yet
+    return LogPage(served, page.next, head, has_more=page.next != head.cursor)

@@ -1,4 +1,4 @@
-"""Asks this site's own API whether it answers, as a peer would."""
+"""Checks that this site's own API answers, over the network as a peer would."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from streamd.errors import StreamdError
 ANSWER_SECONDS = 20.0
 
 _REQUEST = b"GET /v1/health HTTP/1.1\r\nHost: streamd\r\nConnection: close\r\n\r\n"
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # what these listen on is asked here
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # not bound here, only looked up
 
 
 async def probe(host: str, port: int, *, encrypted: bool) -> None:
-    """Raises `StreamdError` where no answer comes, whatever it would say."""
+    """Raises `StreamdError` if no answer arrives. Any answer will do."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(
-                _ANY.get(host, host), port, ssl=_unverified() if encrypted else None
+                _LOOPBACK.get(host, host), port, ssl=_unverified_context() if encrypted else None
             )
             try:
                 writer.write(_REQUEST)
-                answered = await reader.read(1)
+                first_byte = await reader.read(1)
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError) as error:
-        raise _silent(port, str(error) or "no answer in time") from error
-    if not answered:
-        raise _silent(port, "the connection was closed")
+        raise _no_answer(port, str(error) or "no answer in time") from error
+    if not first_byte:
+        raise _no_answer(port, "the connection was closed")
 
 
-def _unverified() -> ssl.SSLContext:
+def _unverified_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.check_hostname = False  # it is ourselves whom we ask
+    context.check_hostname = False  # the server is this process
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _silent(port: int, why: str) -> StreamdError:
+def _no_answer(port: int, reason: str) -> StreamdError:
     return StreamdError(
-        f"this site's own API does not answer on port {port}: {why}",
-        hint="consumers see this site as away: are there too many connections, or too few file descriptors?",
+        f"this site's own API does not answer on port {port}: {reason}",
+        hint="consumers cannot reach this site; check for too many connections, or too few file descriptors",
     )

@@ -1,4 +1,4 @@
-"""What the handlers need, given to them at one place."""
+"""What the handlers share: the site, its log and database, and what a caller may read."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from streamd.db.base import SiteDatabase, SiteIdentity
 from streamd.errors import InvalidRequest, StateBusy, StreamdError
 from streamd.model import Catalogue, Cursor
-from streamd.serve.conditions import Condition, condition_of
+from streamd.serve.conditions import Condition, compile_condition
 from streamd.settings import ServerSettings
 from streamd.store.peers import Approval, Peers, Standing
 from streamd.update_log import Head, UpdateLog
 
-Unread = Mapping[str, frozenset[str]]
+Columns = Mapping[str, frozenset[str]]
 """Columns by type: `column`, or `child field/column`."""
 
 
-async def all_read() -> Unread:
-    """There are none."""
+async def no_columns() -> Columns:
+    """An empty mapping."""
     return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request, as its credential says."""
+    """The consumer that sent a request, as identified by its credential."""
 
     api_key: str
     consumer: str
@@ -34,7 +34,7 @@ class Caller:
 class Services:
     """The site whose log is served. `drain_capture` brings the log up to date with the site's database.
 
-    `remembered` are the types of which it is remembered what this site's users edit.
+    `tracked_doctypes` are the types whose local edits this site records.
     """
 
     identity: SiteIdentity
@@ -44,70 +44,71 @@ class Services:
     log: UpdateLog
     database: SiteDatabase
     drain_capture: Callable[[], Awaitable[None]]
-    remembered: frozenset[str] = frozenset()
-    covered_by: Callable[[Cursor], int | None] = lambda _: None
-    """The moment up to which everything that was committed here is at or before a place of the log."""
+    tracked_doctypes: frozenset[str] = frozenset()
+    watermark_at: Callable[[Cursor], int | None] = lambda _: None
+    """The watermark of a cursor: everything committed at this site before this moment (ms since 1970) is in the log
+    up to the cursor. None if unknown."""
     problem: Callable[[], str] = lambda: ""
-    """What is wrong with the daemon at the moment; nothing where all goes well."""
-    unread: Callable[[], Awaitable[Unread]] = all_read
-    """The columns of this site that have not been read yet from where their documents come from."""
+    """What is wrong with the daemon now; empty if nothing is."""
+    unfilled_columns: Callable[[], Awaitable[Columns]] = no_columns
+    """New columns of this site whose values are not backfilled from the producer yet."""
 
-    async def standing(self, caller: Caller) -> Standing:
-        """What the caller may have now. Raises `InvalidRequest` where its key was revoked meanwhile."""
-        found = await self.peers.standing(caller.api_key)
-        if found is None:
+    async def require_standing(self, caller: Caller) -> Standing:
+        """What the caller may read now. Raises `InvalidRequest` (401) if its key was revoked since the request."""
+        standing = await self.peers.standing(caller.api_key)
+        if standing is None:
             raise unauthorized()
-        return found
+        return standing
 
-    async def registered(self, caller: Caller) -> tuple[Standing, str]:
-        """What the caller may have now, and its site's UUID. Raises `InvalidRequest` before a handshake."""
-        found = await self.standing(caller)
-        if found.site is None:
+    async def require_registration(self, caller: Caller) -> tuple[Standing, str]:
+        """What the caller may read now, and its site's UUID. Raises `InvalidRequest` (401; 409 before a handshake)."""
+        standing = await self.require_standing(caller)
+        if standing.site is None:
             raise InvalidRequest(
-                f"{caller.consumer} has not introduced itself",
+                f"{caller.consumer} has not sent a handshake",
                 hint="send POST /v1/handshake first",
                 status=409,
                 code="handshake_required",
             )
-        return found, found.site
+        return standing, standing.site
 
-    async def head(self) -> Head:
-        """The log's end. Raises `StateBusy` while no log has begun."""
-        found = await self.log.head()
-        if found is None:
+    async def require_head(self) -> Head:
+        """The end of the log. Raises `StateBusy` if the site has no log yet."""
+        head = await self.log.head()
+        if head is None:
             raise StateBusy("this site has no log yet", hint="its daemon is starting; try again in a moment")
-        return found
+        return head
 
-    def allowed(self, standing: Standing) -> Allowed:
-        """What these approvals allow with the types as they are now."""
-        found = Allowed()
+    def resolve_grants(self, standing: Standing) -> Grants:
+        """What these approvals grant, given the document types as they are now."""
+        grants = Grants()
         for row in standing.approved:
             if row.doctype not in self.catalogue.offers or row.doctype not in self.catalogue:
                 continue
             if row.condition:
                 try:
-                    found.conditions[row.doctype] = condition_of(row.condition, self.catalogue[row.doctype])
+                    grants.conditions[row.doctype] = compile_condition(row.condition, self.catalogue[row.doctype])
                 except StreamdError as error:
-                    found.broken[row.doctype] = row, error.message
+                    grants.broken[row.doctype] = row, error.message
                     continue
-            found.starts[row.doctype] = row.from_sequence or 0
-            found.opens[row.doctype] = frozenset(row.opens)
-            found.lookups |= {name for name in row.lookups if self.may_be_found(name)}
-        return found
+            grants.starts[row.doctype] = row.from_sequence or 0
+            grants.opens[row.doctype] = frozenset(row.opens)
+            grants.lookups |= {name for name in row.lookups if self.allows_lookup(name)}
+        return grants
 
-    def may_be_found(self, doctype: str) -> bool:
-        """Whether documents of a type may be found by value where an approval says so: not those that are guarded."""
+    def allows_lookup(self, doctype: str) -> bool:
+        """Whether an approval may allow lookups by value in a type. Guarded types must also be offered."""
         return doctype in self.catalogue and (doctype not in self.catalogue.guarded or doctype in self.catalogue.offers)
 
 
 @dataclass(slots=True)
-class Allowed:
-    """What a caller may have, of the types that are approved and that this site still offers.
+class Grants:
+    """What a caller may read, of the types that are approved and that this site still offers.
 
-    `starts` has, by type, the sequence after which its entries may be read; `opens` the types that it opens through
-    links; `conditions` what has to hold of its documents, where it is approved under a condition. `lookups` are the
-    types of which documents may be found by their values. `broken` are the approvals whose condition cannot be judged,
-    with the reason: nothing of their types is served.
+    `starts`: by type, the sequence after which its entries may be read. `opens`: by type, the further types that it
+    opens through links. `conditions`: by type, the condition of its approval, if there is one. `lookups`: types whose
+    documents may be looked up by value. `broken`: by type, the approval whose condition no longer compiles, and why;
+    nothing of these types is served.
     """
 
     starts: dict[str, int] = field(default_factory=dict)
@@ -118,7 +119,7 @@ class Allowed:
 
 
 def unauthorized() -> InvalidRequest:
-    """One answer for every wrong credential: it does not say what is wrong with it."""
+    """The same answer for every wrong credential: it does not tell a guesser which part is wrong."""
     return InvalidRequest(
         "this needs a valid API key and secret",
         hint="put a new api_key and api_secret into [producers.NAME] of the consumer's file, and restart its daemon; "

@@ -1,19 +1,22 @@
-"""The configuration: `models` says what may stand in the TOML file, `loading` reads it.
+"""The configuration. `models` defines the TOML file, and `loading` reads it.
 
-`mappings` judges Document Type Mappings, and says where they lead.
-`database_urls` knows which databases there are, and shows URLs without passwords.
+`validation` puts pydantic's errors into words, with what `expectations` reads from the models.
+`mappings` validates Document Type Mappings and follows the references between them.
+`database_urls` parses database URLs and shows them without passwords.
 """
 
 from streamd.settings.database_urls import database_url, shown_url, state_url
-from streamd.settings.loading import (
-    DEFAULT_FILE,
-    FILE_VARIABLE,
-    config_path,
-    load,
-    secret_of,
-    toml_key,
+from streamd.settings.expectations import toml_key
+from streamd.settings.loading import DEFAULT_FILE, FILE_VARIABLE, config_path, load, secret_of
+from streamd.settings.mappings import (
+    CHILD_TABLE,
+    DOCUMENT,
+    is_lookup,
+    lookup_doctypes,
+    lookup_mappings,
+    reachable_mappings,
+    remote_doctype,
 )
-from streamd.settings.mappings import CHILD_TABLE, DOCUMENT, looked_for, looks_for, lookups, reached, remote_doctype
 from streamd.settings.models import (
     ChildSettings,
     DoctypeSettings,
@@ -50,11 +53,11 @@ __all__ = [
     "SubscribedDoctype",
     "config_path",
     "database_url",
+    "is_lookup",
     "load",
-    "looked_for",
-    "looks_for",
-    "lookups",
-    "reached",
+    "lookup_doctypes",
+    "lookup_mappings",
+    "reachable_mappings",
     "remote_doctype",
     "secret_of",
     "shown_url",

@@ -1,4 +1,4 @@
-"""What the configuration asks of `db` about URLs of databases."""
+"""The functions of `db` that parse and show database URLs."""
 
 from streamd.db.urls import anchored, canonical, database_url, same_database, shown_url, state_url
 

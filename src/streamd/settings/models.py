@@ -1,7 +1,7 @@
-"""The tables of the TOML file, as frozen values with their bounds and defaults. An unknown key is an error.
+"""The tables of the TOML file as frozen values, with bounds and defaults. An unknown key is an error.
 
-Any value may come from the environment instead: `STREAMD_PRODUCERS__hq__API_SECRET` is
-`[producers.hq] api_secret`; the environment wins over the file.
+Environment variables win over the file: `STREAMD_PRODUCERS__HQ__API_SECRET` is `api_secret` in `[producers.hq]`.
+The text below each field is its description in the configuration reference.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamd.settings.database_urls import canonical
@@ -29,7 +31,7 @@ MIB = 1 << 20
 
 
 def _columns(value: object) -> object:
-    """One column, or a list of them; a comma joins several where TOML only allows text."""
+    """Text as a tuple of column names: commas separate them where TOML allows text only."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     return value
@@ -38,17 +40,25 @@ def _columns(value: object) -> object:
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns)]
 
 DatabaseUrl = Annotated[str, AfterValidator(canonical)]
-"""As it is used; `database_url` and `state_url` say what may stand there. Show it with `shown_url` only."""
+"""It may contain a password: show it with `shown_url` only. `database_url` and `state_url` validate it."""
 
 
 class Part(BaseModel):
-    """A table of the file: frozen, and strict about its keys."""
+    """A table of the file. It is frozen, and rejects unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _reject_boolean_for_number(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic would read `true` as 1.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation in (int, float):
+            raise PydanticCustomError("number_type", "a number is expected")
+        return value
 
 
 class SiteSettings(Part):
-    """`[site]`: the database that this daemon stands beside."""
+    """`[site]`: the database that this daemon runs beside."""
 
     name: str = Field(min_length=1, max_length=140)
     """The site's name, for people. The site is identified by a UUID, which `install` makes and keeps in its
@@ -75,7 +85,8 @@ class StateSettings(Part):
 
     database: DatabaseUrl = "sqlite:///streamd-state.db"
     """Where the daemon keeps its logs, keys and consumers: a SQLite file of its own, or a PostgreSQL database. Never
-    the site's own SQLite file. Default: `streamd-state.db` beside the configuration."""
+    the site's own SQLite file. Several sites can share one: each row belongs to one site. Default: `streamd-state.db`
+    beside the configuration."""
 
 
 class ServerSettings(Part):
@@ -103,7 +114,7 @@ class ServerSettings(Part):
     """Requests per minute for each key. An address without a valid key gets a tenth of it."""
 
     @model_validator(mode="after")
-    def _certificate_and_key(self) -> ServerSettings:
+    def _require_certificate_and_key(self) -> ServerSettings:
         if (self.certificate is None) != (self.certificate_key is None):
             raise ValueError("certificate and certificate_key belong together: set both, or neither")
         return self
@@ -130,7 +141,7 @@ class RetentionSettings(Part):
 
 
 class ChildSettings(Part):
-    """`[doctypes.X.children.field]`: a child table, named by the user."""
+    """`[doctypes.X.children.field]`: a child table of a document type."""
 
     table: str
     """The child table."""
@@ -199,7 +210,7 @@ class SubscribedDoctype(Part):
 
 
 class FieldMapping(Part):
-    """One row of the ancestor's Field Mapping table."""
+    """One entry of a mapping's `fields`: where the value of one local field comes from."""
 
     local_fieldname: str
     """The field at this site."""
@@ -236,7 +247,7 @@ def _subscribed(value: object) -> object:
 
 
 class ProducerSettings(Part):
-    """`[producers.NAME]`: a site that we subscribe to."""
+    """`[producers.NAME]`: a site that this site subscribes to."""
 
     url: str
     """The producer's address: `http://host:port` or `https://host`."""
@@ -276,45 +287,45 @@ class ProducerSettings(Part):
 
     @field_validator("url")
     @classmethod
-    def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{value!r} is no URL of a site: write http://host:port or https://host")
-        if parts.username or parts.password:
-            raise ValueError("a URL with a user and password in it: use api_key and api_secret")
-        if parts.query or parts.fragment:
-            raise ValueError("a URL with a query or fragment: write only http(s)://host:port/path")
+    def _require_http(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError("must not contain a user or password: use api_key and api_secret")
         try:
+            parts = urlsplit(value)
             _ = parts.port
         except ValueError:
-            raise ValueError(f"{value!r} has a port that is no number between 0 and 65535") from None
+            raise ValueError(f"{value!r} has an invalid host or port: write http://host:port or https://host") from None
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{value!r} is not the URL of a site: write http://host:port or https://host")
+        if parts.query or parts.fragment:
+            raise ValueError("must not contain a query or fragment: write http(s)://host:port/path")
         return value.rstrip("/")
 
     @field_validator("doctypes")
     @classmethod
-    def _each_once(cls, value: tuple[SubscribedDoctype, ...]) -> tuple[SubscribedDoctype, ...]:
+    def _reject_duplicates(cls, value: tuple[SubscribedDoctype, ...]) -> tuple[SubscribedDoctype, ...]:
         names = [entry.doctype for entry in value]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"{name} is named twice: keep one entry")
+                raise ValueError(f"{name} is listed twice: keep one entry")
         return value
 
     def same_name(self, entry: SubscribedDoctype) -> bool | None:
-        """Whether documents of this type keep their names; None where nobody said."""
+        """Whether documents of this type keep their names; None where the configuration does not say."""
         return self.use_same_name if entry.use_same_name is None else entry.use_same_name
 
     @property
     def subscribed(self) -> tuple[str, ...]:
-        """The types that this site wants to have of the producer (not the unsubscribed ones)."""
+        """The types that this site subscribes to, without those marked `unsubscribe`."""
         return tuple(entry.doctype for entry in self.doctypes if not entry.unsubscribe)
 
 
 class LogSettings(Part):
-    """`[log]`: what the daemon prints about itself (not the Event logs)."""
+    """`[log]`: what the daemon prints about itself. The Event logs are separate."""
 
-    level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe messages that the daemon prints: `debug`, `info`, `warning` or `error`."""
-    format: str = Field("auto", pattern="^(auto|json|text)$")
+    format: Literal["auto", "json", "text"] = "auto"
     """`text` for a terminal, `json` for one object per line, `auto` for text on a terminal and JSON elsewhere."""
 
 

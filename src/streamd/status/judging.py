@@ -45,7 +45,7 @@ def capture_status(beat: Beat | None, daemon: DaemonStatus, now: int) -> Capture
     to = beat.captured_to if beat is not None else None
     if beat is None or to is None:
         since = beat.started_at if beat is not None else None
-        return CaptureStatus(None, None, since, _not_working(daemon) or "it has not looked at everything yet")
+        return CaptureStatus(None, None, since, _not_working(daemon) or "it has not read all changes yet")
     age = max(now - to, 0) / 1000
     why = _not_working(daemon)
     if not why and age > STALE_SECONDS:
@@ -84,7 +84,7 @@ def type_status(entry: SubscribedType, producer: Producer, obstacles: Obstacles,
     if producer.head > producer.sequence:
         return found(Completeness.INCOMPLETE, "there is more to fetch")
     if known is None or age is None:
-        return found(Completeness.UNKNOWN, "the producer has not said yet up to when its log is complete", heard)
+        return found(Completeness.UNKNOWN, "the producer has not reported yet up to when its log is complete", heard)
     if age > STALE_SECONDS:
         return found(Completeness.UNKNOWN, "its capture has not caught up since then", now - round(age * 1000))
     return found(Completeness.COMPLETE)
@@ -113,16 +113,16 @@ def _here(found: Status, limits: Limits) -> Iterator[str]:
     if why := _not_working(found.daemon):
         yield f"{why}: nothing is captured, sent or applied"
     if found.daemon.problem:
-        yield f"not all goes well: {found.daemon.problem}"
+        yield f"problem: {found.daemon.problem}"
     age = found.capture.age_seconds
     if found.daemon.running and age is not None and age > limits.max_age:
-        yield f"this site's own changes are in the log up to {age:.0f} s ago only"
+        yield f"this site's own changes are captured only up to {age:.0f} s ago"
     if found.pending:
         kind = "document type" if found.pending == 1 else "document types"
         yield f"{found.pending} {kind} Pending: `streamd consumers list`, then `… approve`"
     if found.parked or found.held:
         events = "event" if found.parked == 1 else "events"
-        yield f"{found.parked} {events} parked, {found.held} held behind: `streamd log syncs --status failed`"
+        yield f"{found.parked} {events} parked, {found.held} held: `streamd log syncs --status failed`"
     for doctype in found.incomplete:
         again = f"`streamd resync --doctype {shlex.quote(doctype)} --whole` reads it again"
         yield f"{doctype}: changes are missing: {again}"
@@ -132,7 +132,7 @@ def _producer(row: ProducerStatus, limits: Limits) -> Iterator[str]:
     if row.error:
         yield f"{row.name}: {row.status}: {row.error}"
     elif row.why:
-        yield f"{row.name}: what happened there is not known: {row.why}"
+        yield f"{row.name}: nothing is known since the last contact: {row.why}"
     for doctype, reason in row.paused_types.items():
         yield f"{row.name}: {doctype} is paused, and its events are held: {reason}"
     if limits.max_behind is not None and row.lag is not None and row.lag > limits.max_behind:
@@ -143,20 +143,20 @@ def _producer(row: ProducerStatus, limits: Limits) -> Iterator[str]:
         if each.approval == ApprovalStatus.UNSUBSCRIBED or each.doctype in row.paused_types:
             continue
         if each.approval != ApprovalStatus.APPROVED:
-            yield f"{row.name}: {each.doctype} is {each.approval} there: nothing of it comes"
+            yield f"{row.name}: {each.doctype} is {each.approval} there: nothing of it arrives"
         elif each.age_seconds is None and each.state == Completeness.UNKNOWN:
             yield f"{row.name}: {each.doctype}: {each.why}"
         elif each.age_seconds is not None and each.age_seconds > limits.max_age:
             why = f": {each.why}" if each.why else ""
-            yield f"{row.name}: {each.doctype} is complete up to {each.age_seconds:.0f} s ago only{why}"
+            yield f"{row.name}: {each.doctype} is complete only up to {each.age_seconds:.0f} s ago{why}"
 
 
 def _consumer(row: ConsumerStatus, limits: Limits) -> Iterator[str]:
     late = row.lag_seconds is not None and row.lag_seconds > limits.max_age
     far = limits.max_behind is not None and row.lag is not None and row.lag > limits.max_behind
     if late or far:
-        age = "" if row.lag_seconds is None else f", the oldest of {row.lag_seconds:.0f} s ago"
-        yield f"consumer {row.name} has not got {row.lag} entries{age}"
+        age = "" if row.lag_seconds is None else f", the oldest from {row.lag_seconds:.0f} s ago"
+        yield f"consumer {row.name} is {row.lag} entries behind{age}"
 
 
 def _not_working(daemon: DaemonStatus) -> str:

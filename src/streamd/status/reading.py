@@ -91,7 +91,7 @@ def _waiting(request: Request, producers: Sequence[ProducerStatus]) -> str:
     status = next((each.status for each in producers if each.name == request.producer), "not asked yet")
     away = status in (PAUSED, AWAY, REFUSED)
     reason = f"{request.producer} is {status}" if away else request.result or "the daemon is about to do it"
-    return f"{request.doctype} is to be read whole from {request.producer}: {reason}"
+    return f"{request.doctype} will be read again from {request.producer}: {reason}"
 
 
 def life_of(beat: Beat | None, now: int) -> Life:

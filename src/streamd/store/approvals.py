@@ -1,4 +1,4 @@
-"""What a consumer asked for, and what an operator decided: the values, and the rules by which they change."""
+"""Approvals: what a consumer requested, what an operator decided, and the rules for changes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ APPROVAL_FIELDS = tuple(column for column in approvals.c if column.name != "site
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a person has to see before a type is approved.
+    """What an operator must see before approving a type.
 
-    `opens` are the further types that the approval opens through links; `condition` says of which documents the
-    consumer wants to hear (empty: of all); `lookups` are the types of which it may find documents by their values.
+    `opens`: the other types that the approval opens through links. `condition`: limits the documents; empty for all.
+    `lookups`: the types in which the consumer may find documents by their values.
     """
 
     opens: tuple[str, ...] = ()
@@ -30,21 +30,21 @@ class Terms:
     lookups: tuple[str, ...] = ()
 
     def stored(self) -> dict[str, str]:
-        """As the columns of the table keep them."""
-        return {"opens": _write(self.opens), "condition": self.condition, "lookups": _write(self.lookups)}
+        """The values of the table's columns."""
+        return {"opens": _encode_types(self.opens), "condition": self.condition, "lookups": _encode_types(self.lookups)}
 
 
 def terms(opens: Iterable[str], condition: str, lookups: Iterable[str]) -> Terms:
-    """Terms that are equal where they mean the same, in whatever order types were named."""
+    """Terms in a normal form: equal if they mean the same, whatever the order of the types."""
     return Terms(tuple(sorted(set(opens))), condition.strip(), tuple(sorted(set(lookups))))
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One document type that a consumer asked for. Entries of `log` after `from_sequence` are its.
+    """The state of one document type that a consumer requested.
 
-    `resumed` says that it was approved before, and that what was logged in between was never its. `condition` and
-    `lookups` are what `Terms` says of them.
+    If approved, the consumer is entitled to entries of `log` after `from_sequence`. `resumed`: it was approved before,
+    and is not entitled to the entries in between. For `opens`, `condition` and `lookups` see `Terms`.
     """
 
     consumer: str
@@ -66,7 +66,7 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the holder of a key may have at this moment. `site` is None before its first handshake."""
+    """What the holder of a key may read now. `site` is None before the first handshake."""
 
     consumer: str
     site: str | None
@@ -78,23 +78,15 @@ class Standing:
     def approved(self) -> tuple[Approval, ...]:
         return tuple(row for row in self.approvals if row.status == _APPROVED)
 
-    def intervals(self) -> dict[str, int]:
-        """Each approved type with the sequence after which its entries may be read."""
-        return {row.doctype: row.from_sequence or 0 for row in self.approved}
-
     def statuses(self) -> dict[str, str]:
         return {row.doctype: row.status for row in self.approvals}
 
-    def opens(self) -> dict[str, frozenset[str]]:
-        """Each approved type with the types that its approval opens through links."""
-        return {row.doctype: frozenset(row.opens) for row in self.approved}
 
+def merge_request(row: Approval, wanted: Terms | None) -> dict[str, Any]:
+    """The columns that a new handshake changes in a known row. `wanted` is None if the consumer unsubscribes.
 
-def asked_again(row: Approval, wanted: Terms | None) -> dict[str, Any]:
-    """What a new handshake changes in a known row; `wanted` is None where the type is wanted no longer.
-
-    An approval never grows by itself: where it would open more types than a person saw, or stand under another
-    condition, or let other types be looked into, it is Pending again. A rejected type stays rejected.
+    An approval never grows by itself: if it would open more types than the operator saw, or has another condition or
+    other lookups, it is Pending again. A rejected type stays rejected.
     """
     if wanted is None:
         return {} if row.status in (_REJECTED, _UNSUBSCRIBED) else {"status": _UNSUBSCRIBED}
@@ -106,13 +98,13 @@ def asked_again(row: Approval, wanted: Terms | None) -> dict[str, Any]:
 
 
 def _covers(seen: Terms, wanted: Terms) -> bool:
-    """Whether a person who approved `seen` has seen all of what is wanted now."""
+    """Whether the operator who approved `seen` has seen everything that is requested now."""
     same = (seen.condition, seen.lookups) == (wanted.condition, wanted.lookups)
     return same and set(wanted.opens) <= set(seen.opens)
 
 
 def read_approval(row: Any) -> Approval:
-    """An approval of the columns `APPROVAL_FIELDS`."""
+    """An approval from a row with the columns `APPROVAL_FIELDS`."""
     consumer, doctype, status, opens, log, from_sequence, asked_at, decided_at, resumed, condition, lookups = row
     return Approval(
         consumer,
@@ -129,7 +121,7 @@ def read_approval(row: Any) -> Approval:
     )
 
 
-def _write(types: tuple[str, ...]) -> str:
+def _encode_types(types: tuple[str, ...]) -> str:
     return msgspec.json.encode(types).decode()
 
 

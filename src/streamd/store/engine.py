@@ -1,4 +1,4 @@
-"""Opens the state database, and gives transactions on it."""
+"""Opens the state database, for reading and for writing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 from streamd.db import open_state
 from streamd.db.state import FAULTS
 from streamd.errors import StateError
@@ -23,7 +23,7 @@ def now_ms() -> int:
 
 
 class State:
-    """The state database. `site` is the UUID with which every key of ours begins."""
+    """The state database. Every key in it begins with `site`, this site's UUID."""
 
     def __init__(self, url: str, site: str) -> None:
         self.site = site
@@ -38,11 +38,11 @@ class State:
         await self.engine.dispose()
 
     def version(self) -> object:
-        """Differs from the last one whenever somebody, in whatever process, may have written here."""
+        """A value that changes whenever any process may have written to the database."""
         return self._database.version()
 
     async def revision(self) -> str | None:
-        """Which schema the tables have; None where there are none yet. Raises `StateError`."""
+        """The schema revision of the tables; None if there are no tables. Raises `StateError`."""
         if not self._database.may_exist():
             return None
         async with self.read() as connection:
@@ -58,31 +58,31 @@ class State:
         revision = await self.revision()
         if revision != HEAD:
             raise StateError(
-                f"the state database has schema {revision or 'none'}, and this release needs {HEAD}",
-                hint="run `streamd install`, or start `streamd run`, which migrates",
+                f"the state database has schema {revision or 'none'}, but this release needs {HEAD}",
+                hint="run `streamd install` or `streamd run`: both migrate it",
             )
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection for reading; one consistent view of the database while it is open. Raises `StateError`."""
-        async with self._plainly(), self._database.reading() as connection:
+        """A connection for reading, with one consistent view of the database. Raises `StateError`."""
+        async with self._translated_errors(), self._database.reading() as connection:
             yield connection
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, durable when it ends, during which nobody else writes what belongs to this site.
+        """A durable transaction. Until it ends, no other process writes rows of this site.
 
-        Raises `StateError`. After `StateBusy` it may have been committed all the same, where the connection was
-        lost just then: look.
+        Raises `StateError`. After `StateBusy` it may nevertheless be committed, if the connection was lost during the
+        commit: the caller has to check.
         """
-        async with self._plainly(), self._database.writing(self.site) as connection:
+        async with self._translated_errors(), self._database.writing(self.site) as connection:
             yield connection
 
     @asynccontextmanager
-    async def _plainly(self) -> AsyncIterator[None]:
+    async def _translated_errors(self) -> AsyncIterator[None]:
         try:
             yield
         except FAULTS as error:
             raise self._database.in_plain_words(error) from error
         finally:
-            came_further()
+            record_progress()

@@ -1,4 +1,4 @@
-"""The daemon's sign of life, and what commands ask it to do."""
+"""The daemon's heartbeat, and the requests of commands to the daemon."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from streamd.store.engine import State, now_ms
 from streamd.store.schema import heartbeat, requests
 
 ALIVE_MS = 15_000
-"""A daemon that has not beaten for longer than this is taken to be gone (it beats every few seconds)."""
+"""After this time without a heartbeat, a daemon counts as gone. It beats every few seconds."""
 
 FAREWELL_SECONDS = 0.5
-"""How long ending may wait for the state database."""
+"""How long a stopping daemon waits for the state database."""
 
 WHOLE = "whole"
-"""The kind of request that reads all documents of a type again, and takes them as they are at the producer."""
+"""The kind of a request for a snapshot of a type that replaces the local documents."""
 
 REPAIR = "repair"
-"""The kind that does the same for a gap, and leaves alone what was edited later here: the daemon asks it of itself."""
+"""The kind of a request for a snapshot that closes a gap and keeps later local edits. The daemon makes it itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What the daemon last said of itself. Times are in milliseconds since 1970."""
+    """The last heartbeat of the daemon. Times are in milliseconds since 1970."""
 
     pid: int
     host: str
@@ -45,21 +45,22 @@ class Beat:
     captured_to: int | None = None
 
     def alive(self, now: int) -> bool:
-        """Whether the daemon runs at `now` (ms since 1970), as far as its sign of life says."""
+        """Whether the daemon seems to be running at `now` (ms since 1970)."""
         return self.stopped_at is None and now - self.beat_at < ALIVE_MS
 
 
 class Heartbeat:
-    """The sign of life of one site's daemon."""
+    """The heartbeat of one site's daemon."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._started_at = now_ms()
 
     async def beat(self, *, captured: int, problem: str = "", captured_to: int | None = None) -> None:
-        """The daemon runs: it captured so many changes since its start, and `problem` holds it up.
+        """Record that the daemon runs.
 
-        What was committed before `captured_to` (ms since 1970) is in the update log.
+        `captured` counts the changes since its start. `problem` is what blocks capture, or empty. Everything committed
+        before `captured_to` (ms since 1970) is in the update log.
         """
         values = {
             "pid": os.getpid(),
@@ -73,24 +74,24 @@ class Heartbeat:
             "captured_to": captured_to,
         }
         async with self._state.write() as connection:
-            found = await connection.execute(
+            updated = await connection.execute(
                 update(heartbeat).where(heartbeat.c.site == self._state.site).values(**values)
             )
-            if not found.rowcount:
+            if not updated.rowcount:
                 await connection.execute(insert(heartbeat).values(site=self._state.site, **values))
 
     async def stopped(self) -> None:
-        """The daemon ends in the proper way. It does not wait long for a state database that is away."""
+        """Record that the daemon stopped. It does not wait long for an unreachable state database."""
         try:
             async with asyncio.timeout(FAREWELL_SECONDS), self._state.write() as connection:
                 await connection.execute(
                     update(heartbeat).where(heartbeat.c.site == self._state.site).values(stopped_at=now_ms())
                 )
         except (TimeoutError, StateBusy):
-            return  # a sign of life that grows old says the same, a little later
+            return  # the old heartbeat shows the same a little later
 
     async def current(self) -> Beat | None:
-        """What the daemon last said, or None if none ever ran here."""
+        """The last heartbeat; None if no daemon ever ran."""
         columns = [column for column in heartbeat.c if column.name != "site"]
         async with self._state.read() as connection:
             row = (await connection.execute(select(*columns).where(heartbeat.c.site == self._state.site))).first()
@@ -99,7 +100,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Something that a command asked the daemon to do. `result` says why it is not done yet, where that is known."""
+    """A request of a command to the daemon. `result` says why it still waits, if that is known."""
 
     id: int
     kind: str
@@ -110,23 +111,23 @@ class Request:
 
 
 class Requests:
-    """What commands ask of the daemon. They wait here until it runs."""
+    """The requests of commands to the daemon. They wait until it runs."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     async def add(self, kind: str, producer: str, doctype: str) -> int:
-        """Ask; returns the request's id. The same request that still waits is not added again."""
-        (added,) = await self.add_all(kind, [(producer, doctype)])
-        return added
+        """Add a request, unless the same one waits already. Returns its id."""
+        (id,) = await self.add_all(kind, [(producer, doctype)])
+        return id
 
     async def add_all(self, kind: str, wanted: Iterable[tuple[str, str]]) -> list[int]:
-        """Ask the same of several (producer, type)s, so that the daemon sees all of them or none; returns the ids."""
+        """Add one request for each (producer, type) in one transaction. Returns the ids."""
         async with self._state.write() as connection:
             return [await self._add(connection, kind, producer, doctype) for producer, doctype in wanted]
 
     async def _add(self, connection: AsyncConnection, kind: str, producer: str, doctype: str) -> int:
-        same = await connection.scalar(
+        existing = await connection.scalar(
             select(requests.c.id).where(
                 requests.c.site == self._state.site,
                 requests.c.kind == kind,
@@ -135,16 +136,14 @@ class Requests:
                 requests.c.finished_at.is_(None),
             )
         )
-        if same is not None:
-            return int(same)
+        if existing is not None:
+            return int(existing)
         values = {"kind": kind, "producer": producer, "doctype": doctype, "requested_at": now_ms(), "result": ""}
-        made = await connection.scalar(
-            insert(requests).values(site=self._state.site, **values).returning(requests.c.id)
-        )
-        return int(made or 0)
+        id = await connection.scalar(insert(requests).values(site=self._state.site, **values).returning(requests.c.id))
+        return int(id or 0)
 
     async def pending(self) -> list[Request]:
-        """What the daemon still has to do, oldest first."""
+        """The unfinished requests, oldest first."""
         c = requests.c
         query = (
             select(c.id, c.kind, c.producer, c.doctype, c.requested_at, c.result)
@@ -155,14 +154,14 @@ class Requests:
             return [Request(*row) for row in await connection.execute(query)]
 
     async def finish(self, id: int, result: str) -> None:
-        """It is done, or cannot be done; `result` says which, in words."""
-        await self._put(id, {"finished_at": now_ms(), "result": result})
+        """Finish a request: `result` says in words whether it succeeded."""
+        await self._update(id, {"finished_at": now_ms(), "result": result})
 
     async def wait(self, id: int, reason: str) -> None:
-        """It cannot be done yet, for this reason; it stays."""
-        await self._put(id, {"result": reason})
+        """Keep a request that cannot be served yet, with the reason."""
+        await self._update(id, {"result": reason})
 
-    async def _put(self, id: int, values: dict[str, Any]) -> None:
+    async def _update(self, id: int, values: dict[str, Any]) -> None:
         async with self._state.write() as connection:
             await connection.execute(
                 update(requests).where(requests.c.site == self._state.site, requests.c.id == id).values(**values)

@@ -1,4 +1,4 @@
-"""API keys: a name for the consumer, and a secret that is shown once and kept as a hash only."""
+"""API keys. The secret is shown once and stored as a hash only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from streamd.store.engine import State, now_ms
 from streamd.store.schema import api_keys, consumers
 
 KEYS_PER_CONSUMER = 2
-"""Active keys for one consumer: the one in use, and the one that is to replace it."""
+"""Active keys per consumer: the one in use and its replacement."""
 
 SECRET_BYTES = 32
 USED_EVERY_MS = 60_000
-"""`last_used_at` and `last_seen_at` are not written more often than this."""
+"""`last_used_at` and `last_seen_at` are written at most this often."""
 
 NAME_LIMIT = 140
 NO_HASH = hashlib.sha256(secrets.token_bytes(SECRET_BYTES)).hexdigest()
-"""What the secret of an unknown key is compared with, so that both take equally long."""
+"""Compared with the secret of an unknown key, so that unknown and known keys take equally long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: without its secret. Times are in milliseconds since 1970."""
+    """A stored key, without its secret. Times are in milliseconds since 1970."""
 
     api_key: str
     consumer: str
@@ -41,18 +41,21 @@ class ApiKey:
 
 
 class Keys:
-    """The API keys of one site. Nothing is cached: a revoked key counts from the next look on."""
+    """The API keys of one site. Nothing is cached: a revoked key is refused at once."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._site = state.site
 
     async def create_key(self, consumer_name: str) -> tuple[str, str]:
-        """A new key and its secret, which is kept nowhere. Raises `StreamdError` for a third active key."""
+        """Create a key. Returns it with its secret, which is not stored.
+
+        Raises `StreamdError` for a third active key.
+        """
         if not consumer_name.isprintable() or not consumer_name.strip() or len(consumer_name) > NAME_LIMIT:
             raise StreamdError(
-                f"{consumer_name!r} cannot be the name of a consumer",
-                hint=f"give the name of the site that will use it: 1 to {NAME_LIMIT} printable characters",
+                f"{consumer_name!r} is not a valid name for a consumer",
+                hint=f"use the name of the site that gets the key: 1 to {NAME_LIMIT} printable characters",
             )
         api_key, secret = secrets.token_hex(16), secrets.token_urlsafe(SECRET_BYTES)
         async with self._state.write() as connection:
@@ -67,14 +70,14 @@ class Keys:
             )
             if (active or 0) >= KEYS_PER_CONSUMER:
                 raise StreamdError(
-                    f"{consumer_name} has {active} active keys already, and no consumer needs a third",
-                    hint="see `streamd keys list`, and revoke the unused one: `streamd keys revoke API_KEY`",
+                    f"{consumer_name} already has {active} active keys, and a consumer can have no more",
+                    hint="find the unused one with `streamd keys list`, and run `streamd keys revoke API_KEY`",
                 )
             await connection.execute(
                 insert(api_keys).values(
                     site=self._site,
                     api_key=api_key,
-                    secret_hash=hash_of(secret),
+                    secret_hash=hash_secret(secret),
                     consumer=consumer_name,
                     created_at=now_ms(),
                 )
@@ -82,7 +85,7 @@ class Keys:
         return api_key, secret
 
     async def keys(self) -> list[ApiKey]:
-        """All keys, revoked ones too, by consumer and age."""
+        """All keys, including revoked ones, by consumer and age."""
         k = api_keys.c
         query = (
             select(k.api_key, k.consumer, k.created_at, k.last_used_at, k.revoked_at)
@@ -93,14 +96,14 @@ class Keys:
             return [ApiKey(*row) for row in await connection.execute(query)]
 
     async def secret_hashes(self) -> dict[str, str]:
-        """What is kept of the secrets of all active keys, by key."""
+        """The hashed secrets of all active keys, by key."""
         k = api_keys.c
         query = select(k.api_key, k.secret_hash).where(k.site == self._site, k.revoked_at.is_(None))
         async with self._state.read() as connection:
             return {row.api_key: row.secret_hash for row in await connection.execute(query)}
 
     async def revoke_key(self, api_key: str) -> None:
-        """From now on nothing is served to this key. Raises `NotFound`."""
+        """Revoke a key: nothing is served to it any longer. Raises `NotFound`."""
         mine = and_(api_keys.c.site == self._site, api_keys.c.api_key == api_key)
         async with self._state.write() as connection:
             if (await connection.execute(select(api_keys.c.api_key).where(mine))).first() is None:
@@ -110,7 +113,7 @@ class Keys:
             )
 
     async def authenticate(self, api_key: str, api_secret: str) -> str | None:
-        """The name of the consumer that the credential belongs to, or None. Takes equally long either way."""
+        """The name of the consumer with these credentials, or None. Both cases take equally long."""
         row = None
         if api_key.isascii() and api_key.isprintable() and len(api_key) <= 64:
             async with self._state.read() as connection:
@@ -122,14 +125,14 @@ class Keys:
                     )
                 )
                 row = found.first()
-        kept = row.secret_hash if row is not None else NO_HASH
-        if not hmac.compare_digest(kept, hash_of(api_secret)) or row is None:
+        stored = row.secret_hash if row is not None else NO_HASH
+        if not hmac.compare_digest(stored, hash_secret(api_secret)) or row is None:
             return None
         if (row.last_used_at or 0) < now_ms() - USED_EVERY_MS:
-            await self._used(api_key, row.consumer)
+            await self._record_use(api_key, row.consumer)
         return str(row.consumer)
 
-    async def _used(self, api_key: str, consumer: str) -> None:
+    async def _record_use(self, api_key: str, consumer: str) -> None:
         now = now_ms()
         async with self._state.write() as connection:
             await connection.execute(
@@ -144,6 +147,6 @@ class Keys:
             )
 
 
-def hash_of(secret: str) -> str:
-    """What is kept of a secret."""
+def hash_secret(secret: str) -> str:
+    """The form in which a secret is stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,7 @@
-"""What the Event Update Log tells of documents' rows at a moment in the past.
+"""Reconstructs past rows and renames of documents from the Event Update Log.
 
-An event says what its document's own row was before it and after it, unless only child rows changed. Then the row was
-what the next event that touched it says that it had been.
+An event holds its document's parent row before and after it, unless only child rows changed. So the row as of some
+entry is the `before` of the next event that changed it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from streamd.store.schema import is_one_of, update_log
 from streamd.wire import FormerName
 
 NAMES_AT_ONCE = 400
-"""Documents of one query."""
+"""Documents per query."""
 
 MOST_RENAMES = 32
-"""How many renames of one document are followed back."""
+"""Renames of one document to follow back."""
 
 _C = update_log.c
 
@@ -29,9 +29,9 @@ _C = update_log.c
 async def rows_told(
     state: State, after: int, documents: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], str | None]:
-    """The rows (JSON) of these documents (type, name as text) as they were after the entry `after`.
+    """The parent rows (JSON) of these documents (type, name as text) as of the entry `after`.
 
-    None where there was no row, as far as the log tells. Documents whose rows were not touched since are left out.
+    None where there was no row, as far as the log shows. Documents whose rows did not change since then are left out.
     """
     by_type: dict[str, list[str]] = {}
     for doctype, name in documents:
@@ -41,25 +41,25 @@ async def rows_told(
         for doctype, names in by_type.items():
             for start in range(0, len(names), NAMES_AT_ONCE):
                 some = names[start : start + NAMES_AT_ONCE]
-                told = await _told(connection, state.site, doctype, some, after)
+                told = await _rows_told(connection, state.site, doctype, some, after)
                 found.update({(doctype, name): row for name, row in told.items()})
     return found
 
 
 async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
-    """How the documents of these names (as text) got them, as far as the log goes back: the last rename first.
+    """The renames that gave documents these names (as text), latest first, as far as the log goes back.
 
-    A document that was made under its name has none, whatever another one did that had the name before it.
+    A document that was created under its name has none, even if an earlier document had the same name.
     """
     found: dict[str, list[FormerName]] = {}
-    # The name to look for, the entry before which it is looked for, and whose name it led to.
+    # (name to look for, entry before which to look, current name of the document)
     looking: list[tuple[str, int | None, str]] = [(name, None, name) for name in dict.fromkeys(names)]
     async with state.read() as connection:
         for _ in range(MOST_RENAMES):
-            begins = await _begins(connection, state.site, doctype, {name for name, _, _ in looking})
+            starts = await _starts(connection, state.site, doctype, {name for name, _, _ in looking})
             further: list[tuple[str, int | None, str]] = []
             for name, before, now in looking:
-                row = next((each for each in begins.get(name, ()) if before is None or each.sequence < before), None)
+                row = next((each for each in starts.get(name, ()) if before is None or each.sequence < before), None)
                 if row is not None and row.renamed_from is not None:
                     rename = FormerName(name_from_text(row.renamed_from), row.sequence, row.clock)
                     found.setdefault(now, []).append(rename)
@@ -70,8 +70,8 @@ async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict
     return found
 
 
-async def _begins(connection: AsyncConnection, site: str, doctype: str, names: Iterable[str]) -> dict[str, list[Any]]:
-    """By name, the entries with which documents got it, the last one first."""
+async def _starts(connection: AsyncConnection, site: str, doctype: str, names: Iterable[str]) -> dict[str, list[Any]]:
+    """By name: the entries that gave a document this name, latest first."""
     found: dict[str, list[Any]] = {}
     fields = (_C.name, _C.sequence, _C.renamed_from, _C.clock)
     wanted = list(names)
@@ -88,14 +88,14 @@ async def _begins(connection: AsyncConnection, site: str, doctype: str, names: I
     return found
 
 
-async def _told(
+async def _rows_told(
     connection: AsyncConnection, site: str, doctype: str, names: Sequence[str], after: int
 ) -> dict[str, str | None]:
-    # Written so that the index of names is used, and not that of sequences: the log may be long from there on.
+    # `+ 0` makes the database use the index of names, not that of sequences: the rest of the log may be long.
     later = and_(_C.site == site, _C.doctype == doctype, _C.sequence + 0 > after)
     touched = or_(_C.before.is_not(None), _C.after.is_not(None))
     first: dict[str, int] = {}
-    # A document that is renamed later on stands there under another name.
+    # An event that renamed the document has its old name in `renamed_from`.
     for column in (_C.name, _C.renamed_from):
         query = select(column, func.min(_C.sequence)).where(later, touched, is_one_of(column, names))
         for name, sequence in await connection.execute(query.group_by(column)):
@@ -104,7 +104,7 @@ async def _told(
         return {}
     query = select(_C.sequence, _C.name, _C.renamed_from, _C.before)
     found = await connection.execute(query.where(_C.site == site, _C.sequence.in_(first.values())))
-    # What was renamed to a name had another one until then.
+    # A document that got its name by that event had another name before.
     rows = {row.sequence: (row.renamed_from or row.name, row.before) for row in found}
     return {
         name: before if was == name else None

@@ -1,8 +1,8 @@
-"""Brings the state database to this release's schema with Alembic.
+"""Migrates the state database to this release's schema with Alembic.
 
-Alembic is imported here only, and the daemon runs this module as a process of its own
-(`python -m streamd.store.migrate`), so that its memory is given back before the work begins. The URL is its
-argument; without one it is taken from the environment, where it is not shown to everybody who lists processes.
+Only this module imports Alembic. The daemon runs it as a separate process (`python -m streamd.store.migrate`), so that
+its memory is freed before the work begins. The URL is its argument, or else comes from the environment, where a list of
+processes does not show it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0007"
-"""The newest revision; a test holds it against `migrations/versions`."""
+"""The newest revision. A test compares it with `migrations/versions`."""
 
 URL_VARIABLE = "STREAMD_STATE__DATABASE"
-"""The variable by which the configuration, too, takes this URL from the environment."""
+"""The same variable sets `state.database` in the configuration."""
 
 
 def migrations_folder() -> Path:
-    """Where the migrations are: inside the installed package, or at the top of the repository."""
+    """The folder of the migrations: in the installed package, or at the top of the repository."""
     package = Path(__file__).resolve().parent.parent
-    shipped = package / "migrations"
-    return shipped if shipped.is_dir() else package.parent.parent / "migrations"
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent.parent / "migrations"
 
 
 def migrate(url: str) -> None:
-    """Create or upgrade the state database at `url` (without a driver, as in the configuration). Blocks.
+    """Create or upgrade the state database at `url` (as in the configuration, without a driver). Blocks.
 
-    Must not be called where an event loop runs. Raises `StateError`, and what Alembic raises.
+    Must not be called while an event loop runs. Raises `StateError` and the errors of Alembic.
     """
     from alembic import command
 
@@ -48,7 +48,7 @@ def migrate(url: str) -> None:
 
 
 def alembic_config(url: str) -> Config:
-    """What Alembic's own commands take, for the state database at `url`."""
+    """The configuration for Alembic's commands on the state database at `url`."""
     from alembic.config import Config
 
     config = Config()
@@ -58,7 +58,7 @@ def alembic_config(url: str) -> Config:
 
 
 def main() -> int:
-    """Migrate; what went wrong is said in one line. Returns the exit code."""
+    """Migrate, and print an error without a traceback. Returns the exit code."""
     url = sys.argv[1] if len(sys.argv) > 1 else os.environ.get(URL_VARIABLE, "")
     try:
         migrate(url)

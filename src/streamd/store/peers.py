@@ -1,7 +1,6 @@
-"""Who may have what: API keys, consumers, and what an operator decided about each document type.
+"""Consumers, their API keys, and their approvals.
 
-Nothing here is cached: a key that is revoked, or a type that is rejected, counts from the next look on,
-whichever process did it.
+Nothing is cached: a revoked key or a rejected type takes effect at once, whichever process changed it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from streamd.store.approvals import (
     Approval,
     Standing,
     Terms,
-    asked_again,
+    merge_request,
     read_approval,
     terms,
 )
@@ -31,7 +30,7 @@ from streamd.store.schema import api_keys, approvals, consumers, log_head
 __all__ = ["ApiKey", "Approval", "Consumer", "Introduction", "Peers", "Standing"]
 
 ASKED_LIMIT = 1000
-"""Document types remembered for one consumer; beyond it, those that were never decided on go first."""
+"""Document types stored per consumer. Beyond that, types that were never decided on are removed first."""
 
 _PENDING, _APPROVED = ApprovalStatus.PENDING, ApprovalStatus.APPROVED
 _REJECTED, _UNSUBSCRIBED = ApprovalStatus.REJECTED, ApprovalStatus.UNSUBSCRIBED
@@ -51,7 +50,7 @@ class Asked(Protocol):
 
 
 class Introduction(Protocol):
-    """What a consumer says of itself in its handshake."""
+    """What a consumer sends in its handshake."""
 
     @property
     def site(self) -> str: ...
@@ -67,7 +66,7 @@ class Introduction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A site that subscribes to us. `name` is what its key was made for; `consumer_name` is its own."""
+    """A site that subscribes to this one. Its key was created for `name`; `consumer_name` is its own name."""
 
     name: str
     consumer_site: str | None
@@ -82,10 +81,10 @@ class Consumer:
 class Peers(Keys):
     """The consumers of one site, their keys and approvals."""
 
-    # What a consumer may have
+    # Access
 
     async def standing(self, api_key: str) -> Standing | None:
-        """What the holder of this key may have now, in one look; None if the key is not valid any more."""
+        """What the holder of this key may read now; None if the key is not valid. Reads everything in one query."""
         query = (
             select(
                 api_keys.c.consumer,
@@ -110,22 +109,11 @@ class Peers(Keys):
             rows = (await connection.execute(query)).all()
         if not rows:
             return None
-        given = tuple(read_approval(row[4:]) for row in rows if row[4] is not None)
-        return Standing(rows[0][0], rows[0][1], rows[0][2], rows[0][3], given)
-
-    async def intervals(self, consumer: str) -> dict[str, int]:
-        """Each approved type with the sequence after which its entries may be read."""
-        return {
-            row.doctype: row.from_sequence or 0 for row in await self.approvals(consumer) if row.status == _APPROVED
-        }
-
-    async def opened(self, consumer: str) -> set[str]:
-        """The types that are approved, and those that these approvals open through links."""
-        rows = [row for row in await self.approvals(consumer) if row.status == _APPROVED]
-        return {row.doctype for row in rows}.union(*(row.opens for row in rows))
+        granted = tuple(read_approval(row[4:]) for row in rows if row[4] is not None)
+        return Standing(rows[0][0], rows[0][1], rows[0][2], rows[0][3], granted)
 
     async def approved_doctypes(self) -> set[str]:
-        """The types that at least one consumer is approved for: these are worth logging."""
+        """The types that at least one consumer is approved for."""
         query = (
             select(approvals.c.doctype)
             .distinct()
@@ -135,7 +123,7 @@ class Peers(Keys):
             return set((await connection.scalars(query)).all())
 
     async def acknowledge(self, name: str, sequence: int, log: str) -> None:
-        """Remember that everything up to here is durable at the consumer. Writes only where that is news."""
+        """Record that the consumer has stored everything up to `sequence`. Writes only if that is new."""
         c = consumers.c
         mine = and_(c.site == self._site, c.name == name)
         further = or_(c.acknowledged_log != log, c.acknowledged < sequence)
@@ -152,13 +140,11 @@ class Peers(Keys):
     # Consumers
 
     async def register(self, name: str, request: Introduction, opens: Mapping[str, Collection[str]]) -> list[Approval]:
-        """A handshake: bind the consumer's UUID to the name of its key, and record what it asks for.
+        """Handle a handshake: bind the consumer's UUID to the name of its key, and record its requests.
 
-        `opens` maps the types that it names, as far as they are offered, to those that their approval would open.
-        A type that is not offered now keeps what a person has seen that it opens, for when it is offered again.
-        Of a trial nothing stays; what is returned is what would be.
-        Raises `InvalidRequest` (`duplicate_site`) if the UUID is known under another name, or the name belongs to
-        another UUID.
+        `opens` maps each requested type that is offered to the types that its approval would open. A type that is not
+        offered now keeps its earlier `opens`. A trial is rolled back; the result shows what would be.
+        Raises `InvalidRequest` (`duplicate_site`) if the UUID has another name, or the name another UUID.
         """
         async with self._state.write() as connection, connection.begin_nested() as savepoint:
             rows = await self._register(connection, name, request, opens)
@@ -187,7 +173,7 @@ class Peers(Keys):
                 status = _UNSUBSCRIBED if asks is None else _PENDING
                 new.append({"doctype": doctype, "status": status, **(asks or Terms()).stored()})
                 continue
-            values = asked_again(row, asks)
+            values = merge_request(row, asks)
             if values:
                 asked = {"asked_at": now} if values.get("status") == _PENDING else {}
                 await connection.execute(update(approvals).where(self._row(name, doctype)).values(**asked, **values))
@@ -214,14 +200,14 @@ class Peers(Keys):
         )
         if other is not None:
             raise InvalidRequest(
-                f"the site {request.site} is registered here under another name already",
-                hint="a cloned site needs an identity of its own: `streamd init --new-identity`; a site that "
-                "got a new name has to be removed at the producer first: `streamd consumers remove`",
+                f"the site {request.site} is already registered here under another name",
+                hint="on a cloned site, run `streamd init --new-identity`; for a site with a new name, first run "
+                "`streamd consumers remove OLD_NAME` at the producer",
                 status=409,
                 code="duplicate_site",
             )
         bound = (await connection.execute(select(c.consumer_site).where(c.site == self._site, c.name == name))).first()
-        said = {
+        details = {
             "consumer_site": request.site,
             "consumer_name": request.name,
             "version": request.version,
@@ -230,29 +216,29 @@ class Peers(Keys):
         if bound is None:
             await connection.execute(
                 insert(consumers).values(
-                    site=self._site, name=name, registered_at=now, acknowledged=0, acknowledged_log="", **said
+                    site=self._site, name=name, registered_at=now, acknowledged=0, acknowledged_log="", **details
                 )
             )
         elif bound.consumer_site not in (None, request.site):
             raise InvalidRequest(
-                f"this key was made for {name}, and {name} is another site ({bound.consumer_site})",
-                hint="each site needs a key of its own: `streamd keys create --for NAME` at the producer; if the "
-                f"site was set up anew, run `streamd consumers remove {name}` there first",
+                f"this key was created for {name}, and {name} is another site ({bound.consumer_site})",
+                hint="create a key for each site: `streamd keys create --for NAME` at the producer; if this site was "
+                f"set up again, first run `streamd consumers remove {name}` there",
                 status=409,
                 code="duplicate_site",
             )
         else:
-            await connection.execute(update(consumers).where(c.site == self._site, c.name == name).values(**said))
+            await connection.execute(update(consumers).where(c.site == self._site, c.name == name).values(**details))
 
     async def consumers(self) -> list[Consumer]:
-        """Every consumer that has shaken hands, by name."""
+        """All consumers that have made a handshake, by name."""
         c = consumers.c
         query = select(*(column for column in c if column.name != "site")).where(c.site == self._site).order_by(c.name)
         async with self._state.read() as connection:
             return [Consumer(*row) for row in await connection.execute(query)]
 
     async def approvals(self, consumer: str | None = None) -> list[Approval]:
-        """What was asked for and decided: by one consumer, or by all."""
+        """The approvals, pending and rejected ones included, of one consumer or of all."""
         async with self._state.read() as connection:
             return await self._approvals(connection, consumer)
 
@@ -268,26 +254,26 @@ class Peers(Keys):
     async def approve(
         self, consumer: str, doctypes: Collection[str] | None, *, offers: Collection[str]
     ) -> list[Approval]:
-        """Approve these types, or all that are Pending; returns what is newly approved.
+        """Approve these types, or all Pending ones. Returns the newly approved ones.
 
-        Each begins at the log's present end; one that is Approved already is left as it is. Raises
-        `NotFound`, and `StreamdError` for a type that is not offered, or was unsubscribed.
+        Each approval begins at the current end of the log. An Approved type stays unchanged. Raises `NotFound`, and
+        `StreamdError` for a type that is not offered or is unsubscribed.
         """
         async with self._state.write() as connection:
-            rows = await self._chosen(connection, consumer, doctypes)
+            rows = await self._select_rows(connection, consumer, doctypes)
             offered = [row for row in rows if row.doctype in offers]
             refused = [row.doctype for row in rows if row.doctype not in offers]
             if refused and (doctypes or not offered):
                 raise StreamdError(
-                    f"this site does not offer {', '.join(refused)}, though {consumer} asks for it",
-                    hint="declare the type, and name it in `offers` of [site]; or reject it: "
+                    f"{consumer} requests {', '.join(refused)}, but this site does not offer it",
+                    hint="declare the type and add it to `offers` in [site]; or reject it: "
                     f"`streamd consumers reject {consumer} {refused[0]}`",
                 )
             for row in offered:
                 if row.status == _UNSUBSCRIBED:
                     raise StreamdError(
                         f"{consumer} has unsubscribed from {row.doctype}",
-                        hint="it becomes Pending as soon as the consumer names it again in its configuration",
+                        hint="it becomes Pending when the consumer adds it to its configuration again",
                     )
             head = (
                 await connection.execute(
@@ -304,17 +290,17 @@ class Peers(Keys):
             )
 
     async def reject(self, consumer: str, doctypes: Collection[str] | None) -> list[Approval]:
-        """Reject these types (approved ones too), or all that are Pending; returns what is newly rejected."""
+        """Reject these types, or all Pending ones. Returns the newly rejected ones."""
         async with self._state.write() as connection:
-            rows = await self._chosen(connection, consumer, doctypes)
+            rows = await self._select_rows(connection, consumer, doctypes)
             return await self._decide(
                 connection, consumer, [row for row in rows if row.status != _REJECTED], status=_REJECTED
             )
 
     async def suspend(self, consumer: str, row: Approval) -> None:
-        """Make an approved type Pending again, whose condition cannot be judged any more.
+        """Make an approved type Pending again, because its condition can no longer be evaluated.
 
-        So nothing is skipped in silence: whoever approves it again begins anew, and the consumer is told of the break.
+        So nothing is skipped silently: a new approval starts at the end of the log, and the consumer learns of the gap.
         """
         async with self._state.write() as connection:
             await connection.execute(
@@ -328,7 +314,7 @@ class Peers(Keys):
             )
 
     async def remove(self, consumer: str) -> None:
-        """Forget a consumer: its keys are revoked, and what was approved is gone. Raises `NotFound`."""
+        """Remove a consumer and its approvals, and revoke its keys. Raises `NotFound`."""
         async with self._state.write() as connection:
             gone = await connection.execute(
                 delete(consumers).where(consumers.c.site == self._site, consumers.c.name == consumer)
@@ -348,30 +334,30 @@ class Peers(Keys):
             if not gone.rowcount and not revoked.rowcount:
                 raise NotFound(f"there is no consumer {consumer}", hint="see `streamd consumers list`")
 
-    async def _chosen(
+    async def _select_rows(
         self, connection: AsyncConnection, consumer: str, doctypes: Collection[str] | None
     ) -> list[Approval]:
-        """The rows that a decision is about: those named, or all Pending ones."""
+        """The rows to decide on: the named ones, or all Pending ones. Raises `NotFound`."""
         c = consumers.c
         if (await connection.execute(select(c.name).where(c.site == self._site, c.name == consumer))).first() is None:
             raise NotFound(
                 f"there is no consumer {consumer}",
-                hint="it appears when its daemon has started with a key from here: `streamd consumers list`",
+                hint="see `streamd consumers list`; a consumer appears when its daemon first connects with its key",
             )
         known = {row.doctype: row for row in await self._approvals(connection, consumer)}
         if not doctypes:
             pending = [row for row in known.values() if row.status == _PENDING]
             if not pending:
                 raise NotFound(
-                    f"nothing of {consumer} is Pending",
-                    hint="name the document types: see `streamd consumers list`",
+                    f"{consumer} has no Pending types",
+                    hint="name the document types; see `streamd consumers list`",
                 )
             return pending
         for doctype in doctypes:
             if doctype not in known:
                 raise NotFound(
-                    f"{consumer} has not asked for {doctype}",
-                    hint=f"it asked for {', '.join(known) or 'nothing'}; types are compared exactly",
+                    f"{consumer} has not requested {doctype}",
+                    hint=f"it requested {', '.join(known) or 'nothing'}; upper and lower case matter",
                 )
         return [known[doctype] for doctype in sorted(set(doctypes))]
 

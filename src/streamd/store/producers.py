@@ -1,4 +1,4 @@
-"""The Event Producers that this site subscribes to: what we know of each, and how it goes with it."""
+"""The Event Producers that this site subscribes to, with their status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 
+from streamd.common.spelling import did_you_mean
 from streamd.completeness import CompleteUpTo
 from streamd.errors import NotFound
 from streamd.store.engine import State
@@ -15,7 +16,7 @@ from streamd.store.schema import producers, subscriptions
 
 CONNECTING = "connecting"
 CONNECTED = "connected"
-"""It was asked for everything that it has, and answers. Up to which moment that is complete is said by type."""
+"""It answers, and this site has fetched all its events. `SubscribedType.complete` says how complete each type is."""
 
 CATCHING_UP = "catching up"
 WAITING = "waiting for approval"
@@ -27,7 +28,7 @@ PAUSED = "paused"
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """One producer. Applied up to `sequence` of its log, which ended at `head`; times in ms since 1970."""
+    """One producer. Its events are applied up to `sequence`; its log ended at `head`. Times are in ms since 1970."""
 
     name: str
     url: str
@@ -45,7 +46,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class SubscribedType:
-    """What the producer last said of one type that we asked for."""
+    """The state of one requested type, as the producer last reported it."""
 
     doctype: str
     status: str
@@ -56,14 +57,14 @@ class SubscribedType:
 
 
 class Producers:
-    """The producers of one site, by the names that the configuration gives them."""
+    """The producers of one site, by their names in the configuration."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._site = state.site
 
     async def upsert(self, name: str, url: str) -> None:
-        """Remember that the configuration names this producer. What is known of it stays."""
+        """Add a producer of the configuration, or update its URL. Everything else stays."""
         async with self._state.write() as connection:
             found = await connection.execute(update(producers).where(self._mine(name)).values(url=url))
             if not found.rowcount:
@@ -81,11 +82,11 @@ class Producers:
                 )
 
     async def set_identity(self, name: str, producer_site: str, producer_name: str, version: str) -> None:
-        """What the producer said of itself in its handshake."""
+        """Store what the producer sent in its handshake."""
         await self._change(name, producer_site=producer_site, producer_name=producer_name, version=version)
 
     async def set_status(self, name: str, status: str, error: str = "") -> None:
-        """How it goes: one of the words above, and what is wrong."""
+        """Set the status, one of the constants above, and the error."""
         await self._change(name, status=status, error=error)
 
     async def progress(
@@ -98,47 +99,52 @@ class Producers:
         last_event_at: int | None = None,
         complete: Mapping[str, CompleteUpTo] | None = None,
     ) -> None:
-        """How far we are, and when we last heard (ms since 1970). A time that is None stays as it was.
+        """Store the progress, and the times of the last contact and event (ms since 1970). None keeps a time.
 
-        `complete` has the types of which everything is here that was committed at the producer before a moment.
+        `complete` has the new watermarks of types.
         """
         times = {"last_contact_at": last_contact_at, "last_event_at": last_event_at}
         values = {"sequence": sequence, "head": head, **{key: at for key, at in times.items() if at is not None}}
-        by_word: dict[CompleteUpTo, list[str]] = {}
-        for doctype, word in (complete or {}).items():
-            by_word.setdefault(word, []).append(doctype)
+        doctypes_by_watermark: dict[CompleteUpTo, list[str]] = {}
+        for doctype, watermark in (complete or {}).items():
+            doctypes_by_watermark.setdefault(watermark, []).append(doctype)
         async with self._state.write() as connection:
             await connection.execute(update(producers).where(self._mine(name)).values(**values))
-            for word, doctypes in by_word.items():
+            for watermark, doctypes in doctypes_by_watermark.items():
                 await connection.execute(
                     update(subscriptions)
                     .where(self._subscribed(name), subscriptions.c.doctype.in_(doctypes))
-                    .values(complete_to=word.moment, complete_age=word.age, complete_heard_at=word.heard_at)
+                    .values(
+                        complete_to=watermark.moment,
+                        complete_age=watermark.age,
+                        complete_heard_at=watermark.heard_at,
+                    )
                 )
 
     async def set_paused(self, name: str, paused: bool) -> None:
-        """Pause or resume. Raises `NotFound`."""
+        """Pause or resume a producer. Raises `NotFound`."""
         await self.get(name)
         await self._change(name, paused=paused)
 
     async def all(self) -> list[Producer]:
-        """Every producer, by name."""
+        """All producers, by name."""
         return await self._select(producers.c.site == self._site)
 
     async def get(self, name: str) -> Producer:
         """One producer. Raises `NotFound`."""
         found = await self._select(self._mine(name))
         if not found:
-            every = [producer.name for producer in await self.all()]
-            names = ("there is " if len(every) == 1 else "there are ") + ", ".join(every) if every else ""
+            names = [producer.name for producer in await self.all()]
             raise NotFound(
                 f"there is no producer {name}",
-                hint=names or "none is configured: add [producers.NAME]",
+                hint=did_you_mean(name, names, "use the name of a producer")
+                if names
+                else "no producer is configured: add [producers.NAME]",
             )
         return found[0]
 
     async def set_subscriptions(self, name: str, states: Iterable[SubscribedType]) -> None:
-        """Replace what the producer says of our subscriptions. Up to when each is complete stays as it is known."""
+        """Replace the subscriptions that the producer reported. Watermarks stay."""
         rows = [
             {
                 "site": self._site,
@@ -161,7 +167,7 @@ class Producers:
                 await connection.execute(insert(subscriptions), rows)
 
     async def subscriptions(self, name: str) -> list[SubscribedType]:
-        """What the producer last said of our subscriptions, by type."""
+        """The subscriptions that the producer last reported, by type."""
         c = subscriptions.c
         query = select(
             c.doctype, c.status, c.opens, c.approved_at, c.unmapped, c.complete_to, c.complete_age, c.complete_heard_at
@@ -171,9 +177,9 @@ class Producers:
                 SubscribedType(
                     doctype,
                     status,
-                    _OPENS.decode(opens),
+                    _TYPES.decode(opens),
                     approved_at,
-                    _OPENS.decode(unmapped),
+                    _TYPES.decode(unmapped),
                     None if complete[0] is None else CompleteUpTo(*complete),
                 )
                 for doctype, status, opens, approved_at, unmapped, *complete in await connection.execute(
@@ -182,7 +188,7 @@ class Producers:
             ]
 
     async def forget(self, names: Iterable[str]) -> None:
-        """Forget these: producers that the configuration does not name any more."""
+        """Remove producers that are no longer in the configuration."""
         gone = list(names)
         if not gone:
             return
@@ -208,4 +214,4 @@ class Producers:
 
 
 _COMPLETE = ("complete_to", "complete_age", "complete_heard_at")
-_OPENS = msgspec.json.Decoder(tuple[str, ...])
+_TYPES = msgspec.json.Decoder(tuple[str, ...])

@@ -1,6 +1,6 @@
-"""The tables of the state database. Every key begins with the site's UUID, so that daemons can share one.
+"""The tables of the state database. Every key begins with the site's UUID, so that several sites can share it.
 
-`migrations/` makes them; a test holds the two against each other.
+`migrations/` creates the tables; a test compares both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ metadata = MetaData()
 
 
 class Words(TypeDecorator[str]):
-    """Text on PostgreSQL, which refuses the character NUL: others' words may have one, and are kept with � for it."""
+    """Text on PostgreSQL, which rejects the character NUL. Text of peers may contain it; � is stored instead."""
 
     impl = Text
     cache_ok = True
@@ -41,7 +41,7 @@ class Words(TypeDecorator[str]):
 
 
 def text(length: int) -> Any:
-    """Text of about this length. Only SQLite is told, which does not mind; PostgreSQL would refuse what is longer."""
+    """Text of about this length. SQLite ignores the limit. PostgreSQL gets none, since it would reject longer text."""
     return String(length).with_variant(Words(), "postgresql")
 
 
@@ -50,22 +50,22 @@ SITE = text(36)
 BIG = BigInteger().with_variant(Integer, "sqlite")
 
 NAME_BEGINNING = 400
-"""Characters of a document's name by which an index finds it: PostgreSQL's take about 2,700 bytes in all."""
+"""Characters of a document's name in an index. An index entry of PostgreSQL holds about 2,700 bytes in all."""
 
 
-def _beginning(column: ColumnElement[Any]) -> ColumnElement[str]:
-    # Written out, since an index is only used where the very same expression is asked for.
+def _prefix(column: ColumnElement[Any]) -> ColumnElement[str]:
+    # Literals, because an index is used only for exactly the same expression.
     return func.substr(column, literal_column("1"), literal_column(str(NAME_BEGINNING)))
 
 
 def is_named(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    """Whether a column that holds documents' names holds this one; by the index, where there is one."""
-    return and_(column == name, _beginning(column) == name[:NAME_BEGINNING])
+    """A condition on a column with documents' names: it equals `name`. Uses the index, if there is one."""
+    return and_(column == name, _prefix(column) == name[:NAME_BEGINNING])
 
 
 def is_one_of(column: ColumnElement[Any], names: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a column that holds documents' names holds one of these; by the index, where there is one."""
-    return and_(column.in_(names), _beginning(column).in_({name[:NAME_BEGINNING] for name in names}))
+    """A condition on a column with documents' names: it is one of `names`. Uses the index, if there is one."""
+    return and_(column.in_(names), _prefix(column).in_({name[:NAME_BEGINNING] for name in names}))
 
 
 log_head = Table(
@@ -104,13 +104,13 @@ update_log = Table(
     Column("links", WORDS, comment="the same of the documents that it links to"),
     PrimaryKeyConstraint("site", "sequence"),
 )
-Index("update_log_document", update_log.c.site, update_log.c.doctype, _beginning(update_log.c.name))
+Index("update_log_document", update_log.c.site, update_log.c.doctype, _prefix(update_log.c.name))
 Index("update_log_at", update_log.c.site, update_log.c.at)
 Index(
     "update_log_renamed",
     update_log.c.site,
     update_log.c.doctype,
-    _beginning(update_log.c.renamed_from),
+    _prefix(update_log.c.renamed_from),
     sqlite_where=update_log.c.renamed_from.is_not(None),
     postgresql_where=update_log.c.renamed_from.is_not(None),
 )
@@ -231,7 +231,7 @@ sync_log = Table(
     sqlite_autoincrement=True,
 )
 Index("sync_log_status", sync_log.c.site, sync_log.c.status, sync_log.c.id)
-Index("sync_log_document", sync_log.c.site, sync_log.c.doctype, _beginning(sync_log.c.docname))
+Index("sync_log_document", sync_log.c.site, sync_log.c.doctype, _prefix(sync_log.c.docname))
 Index("sync_log_batch", sync_log.c.batch)
 Index("sync_log_at", sync_log.c.site, sync_log.c.at)
 

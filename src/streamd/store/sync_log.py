@@ -1,16 +1,17 @@
-"""The Event Sync Log: how each event of a producer fared here.
+"""The Event Sync Log: the outcome of each event of a producer at this site.
 
-The rows of a batch are written before its transaction at the site commits, and read as *Applying* until the
-checkpoint confirms them: so a crash between the two databases leaves a question, never a false answer.
+The entries of a batch are written before its transaction at the site commits, and show as *Applying* until the
+checkpoint confirms them. So after a crash between the two databases an outcome may be unknown, but never wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.errors import NotFound
@@ -20,7 +21,7 @@ from streamd.store.engine import State, now_ms
 from streamd.store.schema import is_named, producers, sync_batch, sync_log
 
 TRIM_AT_ONCE = 5_000
-"""Entries removed in one transaction, at most, so that writers never wait long."""
+"""The most entries removed in one transaction, so that writers never wait long."""
 
 _WAITING = (SyncStatus.FAILED, SyncStatus.HELD)
 
@@ -41,8 +42,12 @@ _FIELDS = (
 )
 
 
+_STORED = tuple(column.name for column in _FIELDS if column.name != "id")
+_values = attrgetter(*_STORED)
+
+
 class Unconfirmed(NamedTuple):
-    """A batch that may or may not have been committed at the site: it was, if the checkpoint is there."""
+    """A batch that may or may not be committed at the site: it is, if the site has this checkpoint."""
 
     batch_id: str
     producer_site: str
@@ -69,34 +74,24 @@ class SyncLog:
         *,
         confirmed: str | None = None,
     ) -> None:
-        """Write a batch's entries before the site commits it; the checkpoint (log, sequence) confirms it.
+        """Write a batch's entries before the site commits it. The checkpoint (log, sequence) confirms it.
 
-        `confirmed` is an earlier batch that the site has committed: said in the same transaction.
+        `confirmed` is an earlier batch that the site has committed; it is confirmed in the same transaction.
         """
         async with self._state.write() as connection:
             if confirmed is not None:
                 await connection.execute(delete(sync_batch).where(self._batch(confirmed)))
-            await connection.execute(
-                insert(sync_batch),
-                [
-                    {
-                        "site": self._site,
-                        "id": batch_id,
-                        "producer_site": producer_site,
-                        "log": log,
-                        "sequence": sequence,
-                    }
-                ],
-            )
+            checkpoint = {"producer_site": producer_site, "log": log, "sequence": sequence}
+            await connection.execute(insert(sync_batch).values(site=self._site, id=batch_id, **checkpoint))
             await self._insert(connection, entries, batch_id)
 
     async def confirm(self, batch_id: str) -> None:
-        """The site has committed the batch."""
+        """Confirm a batch: the site has committed it."""
         async with self._state.write() as connection:
             await connection.execute(delete(sync_batch).where(self._batch(batch_id)))
 
     async def abandon(self, batch_id: str) -> None:
-        """The site has not committed the batch: its entries never happened."""
+        """Remove a batch with its entries: the site has not committed it."""
         async with self._state.write() as connection:
             await connection.execute(
                 delete(sync_log).where(sync_log.c.batch == batch_id, sync_log.c.site == self._site)
@@ -104,14 +99,14 @@ class SyncLog:
             await connection.execute(delete(sync_batch).where(self._batch(batch_id)))
 
     async def unconfirmed(self) -> list[Unconfirmed]:
-        """The batches to hold against the checkpoints after a start or a database error."""
+        """The batches to compare with the checkpoints after a start or a database error."""
         c = sync_batch.c
         query = select(c.id, c.producer_site, c.log, c.sequence).where(c.site == self._site).order_by(c.id)
         async with self._state.read() as connection:
             return [Unconfirmed(*row) for row in await connection.execute(query)]
 
     async def add(self, entries: Sequence[SyncEntry]) -> None:
-        """Write entries whose outcome is certain already."""
+        """Write entries whose outcome is certain."""
         if not entries:
             return
         async with self._state.write() as connection:
@@ -127,8 +122,8 @@ class SyncLog:
         name: str | None = None,
         limit: int = 50,
     ) -> list[SyncEntry]:
-        """The newest entries that fit, newest first. `name` is compared with either name of the document."""
-        query = self._readable()
+        """The newest matching entries, newest first. `name` matches the local or the remote name of a document."""
+        query = self._query()
         if status == SyncStatus.APPLYING:
             query = query.where(sync_batch.c.id.is_not(None))
         elif status is not None:
@@ -144,25 +139,25 @@ class SyncLog:
     async def get(self, id: int) -> SyncEntry:
         """One entry. Raises `NotFound`."""
         async with self._state.read() as connection:
-            row = (await connection.execute(self._readable().where(sync_log.c.id == id))).first()
+            row = (await connection.execute(self._query().where(sync_log.c.id == id))).first()
         if row is None:
             raise NotFound(f"there is no entry {id} in the Event Sync Log", hint="see `streamd log syncs`")
         return _entry(row)
 
     async def counts(self) -> dict[str, int]:
-        """How many entries there are of each status."""
+        """The number of entries by status."""
         query = select(sync_log.c.status, func.count()).where(sync_log.c.site == self._site).group_by(sync_log.c.status)
         async with self._state.read() as connection:
             return {row[0]: row[1] for row in await connection.execute(query)}
 
-    # Afterwards
+    # Later outcomes
 
     async def resolve(
         self, producer: str, doctype: str, events: Sequence[tuple[int, Name]], note: str, *, docname: str | None = None
     ) -> None:
-        """These events (sequence, name) of a producer, which failed or were held, have been applied after all.
+        """Mark failed or held events (sequence, name) of a producer as synced: they were applied later.
 
-        `docname` is the name that their document has got here.
+        `docname` is the local name of their document.
         """
         values = {"status": SyncStatus.SYNCED, "error": "", "note": note}
         if docname is not None:
@@ -173,58 +168,37 @@ class SyncLog:
                 await self._settle(connection, others, doctype, name_text(name), sequence, values)
 
     async def open_gaps(self, producer: str) -> dict[str, int]:
-        """The types of which the producer's log said that changes are missing: type → where it said so last."""
+        """The types with unresolved gaps in the producer's log: type → sequence of the last gap."""
         c = sync_log.c
-        query = (
-            select(c.doctype, func.max(c.sequence))
-            .where(
-                c.site == self._site,
-                c.producer == producer,
-                c.update_type == Operation.GAP,
-                c.status == SyncStatus.FAILED,
-                c.sequence > 0,
-            )
-            .group_by(c.doctype)
-        )
+        query = select(c.doctype, func.max(c.sequence)).where(self._is_open_gap(producer), c.sequence > 0)
         async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+            return {row[0]: row[1] for row in await connection.execute(query.group_by(c.doctype))}
 
     async def gaps(self, producer: str | None = None) -> dict[str, int]:
-        """What waits for the types to be read again: type → notices of missing changes that nobody has settled.
-
-        All of them, or those of one producer.
-        """
+        """The number of unresolved gaps by type, of all producers or of one."""
         c = sync_log.c
-        whose = () if producer is None else (c.producer == producer,)
-        query = (
-            select(c.doctype, func.count())
-            .where(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED, *whose)
-            .group_by(c.doctype)
-            .order_by(c.doctype)
-        )
+        query = select(c.doctype, func.count()).where(self._is_open_gap(producer))
         async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+            found = await connection.execute(query.group_by(c.doctype).order_by(c.doctype))
+            return {row[0]: row[1] for row in found}
 
     async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
-        """All documents of the type were read again from the producer: its gaps are closed."""
+        """Mark the gaps of a type as synced: a snapshot of it was taken from the producer."""
+        of_type = and_(self._is_open_gap(producer), sync_log.c.doctype == doctype)
         async with self._state.write() as connection:
             await connection.execute(
-                update(sync_log)
-                .where(
-                    sync_log.c.site == self._site,
-                    sync_log.c.producer == producer,
-                    sync_log.c.doctype == doctype,
-                    sync_log.c.update_type == Operation.GAP,
-                    sync_log.c.status == SyncStatus.FAILED,
-                )
-                .values(status=SyncStatus.SYNCED, error="", note=note)
+                update(sync_log).where(of_type).values(status=SyncStatus.SYNCED, error="", note=note)
             )
 
-    async def resolve_all_but(self, waiting: Set[tuple[str, str, str, int]]) -> None:
-        """Failed or held events that are not `waiting` were applied before we stopped.
+    def _is_open_gap(self, producer: str | None) -> ColumnElement[bool]:
+        c = sync_log.c
+        whose = true() if producer is None else c.producer == producer
+        return and_(c.site == self._site, c.update_type == Operation.GAP, c.status == SyncStatus.FAILED, whose)
 
-        `waiting` are the producers' UUIDs, and of each event the type, the name that its document has there, and the
-        sequence.
+    async def resolve_all_but(self, waiting: Set[tuple[str, str, str, int]]) -> None:
+        """Mark failed or held events as synced that are not `waiting`: they were applied before the daemon stopped.
+
+        `waiting` has (producer's UUID, type, remote name, sequence) of each event that still waits.
         """
         c = sync_log.c
         query = select(c.id, c.producer, c.doctype, c.remote_docname, c.sequence).where(
@@ -237,10 +211,10 @@ class SyncLog:
         async with self._state.write() as connection:
             sites = {row.name: row.producer_site for row in await connection.execute(known)}
             for row in (await connection.execute(query)).all():
-                of = kept.get((row.doctype, row.remote_docname, row.sequence), set())
-                # Where it is not known who a producer is, or was, it may be the one: nothing is called synced for that.
+                waiting_at = kept.get((row.doctype, row.remote_docname, row.sequence), set())
+                # A producer whose UUID is unknown may be any site, so its events are not marked.
                 others = set(sites.values()) - {sites[row.producer]} if row.producer in sites else set()
-                if of <= others:
+                if waiting_at <= others:
                     await connection.execute(
                         update(sync_log)
                         .where(c.id == row.id)
@@ -248,10 +222,7 @@ class SyncLog:
                     )
 
     async def discard(self, entries: Sequence[SyncEntry]) -> None:
-        """A person let go of the events of these entries: what stands as failed or held becomes Discarded.
-
-        Where nothing stands any more (it was trimmed), the entry is added.
-        """
+        """Mark the failed or held events of these entries as Discarded. Entries that were trimmed are added again."""
         async with self._state.write() as connection:
             unknown = []
             known = await self._known_producers(connection)
@@ -265,9 +236,9 @@ class SyncLog:
             await self._insert(connection, unknown, None)
 
     async def trim(self, retention: RetentionSettings) -> int:
-        """Remove what is too old or too much, a bounded step at a time. Returns how many went.
+        """Remove entries beyond the limits, at most `TRIM_AT_ONCE`. Returns how many.
 
-        Call again while it returns `TRIM_AT_ONCE`. Entries of unconfirmed batches are left alone.
+        Call again while it returns `TRIM_AT_ONCE`. Entries of unconfirmed batches stay.
         """
         mine = sync_log.c.site == self._site
         async with self._state.write() as connection:
@@ -275,10 +246,10 @@ class SyncLog:
             if newest is None:
                 return 0
             old = now_ms() - retention.sync_log_seconds * 1000
-            # Several sites in one state database take turns with ids: this keeps at most so many, never more.
+            # Sites that share the state database share its ids, so this may keep fewer entries, never more.
             surplus = int(newest) - retention.sync_log_entries
             open_batches = select(sync_batch.c.id).where(sync_batch.c.site == self._site)
-            doomed = (
+            removable = (
                 select(sync_log.c.id)
                 .where(
                     mine,
@@ -288,8 +259,8 @@ class SyncLog:
                 .order_by(sync_log.c.id)
                 .limit(TRIM_AT_ONCE)
             )
-            gone = await connection.execute(delete(sync_log).where(sync_log.c.id.in_(doomed)))
-            return gone.rowcount
+            removed = await connection.execute(delete(sync_log).where(sync_log.c.id.in_(removable)))
+            return removed.rowcount
 
     async def _known_producers(self, connection: AsyncConnection) -> set[str]:
         query = select(producers.c.name).where(producers.c.site == self._site)
@@ -304,20 +275,20 @@ class SyncLog:
         sequence: int,
         values: Mapping[str, str],
     ) -> bool:
-        """Give what stands of an event as failed or held these values. Returns whether anything stood.
+        """Set these values on the failed or held entries of an event. Returns whether there were any.
 
-        An event is known by its producer, which is none of the `others`, its type, the name that its document has
-        there, and its sequence: the name here may have been given after it failed, or given otherwise since.
+        An event is identified by its producer, which is none of the `others`, its type, the remote name and the
+        sequence. The local name does not identify it: it may have been given, or changed, after the event failed.
         """
         c = sync_log.c
-        # Most have the same name here, or none yet, and are found by the index; the others among all that wait.
-        for way in (is_named(c.docname, remote), true()):
-            found = await connection.execute(
+        # Most documents have the same local name, or none yet: the index finds them. Then search all waiting entries.
+        for condition in (is_named(c.docname, remote), true()):
+            updated = await connection.execute(
                 update(sync_log)
                 .where(
                     c.site == self._site,
                     c.doctype == doctype,
-                    way,
+                    condition,
                     c.remote_docname == remote,
                     c.sequence == sequence,
                     c.producer.not_in(others),
@@ -325,7 +296,7 @@ class SyncLog:
                 )
                 .values(**values)
             )
-            if found.rowcount:
+            if updated.rowcount:
                 return True
         return False
 
@@ -337,27 +308,17 @@ class SyncLog:
             insert(sync_log),
             [
                 {
+                    **dict(zip(_STORED, _values(entry), strict=True)),
                     "site": self._site,
-                    "at": entry.at or now,
                     "batch": batch_id,
-                    "update_type": entry.update_type,
-                    "status": entry.status,
-                    "doctype": entry.doctype,
-                    "producer": entry.producer,
-                    "docname": entry.docname,
-                    "remote_docname": entry.remote_docname,
-                    "use_same_name": entry.use_same_name,
-                    "data": entry.data,
-                    "sequence": entry.sequence,
-                    "error": entry.error,
-                    "note": entry.note,
+                    "at": entry.at or now,
                 }
                 for entry in entries
             ],
         )
 
-    def _readable(self) -> Any:
-        """Entries with the id of their batch where that one is not confirmed yet."""
+    def _query(self) -> Any:
+        """A query for entries, each with whether its batch is unconfirmed."""
         open_batch = and_(sync_batch.c.site == sync_log.c.site, sync_batch.c.id == sync_log.c.batch)
         return (
             select(*_FIELDS, sync_batch.c.id.is_not(None))
@@ -370,7 +331,7 @@ class SyncLog:
 
 
 def _others(producer: str, known: Set[str]) -> Set[str]:
-    """The producers that certainly are other ones. One that is not known may have been called otherwise."""
+    """The producers that are certainly not this one. An unknown name may be an earlier name of any producer."""
     return known - {producer} if producer in known else set()
 
 

@@ -12,7 +12,7 @@ from streamd.settings import RetentionSettings
 from streamd.store import sync_log as sync_log_module
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Heartbeat, Requests
-from streamd.store.owed import OwedGaps
+from streamd.store.pending_gaps import PendingGaps
 from streamd.store.producers import CONNECTED, CONNECTING, Producers, SubscribedType
 from streamd.store.sync_log import SyncLog
 from tests.contract.state.conftest import ELSEWHERE
@@ -24,7 +24,7 @@ async def _the_neighbour_was_here_first(neighbour: State) -> None:
     await Producers(neighbour).upsert("theirs", "http://elsewhere")
     await SyncLog(neighbour).add([entry(900)])
     await Requests(neighbour).add("whole", "theirs", "Item")
-    await OwedGaps(neighbour).add([("Item", "theirs")])
+    await PendingGaps(neighbour).add([("Item", "theirs")])
     await Heartbeat(neighbour).beat(captured=9)
 
 
@@ -53,7 +53,7 @@ async def test_sites_that_share_a_state_database_do_not_see_each_other(state: St
     assert await SyncLog(state).list() == []
     assert await Requests(state).pending() == []
     assert await Heartbeat(state).current() is None
-    assert await OwedGaps(state).pending() == {}
+    assert await PendingGaps(state).pending() == {}
 
 
 async def test_pausing_needs_a_producer_that_is_there(state: State) -> None:
@@ -248,10 +248,10 @@ async def test_a_request_waits_once_until_it_is_finished(state: State) -> None:
 
 
 async def test_a_gap_that_is_owed_is_known_once_until_it_is_settled(state: State, neighbour: State) -> None:
-    owed = OwedGaps(state)
+    owed = PendingGaps(state)
     await owed.add([("Item", "first"), ("Note", "first")])
     await owed.add([("Item", "second")])
     assert await owed.pending() == {"Item": "first", "Note": "first"}
     await owed.settle({"Item"})
     assert await owed.pending() == {"Note": "first"}
-    assert await OwedGaps(neighbour).pending() == {"Item": "theirs"}
+    assert await PendingGaps(neighbour).pending() == {"Item": "theirs"}

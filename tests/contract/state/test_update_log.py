@@ -115,7 +115,8 @@ async def test_a_new_log_stops_old_cursors_and_begins_approvals_anew(state: Stat
     await peers.register("store", hello("Invoice"), {})
     await peers.approve("store", None, offers=OFFERS)
     new = await log.begin()
-    assert await peers.intervals("store") == {"Invoice": 0}
+    (approved,) = await peers.approvals("store")
+    assert (approved.log, approved.from_sequence) == (new.log, 0)
     assert await log.entries() == []
     with pytest.raises(ResyncRequired, match="began a new log"):
         await log.read(old.cursor, {"Invoice": 0}, **EVERYTHING)

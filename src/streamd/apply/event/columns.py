@@ -9,7 +9,7 @@ from functools import cached_property
 
 from streamd.apply.event.lookup import Lookup, lookup_of
 from streamd.model import ChildTable, DocumentType, Row
-from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, looks_for
+from streamd.settings import CHILD_TABLE, DOCUMENT, FieldMapping, MappingSettings, is_lookup
 from streamd.wire import ChildDescriptor, ColumnDescriptor, DoctypeDescriptor
 
 Value = str | int | Decimal | bool
@@ -125,7 +125,7 @@ def mapped_columns(
     for each in given.fields:
         if each.local_fieldname not in writable:
             continue
-        if looks_for(each):
+        if is_lookup(each):
             names = [column.name for column in remote.columns]
             if each.mapping is not None and each.mapping in mappings:
                 lookups.append(lookup_of(each, mappings[each.mapping], names))

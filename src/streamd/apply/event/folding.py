@@ -256,18 +256,33 @@ def _join_rows(child: ChildTable | ChildDescriptor, one: Difference, two: Differ
         if added.pop(key, None) is None:
             removed[key] = parts
     for row in two.added.get(field, []):
-        added[_key(child, row)] = row
+        key = _key(child, row)
+        if removed.pop(key, None) is None:
+            added[key] = row
+        else:
+            changed[key], old_changed[key] = _came_back(child, row, old_removed.get(key, {}))
     old_removed = {key: row for key, row in old_removed.items() if key in removed}
-    for target, rows in (
-        (joined.added, added),
-        (joined.row_changed, changed),
-        (joined.old.row_changed, old_changed),
-        (joined.old.removed, old_removed),
-    ):
-        if rows:
-            target[field] = list(rows.values())
-    if removed:
-        joined.removed[field] = list(removed.values())
+    _put(joined.added, field, added)
+    _put(joined.row_changed, field, changed)
+    _put(joined.old.row_changed, field, old_changed)
+    _put(joined.old.removed, field, old_removed)
+    _put(joined.removed, field, removed)
+
+
+def _put(target: dict[str, list[Any]], field: str, rows: Mapping[str, Any]) -> None:
+    if rows:
+        target[field] = list(rows.values())
+
+
+def _came_back(child: ChildTable | ChildDescriptor, row: Row, was: Row) -> tuple[Row, Row]:
+    """A row that was removed and added again is one that was changed: how it is now, and was before, with its key."""
+    keys = {column: row[column] for column in child.key if column in row}
+    new = {
+        column: value
+        for column, value in row.items()
+        if column not in (*child.key, *child.parent_key) and (column not in was or was[column] != value)
+    }
+    return keys | new, keys | {column: was[column] for column in new if column in was}
 
 
 def _key(child: ChildTable | ChildDescriptor, row: Row) -> str:

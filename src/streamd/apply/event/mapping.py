@@ -22,7 +22,7 @@ from typing import Any
 from streamd.apply.event.columns import BY_NAME, MappedColumns, MappedRows, mapped_columns, mapped_rows
 from streamd.apply.event.lookup import Lookup
 from streamd.model import Catalogue, Difference, DocumentType, OldValues, Row
-from streamd.settings import MappingSettings, SubscribedDoctype, reached
+from streamd.settings import MappingSettings, SubscribedDoctype, reachable_mappings
 from streamd.wire import DoctypeDescriptor
 
 
@@ -155,7 +155,7 @@ def mapped_types(
     there = {each.doctype: each for each in descriptors}
     wanted = [entry.mapping for entry in entries if entry.mapping is not None and not entry.unsubscribe]
     found: dict[str, MappedType] = {}
-    for name in dict.fromkeys(each for start in wanted for each in reached(mappings, start)):
+    for name in dict.fromkeys(each for start in wanted for each in reachable_mappings(mappings, start)):
         local, remote = catalogue.get(mappings[name].local_doctype), there.get(mappings[name].remote_doctype)
         if local is not None and remote is not None:
             found.setdefault(remote.doctype, mapped_type(name, mappings, local, remote))

@@ -39,23 +39,23 @@ SHOWN = 14
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A folder that is not there yet, for the two sites. Default: a new one below ./demo-sites.",
+    help="A new folder for the two sites. Default: a new one below ./demo-sites.",
 )
 @click.option(
     "--once/--stay",
     default=lambda: os.environ.get("CI", "").lower() == "true",
-    help="End when everything has arrived; or stay, and go on, until Ctrl-C (default, unless CI=true).",
+    help="End when everything has arrived, or stay until Ctrl-C (default, unless CI=true).",
 )
 def demo(folder: Path | None, once: bool) -> None:
-    """Two sites in sync before your eyes.
+    """Show two sites in sync.
 
-    Makes two SQLite databases of a small shop, starts a daemon at each, connects them, and makes changes at
-    both. Ends with exit code 0 if everything arrived and the databases are equal.
+    This creates two SQLite databases of a small shop, starts a daemon at each, connects them, and makes changes at
+    both. The exit code is 0 if everything arrived and the databases are equal.
     """
     console = Console(highlight=False, soft_wrap=True)
     folder = (folder or Path("demo-sites") / datetime.now().astimezone().strftime("%Y-%m-%d-%H%M%S")).absolute()
     if folder.exists():
-        raise click.UsageError(f"{folder} is there already: name a folder that is not")
+        raise click.UsageError(f"{folder} exists already: name a new folder")
     try:
         with _ended_by_signals():
             hq, store = two_sites(folder)

@@ -15,12 +15,11 @@ HEAD = """\
 # streamd: the configuration of this site. Written by `streamd init` from the tables of the database.
 #
 # Each table became a document type. Now:
-# 1. Remove the types that neither you nor others shall have.
-# 2. Where the rows of a table belong to documents of another type (the lines of an invoice), make it a child
+# 1. Remove the types that you do not want to sync.
+# 2. If the rows of a table belong to documents of another type (the lines of an invoice), make it a child
 #    table. A foreign key alone does not say that, so it is only suggested below.
 # 3. Name the sites that you subscribe to, at the end.
-# 4. `streamd install` makes what streamd needs in the database, `streamd check` says what is wrong, and
-#    `streamd run` starts.
+# 4. Run `streamd install` (tables and triggers), `streamd check` (problems and hints), and `streamd run`.
 #
 # Relative paths are relative to this file.
 """
@@ -28,11 +27,10 @@ HEAD = """\
 FRAPPE_HEAD = """\
 # streamd: the configuration of this site. Written by `streamd init`: the database is that of a Frappe site.
 #
-# What its DocTypes are is read from the site itself. Now:
-# 1. Name the DocTypes that others may have, in `offers`.
+# Its DocTypes are read from the site itself. Now:
+# 1. Name the DocTypes that other sites may subscribe to, in `offers`.
 # 2. Name the sites that you subscribe to, at the end.
-# 3. `streamd install` makes what streamd needs in the database, `streamd check` says what is wrong, and
-#    `streamd run` starts.
+# 3. Run `streamd install` (tables and triggers), `streamd check` (problems and hints), and `streamd run`.
 #
 # Relative paths are relative to this file.
 """
@@ -76,11 +74,11 @@ def _site(name: str, database: str, *, frappe: bool = False) -> str:
         else "# The types that others may subscribe to. Default: all below.\n# offers = []\n\n"
     )
     return (
-        f"[site]\n# For people; what identifies the site is a UUID in its database.\nname = {_text(name)}\n"
+        f"[site]\n# For people. The site is identified by a UUID in its database.\nname = {_text(name)}\n"
         f"database = {_text(database)}\n{offers}"
         "[state]\n# The daemon's own logs, keys and consumers: a file of its own.\n"
         'database = "sqlite:///streamd-state.db"\n\n'
-        "[server]\n# 127.0.0.1 is reachable from this machine alone.\n"
+        "[server]\n# 127.0.0.1 accepts this machine only.\n"
         'host = "127.0.0.1"\nport = 8100\n'
     )
 

@@ -37,7 +37,7 @@ async def migrate_state(settings: Settings) -> list[str]:
     if code < 0:
         raise StateError(
             f"bringing the state database to this release's schema was stopped by {_signal_name(-code)}",
-            hint="nothing is wrong with it: run the command again",
+            hint="the database is unharmed: run the command again",
         )
     if code != 0:
         words, hint = _cause(said)

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import click
 
 from streamd.cli.main import chosen_config
-from streamd.db import open_site
+from streamd.db import open_hold, open_site
 from streamd.db.base import SiteDatabase, SiteIdentity
-from streamd.errors import NotInstalled, StreamdError
+from streamd.errors import NotInstalled, SiteHeld
+from streamd.lifecycle.holding import LOOK_SECONDS
 from streamd.settings import Settings, load
 from streamd.status import is_running
 from streamd.store.engine import State, now_ms
@@ -46,8 +47,8 @@ class Opened:
     async def when(self) -> str:
         """When the daemon does what was asked of it, in words."""
         if await self.daemon_runs():
-            return "The daemon runs, and does it within seconds; see `streamd status`."
-        return "The daemon does not run: it is done as soon as `streamd run` is started."
+            return "The daemon does it within seconds; see `streamd status`."
+        return "The daemon does not run. It does it when you start `streamd run`."
 
 
 def settings_of(ctx: click.Context) -> Settings:
@@ -105,20 +106,25 @@ async def state_is_current(settings: Settings) -> bool:
     return await state_revision(settings) == HEAD
 
 
-async def refuse_while_running(
-    settings: Settings, site: SiteDatabase, why: str, error: type[StreamdError] = StreamdError
-) -> None:
-    """Raises `error`, with the reason `why`, if the daemon of this site runs."""
-    identity = await site.identity()
-    if identity is None or not await state_is_current(settings):
-        return
-    async with opened_state(settings, identity.site) as state:
-        beat = await Heartbeat(state).current()
-    if beat is not None and is_running(beat, now_ms()):
-        raise error(
-            f"the daemon of this site runs (process {beat.pid} on {beat.host}): {why}",
-            hint="stop it first, and try again",
-        )
+@asynccontextmanager
+async def alone(settings: Settings, *, waits: bool = False) -> AsyncIterator[None]:
+    """Hold the site's database meanwhile, as its daemon does. Raises `SiteHeld`; `waits`: until nobody has it."""
+    hold, said = open_hold(settings.site.database), False
+    try:
+        while True:
+            try:
+                await hold.take()
+                break
+            except SiteHeld as error:
+                if not waits:
+                    raise
+                if not said:
+                    click.echo(f"waiting: {error}", err=True)
+                said = True
+            await asyncio.sleep(LOOK_SECONDS)
+        yield
+    finally:
+        await hold.close()
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

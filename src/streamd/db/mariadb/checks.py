@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from asyncmy.errors import Error
 
-from streamd.db.bound import User, bound_tables, kept_columns
+from streamd.db.bound import User, bound_tables, kept_columns, rights_missing, wanted_rights
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
 from streamd.db.mariadb.floor import NOT_ALLOWED
-from streamd.db.mariadb.sql import NAME_BYTES, is_spatial
+from streamd.db.mariadb.sql import NAME_BYTES, is_spatial, quote
+from streamd.errors import Problem
 from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
 
 _VARIABLES = (
@@ -116,11 +117,11 @@ def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[
         and _same_columns(key, tuple(zip(child.parent_key, doctype.key, strict=True)))
         for doctype, child in users
     )
-    if inside:
-        return  # the parent's own change says what becomes of the whole document
     columns = ", ".join(key.columns)
     for happens, rule in (("are deleted", key.on_delete), ("change their keys", key.on_update)):
-        if rule.upper() not in _HARMLESS:
+        # The parent's own change says that its rows go, or get its new name; nothing says that they lose it.
+        told = inside and (happens == "are deleted" or rule.upper() == "CASCADE")
+        if rule.upper() not in _HARMLESS and not told:
             event = "DELETE" if happens == "are deleted" else "UPDATE"
             yield (
                 f"where rows of {key.table} {happens}, the server changes {table.name} by itself (foreign key "
@@ -162,3 +163,34 @@ async def warnings(session: Session) -> list[str]:
             "slower (hint: GRANT PROCESS ON *.* TO that user)"
         )
     return found
+
+
+async def missing_rights(session: Session, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+    """What the daemon's user may not do with the tables of these types. Each statement is explained, and not run."""
+    found = []
+    columns = {doctype.table: doctype.columns for doctype in catalogue.doctypes.values()}
+    columns |= {child.table: child.columns for each in catalogue.doctypes.values() for child in each.children}
+    for table, right in wanted_rights(catalogue, written):
+        try:
+            await session.fetch(f"EXPLAIN {_statement(table, right, columns[table])}")
+        except Error as error:
+            if number_of(error) in _NO_RIGHT:
+                found.append((table, right))
+            # What else is wrong with it is no matter of rights, and is said where it is met.
+    ((database, user),) = await session.fetch("SELECT DATABASE(), CURRENT_USER()")
+    name, _, host = user.rpartition("@")
+    return rights_missing(found, f"`{database}`.", "`{}`".format, f"'{name}'@'{host}'")
+
+
+_NO_RIGHT = (1044, 1142, 1143)
+
+
+def _statement(table: str, right: str, columns: Sequence[Column]) -> str:
+    names = [quote(column.name) for column in columns if not column.generated]
+    if right == "SELECT":
+        return f"SELECT {', '.join(names)} FROM {quote(table)}"
+    if right == "INSERT":
+        return f"INSERT INTO {quote(table)} ({', '.join(names)}) VALUES ({', '.join(['NULL'] * len(names))})"
+    if right == "UPDATE":
+        return f"UPDATE {quote(table)} SET {', '.join(f'{name} = NULL' for name in names)} WHERE 1 = 0"
+    return f"DELETE FROM {quote(table)} WHERE 1 = 0"

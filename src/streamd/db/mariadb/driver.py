@@ -23,7 +23,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 from streamd.db.mariadb.errors import is_broken
 from streamd.db.sockets import keep_alive
 from streamd.errors import SiteBusy, SiteError
@@ -131,18 +131,18 @@ class Session:
             prepared = await self._prepare(one)
             if len(uniform) > 1 and uniform[0] and self._driver._bulk_supported:
                 found += (await prepared.execute_bulk(uniform)).affected_rows
-                came_further()
+                record_progress()
             else:
                 for row in uniform:
                     found += (await prepared.execute(tuple(row))).affected_rows
-                    came_further()
+                    record_progress()
         return found
 
     async def _ended(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)
         try:
             result = await asyncio.shield(task)
-            came_further()
+            record_progress()
             return result
         except asyncio.CancelledError:
             await asyncio.wait({task}, timeout=LAST_WORDS_SECONDS)

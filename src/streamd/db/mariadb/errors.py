@@ -177,7 +177,10 @@ def _documents(number: int, words: str, table: str) -> SiteError:
     """Whose an error of a document's statement is. What a trigger of the user's lacks is about another table."""
     own = not table or any(f"{quote}{table}{quote}" in words for quote in "'`\"") or f".{table}'" in words
     if number in _TABLE and own:
-        return TypeRefused(words, hint=_ACCESS.get(number, ""), table=table)
+        hint = _ACCESS.get(number, "")
+        if hint and table:
+            hint = f"GRANT SELECT, INSERT, UPDATE, DELETE ON `{table}` TO the user of site.database"
+        return TypeRefused(words, hint=f"{hint} (`streamd check` says which)" if hint else "", table=table)
     if number == NO_SUCH_TABLE and own:
         return SchemaChanged(
             f"the tables are not what they were: {words}",

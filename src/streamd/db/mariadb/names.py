@@ -7,7 +7,7 @@ from typing import Any
 
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.sql import quote
-from streamd.db.mariadb.values import binder
+from streamd.db.mariadb.values import INT64, binder
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind, Name
 
@@ -48,6 +48,22 @@ def named(columns: Sequence[Column], names: Sequence[Name]) -> tuple[str, list[A
         return f"t.{quote(columns[0].name)} IN ({', '.join('?' * len(bound))})", [values[0] for values in bound]
     one = "(" + _one(columns) + ")"
     return "(" + " OR ".join([one] * len(bound)) + ")", [part for values in bound for part in values]
+
+
+def between(columns: Sequence[Column], names: Sequence[Name]) -> tuple[str, list[Any]] | None:
+    """A condition that finds these names, and as many others at most: cheaper than to name each. None if there is none.
+
+    That is so where names are whole numbers that nearly all follow each other, as a database gives them.
+    """
+    if len(columns) != 1 or columns[0].kind != Kind.INTEGER:
+        return None
+    numbers = [value for (value,) in names if isinstance(value, int)]
+    if len(numbers) < len(names) or not numbers:
+        return None
+    first, last = min(numbers), max(numbers)
+    if last - first >= 2 * len(names) or first not in INT64 or last not in INT64:
+        return None
+    return f"t.{quote(columns[0].name)} BETWEEN ? AND ?", [first, last]
 
 
 async def lock_rows(

@@ -17,12 +17,12 @@ from streamd.db.mariadb.errors import has_rolled_back, plain_errors
 from streamd.db.mariadb.inserts import Inserts
 from streamd.db.mariadb.keys import make_ours, next_keys
 from streamd.db.mariadb.moves import Move, move, moved_by_hand, put_again, to_verify, verify
-from streamd.db.mariadb.names import Indexes, conditions, lock_rows, named
+from streamd.db.mariadb.names import Indexes, between, conditions, lock_rows, named
 from streamd.db.mariadb.reflect import foreign_keys
 from streamd.db.mariadb.values import binder
 from streamd.db.moves import Movement, changes_keys
 from streamd.db.parts import cells, unlike
-from streamd.db.statements import AT_ONCE, MORE_AT_ONCE, refused_if_unforeseen, some_of
+from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
     Change,
@@ -139,8 +139,9 @@ class MariadbReader(BookReader):
     ) -> set[int]:
         values = sql.values_as_json(columns, "t")
         found: list[bytes] = []
-        for some in some_of(map(cells(key), rows), MORE_AT_ONCE if len(key) == 1 else AT_ONCE):
-            where, bound = named([columns[place] for place in key], some)
+        wanted, names = [columns[place] for place in key], list(map(cells(key), rows))
+        dense = between(wanted, names)
+        for where, bound in [dense] if dense is not None else (named(wanted, some) for some in some_of(names)):
             query = f"SELECT CAST({values} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}"
             found += [text for (text,) in await self._fetch(query, bound) if text is not None]
         return unlike(rows, read_lists(found), key)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIden
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables
 from streamd.db.mariadb import sql
-from streamd.db.mariadb.checks import blind_spots, warnings
+from streamd.db.mariadb.checks import blind_spots, missing_rights, warnings
 from streamd.db.mariadb.driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
 from streamd.db.mariadb.emptied import (
     emptied,
@@ -39,7 +39,7 @@ from streamd.db.mariadb.names import Indexes
 from streamd.db.mariadb.reflect import reflect
 from streamd.db.mariadb.session import CHANGE, MariadbReader, MariadbTransaction, change_of, not_taken
 from streamd.db.sqlite.driver import to_its_end
-from streamd.errors import NotInstalled, SiteBusy
+from streamd.errors import NotInstalled, Problem, SiteBusy
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 
 LIVELY_SECONDS = 0.02
@@ -185,6 +185,10 @@ class MariadbSite(SiteDatabase):
     async def warnings(self, catalogue: Catalogue) -> list[str]:
         async with self._reading() as session:
             return await warnings(session)
+
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        async with self._reading() as session:
+            return await missing_rights(session, catalogue, written)
 
     async def blind_spots(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
         async with self._reading() as session:

@@ -113,7 +113,10 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
         return _gone(words)
     if ours and state == _NO_RIGHT and error.server_source_function != _ROW_SECURITY:
         if of_documents and "streamd" not in words:
-            return TypeRefused(words, hint="grant the right to the role of site.database", table=table)
+            what = f'GRANT SELECT, INSERT, UPDATE, DELETE ON "{table}" TO' if table else "grant the right to"
+            return TypeRefused(
+                words, hint=f"{what} the role of site.database (`streamd check` says which)", table=table
+            )
         return SiteError(
             said,
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",

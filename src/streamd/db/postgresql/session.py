@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -27,25 +26,12 @@ from streamd.db.postgresql.reflect import columns_of, foreign_keys
 from streamd.db.postgresql.values import by_json_nulls, is_simple, reader, rows_as_json
 from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
-from streamd.errors import RowRefused
+from streamd.errors import RowRefused, SiteError
 from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
 from streamd.rows import name_reader
 from streamd.wire import read_json, read_lists, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
-
-
-@lru_cache(maxsize=512)
-def numbered(statement: str) -> str:
-    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
-    count = 0
-
-    def number(_: re.Match[str]) -> str:
-        nonlocal count
-        count += 1
-        return f"${count}"
-
-    return re.sub(r"\?", number, statement)
 
 
 def not_taken(claim: Claim | None, floor: int) -> tuple[str, list[Any]]:
@@ -87,8 +73,21 @@ class PostgresqlReader(BookReader):
         self._floor = floor
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
-        found: Sequence[Any] = await self._driver.fetch(numbered(statement), *values)
+        found: Sequence[Any] = await self._driver.fetch(sql.numbered(statement), *values)
         return found
+
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        # After an error the server takes no further statement, unless it goes back to before it.
+        await self._driver.execute("SAVEPOINT streamd_attempt")
+        try:
+            with plain_errors(of_documents=True):
+                yield
+        except SiteError:
+            if not self._driver.is_closed():
+                await self._driver.execute("ROLLBACK TO streamd_attempt")
+            raise
+        await self._driver.execute("RELEASE streamd_attempt")
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         return not_taken(claim, self._floor)
@@ -269,11 +268,11 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
             await self._driver.execute(sql.FIRE_CONSTRAINT_TRIGGERS)
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
-        return found_rows(await self._driver.execute(numbered(statement), *values))
+        return found_rows(await self._driver.execute(sql.numbered(statement), *values))
 
     async def _run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         if rows:
-            await self._driver.executemany(numbered(statement), rows)
+            await self._driver.executemany(sql.numbered(statement), rows)
 
     def _put(self, table: str, columns: str, key: str) -> str:
         names = [name.strip() for name in columns.split(",")]

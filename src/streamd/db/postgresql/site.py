@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,10 +22,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
-from streamd.db.bound import bound_tables
+from streamd.db.bound import bound_tables, rights_missing, wanted_rights
 from streamd.db.postgresql import sql
 from streamd.db.postgresql.errors import SEES_ALL, plain_errors
 from streamd.db.postgresql.partitions import differs, our_triggers, unseen
@@ -36,13 +36,12 @@ from streamd.db.postgresql.session import (
     PostgresqlTransaction,
     changes_of,
     not_taken,
-    numbered,
 )
 from streamd.db.postgresql.triggers import triggers, wanted_digest
 from streamd.db.sockets import keep_alive
 from streamd.db.sqlite.driver import to_its_end
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
-from streamd.errors import NotInstalled, SiteBusy
+from streamd.errors import NotInstalled, Problem, SiteBusy
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 
 LOCK_SECONDS = 5
@@ -69,7 +68,7 @@ class PostgresqlSite(SiteDatabase):
     TEXT_TYPE = "text"
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._writer: AsyncConnection | None = None
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
@@ -170,6 +169,24 @@ class PostgresqlSite(SiteDatabase):
         ]
         return found
 
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        asked = list(wanted_rights(catalogue, written))
+        rows = await self._fetch(sql.MISSING_RIGHTS, [[table for table, _ in asked], [right for _, right in asked]])
+        role, schema = (await self._fetch("SELECT current_user::text, current_schema()::text"))[0]
+        ours = (
+            [
+                Problem(
+                    "site.database",
+                    "the daemon's role may not use all of streamd's tables",
+                    f"run `streamd install --grant {role}` as a role that may",
+                )
+            ]
+            if any(table == sql.SCHEMA for table, _ in rows)
+            else []
+        )
+        users = [(table, right) for table, right in rows if table != sql.SCHEMA]
+        return ours + rights_missing(users, f"{sql.quote(schema)}.", sql.quote, sql.quote(role))
+
     async def partly_seen(self) -> set[str]:
         rows = await self._fetch(
             "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
@@ -202,7 +219,7 @@ class PostgresqlSite(SiteDatabase):
             await self._raise_floor(driver, claim)
             where, values = not_taken(claim, self._floor.id)
             window = await driver.fetch(
-                numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
+                sql.numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
                 *values,
             )
             self._floor.saw(window[0][0] if window else None)
@@ -231,7 +248,7 @@ class PostgresqlSite(SiteDatabase):
         async with self._connection() as driver:
             where, values = not_taken(claim, 0)
             taken = where.replace("AND NOT EXISTS", "AND EXISTS")
-            rows = await driver.fetch(numbered(f"SELECT {CHANGE} FROM streamd_change WHERE {taken}"), *values)
+            rows = await driver.fetch(sql.numbered(f"SELECT {CHANGE} FROM streamd_change WHERE {taken}"), *values)
             return in_commit_order(await changes_of(driver, rows))
 
     async def _changes(self, driver: asyncpg.Connection, ids: Sequence[int]) -> list[Change]:
@@ -285,12 +302,12 @@ class PostgresqlSite(SiteDatabase):
 
     async def _writing_driver(self) -> asyncpg.Connection:
         if self._writer is not None:
-            driver = await _driver(self._writer)
+            driver = await driver_of(self._writer)
             if not driver.is_closed():
                 return driver
             await self._drop_writer()
         self._writer = await self._engine.connect()
-        driver = await _driver(self._writer)
+        driver = await driver_of(self._writer)
         await driver.execute(f"SELECT set_config('{sql.APPLYING}', 'on', false)")
         return driver
 
@@ -311,7 +328,7 @@ class PostgresqlSite(SiteDatabase):
     async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
         with plain_errors(of_documents=of_documents):
             async with self._engine.connect() as connection:
-                driver = await _driver(connection)
+                driver = await driver_of(connection)
                 try:
                     yield driver
                 finally:
@@ -320,11 +337,12 @@ class PostgresqlSite(SiteDatabase):
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
         async with self._connection() as driver:
-            found: Sequence[Any] = await driver.fetch(numbered(statement), *values)
+            found: Sequence[Any] = await driver.fetch(sql.numbered(statement), *values)
             return found
 
 
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """The driver's connection. Raises `SiteBusy`."""
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     if driver is None:
@@ -332,7 +350,8 @@ async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
     return driver
 
 
-def _engine(url: str) -> AsyncEngine:
+def open_engine(url: str) -> AsyncEngine:
+    """Connections to a site's database, as our statements need them."""
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=5,
@@ -370,7 +389,7 @@ def _engine(url: str) -> AsyncEngine:
 
         async def prepare(driver: asyncpg.Connection) -> None:
             keep_alive(driver._transport.get_extra_info("socket"))
-            driver.add_query_logger(lambda _: came_further())
+            driver.add_query_logger(lambda _: record_progress())
             await driver.execute(set_path)
 
         connection.run_async(prepare)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
@@ -81,6 +83,19 @@ TABLES = (
         END LOOP;
     END $streamd$""",
 )
+
+
+@lru_cache(maxsize=512)
+def numbered(statement: str) -> str:
+    """A statement with `?` for its values as PostgreSQL wants it: `$1`, `$2`, …"""
+    count = 0
+
+    def number(_: re.Match[str]) -> str:
+        nonlocal count
+        count += 1
+        return f"${count}"
+
+    return re.sub(r"\?", number, statement)
 
 
 def quote(identifier: str) -> str:
@@ -269,6 +284,19 @@ SELECT conname::text FROM pg_constraint
 WHERE condeferrable AND NOT condeferred AND connamespace = current_schema()::regnamespace
 """
 """Constraints that can wait until a transaction's end, and do not by themselves."""
+
+
+MISSING_RIGHTS = f"""
+SELECT c.relname::text, w."right" FROM unnest($1::text[], $2::text[]) AS w (tbl, "right")
+JOIN pg_class c ON c.relname = w.tbl AND c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+WHERE NOT CASE w."right" WHEN 'DELETE' THEN has_table_privilege(c.oid, 'DELETE')
+    ELSE has_any_column_privilege(c.oid, w."right") END
+UNION ALL
+SELECT '{SCHEMA}', "right" FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r ("right")
+WHERE EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('{SCHEMA}') AND c.relkind = 'r'
+    AND NOT has_table_privilege(c.oid, "right"))
+"""
+"""Which of the rights that are asked for (tables and rights, side by side) we lack; of our tables, as `streamd`."""
 
 
 def grants(role: str) -> list[str]:

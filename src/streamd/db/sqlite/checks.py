@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
+from pathlib import Path
 
 import aiosqlite
 
 from streamd.db.sqlite.errors import is_documents
 from streamd.db.sqlite.sql import quote
+from streamd.errors import Problem
 from streamd.model import Catalogue, ChildTable, DocumentType
 
 
@@ -51,3 +54,19 @@ def _statements(owner: DocumentType | ChildTable) -> Iterable[str]:
     yield f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('NULL' for _ in columns)})"
     yield f"UPDATE {table} SET {', '.join(f'{column} = NULL' for column in columns)} WHERE {key}"
     yield f"DELETE FROM {table} WHERE {key}"
+
+
+def unwritable(path: Path) -> list[Problem]:
+    """The files, and the folder, that this user may not write; SQLite needs them all."""
+    file = path.resolve()
+    needed = [file, *(each for suffix in ("-wal", "-shm") if (each := Path(f"{file}{suffix}")).exists()), file.parent]
+    refused = [each for each in needed if not os.access(each, os.W_OK)]
+    return [
+        Problem(
+            "site.database",
+            f"{each} cannot be written by this user",
+            "let the user of streamd write the database's files and their folder (chown, chmod; is it mounted "
+            "read-only?)",
+        )
+        for each in refused
+    ]

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy import Engine, event
 
-from streamd.common.progress import came_further
+from streamd.common.progress import record_progress
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Connection(aiosqlite.Connection):
 
     async def _execute(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         result: T = await to_its_end(super()._execute(fn, *args, **kwargs))  # type: ignore[no-untyped-call]
-        came_further()
+        record_progress()
         return result
 
     async def close(self) -> None:

@@ -68,6 +68,15 @@ class SqliteReader(BookReader):
             pass  # it was prepared, and lacks its values only
         return RowRefused(str(error))
 
+    @asynccontextmanager
+    async def attempt(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if not is_documents(error):
+                raise
+            raise RowRefused(str(error)) from error
+
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
         # One writer at a time: ids are in the order of commits.
         return "id > ?", [claim.last_change if claim else 0]

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite import sql
-from streamd.db.sqlite.checks import unusable
+from streamd.db.sqlite.checks import unusable, unwritable
 from streamd.db.sqlite.driver import OpenFile, connect, set_pragmas, to_its_end
 from streamd.db.sqlite.errors import PlainErrors
 from streamd.db.sqlite.reflect import reflect
 from streamd.db.sqlite.session import SqliteReader, SqliteTransaction, change_of
 from streamd.db.sqlite.triggers import outgrown, triggers
-from streamd.errors import NotInstalled, SiteError, SiteReplaced
+from streamd.errors import NotInstalled, Problem, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 
 BUSY_SECONDS = 5.0
@@ -184,6 +184,9 @@ class SqliteSite(SiteDatabase):
             )
         async with self._connection() as connection:
             return found + await unusable(await _driver(connection), catalogue)
+
+    async def missing_rights(self, catalogue: Catalogue, written: Collection[str]) -> list[Problem]:
+        return unwritable(self.path)
 
     # Capture
 

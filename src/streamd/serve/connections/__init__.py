@@ -1,1 +1,1 @@
-"""Who may be connected, and who is asking."""
+"""Connections of clients: which stay open, and who is calling over them."""

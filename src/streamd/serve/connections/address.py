@@ -1,12 +1,12 @@
-"""What counts as one address: of IPv6 the network that one subscriber gets (/64)."""
+"""What counts as one client address. For IPv6 this is the /64 network that a provider assigns to one customer."""
 
 from __future__ import annotations
 
 import ipaddress
 
 
-def network_of(text: str) -> str:
-    """The address by which its sender is known; the text itself where it is none."""
+def client_network(text: str) -> str:
+    """The address, or its /64 network for IPv6. Returns `text` unchanged if it is not an IP address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Takes connections, and ends those that `door.py` does not let stay.
+"""Accepts connections, and closes those that `admission.py` evicts.
 
-aiohttp waits for a request's head for as long as its sender likes, and takes as many connections as there are
-descriptors. So connections are taken here, counted before anything is read or encrypted, and handed to it.
+aiohttp alone has no timeout for a request's head, and accepts connections until file descriptors run out. So
+connections are accepted here, registered before anything is read or decrypted, and then handed to aiohttp.
 """
 
 from __future__ import annotations
@@ -12,178 +12,160 @@ import resource
 import socket
 import ssl
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
-import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from streamd.errors import StreamdError
-from streamd.serve.connections.address import network_of
-from streamd.serve.connections.door import HEAD_SECONDS, Door, Visitor, places_for
+from streamd.serve.connections.address import client_network
+from streamd.serve.connections.admission import HEAD_SECONDS, Admission, Connection, limits_for
 
-log = structlog.get_logger("streamd.serve")
+BACKLOG = 512
+"""Connections that the operating system queues until they are accepted."""
 
-WAITING = 512
-"""Connections that the system keeps until we take them."""
-
-MOST_DESCRIPTORS = 16_384
-"""As many as the daemon asks for, where the system lets it."""
+MAX_DESCRIPTORS = 16_384
+"""File descriptors that the daemon asks the operating system for."""
 
 PAUSE_SECONDS = 0.1
-"""How long to wait where the system has no descriptor left."""
+"""How long to wait before accepting again when file descriptors have run out."""
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's connection, with who came over it."""
+class ConnectionHandler(web.RequestHandler):
+    """aiohttp's side of a connection, linked to its entry in `Admission`."""
 
-    __slots__ = ("_door", "_visitor")
+    __slots__ = ("admission", "connection")
 
-    def __init__(self, server: web.Server, door: Door, visitor: Visitor, logger: logging.Logger) -> None:
+    def __init__(
+        self, server: web.Server, admission: Admission, connection: Connection, logger: logging.Logger
+    ) -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, access_log=None, logger=logger, auto_decompress=False)  # type: ignore[arg-type]  # None is taken
-        self._door = door
-        self._visitor = visitor
+        super().__init__(server, loop=loop, access_log=None, logger=logger, auto_decompress=False)  # type: ignore[arg-type]  # None is allowed
+        self.admission = admission
+        self.connection = connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # of a socket
-        self._visitor.end = transport.abort
-        self._visitor.unread = transport.get_write_buffer_size
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  # sockets have one
+        self.connection.close = transport.abort
+        self.connection.unsent_bytes = transport.get_write_buffer_size
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._door.gone(self._visitor)
+        self.admission.remove(self.connection)
         super().connection_lost(exc)
-
-    def began(self) -> None:
-        """A request's head is complete."""
-        self._door.began(self._visitor)
-
-    def is_known(self, key: str) -> None:
-        """A request with this valid key came."""
-        self._door.is_known(self._visitor, key)
-
-    def ended(self) -> None:
-        """A request was answered."""
-        self._door.ended(self._visitor)
 
 
 @web.middleware
-async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Says to the door when a request begins and ends."""
-    connection = request.protocol
-    if not isinstance(connection, Connection):
+async def track_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell `Admission` when a request begins and ends."""
+    protocol = request.protocol
+    if not isinstance(protocol, ConnectionHandler):
         return await handler(request)
-    connection.began()
+    protocol.admission.begin_request(protocol.connection)
     try:
         return await handler(request)
     finally:
-        connection.ended()
+        protocol.admission.end_request(protocol.connection)
 
 
-def known(request: web.Request, key: str) -> None:
-    """The request has this valid key: its connection is no stranger's."""
-    if isinstance(request.protocol, Connection):
-        request.protocol.is_known(key)
+def mark_authenticated(request: web.Request, key: str) -> None:
+    """Record that the request's connection carries a valid key."""
+    protocol = request.protocol
+    if isinstance(protocol, ConnectionHandler):
+        protocol.admission.authenticate(protocol.connection, key)
 
 
 class Listener:
     """The listening sockets of a server, and its connections."""
 
     def __init__(self, server: web.Server, certificate: ssl.SSLContext | None, logger: logging.Logger) -> None:
-        self.door = Door(places_for(descriptors()))
+        self.admission = Admission(limits_for(raise_descriptor_limit()))
         self._server = server
         self._certificate = certificate
         self._logger = logger
         self._sockets: list[socket.socket] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._accept_tasks: list[asyncio.Task[None]] = []
+        self._handshake_tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str, port: int) -> int:
-        """Begin. Returns the port. Raises `OSError`."""
-        bound = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+        """Start to accept connections. Returns the port. Raises `OSError`."""
+        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
         try:
-            self._sockets = [each.dup() for each in bound.sockets]
+            self._sockets = [bound.dup() for bound in server.sockets]
         finally:
-            bound.close()
-        for each in self._sockets:
-            each.setblocking(False)
-            each.listen(WAITING)
-        self._tasks = [asyncio.create_task(self._accept(each)) for each in self._sockets]
+            server.close()
+        for bound in self._sockets:
+            bound.setblocking(False)
+            bound.listen(BACKLOG)
+        self._accept_tasks = [asyncio.create_task(self._accept(bound)) for bound in self._sockets]
         return int(self._sockets[0].getsockname()[1])
 
-    def look(self) -> None:
-        """End what is overdue. Raises `StreamdError` where a socket took no more connections; it does again."""
-        self.door.sweep()
-        for place, task in enumerate(self._tasks):
+    def close_overdue(self) -> None:
+        """Close overdue connections. If a socket stopped accepting, restart it and raise `StreamdError`."""
+        self.admission.close_overdue()
+        for index, task in enumerate(self._accept_tasks):
             if task.done() and not task.cancelled():
-                self._tasks[place] = asyncio.create_task(self._accept(self._sockets[place]))
+                self._accept_tasks[index] = asyncio.create_task(self._accept(self._sockets[index]))
                 error = task.exception()
-                raise StreamdError(f"connections could not be taken: {error}", hint="it is tried again") from error
+                raise StreamdError(
+                    f"the API stopped accepting connections: {error}", hint="streamd accepts connections again"
+                ) from error
 
     async def stop(self) -> None:
-        """Take no more connections. Those that are there stay until `end_all`."""
-        tasks = [*self._tasks, *self._arriving]
+        """Accept no more connections. Open ones stay open until `Admission.close_all`."""
+        tasks = [*self._accept_tasks, *self._handshake_tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for each in self._sockets:
-            each.close()
-        self._sockets, self._tasks = [], []
-
-    def end_all(self) -> None:
-        self.door.end_all()
+        for bound in self._sockets:
+            bound.close()
+        self._sockets, self._accept_tasks = [], []
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                taken, address = await loop.sock_accept(listening)
+                client, address = await loop.sock_accept(listening)
             except ConnectionError:
-                continue  # it left before it was taken
+                continue  # the client left before its connection was accepted
             except OSError:
-                # No descriptor, or no memory: what is ended here frees some.
-                self.door.make_room()
+                # No file descriptor or no memory: closing a connection frees some.
+                self.admission.evict_oldest()
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            self._take(taken, str(address[0]))
-            await asyncio.sleep(0)  # others have their turn, however many come
+            self._admit(client, str(address[0]))
+            await asyncio.sleep(0)  # let other tasks run, however many connections arrive
 
-    def _take(self, taken: socket.socket, address: str) -> None:
-        visitor = Visitor(network_of(address), taken.close)
-        if not self.door.arrived(visitor):
-            taken.close()
+    def _admit(self, client: socket.socket, address: str) -> None:
+        connection = Connection(client_network(address), client.close)
+        if not self.admission.admit(connection):
+            client.close()
             return
-        task = asyncio.create_task(self._arrive(taken, visitor))
-        visitor.end = partial(_cancel, task)
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        task = asyncio.create_task(self._hand_to_aiohttp(client, connection))
+        connection.close = task.cancel
+        self._handshake_tasks.add(task)
+        task.add_done_callback(self._handshake_tasks.discard)
 
-    async def _arrive(self, taken: socket.socket, visitor: Visitor) -> None:
-        secure: dict[str, Any] = {}
+    async def _hand_to_aiohttp(self, client: socket.socket, connection: Connection) -> None:
+        tls: dict[str, Any] = {}
         if self._certificate is not None:
-            secure = {"ssl": self._certificate, "ssl_handshake_timeout": HEAD_SECONDS}
+            tls = {"ssl": self._certificate, "ssl_handshake_timeout": HEAD_SECONDS}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._server, self.door, visitor, self._logger), taken, **secure
+                lambda: ConnectionHandler(self._server, self.admission, connection, self._logger), client, **tls
             )
         except (OSError, asyncio.CancelledError):
-            # It left, speaks no TLS, or was sent away meanwhile.
-            self.door.gone(visitor)
-            taken.close()
+            # The client left, does not speak TLS, or was evicted.
+            self.admission.remove(connection)
+            client.close()
 
 
-def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-
-
-def descriptors() -> int:
-    """How many descriptors the process may have; as many as the system allows are asked for."""
+def raise_descriptor_limit() -> int:
+    """Raise the process's limit of file descriptors as far as allowed. Returns the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):  # then there are as many as there are
+        with suppress(OSError, ValueError):  # keep the current limit if it cannot be raised
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+    return MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft

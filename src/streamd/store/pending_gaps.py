@@ -1,7 +1,7 @@
-"""Gaps that are known of, and not in the update log yet: noted before triggers are made anew, and settled after.
+"""Gaps that are known, but not in the update log yet.
 
-A gap must stand in the log behind the moment at which changes are seen again, so it cannot be written before; and it
-must not be forgotten if the process ends in between, so it is noted here first.
+The log must contain a gap after the moment at which triggers record changes again, so it cannot be written before that.
+It must not be lost if the process ends in between, so it is stored here first.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from streamd.store.engine import State, now_ms
 from streamd.store.schema import requests
 
 GAP = "gap"
-"""The kind of a request that is such a note; its reason stands where the results of others do."""
+"""The kind of a row in `requests` that is a pending gap. Its `result` is the reason."""
 
 
-class OwedGaps:
-    """The gaps that this site still has to write into its log."""
+class PendingGaps:
+    """The gaps that this site still has to append to its log."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     async def add(self, reasons: Iterable[tuple[str, str]]) -> None:
-        """Note gaps of types (type, reason). What is noted of a type already stays as it is."""
+        """Add gaps (type, reason). A pending gap of a type keeps its reason."""
         async with self._state.write() as connection:
-            there = set((await connection.execute(select(requests.c.doctype).where(self._open()))).scalars())
+            known = set((await connection.execute(select(requests.c.doctype).where(self._open()))).scalars())
             rows = [
                 {
                     "site": self._state.site,
@@ -37,19 +37,19 @@ class OwedGaps:
                     "result": reason,
                 }
                 for doctype, reason in dict(reasons).items()
-                if doctype not in there
+                if doctype not in known
             ]
             if rows:
                 await connection.execute(insert(requests), rows)
 
     async def pending(self) -> dict[str, str]:
-        """What is noted: type → reason."""
+        """The pending gaps: type → reason."""
         query = select(requests.c.doctype, requests.c.result).where(self._open()).order_by(requests.c.id)
         async with self._state.read() as connection:
             return {row.doctype: row.result for row in await connection.execute(query)}
 
     async def settle(self, doctypes: Iterable[str]) -> None:
-        """The gaps of these types stand in the log now, or nobody needs to know of them any more."""
+        """Finish the gaps of these types: they are in the log, or no consumer needs them any longer."""
         async with self._state.write() as connection:
             await connection.execute(
                 update(requests)
