@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from streamd.capture.formed import Edit
 from streamd.common import clock as hlc
 from streamd.db.base import Reader
+from streamd.identity import Identities
 from streamd.model import DocumentType, Name, Operation, Record
 from streamd.rows import clocks_under
 
@@ -19,6 +20,20 @@ async def records_of(reader: Reader, documents: Iterable[tuple[str, Name]]) -> d
     for doctype, names in by_type.items():
         for name, record in (await reader.records(doctype, names)).items():
             found[(doctype, name)] = record
+    return found
+
+
+async def without_document(reader: Reader, refs: Iterable[tuple[str, Name]]) -> set[tuple[str, Name]]:
+    """The names that documents had and none has now, as far as it is remembered: they were deleted, or renamed."""
+    by_type: dict[str, set[Name]] = {}
+    for doctype, name in refs:
+        by_type.setdefault(doctype, set()).add(name)
+    found = set()
+    for doctype, names in by_type.items():
+        identities = Identities(await reader.identities(doctype, names))
+        found |= {(doctype, name) for name in names if identities.of(doctype, name) is None}
+        records = await reader.records(doctype, names)
+        found |= {(doctype, name) for name, record in records.items() if record.deleted_at is not None}
     return found
 
 

@@ -20,7 +20,7 @@ from streamd.capture.formed import Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update, as_whole
 from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
-from streamd.capture.remembering import latest, records_of, remember
+from streamd.capture.remembering import latest, records_of, remember, without_document
 from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
@@ -311,9 +311,7 @@ class Capture:
             async with self._database.snapshot() as reader:
                 standing = await look(reader, claim, here, taken, self._told, self._doctypes, most)
                 doubtful = {ref for ref in standing.doubtful if ref[0] in self._remembered}
-                over = {
-                    ref for ref, record in (await records_of(reader, doubtful)).items() if record.deleted_at is not None
-                }
+                over = await without_document(reader, doubtful)
                 standing = standing.taken_whole(frozenset(doubtful - over))
         except (RowRefused, SchemaChanged) as error:
             # A table cannot be read: no reason to hold up what triggers saw.
