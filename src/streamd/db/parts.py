@@ -39,6 +39,10 @@ class IdentityReader(ABC):
         """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
 
     @abstractmethod
+    async def has_lives(self) -> bool:
+        """Whether what an earlier release remembered of names waits for `convert_lives`."""
+
+    @abstractmethod
     async def ids_told(self, batch: int) -> bytes | None:
         """What `put_ids_told` wrote of this batch, if it was the last one of which it wrote anything."""
 
