@@ -99,6 +99,25 @@ async def test_what_a_users_session_has_set_does_not_change_the_captured_values(
     assert row["size"] == 0.1
 
 
+async def test_what_the_database_has_set_for_all_sessions_does_not_change_ours(installed: Installed) -> None:
+    installed.write(ADA)
+    for setting in (
+        *("xmloption = document", "standard_conforming_strings = off", "transform_null_equals = on"),
+        *("quote_all_identifiers = on", "array_nulls = off", "default_transaction_isolation = serializable"),
+        *("default_transaction_deferrable = on", "default_transaction_read_only = on"),
+    ):
+        installed.access.raw(f'ALTER DATABASE "{installed.access.database.name}" SET {setting}')
+    running = open_site(installed.access.configured)
+    try:
+        tables = await running.tables()
+        assert await running.our_triggers() == running.wanted_triggers(installed.catalogue, tables)
+        await running.set_name("hq")
+        async with running.transaction() as transaction:
+            assert await transaction.last_claim() is not None
+    finally:
+        await running.close()
+
+
 async def test_a_schema_of_the_users_cannot_stand_before_what_our_triggers_call(installed: Installed) -> None:
     installed.access.raw("CREATE SCHEMA evil")
     installed.access.raw(

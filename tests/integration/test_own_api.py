@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from streamd.errors import StreamdError
-from streamd.serve.probe import probe
+from streamd.serve.connections.probe import probe
 from tests.support.serving import ProducerSite
 
 
@@ -17,7 +17,7 @@ async def test_an_answering_api_passes_the_probe(hq: ProducerSite) -> None:
 
 
 async def test_an_api_that_accepts_but_does_not_answer_fails_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamd.serve.probe.ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("streamd.serve.connections.probe.ANSWER_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(StreamdError, match="does not answer"):
         await probe("127.0.0.1", listener.getsockname()[1], encrypted=False)
 

@@ -333,3 +333,21 @@ async def test_no_name_of_a_column_is_taken_for_anything_else(
         assert len(last.rows(query)) == 1
     for site in sites:
         assert await site.queue() == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "infinite"),
+    [("sqlite", "9e999"), ("postgresql", "'-Infinity'"), ("postgresql", "'NaN'"), ("mariadb", "1e300")],
+)
+async def test_a_number_that_no_end_can_hold_travels_and_holds_up_nothing_when_it_is_changed(
+    opened: Opened, engine: Engine, infinite: str
+) -> None:
+    schema = "CREATE TABLE sample (id INTEGER PRIMARY KEY, size DOUBLE PRECISION, note VARCHAR(10))"
+    hq, store = [await opened(name, schema=schema, doctypes={"sample": {}}, engine=engine) for name in ("hq", "store")]
+    hq.write(f"INSERT INTO sample VALUES (1, {infinite}, 'a'), (2, 1, 'b')")
+    await store.pull_all(hq)
+    for size in ("1", infinite, "NULL"):
+        hq.write(f"UPDATE sample SET size = {size}")
+        await store.pull_all(hq)
+        assert str(store.rows("SELECT * FROM sample ORDER BY 1")) == str(hq.rows("SELECT * FROM sample ORDER BY 1"))
+    assert await store.queue() == []

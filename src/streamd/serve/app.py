@@ -14,10 +14,10 @@ from streamd.common.addresses import is_loopback
 from streamd.errors import ConfigurationError, Problem, StreamdError
 from streamd.serve.answers import answer_errors, set_headers
 from streamd.serve.connections.listener import Listener, track_requests
+from streamd.serve.connections.probe import probe
 from streamd.serve.events import EventFeed
 from streamd.serve.handlers import Handlers
 from streamd.serve.openapi import ENDPOINTS
-from streamd.serve.probe import probe
 from streamd.serve.services import Services
 from streamd.settings import ServerSettings
 

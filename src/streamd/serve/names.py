@@ -9,6 +9,7 @@ document that came from it: of one that kept its name, too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 
@@ -40,7 +41,7 @@ Asked = tuple[str, Name, DocumentId | None]
 Keys = Mapping[str, Sequence[Name]]
 """By field, the keys of child rows."""
 
-_DIFFERENCE = msgspec.json.Decoder(Difference)
+_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
 
 
 async def name_events(

@@ -38,6 +38,7 @@ from streamd.db.postgresql.session import (
     not_taken,
 )
 from streamd.db.postgresql.triggers import triggers, wanted_digest
+from streamd.db.postgresql.values import SESSION
 from streamd.db.sockets import keep_alive
 from streamd.db.sqlite.driver import to_its_end
 from streamd.db.tail import Floor, in_commit_order, whole_transactions
@@ -358,27 +359,7 @@ def open_engine(url: str) -> AsyncEngine:
         max_overflow=5,
         connect_args={
             "timeout": CONNECT_SECONDS,
-            # How values are written, whatever the role or the database has set; and what is committed is durable.
-            "server_settings": {
-                "application_name": "streamd",
-                "timezone": "UTC",
-                "datestyle": "ISO, YMD",
-                "intervalstyle": "postgres",
-                "bytea_output": "hex",
-                "extra_float_digits": "1",
-                # What policies would leave out is an error, instead of a document that seems to be gone.
-                "row_security": "off",
-                "synchronous_commit": "on",
-                "lock_timeout": f"{LOCK_SECONDS}s",
-                "statement_timeout": "0",
-                "idle_in_transaction_session_timeout": "0",
-                "jit": "off",
-                # We look rows up by their keys. A plan that was made while a table was small would read all of it when
-                # it is large; and before a table was analysed, the server thinks that a key has a great many rows.
-                "plan_cache_mode": "force_custom_plan",
-                "enable_seqscan": "off",
-                "enable_mergejoin": "off",
-            },
+            "server_settings": SESSION | {"lock_timeout": f"{LOCK_SECONDS}s"},
         },
     )
 

@@ -32,6 +32,9 @@ FORSAKEN_SECONDS = 60
 
 _SETTINGS = f"""
 SET search_path = {SCHEMA};
+SET standard_conforming_strings = on;
+SET default_transaction_read_only = off;
+SET default_transaction_isolation = 'read committed';
 SET lock_timeout = '{BUSY_SECONDS:g}s';
 SET statement_timeout = '{STATEMENT_SECONDS}s';
 SET idle_in_transaction_session_timeout = '{FORSAKEN_SECONDS}s';

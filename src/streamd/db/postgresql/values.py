@@ -219,3 +219,36 @@ _BINDERS: dict[Kind, Callable[[Any], Any]] = {
     Kind.BYTES: _bytes,
     Kind.JSON: _json,
 }
+
+
+SESSION = {
+    "application_name": "streamd",
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    # How they, and our statements, are read.
+    "standard_conforming_strings": "on",
+    "xmloption": "content",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "quote_all_identifiers": "off",
+    "default_transaction_read_only": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # What policies would leave out is an error, instead of a document that seems to be gone.
+    "row_security": "off",
+    "synchronous_commit": "on",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+    # We look rows up by their keys. A plan that was made while a table was small would read all of it when
+    # it is large; and before a table was analysed, the server thinks that a key has a great many rows.
+    "plan_cache_mode": "force_custom_plan",
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+}
+"""What our sessions set, whatever the role or the database has set: how values are written and read, and that what is
+committed is durable."""
