@@ -38,8 +38,6 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 
     origin: Origin
     clock: str
-    life: str | None = None
-    old_life: str | None = None
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
 
@@ -65,8 +63,7 @@ class Event(msgspec.Struct, omit_defaults=True):
     for an update the difference (`Difference`); for a delete null; for a gap `{"reason": …}`.
     `origin` is None for an event that was made at the site which serves it. `enters` says that the document came to
     satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `own` says which documents of the
-    event have another name at the consumer. `life` says of which life its name is after the event, and `old_life` that
-    of the name `renamed_from`; None where the site that made the event does not know of lives. `id` says which document
+    event have another name at the consumer. `id` says which document
     it is, where that is not the natural one of its name, and `links` the same of documents that it links to.
     """
 
@@ -84,8 +81,6 @@ class Event(msgspec.Struct, omit_defaults=True):
     origin: Origin | None = None
     enters: bool = False
     own: tuple[OwnName, ...] = ()
-    life: str | None = None
-    old_life: str | None = None
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
 
@@ -140,8 +135,6 @@ class LogEntry:
     renamed_from: str | None
     origin: str | None
     path: str
-    life: str | None = None
-    old_life: str | None = None
     id: str | None = None
     links: str | None = None
 
@@ -152,8 +145,6 @@ class FormerName(msgspec.Struct, omit_defaults=True):
     name: Name
     sequence: int
     clock: str
-    life: str | None = None
-    old_life: str | None = None
 
 
 class FetchedDocument(msgspec.Struct, omit_defaults=True):
@@ -166,7 +157,6 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     source: str = ""
     clocks: dict[str, str] = {}
     own: tuple[OwnName, ...] = ()
-    life: str | None = None
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
     former: tuple[FormerName, ...] = ()

@@ -36,8 +36,8 @@ class Identity:
 
 
 def id_of(event: Event) -> DocumentId:
-    """The document that an event is of."""
-    return natural(event.name) if event.id is None else event.id
+    """The document that an event is of. One that is renamed was called by the name of its id before."""
+    return natural(event.renamed_from or event.name) if event.id is None else event.id
 
 
 class Identities:
@@ -55,12 +55,22 @@ class Identities:
             if row.gone_at is None:
                 self._here[(row.doctype, row.name)] = row.id
 
+    def copy(self) -> Identities:
+        """The same, to be changed."""
+        return Identities(self._rows.values())
+
     def of(self, doctype: str, name: Name) -> DocumentId | None:
         """The id of the document that has the name; None where it is known that none has it any more."""
         known = self._here.get((doctype, name))
         if known is not None or (doctype, natural(name)) in self._rows:
             return known
         return natural(name)
+
+    def gone(self, doctype: str, name: Name) -> DocumentId | None:
+        """The id of the last document that was deleted when it had the name."""
+        gone = (row for row in self._rows.values() if row.gone_at is not None and row.doctype == doctype)
+        last = max((row for row in gone if row.name == name), key=lambda row: row.clock, default=None)
+        return None if last is None else last.id
 
     def row(self, doctype: str, id: DocumentId) -> Identity | None:
         """What is remembered of a document; None where it is called as its id says, or never was here."""

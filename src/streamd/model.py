@@ -16,16 +16,15 @@ checkpoint      how far we have applied a producer's log; committed together wit
 record          what we remember of one synced document, beside it (`streamd_document`)
 parked / held   an event that failed / an event that waits behind a failed one
 counterpart     a document here and the same one at another site, where it has another name
-life            one of the documents that have had the same name one after the other (`lives.py`)
+id              which document is meant, whatever it is called (`identity.py`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from streamd.common.names import DocumentId, Life, LinkId, Name, Scalar, name_from_text, name_label, name_text
+from streamd.common.names import DocumentId, LinkId, Name, Scalar, name_from_text, name_label, name_text
 from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
 from streamd.events import Difference, Event, LogEntry, Mark, OldValues, Operation, Origin, OwnName, Row
 
@@ -47,7 +46,6 @@ __all__ = [
     "Event",
     "ForeignKey",
     "Kind",
-    "Life",
     "Link",
     "LinkId",
     "LogEntry",
@@ -148,8 +146,7 @@ class Record:
     `source` is the site that it came from (or this site); `seen` maps a log's id to the last sequence of that log
     which is contained in the document; `field_clocks` holds the clock of each field that was edited
     after the document was made (`column`, or `field/row key/column` in child rows), and `clock` is that of all
-    others. `deleted_at` makes it a tombstone; `renamed_to` says where a renamed document went. `lives` tells the
-    documents that had the name, the last one last; it is empty while there was but one.
+    others. `deleted_at` makes it a tombstone. `id` is the document's, where that is not the natural one of its name.
     """
 
     doctype: str
@@ -160,8 +157,16 @@ class Record:
     field_clocks: dict[str, str] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     deleted_at: int | None = None
-    renamed_to: Name | None = None
-    lives: Sequence[Life] = ()
+    id: DocumentId | None = None
+
+    @property
+    def is_only_made(self) -> bool:
+        """Whether all that is remembered is when the document was made here: no other site has been heard of it."""
+        return not (self.deleted_at is not None or self.seen or self.field_clocks or self.id)
+
+    def was_here(self, site: str, clock: str) -> bool:
+        """Whether a document that came from another site than `site` has the name, and had it before this reading."""
+        return self.deleted_at is None and self.source != site and self.clock < clock
 
     def clock_of(self, fieldname: str) -> str:
         """When this field was last written, as far as we know."""

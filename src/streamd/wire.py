@@ -195,13 +195,6 @@ class OwnNameModel(Message):
     alike: bool = Field(False, description="all child rows have the same keys at both, also those that are added")
 
 
-_LIFE = Field(
-    None,
-    description="which of the documents that had this name one after the other: the clock of the event that gave the "
-    "name to it. Empty for the first one; absent where the producer does not know",
-)
-
-
 class IdModel(Message):
     """Which document is meant, whatever it is called: the name that it was made under, and what sets it apart."""
 
@@ -237,8 +230,6 @@ class EventModel(Message):
     origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
     enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
-    life: str | None = _LIFE
-    old_life: str | None = Field(None, description="the same of the name before a rename")
     id: IdModel | None = _ID
     links: list[LinkIdModel] = _LINKS
 
@@ -287,8 +278,6 @@ class FormerNameModel(Message):
     name: NameParts
     sequence: int
     clock: str
-    life: str | None = _LIFE
-    old_life: str | None = None
 
 
 class DocumentModel(Message):
@@ -303,7 +292,6 @@ class DocumentModel(Message):
         "a column that is new there: but for what has a clock, its values are nobody's edits",
     )
     own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
-    life: str | None = _LIFE
     id: IdModel | None = _ID
     links: list[LinkIdModel] = _LINKS
     former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")

@@ -14,7 +14,8 @@ from streamd.common.names import id_ranges
 from streamd.db import open_site
 from streamd.db.base import TableWrite, WriteKind
 from streamd.errors import Fenced, RowRefused, SiteBusy, SiteError
-from streamd.model import Change, Claim, Event, Kind, Life, Name, Operation, QueuedEvent, Record
+from streamd.identity import Identity
+from streamd.model import Change, Claim, DocumentId, Event, Kind, Name, Operation, QueuedEvent, Record
 from tests.contract.conftest import Installed
 from tests.support import servers
 from tests.support.engines import open_access
@@ -461,12 +462,11 @@ async def test_a_cancelled_transaction_leaves_the_site_usable(installed: Install
 
 async def test_records_are_remembered_replaced_and_forgotten(installed: Installed) -> None:
     name: Name = ("Tür \"x\" \\ 'y' 😀", 7)
-    lives = (Life("", "", "c2", ("new", 1)), Life("c3", "c3", "c4"), Life("c5", "c5"))
-    record = Record("Item", name, "site", ("remote",), "c1", {"a": "c2"}, {"log": 3}, 5, ("new", 1), lives)
+    record = Record("Item", name, "site", ("remote",), "c1", {"a": "c2"}, {"log": 3}, 5)
     database = installed.database
     async with database.transaction() as transaction:
         await transaction.put_records([record, Record("Item", ("b",), "site", ("b",))])
-        record.clock, record.deleted_at, record.lives = "c9", None, lives[1:]
+        record.clock, record.deleted_at = "c9", None
         await transaction.put_records([record])
     async with database.snapshot() as reader:
         found = await reader.records("Item", [name, ("b",), ("TÜR",)])
@@ -475,8 +475,32 @@ async def test_records_are_remembered_replaced_and_forgotten(installed: Installe
     async with database.transaction() as transaction:
         await transaction.forget_record("Item", name)
         assert set(await transaction.records("Item", [name, ("b",)])) == {("b",)}
-        await transaction.put_records([Record("Item", name, "site", name)])
-        assert (await transaction.records("Item", [name]))[name].lives == (), "they are forgotten with it"
+
+
+async def test_a_record_is_of_the_document_that_has_the_name_or_had_it_last(installed: Installed) -> None:
+    first, born = DocumentId(("a",)), DocumentId(("a",), "c2")
+    records = [Record("Item", (name,), "s", (name,), deleted_at=3 if name == "a" else None) for name in "abc"]
+    async with installed.database.transaction() as transaction:
+        assert not await transaction.has_identities()
+        await transaction.put_records(records)
+        await transaction.put_identities(
+            [
+                Identity("Item", first, ("b",), "c1"),
+                Identity("Item", born, ("a",), "c3", 3),
+                Identity("Item", DocumentId(("x",)), ("a",), "c1", 1),
+                Identity("Other", first, ("a",), "c1", 1),
+            ]
+        )
+    async with installed.database.transaction() as transaction:
+        found = await transaction.records("Item", [("a",), ("b",), ("c",)])
+        assert {name: record.id for (name,), record in found.items()} == {"a": born, "b": first, "c": None}
+        assert {row.id for row in await transaction.identities("Item", [], [first])} == {first}
+        await transaction.put_identities([Identity("Item", first, ("d",), "c4")], [("Item", born)])
+        assert {row.name for row in await transaction.identities("Item", [("a",)], [first])} == {("d",), ("a",)}
+    assert await installed.database.forget_deleted(2) == 2, "tombstones whose names are other documents' by now"
+    async with installed.database.snapshot() as reader:
+        assert [row.id for row in await reader.identities("Item", [("a",)])] == [first]
+        assert await reader.identities("Other", [("a",)]) == []
 
 
 async def test_old_tombstones_are_forgotten(installed: Installed) -> None:
@@ -484,13 +508,9 @@ async def test_old_tombstones_are_forgotten(installed: Installed) -> None:
         await transaction.put_records(
             [Record("Item", (str(n),), "s", (str(n),), deleted_at=n if n < 8 else None) for n in range(10)]
         )
-        await transaction.put_records([Record("Item", ("3",), "s", ("3",), deleted_at=3, lives=(Life("c", "c"),))])
     assert await installed.database.forget_deleted(5) == 5
     async with installed.database.snapshot() as reader:
         assert len(await reader.records("Item", [(str(n),) for n in range(10)])) == 5
-    async with installed.database.transaction() as transaction:
-        await transaction.put_records([Record("Item", ("3",), "s", ("3",))])
-        assert (await transaction.records("Item", [("3",)]))[("3",)].lives == ()
 
 
 async def test_names_that_differ_in_case_alone_are_remembered_apart(installed: Installed) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamd.db import open_site
 from streamd.db.base import SITE_SCHEMA
 from streamd.db.postgresql.sql import grants
 from streamd.errors import NotInstalled
+from streamd.identity import Identity
 from streamd.lifecycle.installing import install_site, require_tables
-from streamd.model import Counterpart
+from streamd.model import Counterpart, DocumentId, Event, QueuedEvent, Record
 from tests.contract.conftest import Installed
 from tests.contract.test_site_database import ADA, _waiting
 from tests.support import servers
@@ -54,6 +56,43 @@ async def test_the_tables_of_the_release_before_are_completed(installed: Install
     async with database.transaction() as transaction:
         await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
         assert await transaction.next_numbers("S", 1) == 1
+    assert await _install(installed) == []
+
+
+async def test_what_the_release_before_remembered_of_names_is_kept_as_ids(installed: Installed) -> None:
+    ours = "streamd." if installed.access.engine == "postgresql" else ""
+    event = Event(7, "00", 7, "Item", ("b",), "delete", "c9", 1)
+    records = [Record("Item", (name,), "s", (name,), f"c{name}", seen={"log": 1}) for name in "abcde"]
+    records[0].deleted_at = 5
+    async with installed.database.transaction() as transaction:
+        await transaction.put_records(records)
+        await transaction.enqueue([QueuedEvent(0, "hq", "log", event, "parked", "no", 1, 0)])
+    for statement in (
+        f"DROP TABLE {ours}streamd_identity",
+        f"DROP TABLE {ours}streamd_told",
+        f'UPDATE {ours}streamd_site SET "schema" = 5',
+        f'INSERT INTO {ours}streamd_life VALUES (\'Item\', \'["b"]\', \'[["","","c1",null],["c2","c2"]]\')',
+        f"INSERT INTO {ours}streamd_life VALUES ('Item', '[\"c\"]', '[[\"\",\"\"]]')",
+        f"UPDATE {ours}streamd_document SET renamed_to = '[\"b\"]' WHERE name = '[\"d\"]'",
+        f'UPDATE {ours}streamd_parked SET event = replace(event, \'"clock"\', \'"life":"c2","clock"\')',
+    ):
+        installed.access.execute(statement)
+    await _install(installed)
+    async with installed.database.snapshot() as reader:
+        rows = await reader.identities("Item", [(name,) for name in "abcde"])
+        found = await reader.records("Item", [(name,) for name in "abcde"])
+        (queued,) = await reader.queue()
+    assert sorted(rows, key=repr) == [
+        Identity("Item", DocumentId(("a",)), ("a",), "ca", 5),
+        Identity("Item", DocumentId(("b",), "c2"), ("b",), "c2"),
+    ]
+    assert {name: record.id for (name,), record in found.items()} == {
+        "a": None,
+        "b": DocumentId(("b",), "c2"),
+        "c": None,
+        "e": None,
+    }
+    assert queued.event == msgspec.structs.replace(event, id=DocumentId(("b",), "c2"))
     assert await _install(installed) == []
 
 

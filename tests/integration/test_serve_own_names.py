@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamd.model import Counterpart, Name, Record
+from streamd.identity import Identity, natural
+from streamd.model import Counterpart, Name
 from streamd.wire import DocumentsAnswer, EventsPage
 from tests.support.serving import CONSUMER, OTHER, Client, ProducerSite
 
@@ -122,7 +123,7 @@ async def record_renames(hq: ProducerSite, *names: Name) -> None:
     """Record that the document was renamed several times."""
     async with hq.server._services.database.transaction() as transaction:
         for old, new in pairwise(names):
-            await transaction.put_records([Record("Invoice", old, hq.site, old, renamed_to=new)])
+            await transaction.put_identities([Identity("Invoice", natural(names[0]), new)])
             await transaction.rename_counterparts("Invoice", old, new)
 
 

@@ -281,8 +281,6 @@ def event(entry: LogEntry) -> Event:
         entry.last_in_tx,
         None if entry.renamed_from is None else name_from_text(entry.renamed_from),
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
-        life=entry.life,
-        old_life=entry.old_life,
         id=None if entry.id is None else msgspec.json.decode(entry.id, type=DocumentId),
         links=() if entry.links is None else msgspec.json.decode(entry.links, type=tuple[LinkId, ...]),
     )
@@ -322,11 +320,7 @@ class LocalFetcher:
                 document = documents[key[1]]
                 new = unread.get(key[0], ())
                 clock = claim.clock if claim else ""
-                found.append(
-                    build_fetched_document(
-                        key, document, clock, record, is_tracked=True, unfilled=new, site=producer.site
-                    )
-                )
+                found.append(build_fetched_document(key, document, clock, record, unfilled=new, site=producer.site))
                 if follow:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links

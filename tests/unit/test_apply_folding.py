@@ -19,6 +19,7 @@ from streamd.apply.fetch.finding import Finder
 from streamd.apply.localnames.leading import led
 from streamd.apply.source import Source
 from streamd.common import clock
+from streamd.identity import Identities, Identity, natural
 from streamd.model import Catalogue, Cursor, Document, Event, Origin, Record
 from streamd.settings import SubscribedDoctype
 from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor
@@ -175,7 +176,7 @@ def test_edits_before_and_after_a_rename_are_one_edit_with_a_rename() -> None:
     assert one.data.old.changed == {"x": "1", "name": "a"}
     document, record = here("a")
     decision = decide(one, DOC, document, record)
-    assert {each.name: each.renamed_to for each in decision.records} == {("a",): ("b",), ("b",): None}
+    assert ([each.name for each in decision.records], decision.freed) == ([("b",)], [("a",)])
 
 
 def test_two_renames_are_one_and_a_rename_back_is_none() -> None:
@@ -186,10 +187,10 @@ def test_two_renames_are_one_and_a_rename_back_is_none() -> None:
 
 def test_a_folded_rename_is_as_old_as_the_rename_and_not_as_the_last_edit() -> None:
     one = net(EDITED, renamed("a", "b"), ("update", "b", change({"x": "7"}, x="1")))
-    ours = Record("Doc", ("a",), THERE, ("a",), clock.reading(2, 5, THERE), renamed_to=("ours",))
-    assert led(one, DOC, {("Doc", ("a",)): ours}).event.name == ("ours",)
-    ours.clock = at(1)
-    assert led(one, DOC, {("Doc", ("a",)): ours}).event.name == ("b",)
+    ours = Identity("Doc", natural(("a",)), ("ours",), clock.reading(2, 5, THERE))
+    assert led(one, DOC, Identities([ours]), ({}, {})).event.name == ("ours",)
+    ours = replace(ours, clock=at(1))
+    assert led(one, DOC, Identities([ours]), ({}, {})).event.name == ("b",)
 
 
 def test_rows_that_are_named_by_their_document_are_not_folded_across_a_rename() -> None:

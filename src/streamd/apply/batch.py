@@ -15,6 +15,7 @@ from streamd.apply.source import Ref, Source
 from streamd.common.retry import parked_pause
 from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
+from streamd.identity import id_of
 from streamd.model import Catalogue, Event, Operation, QueuedEvent, SyncEntry, name_text
 from streamd.rows import Binding, links_in, links_touched, names_moved, names_touched
 
@@ -119,7 +120,7 @@ class Kept:
 def as_read_later(event: Event) -> Event:
     """A document that was read, as an event that waits: it is read again when it is tried."""
     return msgspec.structs.replace(
-        event, operation=Operation.UPDATE, data=NO_DIFFERENCE, enters=True, renamed_from=None, old_life=None
+        event, operation=Operation.UPDATE, data=NO_DIFFERENCE, enters=True, renamed_from=None, id=id_of(event)
     )
 
 

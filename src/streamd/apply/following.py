@@ -22,7 +22,6 @@ from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.common.clock import made_at
 from streamd.db.base import Reader, Transaction
-from streamd.lives import life_of
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row
 from streamd.rows import bindings, linked, name_in, names_touched
 
@@ -191,5 +190,4 @@ def _marked(mark: Mark, record: Record, log: str) -> str:
     """The mark of a document that follows: it contains of its producer's log what it did before."""
     origin = mark.origin
     sequence = record.seen.get(origin.log, record.seen[log] if origin.log == log else 0)
-    life = life_of(record) if record.lives else None
-    return msgspec.json.encode(Mark(msgspec.structs.replace(origin, sequence=sequence), mark.clock, life)).decode()
+    return msgspec.json.encode(Mark(msgspec.structs.replace(origin, sequence=sequence), mark.clock, record.id)).decode()

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from streamd.apply.decide.decision import Decision
 from streamd.apply.event.incoming import NAME, Incoming
-from streamd.apply.source import Ref
 from streamd.db.base import Reader
 from streamd.identity import Identities, Identity, natural
 from streamd.model import DocumentId, Event, Mark, Name, Origin
 
 
-async def identities_of(reader: Reader, incoming: Iterable[Incoming], refs: Iterable[Ref]) -> Identities:
-    """What is remembered of the names of these documents, here as `refs`, and of those that events mean."""
+async def identities_of(reader: Reader, incoming: Sequence[Incoming]) -> Identities:
+    """What is remembered of the documents of these events, and of those that have, or had, their names here."""
+    found = Identities()
     if not await reader.has_identities():
-        return Identities()
+        return found
     names: dict[str, set[Name]] = {}
     ids: dict[str, set[DocumentId]] = {}
-    for doctype, name in refs:
-        names.setdefault(doctype, set()).add(name)
     for each in incoming:
-        names.setdefault(each.event.doctype, set()).add(each.event.name)
-        ids.setdefault(each.event.doctype, set()).add(each.id)
-    return Identities(
-        [row for doctype, some in names.items() for row in await reader.identities(doctype, some, ids.get(doctype, ()))]
-    )
+        event, kind = each.event, each.event.doctype
+        names.setdefault(kind, set()).update(name for name in (event.name, event.renamed_from, each.id.name) if name)
+        ids.setdefault(kind, set()).add(each.id)
+    rows: dict[tuple[str, DocumentId], Identity] = {}
+    for kind, some in names.items():
+        known = await reader.identities(kind, some, ids[kind])
+        # Of one that has another name here, what has that name now.
+        further = {row.name for row in known} - some
+        known += await reader.identities(kind, further) if further else []
+        rows |= {(kind, row.id): row for row in known}
+    return Identities(rows.values())
+
+
+def names_here(incoming: Incoming, identities: Identities) -> set[Name]:
+    """The names under which the event's document may be here."""
+    event = incoming.event
+    row = identities.row(event.doctype, incoming.id)
+    found = {event.name, event.renamed_from, incoming.id.name, None if row is None else row.name}
+    return {name for name in found if name is not None}
 
 
 def noted(identities: Identities, decision: Decision, incoming: Incoming) -> DocumentId | None:
@@ -33,24 +45,21 @@ def noted(identities: Identities, decision: Decision, incoming: Incoming) -> Doc
 
     What has got a name of this site's own is known here by that.
     """
-    event = incoming.event
-    id = incoming.id
+    event, id = incoming.event, incoming.id
     if incoming.named_here:
         id = identities.made(event.doctype, event.name, event.clock)
-    elif incoming.by_counterpart:
-        id = identities.of(event.doctype, event.name) or natural(event.name)
     for record in decision.records:
         row = identities.row(event.doctype, id)
         if record.deleted_at is not None:
             identities.put(Identity(event.doctype, id, record.name, record.clock, record.deleted_at))
-        elif record.renamed_to is None and (row is None or row.gone_at is not None or row.name != record.name):
+        elif row is None or row.gone_at is not None or row.name != record.name:
             identities.put(Identity(event.doctype, id, record.name, incoming.clock_of(NAME)))
     if decision.forgotten:
         identities.forget(event.doctype, id)
-    return None if id == natural(event.name) else id
+    return None if id == natural(event.renamed_from or event.name) else id
 
 
 def mark_of(incoming: Incoming, id: DocumentId | None) -> Mark:
     event: Event = incoming.event
     origin = event.origin or Origin(incoming.producer_site, incoming.log, event.sequence, (incoming.producer_site,))
-    return Mark(origin, event.clock, event.life, event.old_life, id, event.links)
+    return Mark(origin, event.clock, id, event.links)

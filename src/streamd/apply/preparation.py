@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from streamd.apply.batch import Unit
-from streamd.apply.decide.plan import contained
 from streamd.apply.event.incoming import Incoming, ref_of, without_former_name
 from streamd.apply.fetch.dependency import afterwards, needed, replaced
 from streamd.apply.fetch.fetching import Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import look_up
-from streamd.apply.localnames.meaning import meaning_of
+from streamd.apply.localnames.meaning import Meaning, meaning_of
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
@@ -43,7 +42,7 @@ class Preparation:
         async with self._database.snapshot() as reader:
             await look_up(reader, names, units, self._catalogue)
             meaning = await meaning_of(reader, busy, names, self._catalogue)
-        documents, records = await self._here([unit.incoming for unit in busy], names)
+        documents, records = await self._here([unit.incoming for unit in busy], names, meaning)
         created = {ref_of(each) for each in chunk if each.event.operation == Operation.CREATE}
         made = created | {ref_of(each) for each in chunk if each.event.renamed_from is not None}
         for unit in busy:
@@ -139,7 +138,9 @@ class Preparation:
                 if target in lacking and counts:
                     yield target
 
-    async def _here(self, chunk: Sequence[Incoming], names: Names) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
+    async def _here(
+        self, chunk: Sequence[Incoming], names: Names, meaning: Meaning | None
+    ) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
         """The documents that events change, as far as they are here, and what is remembered of them: in remote form."""
         by_type: dict[str, dict[Name, Ref]] = {}
         for incoming in chunk:
@@ -147,6 +148,8 @@ class Preparation:
             if event.operation == Operation.UPDATE and not incoming.fault:
                 ref = (event.doctype, event.renamed_from or event.name)
                 name = names.local(ref)
+                row = None if meaning is None or names.renames(ref) else meaning.identities.row(ref[0], incoming.id)
+                name = name if row is None else row.name
                 if name is not None:
                     by_type.setdefault(event.doctype, {})[name] = ref
         documents: dict[Ref, Document] = {}
@@ -171,8 +174,5 @@ def _wants_whole(incoming: Incoming, here: Document | None, records: dict[Ref, R
     if incoming.fault or event.operation != Operation.UPDATE:
         return False
     if event.enters or incoming.seen_gone:
-        return True
-    if event.renamed_from is not None and contained(incoming, records.get(ref)):
-        # What stands here under the old name was read after it was free again: it is another document.
         return True
     return here is None and ref not in records and ref not in created

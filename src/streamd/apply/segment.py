@@ -12,13 +12,13 @@ import structlog
 from streamd.apply.batch import BEHIND, Kept, Replan, Unit, sync_entry
 from streamd.apply.decide.decision import Decision, NeedsWhole, another_document
 from streamd.apply.decide.plan import contained, decide, is_about
-from streamd.apply.decide.remembering import is_of_life, was_deleted_here
+from streamd.apply.decide.remembering import is_of, was_deleted_here
 from streamd.apply.decide.subscriber import as_subscriber
 from streamd.apply.effects import Effects
 from streamd.apply.event.incoming import Incoming, without_former_name
 from streamd.apply.following import Following
-from streamd.apply.identified import identities_of, mark_of, noted
-from streamd.apply.localnames.leading import began_here, in_known_life, led
+from streamd.apply.identified import identities_of, mark_of, names_here, noted
+from streamd.apply.localnames.leading import led
 from streamd.apply.source import Ref, Source
 from streamd.apply.write.attempts import Group
 from streamd.apply.write.ordering import Planned
@@ -26,7 +26,7 @@ from streamd.apply.write.verify import verify
 from streamd.apply.write.writer import Columns
 from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused
-from streamd.lives import FIRST
+from streamd.identity import Identities
 from streamd.model import (
     Catalogue,
     Difference,
@@ -113,20 +113,19 @@ class Segment:
         if not items:
             return
         wholes = [unit.whole for _, unit in items if unit.whole is not None]
-        documents, records = await self._load([*(incoming for incoming, _ in items), *wholes])
-        identities = await identities_of(
-            self._transaction, [*(each for each, _ in items), *wholes], {*documents, *records}
-        )
-        for _, unit in items:
-            unit.whole = None if unit.whole is None else in_known_life(unit.whole, records)
+        every = [*(incoming for incoming, _ in items), *wholes]
+        known = await identities_of(self._transaction, every)
+        identities = known.copy()
+        documents, records = await self._load(every, known)
         planned: list[Planned] = []
         said: dict[Ref, SyncEntry] = {}
         marks: dict[Ref, str] = {}
         renames: dict[Ref, Mark] = {}
         remembered: list[Record] = []
         forgotten: list[Ref] = []
+        freed: list[Ref] = []
         for arrived, unit in items:
-            decision, incoming = self._decide(arrived, unit, documents, records)
+            decision, incoming = self._decide(arrived, unit, known, (documents, records))
             if decision is None:
                 continue
             doctype = self._catalogue[incoming.event.doctype]
@@ -143,6 +142,7 @@ class Segment:
             self._say_unknown(doctype.name, decision.unknown)
             remembered += decision.records
             forgotten += [(doctype.name, name) for name in decision.forgotten]
+            freed += [(doctype.name, name) for name in decision.freed]
             if decision.writes and doctype.name in self._catalogue.offers and not decision.local:
                 text = msgspec.json.encode(mark).decode()
                 marks |= {
@@ -153,7 +153,8 @@ class Segment:
             following_too, marked = await following.planned(planned, marks, renames, self._began)
             await self._put(Group(following_too, marked, self._columns), said, items[0][0].log, following)
         # A name that one document gave up may be another one's by now.
-        remembered.sort(key=lambda record: record.renamed_to is None)
+        for ref in freed:
+            await self._transaction.forget_record(*ref)
         await self._transaction.put_records(remembered)
         for ref in forgotten:
             await self._transaction.forget_record(*ref)
@@ -193,10 +194,14 @@ class Segment:
         self,
         incoming: Incoming,
         unit: Unit,
-        documents: Mapping[Ref, Document],
-        records: Mapping[Ref, Record],
+        identities: Identities,
+        there: tuple[Mapping[Ref, Document], Mapping[Ref, Record]],
     ) -> tuple[Decision | None, Incoming]:
-        """What to do with one event, and the event under the name that its document has here."""
+        """What to do with one event, and the event under the name that its document has here.
+
+        `there` are documents and what is remembered of them, by the names that they have here.
+        """
+        documents, records = there
         arrived = incoming
         incoming = _as_it_stands(incoming, documents)
         event = incoming.event
@@ -204,25 +209,18 @@ class Segment:
         if arrived is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
-        incoming = in_known_life(incoming, records)
-        event = incoming.event
         # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
         nobodys = incoming.named_here or incoming.another
-        record = None if nobodys else records.get((event.doctype, event.renamed_from or event.name))
-        if record is None and event.renamed_from is not None and not nobodys:
-            # What was read later than this under its new name has it already.
+        if incoming.by_counterpart:
             record = records.get((event.doctype, event.name))
-            record = record if contained(incoming, record) else None
-        if contained(incoming, record):
-            whole = unit.whole if arrived is unit.incoming and event.renamed_from is not None else None
-            if whole is None or contained(unit.incoming, records.get((event.doctype, event.name))):
-                return None, incoming
-            # The old name is another document's by now: the one that was renamed comes whole.
-            incoming, event, record = whole, whole.event, records.get((event.doctype, event.name))
-        if not nobodys:
-            incoming = led(incoming, doctype, records)
-            event = incoming.event
-            record = records.get((event.doctype, event.renamed_from or event.name))
+            known = identities.of(event.doctype, event.name) if record is None else record.id
+            incoming = replace(incoming, event=msgspec.structs.replace(event, id=known))
+        elif not nobodys:
+            incoming = led(incoming, doctype, identities, there)
+        event = incoming.event
+        record = None if nobodys else records.get((event.doctype, event.renamed_from or event.name))
+        if contained(incoming, record) and not incoming.gone and (record is None or is_of(record, incoming)):
+            return None, incoming
         here = documents.get((event.doctype, event.renamed_from or event.name))
         if event.operation == Operation.GAP:
             reason = incoming.data.get("reason", "") if isinstance(incoming.data, dict) else ""
@@ -231,16 +229,12 @@ class Segment:
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.FAILED, error=error))
             return None, incoming
         try:
-            target = records.get((event.doctype, incoming.lost_name or event.name))
-            decision = self._with_whole(incoming, unit, doctype, here, record, target)
+            decision = self._with_whole(incoming, unit, doctype, here, record)
         except RowRefused as error:
             self._keep(unit, QueueState.PARKED, error.message)
             self._stuck |= set(unit.refs)
             self.refused.add((doctype.name, incoming.remote.name))
             return None, incoming
-        if incoming.named_here:
-            for each in decision.records:
-                began_here(each, event, records.get((event.doctype, each.name)))
         if arrived is unit.incoming or decision.writes:
             note = "; ".join(part for part in (decision.note, self._why(arrived, unit)) if part)
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.SYNCED, note=note))
@@ -258,12 +252,11 @@ class Segment:
         doctype: DocumentType,
         here: Document | None,
         record: Record | None,
-        target: Record | None,
     ) -> Decision:
         if incoming.event.enters:
             return self._entering(incoming, unit, doctype, here, record)
         try:
-            return decide(self._ours(incoming, doctype, here), doctype, here, record, target)
+            return decide(self._ours(incoming, doctype, here), doctype, here, record)
         except NeedsWhole:
             if unit.whole is not None:
                 # A single is here before anything of it is: then the producer's goes over it.
@@ -295,11 +288,7 @@ class Segment:
             return Decision(notes=[NOT_SATISFYING])
         if incoming.gone or was_deleted_here(incoming, record):
             return Decision(notes=["was deleted here; stays deleted"])
-        if (
-            conditional
-            and here is not None
-            and not (record is None or is_of_life(record, incoming.event.life or FIRST))
-        ):
+        if conditional and here is not None and not (record is None or is_of(record, incoming)):
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         # What changed unseen is known by what was seen of it: its old values fit what stands here.
         same = here is not None and (conditional or (unseen and is_about(incoming, doctype, here, record)))
@@ -325,32 +314,19 @@ class Segment:
             return "was never here: fetched whole"
         return unit.note
 
-    async def _load(self, incoming: Sequence[Incoming]) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
-        names: dict[str, list[Name]] = {}
+    async def _load(
+        self, incoming: Sequence[Incoming], identities: Identities
+    ) -> tuple[dict[Ref, Document], dict[Ref, Record]]:
+        names: dict[str, set[Name]] = {}
         for each in incoming:
             if each.event.operation != Operation.GAP:
-                names.setdefault(each.event.doctype, []).append(each.event.renamed_from or each.event.name)
-                if each.event.renamed_from is not None:
-                    names[each.event.doctype].append(each.event.name)
+                names.setdefault(each.event.doctype, set()).update(names_here(each, identities))
         documents: dict[Ref, Document] = {}
         records: dict[Ref, Record] = {}
         for doctype, some in names.items():
             documents |= await self.documents(self._transaction, self._catalogue[doctype], some)
             remembered = await self._transaction.records(doctype, some)
             records |= {(doctype, name): record for name, record in remembered.items()}
-            # Documents that were renamed here are found under the names that they have now.
-            while renamed := {
-                name
-                for (kind, _), record in records.items()
-                if kind == doctype
-                for name in (record.renamed_to, *(life.became for life in record.lives))
-                if name is not None and (doctype, name) not in documents.keys() | records.keys()
-            }:
-                documents |= await self.documents(self._transaction, self._catalogue[doctype], renamed)
-                found = await self._transaction.records(doctype, renamed)
-                records |= {(doctype, name): record for name, record in found.items()}
-                if not found:
-                    break
         return documents, records
 
     @staticmethod

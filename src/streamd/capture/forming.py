@@ -340,10 +340,10 @@ class _Former:
         return Formed(entries, edits, self._clock)
 
     def _entry(self, found: Happening, data: str) -> LogEntry:
-        origin, path, life, old_life, id, links = None, self._site, None, None, None, None
+        origin, path, id, links = None, self._site, None, None
         if found.origin:
             mark = self._mark(found.origin)
-            first, life, old_life = mark.origin, mark.life, mark.old_life
+            first = mark.origin
             id = None if mark.id is None else _encode(mark.id).decode()
             links = _encode(mark.links).decode() if mark.links else None
             sites = (*first.path, self._site)
@@ -365,8 +365,6 @@ class _Former:
             None if found.renamed_from is None else name_text(found.renamed_from),
             origin,
             path,
-            life,
-            old_life,
             id,
             links,
         )

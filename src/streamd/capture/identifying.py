@@ -100,7 +100,8 @@ def _say_id(entry: LogEntry, identities: Identities) -> None:
         id = identities.made(entry.doctype, name, entry.clock)
     elif entry.operation == Operation.DELETE:
         id = identities.deleted(entry.doctype, name, entry.clock, entry.at)
-    entry.id = None if id is None or id == natural(name) else _encode(id).decode()
+    said = name if entry.renamed_from is None else name_from_text(entry.renamed_from)
+    entry.id = None if id is None or id == natural(said) else _encode(id).decode()
 
 
 def _told(entries: Iterable[LogEntry], doctypes: Mapping[str, DocumentType]) -> Iterator[LogEntry]:

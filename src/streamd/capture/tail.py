@@ -20,7 +20,7 @@ from streamd.capture.formed import Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update, as_whole
 from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
-from streamd.capture.remembering import latest, records_of, remember, say_lives
+from streamd.capture.remembering import latest, records_of, remember, without_document
 from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
@@ -30,7 +30,6 @@ from streamd.completeness import CapturedThrough
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
 from streamd.identity import Identities
-from streamd.lives import is_over, was_here
 from streamd.model import (
     Catalogue,
     Change,
@@ -218,8 +217,10 @@ class Capture:
                 # A local edit is later than everything that was applied to its document before.
                 clock = hlc.latest((clock, *(latest(record) for record in records.values())))
                 formed = await self._form(changes, clock, standing)
-                edits = remember(records, formed.edits, self._site, self._doctypes)
+                edits, freed = remember(records, formed.edits, self._site, self._doctypes)
                 self._say_what_is_known(formed, records)
+                for ref in freed:
+                    await transaction.forget_record(*ref)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
                 for edit in formed.edits:
                     if edit.renamed_from is not None:
@@ -258,7 +259,6 @@ class Capture:
 
     def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:
         """Write into the entries of this site's own changes which documents these are, as far as that is remembered."""
-        say_lives(formed, records, self._remembered)
         for entry in formed.entries:
             ref = (entry.doctype, name_from_text(entry.name))
             if entry.operation != Operation.CREATE:
@@ -266,7 +266,7 @@ class Capture:
                     as_whole(entry)
                 continue
             record = records.get(ref) if entry.origin is None else None
-            made = record.clock if record is not None and was_here(record, self._site, entry.clock) else ""
+            made = record.clock if record is not None and record.was_here(self._site, entry.clock) else ""
             if made or ref in formed.incomplete:
                 as_update(entry, self._doctypes[entry.doctype], made=made, whole=ref in formed.incomplete)
 
@@ -311,7 +311,7 @@ class Capture:
             async with self._database.snapshot() as reader:
                 standing = await look(reader, claim, here, taken, self._told, self._doctypes, most)
                 doubtful = {ref for ref in standing.doubtful if ref[0] in self._remembered}
-                over = {ref for ref, record in (await records_of(reader, doubtful)).items() if is_over(record)}
+                over = await without_document(reader, doubtful)
                 standing = standing.taken_whole(frozenset(doubtful - over))
         except (RowRefused, SchemaChanged) as error:
             # A table cannot be read: no reason to hold up what triggers saw.

@@ -34,19 +34,6 @@ class LinkId(msgspec.Struct, frozen=True, omit_defaults=True):
     id: DocumentId | None = None
 
 
-class Life(msgspec.Struct, frozen=True, array_like=True):
-    """One of the documents that have had a name one after the other.
-
-    It had the name from the clock `since` on. Once another one has it: `until` which clock, and what it `became`, its
-    new name, or None where it was deleted.
-    """
-
-    since: str
-    life: str
-    until: str = ""
-    became: Name | None = None
-
-
 def name_text(name: Name) -> str:
     """A name as it is stored and compared: a JSON array, so that `1` and `"1"` differ."""
     return msgspec.json.encode(name).decode()

@@ -39,6 +39,10 @@ class IdentityReader(ABC):
         """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
 
     @abstractmethod
+    async def has_lives(self) -> bool:
+        """Whether what an earlier release remembered of names waits for `convert_lives`."""
+
+    @abstractmethod
     async def ids_told(self, batch: int) -> bytes | None:
         """What `put_ids_told` wrote of this batch, if it was the last one of which it wrote anything."""
 
@@ -49,6 +53,10 @@ class IdentityTransaction(IdentityReader):
     @abstractmethod
     async def put_identities(self, rows: Iterable[Identity], forgotten: Iterable[tuple[str, DocumentId]] = ()) -> None:
         """Remember these rows, each in place of what was remembered of its document, and forget the others."""
+
+    @abstractmethod
+    async def convert_lives(self) -> None:
+        """Bring what the release before remembered of names (schema 5 and older) to ids."""
 
     @abstractmethod
     async def put_ids_told(self, batch: int, ids: bytes) -> None:

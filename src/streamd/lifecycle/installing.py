@@ -17,6 +17,9 @@ from streamd.store.peers import Peers
 from streamd.store.pending_gaps import PendingGaps
 from streamd.update_log import UpdateLog
 
+IDS_SINCE = 6
+"""The schema of our tables that has ids of documents; the ones before have lives of names."""
+
 VANISHED = (
     "triggers had vanished, or are new (for a unique key that is new, or that an earlier release did not look at): "
     "what only they see was not seen"
@@ -49,6 +52,8 @@ async def install_site(
         await note_gaps(state, losses(site, ours, catalogue, tables))
     if statements:
         await site.run_script(statements)
+    if before is not None:
+        await _convert(site, before)
     after = await site.identity()
     if after is None:
         raise NotInstalled("streamd could not be installed in the site's database")
@@ -58,6 +63,15 @@ async def install_site(
     if state is not None:
         done += await write_gaps(site, state)
     return done
+
+
+async def _convert(site: SiteDatabase, before: SiteIdentity) -> None:
+    """Bring what an earlier release remembered of names to ids; also where that was interrupted once."""
+    async with site.snapshot() as reader:
+        is_due = before.schema < IDS_SINCE or await reader.has_lives()
+    if is_due:
+        async with site.transaction() as transaction:
+            await transaction.convert_lives()
 
 
 def add_remote_columns(

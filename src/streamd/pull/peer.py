@@ -217,8 +217,9 @@ class Peer:
             )
         if not is_reading(event.clock):
             raise PeerRefused(f"{self.name} sent an event without a clock", hint="upgrade the older site")
-        if any(life and not is_reading(life) for life in (event.life, event.old_life)):
-            raise PeerRefused(f"{self.name} sent an event with a life that is not a clock reading")
+        ids = (event.id, *(link.id for link in event.links))
+        if any(id is not None and id.clock and not is_reading(id.clock) for id in ids):
+            raise PeerRefused(f"{self.name} sent an event with an id whose clock is no reading of one")
 
     def _decode(self, decode: Callable[[bytes], Answer], content: bytes) -> Answer:
         try:

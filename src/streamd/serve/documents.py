@@ -17,7 +17,6 @@ from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
-from streamd.lives import life_of
 from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
 from streamd.serve.identities import say_ids
@@ -189,7 +188,6 @@ class DocumentReader:
                 document,
                 snapshot.clock,
                 records.get(key),
-                is_tracked=key[0] in self._services.tracked_doctypes,
                 unfilled=unfilled.get(key[0], ()),
                 site=self._services.identity.site,
             )
@@ -340,18 +338,16 @@ def build_fetched_document(
     clock: str,
     record: Record | None,
     *,
-    is_tracked: bool,
     unfilled: Collection[str] = (),
     site: str = "",
 ) -> FetchedDocument:
-    """A document as it is served, with its sync record. `is_tracked`: this site records local edits of its type.
+    """A document as it is served, with its sync record.
 
     `unfilled` are new columns of this `site`. If the document was not made at this site, and no edit of such a column
     is known, its value is only a default. An empty clock tells this to the consumer.
     """
     doctype, name = key
     fetched = FetchedDocument(doctype, name, msgspec.Raw(document.whole()), clock)
-    fetched.life = life_of(record) if is_tracked else None
     if record is None or record.source != site:
         fetched.clocks = dict.fromkeys(unfilled, hlc.ZERO)
     if record is not None:

@@ -196,8 +196,6 @@ def _event(entry: LogEntry, enters: bool) -> Event:
         renamed_from=None if entry.renamed_from is None else name_from_text(entry.renamed_from),
         origin=None if entry.origin is None else _ORIGIN.decode(entry.origin),
         enters=enters,
-        life=entry.life,
-        old_life=entry.old_life,
         id=None if entry.id is None else _ID.decode(entry.id),
         links=() if entry.links is None else _LINKS.decode(entry.links),
     )

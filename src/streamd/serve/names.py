@@ -14,12 +14,13 @@ from decimal import Decimal
 import msgspec
 
 from streamd.db.base import RawDocument, Reader
-from streamd.lives import ended
+from streamd.identity import Identities, id_of, natural
 from streamd.model import (
     Catalogue,
     ChildTable,
     Counterpart,
     Difference,
+    DocumentId,
     DocumentType,
     Event,
     Link,
@@ -33,12 +34,9 @@ from streamd.model import (
 from streamd.rows import document_links, linked, name_in, split
 from streamd.wire import FetchedDocument, read_json
 
-RENAMES = 32
-"""How often a document may have been renamed since an event was logged, for its name of then to be followed."""
-
 Key = tuple[str, Name]
-Asked = tuple[str, Name, str | None]
-"""A document that is asked for by its name, with the life that the name was in; None for now."""
+Asked = tuple[str, Name, DocumentId | None]
+"""A document that is asked for by the name that it had; None where no document had the name."""
 
 Keys = Mapping[str, Sequence[Name]]
 """By field, the keys of child rows."""
@@ -67,13 +65,34 @@ async def name_events(
     partial = [(doctype, event.name) for _, event, doctype, data in read if _has_partial_links(doctype, data)]
     now = await _child_rows(reader, partial)
     spoken = [
-        (event, _row_keys(doctype, data), _now(_links(doctype, entry, data, now.get((doctype.name, event.name), {}))))
+        (
+            event,
+            _row_keys(doctype, data),
+            _meant(_links(doctype, entry, data, now.get((doctype.name, event.name), {})), event),
+        )
         for entry, event, doctype, data in read
     ]
     wanted = [asked for event, _, links in spoken for asked in (*_own(event), *links)]
     found = await counterparts(reader, peer, wanted, every=every)
     for event, rows, links in spoken:
         event.own = _said(found, _own(event), rows, links)
+    if every:
+        await _say_births(reader, peer, [event for event, _, _ in spoken])
+
+
+async def _say_births(reader: Reader, peer: str, told: Iterable[Event | FetchedDocument]) -> None:
+    """Write into the ids of documents where they came from, if not from `peer`: it may get them from there as well."""
+    by_type: dict[str, list[Event | FetchedDocument]] = {}
+    for each in told:
+        by_type.setdefault(each.doctype, []).append(each)
+    for doctype, some in by_type.items():
+        asked = [_itself(each) if isinstance(each, FetchedDocument) else _own(each)[0] for each in some]
+        places = {ref: name for name, refs in (await _places(reader, doctype, asked)).items() for ref in refs}
+        records = await reader.records(doctype, places.values())
+        for each, ref in zip(some, asked, strict=True):
+            record = records.get(places[ref])
+            if record is not None and record.id is None and record.source != peer:
+                each.id = DocumentId(record.remote_name, site=record.source)
 
 
 async def name_documents(
@@ -85,11 +104,13 @@ async def name_documents(
         doctype = catalogue[document.doctype]
         fields, children = split(doctype, read_json(bytes(document.data)))
         rows: Keys = {child.field: _keys(child.key, children[child.field]) for child in doctype.children}
-        spoken.append((document, rows, _now(document_links(doctype, fields, children))))
-    wanted = [asked for document, _, links in spoken for asked in ((document.doctype, document.name, None), *links)]
+        spoken.append((document, rows, _meant(document_links(doctype, fields, children), document)))
+    wanted = [asked for document, _, links in spoken for asked in (_itself(document), *links)]
     found = await counterparts(reader, peer, wanted, every=every)
     for document, rows, links in spoken:
-        document.own = _said(found, [(document.doctype, document.name, None)], rows, links)
+        document.own = _said(found, [_itself(document)], rows, links)
+    if every:
+        await _say_births(reader, peer, documents)
 
 
 async def counterparts(
@@ -105,44 +126,41 @@ async def counterparts(
     found: dict[Asked, Counterpart | None] = {}
     for doctype, some in by_type.items():
         places = await _places(reader, doctype, some)
-        for _ in range(RENAMES):
-            here = await reader.counterparts_here(peer, doctype, places)
-            for name, counterpart in here.items():
-                found.update(dict.fromkeys(places.pop(name), counterpart))
-            moved: dict[Name, list[Asked]] = {}
-            for name, record in (await reader.records(doctype, places)).items() if places else ():
-                if record.renamed_to is not None:
-                    moved.setdefault(record.renamed_to, []).extend(places[name])
-                elif every and record.source == peer:
-                    found.update(dict.fromkeys(places[name], None))
-            if not moved:
-                break
-            places = moved
+        here = await reader.counterparts_here(peer, doctype, places)
+        for name, counterpart in here.items():
+            found.update(dict.fromkeys(places.pop(name), counterpart))
+        for name, record in (await reader.records(doctype, places)).items() if places and every else ():
+            if record.source == peer:
+                found.update(dict.fromkeys(places[name], None))
     return found
 
 
 async def _places(reader: Reader, doctype: str, wanted: Iterable[Asked]) -> dict[Name, list[Asked]]:
-    """What is asked for, by the name under which to look for it: another document may have its own by now."""
-    names = {name for _, name, life in wanted if life is not None}
-    records = await reader.records(doctype, names) if names else {}
+    """What is asked for, by the name that it has here: it may have been renamed, and its name another one's, since."""
+    asked = list(wanted)
+    ids = [id for _, _, id in asked if id is not None]
+    identities = Identities(await reader.identities(doctype, [name for _, name, _ in asked], ids))
     places: dict[Name, list[Asked]] = {}
-    for asked in wanted:
-        _, name, life = asked
-        over = ended(records[name], life) if life is not None and name in records else None
-        places.setdefault(name if over is None or over.became is None else over.became, []).append(asked)
+    for each in asked:
+        _, name, id = each
+        row = None if id is None else identities.row(doctype, id)
+        places.setdefault(name if row is None else row.name, []).append(each)
     return places
 
 
 def _own(event: Event) -> list[Asked]:
     """The event's document, under each name that the event has for it."""
-    own: list[Asked] = [(event.doctype, event.name, event.life)]
-    if event.renamed_from is not None:
-        own.append((event.doctype, event.renamed_from, event.old_life))
-    return own
+    names = [event.name] if event.renamed_from is None else [event.name, event.renamed_from]
+    return [(event.doctype, name, id_of(event)) for name in names]
 
 
-def _now(links: Iterable[Key]) -> list[Asked]:
-    return [(doctype, name, None) for doctype, name in links]
+def _itself(document: FetchedDocument) -> Asked:
+    return document.doctype, document.name, document.id or natural(document.name)
+
+
+def _meant(links: Iterable[Key], told: Event | FetchedDocument) -> list[Asked]:
+    said = {(each.doctype, each.name): each.id for each in told.links}
+    return [(doctype, name, said.get((doctype, name), natural(name))) for doctype, name in links]
 
 
 def _said(

@@ -61,9 +61,7 @@ async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict
             for name, before, now in looking:
                 row = next((each for each in starts.get(name, ()) if before is None or each.sequence < before), None)
                 if row is not None and row.renamed_from is not None:
-                    rename = FormerName(
-                        name_from_text(row.renamed_from), row.sequence, row.clock, row.life, row.old_life
-                    )
+                    rename = FormerName(name_from_text(row.renamed_from), row.sequence, row.clock)
                     found.setdefault(now, []).append(rename)
                     further.append((row.renamed_from, row.sequence, now))
             looking = further
@@ -75,7 +73,7 @@ async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict
 async def _starts(connection: AsyncConnection, site: str, doctype: str, names: Iterable[str]) -> dict[str, list[Any]]:
     """By name: the entries that gave a document this name, latest first."""
     found: dict[str, list[Any]] = {}
-    fields = (_C.name, _C.sequence, _C.renamed_from, _C.clock, _C.life, _C.old_life)
+    fields = (_C.name, _C.sequence, _C.renamed_from, _C.clock)
     wanted = list(names)
     for start in range(0, len(wanted), NAMES_AT_ONCE):
         some = wanted[start : start + NAMES_AT_ONCE]

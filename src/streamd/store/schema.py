@@ -100,8 +100,6 @@ update_log = Table(
     Column("renamed_from", WORDS),
     Column("origin", WORDS),
     Column("path", WORDS, nullable=False, comment="the sites that it has been at, separated by spaces"),
-    Column("life", text(40), comment="of which life its name is, where that is known"),
-    Column("old_life", text(40), comment="the same of the name before a rename"),
     Column("id", WORDS, comment="which document it is, as JSON, where that is not what its name says"),
     Column("links", WORDS, comment="the same of the documents that it links to"),
     PrimaryKeyConstraint("site", "sequence"),

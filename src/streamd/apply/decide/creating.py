@@ -9,12 +9,11 @@ from streamd.apply.decide.decision import Decision, another_document
 from streamd.apply.decide.merging import Known, Merged, State, merge_state, newer_here
 from streamd.apply.decide.newcolumns import but_for_new, said
 from streamd.apply.decide.remembering import (
+    is_of,
     is_replaced_there,
     is_same_document,
     is_stale,
-    lives_of,
     remembered,
-    renamed_away,
     was_taken_away,
     with_clocks,
     with_event,
@@ -26,7 +25,6 @@ from streamd.apply.write.docwrites import insert_writes, rename_writes
 from streamd.apply.write.rowwrite import known
 from streamd.common import clock as hlc
 from streamd.errors import RowRefused
-from streamd.lives import FIRST, begun, is_only_made, life_of
 from streamd.model import Document, DocumentType, Name, Record, Row, name_label, name_text
 from streamd.rows import clocks_under, split
 
@@ -38,7 +36,6 @@ def create(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    target: Record | None,
 ) -> Decision:
     """What a whole document does here; the arguments are those of `decide`. Raises `RowRefused`."""
     if not isinstance(incoming.data, dict):
@@ -46,7 +43,7 @@ def create(
     if here is None:
         return _insert(incoming, doctype, record)
     if incoming.event.renamed_from is not None:
-        return _move(incoming, doctype, here, record, target)
+        return _move(incoming, doctype, here, record)
     wanted = incoming.overwrite or incoming.repair or incoming.named_here
     if incoming.fetched and not wanted and not doctype.single and not incoming.is_stranger:
         return Decision()
@@ -56,7 +53,7 @@ def create(
     made_here = incoming.repair and incoming.same_document and record is not None
     if not made_here and _equal(doctype, here, incoming.data):
         # Where a part of it does not count, it is not said whose document it is.
-        adopted = [remembered(incoming, record, same=True)] if incoming.data is whole else []
+        adopted = [remembered(incoming, record)] if incoming.data is whole else []
         return Decision(records=adopted, notes=[SAME_CONTENT])
     if not known_as and not _equal(doctype, here, but_for_new(incoming, doctype)):
         raise RowRefused(another_document(incoming.event, here, incoming.data))
@@ -82,13 +79,11 @@ def _insert(incoming: Incoming, doctype: DocumentType, record: Record | None) ->
 def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> Decision:
     """The whole document over the one that is here: only what differs is written, and not where ours is newer."""
     # What was edited here of a document that is gone there does not matter to the one that has its name now.
-    replaced = record is not None and (incoming.event.life or FIRST) != life_of(record)
-    fresh = record is None or (replaced if incoming.repair else incoming.overwrite or is_only_made(record))
+    replaced = record is not None and not is_of(record, incoming)
+    fresh = record is None or (replaced if incoming.repair else incoming.overwrite or record.is_only_made)
     base = remembered(incoming, record) if fresh or record is None else record
     merged = _merged(incoming, doctype, here, base)
     after = with_clocks(base, merged.clocks, dict(base.seen))
-    same = not replaced if incoming.repair else not (incoming.overwrite or incoming.same_document)
-    after.lives = lives_of(incoming, record, same=same)
     if not (incoming.repair and merged.stays):
         # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
         with_event(after, incoming)
@@ -122,13 +117,7 @@ def _merged(incoming: Incoming, doctype: DocumentType, here: Document, base: Rec
     return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": base.clock}), there, "")
 
 
-def _move(
-    incoming: Incoming,
-    doctype: DocumentType,
-    here: Document,
-    record: Record | None,
-    target: Record | None,
-) -> Decision:
+def _move(incoming: Incoming, doctype: DocumentType, here: Document, record: Record | None) -> Decision:
     """A document that was read, and is here under a former name: it is renamed, and takes what is newer there.
 
     What comes later of it, under any of its names, is known by what is remembered: the rename, and what was before it.
@@ -137,7 +126,7 @@ def _move(
     assert event.renamed_from is not None  # noqa: S101  # the caller looked
     moves = {event.renamed_from: event.name}
     base = record or remembered(incoming, None, clock="")
-    first, last = incoming.former[-1], incoming.former[0]
+    last = incoming.former[0]
     moved = document_under(doctype, here, moves)
     moved = replace(moved, name=event.name, fields=moved.fields | dict(zip(doctype.key, event.name, strict=True)))
     base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
@@ -146,11 +135,9 @@ def _move(
     contained_to = last.sequence if merged.stays else event.sequence
     seen = dict(base.seen) | {incoming.log: max(base.seen.get(incoming.log, 0), contained_to)}
     after = replace(with_clocks(base, merged.clocks, seen), name=event.name)
-    after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
-    gone = renamed_away(base, incoming, event.renamed_from, first.sequence)
     writes = [*rename_writes(doctype, event.renamed_from, event.name), *merged.writes]
     notes = [f"was called {name_label(event.renamed_from)} here: renamed, and taken whole", *merged.stays]
-    return Decision(writes, [gone, after], notes)
+    return Decision(writes, [after], notes, freed=[event.renamed_from])
 
 
 def _equal(doctype: DocumentType, here: Document, data: Row) -> bool:

@@ -18,7 +18,7 @@ class Decision:
     """What to write, what to remember, and what to say. `local` means: as a change of this site's own.
 
     `unknown` names columns whose values are left out, because they do not exist here. `forgotten` are documents of
-    which nothing is remembered any more.
+    which nothing is remembered any more, and `freed` names that documents gave up.
     """
 
     writes: list[RowWrite] = field(default_factory=list)
@@ -27,6 +27,7 @@ class Decision:
     local: bool = False
     unknown: set[str] = field(default_factory=set)
     forgotten: list[Name] = field(default_factory=list)
+    freed: list[Name] = field(default_factory=list)
 
     @property
     def note(self) -> str:

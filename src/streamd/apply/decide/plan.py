@@ -28,24 +28,20 @@ from streamd.apply.decide.decision import Decision, NeedsWhole, another_document
 from streamd.apply.decide.remembering import (
     NO_LOG,
     after_event,
-    called_there,
-    gone_there_too,
     is_same_document,
     knows,
     remembered,
-    renamed_away,
     tombstone,
     was_taken_away,
     with_event,
 )
 from streamd.apply.decide.values import same, same_row, shown
-from streamd.apply.event.incoming import NAME, Incoming
+from streamd.apply.event.incoming import Incoming
 from streamd.apply.event.moving import document_under
 from streamd.apply.write.docwrites import delete_writes, rename_writes, update_writes
 from streamd.apply.write.rowwrite import known, unknown_columns
 from streamd.common.clock import made_at
 from streamd.errors import RowRefused
-from streamd.lives import FIRST, begun, is_only_made
 from streamd.model import (
     Difference,
     Document,
@@ -62,27 +58,26 @@ def decide(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    target: Record | None = None,
 ) -> Decision:
     """What the event does here.
 
-    `here` is the document under the event's name (its old name, for a rename), and `record` what is remembered of that;
-    `target` is what is remembered of the name that a rename gives. Raises `RowRefused` for an event that must be
+    `here` is the document under the event's name (its old name, for a rename), and `record` what is remembered of that.
+    Raises `RowRefused` for an event that must be
     parked, and `NeedsWhole`.
     """
     operation = incoming.event.operation
     if incoming.another and here is not None:
         return _ofanother_document(incoming, here)
     if incoming.gone:
-        return _gone(incoming, record, target)
+        return _gone(incoming)
     if operation == Operation.DELETE:
         return _delete(incoming, doctype, here, record)
     if operation == Operation.LEAVE:
         return _leave(incoming, doctype, here, record)
     if operation == Operation.CREATE:
-        decision = create(incoming, doctype, here, record, target)
+        decision = create(incoming, doctype, here, record)
     else:
-        decision = _update(incoming, doctype, here, record, target)
+        decision = _update(incoming, doctype, here, record)
     decision.unknown = unknown_columns(doctype, incoming.data)
     return decision
 
@@ -113,14 +108,13 @@ def _ofanother_document(incoming: Incoming, here: Document) -> Decision:
     raise RowRefused(another_document(incoming.event, here, there))
 
 
-def _gone(incoming: Incoming, record: Record | None, target: Record | None) -> Decision:
+def _gone(incoming: Incoming) -> Decision:
     """An event of a document that is deleted here, and whose name is another one's by now."""
     event = incoming.event
-    records = [] if record is None else [with_event(record, incoming), *gone_there_too(incoming, record, target)]
     note = "was not here: nothing to do"
     if event.operation in (Operation.CREATE, Operation.UPDATE):
         note = f"was deleted here; {'stays deleted' if incoming.fetched else 'the edit is not applied'}"
-    return Decision(records=records, notes=[note])
+    return Decision(notes=[note])
 
 
 def _update(
@@ -128,7 +122,6 @@ def _update(
     doctype: DocumentType,
     here: Document | None,
     record: Record | None,
-    target: Record | None,
 ) -> Decision:
     event = incoming.event
     difference = incoming.data
@@ -136,12 +129,11 @@ def _update(
         raise RowRefused("an update without a difference in it")
     if here is None:
         if record is not None and record.deleted_at is not None and not was_taken_away(incoming, record):
-            tombstones = [with_event(record, incoming), *gone_there_too(incoming, record, target)]
-            return Decision(records=tombstones, notes=["was deleted here; the edit is not applied"])
+            return Decision(records=[with_event(record, incoming)], notes=["was deleted here; the edit is not applied"])
         raise NeedsWhole
     if not is_about(incoming, doctype, here, record):
         raise RowRefused(another_document(event, here, difference.changed))
-    if doctype.single and (record is None or is_only_made(record)):
+    if doctype.single and (record is None or record.is_only_made):
         raise NeedsWhole
     base = record or remembered(incoming, None, clock="")
     merged = merge_fields(doctype, difference.changed, difference.old.changed, here.fields, base, incoming.clock_of)
@@ -153,7 +145,7 @@ def _update(
         decision.writes += rename_writes(doctype, event.renamed_from, event.name)
         columns = {column: value for column, value in columns.items() if column not in doctype.key}
         columns = _own_links(doctype, here, base, incoming) | columns
-        decision.records.append(renamed_away(base, incoming, event.renamed_from, event.sequence))
+        decision.freed.append(event.renamed_from)
         moves = {event.renamed_from: event.name}
         here = document_under(doctype, here, moves)
         base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
@@ -166,10 +158,6 @@ def _update(
     written = [name for name in merged.newer if name in doctype.written_names]
     after = after_event(base, incoming, [*written, *rows.newer])
     after.name = event.name
-    if incoming.lost_name is not None:
-        decision.records.append(called_there(incoming, incoming.lost_name, after, target))
-    if event.renamed_from is not None:
-        after.lives = begun(target, event.name, event.life or FIRST, incoming.clock_of(NAME))
     decision.records.append(after)
     return decision
 

@@ -13,7 +13,8 @@ import msgspec
 
 from streamd.apply.event.incoming import Incoming
 from streamd.apply.source import Source
-from streamd.model import Catalogue, Difference, DocumentType, Event, Link, Name, Operation, OwnName, Row
+from streamd.identity import natural
+from streamd.model import Catalogue, Difference, DocumentId, DocumentType, Event, Link, Name, Operation, OwnName, Row
 from streamd.wire import read_json
 
 _DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
@@ -33,7 +34,7 @@ def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Inco
         data = read_difference(event.data) if event.operation == Operation.UPDATE else read_json(bytes(event.data))
     except msgspec.DecodeError:
         data = None
-    working = _in_our_words(event, source)
+    working = _with_birth(_in_our_words(event, source), source)
     if isinstance(data, Difference) and data.whole:
         working = msgspec.structs.replace(working, enters=True)
     doctype = catalogue.get(working.doctype)
@@ -66,6 +67,15 @@ def is_document(doctype: DocumentType, data: Any) -> bool:
         if rows is not None and not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
             return False
     return True
+
+
+def _with_birth(event: Event, source: Source) -> Event:
+    """The event with the site where its document was made, where that is a third one and documents are named here."""
+    id = event.id
+    if id is None or not id.site or (event.doctype in source.renamed and id.site != source.site):
+        return event
+    plain = DocumentId(id.name, id.clock)
+    return msgspec.structs.replace(event, id=None if plain == natural(event.renamed_from or event.name) else plain)
 
 
 def _in_our_words(event: Event, source: Source) -> Event:

@@ -17,7 +17,6 @@ from streamd.apply.event.decoding import read_difference
 from streamd.apply.event.incoming import NAME, Incoming
 from streamd.apply.event.mapping import MappedType
 from streamd.identity import id_of
-from streamd.lives import before
 from streamd.model import (
     Catalogue,
     ChildTable,
@@ -105,13 +104,13 @@ def _ended(first: Incoming, last: Incoming) -> Incoming:
     """A document that is deleted there at last, or that left: what was changed before is of no matter."""
     if first.event.operation == Operation.CREATE:
         return replace(last, never_here=True)
-    # It is here under the name that it had before all of this, and in the life of that.
-    name, life = before(first.event)
-    if (name, life) == (last.event.name, last.event.life):
+    # It is here under the name that it had before all of this.
+    name = first.event.renamed_from or first.event.name
+    if name == last.event.name:
         return last
-    id = id_of(last.remote)
-    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name, life=life, id=id)
-    return replace(last, event=msgspec.structs.replace(last.event, name=name, life=life, id=id), arrived=arrived)
+    id = id_of(first.event)
+    arrived = None if last.arrived is None else msgspec.structs.replace(last.arrived, name=name, id=id)
+    return replace(last, event=msgspec.structs.replace(last.event, name=name, id=id), arrived=arrived)
 
 
 def _folded(
@@ -120,16 +119,13 @@ def _folded(
     first, last = events[0], events[-1]
     operation = first.event.operation
     renames = [each.event for each in events if each.event.renamed_from is not None]
-    life, old_name, old_life = last.event.life, None, None
-    if operation == Operation.UPDATE:
-        name, old_life = before(first.event)
-        if renames and name != last.event.name:
-            old_name = name
-            clocks = clocks | {NAME: renames[-1].clock}
-        else:
-            life, old_life = old_life, None
+    old_name = None
+    name = first.event.renamed_from or first.event.name
+    if operation == Operation.UPDATE and renames and name != last.event.name:
+        old_name = name
+        clocks = clocks | {NAME: renames[-1].clock}
     own = tuple(said for each in events for said in each.event.own)
-    changes = {"operation": operation, "renamed_from": old_name, "life": life, "old_life": old_life}
+    changes = {"operation": operation, "renamed_from": old_name, "id": id_of(first.event)}
     links = {(link.doctype, link.name): link for each in events for link in each.event.links}
     event = msgspec.structs.replace(last.event, own=own, links=tuple(links.values()), **changes)
     arrived = last.arrived

@@ -40,7 +40,6 @@ class Incoming:
     `new_there` are columns that the producer has not read yet from where the document comes from, and `new_here` those
     that this site has not read yet from there.
     `is_stranger` says that another document than its own has its name here, unless the two turn out to be equal.
-    `lost_name`, in its life, is what the producer calls the document after a rename that is older than the one here.
     """
 
     event: Event
@@ -63,8 +62,6 @@ class Incoming:
     another: bool = False
     gone: bool = False
     at_once: bool = False
-    lost_name: Name | None = None
-    lost_life: str = ""
     former: Sequence[FormerName] = ()
     new_there: frozenset[str] = frozenset()
     new_here: frozenset[str] = frozenset()
@@ -77,8 +74,8 @@ class Incoming:
 
     @property
     def id(self) -> DocumentId:
-        """The document that the event is of, as the producer says it."""
-        return id_of(self.remote)
+        """The document that the event is of."""
+        return id_of(self.event)
 
     @property
     def source(self) -> str:
@@ -97,4 +94,6 @@ def without_former_name(incoming: Incoming) -> Incoming:
     """A document that was read, as one that has no former name here."""
     if incoming.event.renamed_from is None:
         return incoming
-    return replace(incoming, event=msgspec.structs.replace(incoming.event, renamed_from=None, old_life=None), former=())
+    return replace(
+        incoming, event=msgspec.structs.replace(incoming.event, renamed_from=None, id=incoming.id), former=()
+    )

@@ -269,6 +269,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
         raise PeerRefused("the producer sent a cursor that cannot be read", hint="upgrade the older site") from error
     found = []
     for document in answer.documents:
+        id = document.id if document.id and (not document.id.clock or hlc.is_reading(document.id.clock)) else None
         event = Event(
             sequence=as_of.sequence,
             nonce=as_of.nonce,
@@ -281,8 +282,7 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             at=0,
             data=document.data,
             own=document.own,
-            life=document.life if not document.life or hlc.is_reading(document.life) else None,
-            id=document.id,
+            id=id,
             links=document.links,
         )
         incoming = decode(event, source, as_of.log, catalogue)

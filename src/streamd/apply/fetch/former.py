@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
-from streamd.apply.decide.remembering import came_from_there, is_of_life
+from streamd.apply.decide.remembering import came_from_there, is_of
 from streamd.apply.decide.values import same_row
 from streamd.apply.event.incoming import NAME, Incoming, ref_of
 from streamd.apply.localnames.counterparts import Names
@@ -19,7 +19,6 @@ from streamd.apply.segment import Segment
 from streamd.apply.source import Ref
 from streamd.apply.write.rowwrite import known
 from streamd.db.base import Reader
-from streamd.lives import FIRST, is_only_made, is_over
 from streamd.model import Catalogue, Document, DocumentType, Name, Record
 from streamd.rows import split
 from streamd.wire import FormerName
@@ -73,12 +72,8 @@ def _moved(
     for place, former in enumerate(incoming.former):
         ref = _former(incoming, former)
         if ref in documents and _is_it(incoming, former, doctype, documents[ref], records.get(ref)):
-            last = incoming.former[0]
-            life = last.life if incoming.event.life is None else incoming.event.life
-            event = msgspec.structs.replace(
-                incoming.event, renamed_from=former.name, life=life, old_life=former.old_life
-            )
-            clocks = {**incoming.field_clocks, NAME: last.clock}
+            event = msgspec.structs.replace(incoming.event, renamed_from=former.name, id=incoming.id)
+            clocks = {**incoming.field_clocks, NAME: incoming.former[0].clock}
             return replace(incoming, event=event, former=incoming.former[: place + 1], field_clocks=clocks)
     return incoming
 
@@ -87,12 +82,11 @@ def _is_it(
     incoming: Incoming, former: FormerName, doctype: DocumentType, here: Document, record: Record | None
 ) -> bool:
     """Whether the document here is the one that had this name there until the rename."""
-    if record is None or is_only_made(record):
+    if record is None or record.is_only_made:
         # It came with a copy of the database: then all but its name is the same.
         fields, _ = split(doctype, incoming.data)
         there = {column: value for column, value in known(doctype, fields).items() if column not in doctype.key}
         return bool(there) and same_row(doctype, there, here.fields)
-    if is_over(record) or record.seen.get(incoming.log, 0) >= former.sequence:
+    if record.deleted_at is not None or record.seen.get(incoming.log, 0) >= former.sequence:
         return False
-    is_of_its_life = former.old_life is None or is_of_life(record, former.old_life or FIRST)
-    return is_of_its_life and came_from_there(incoming, record)
+    return is_of(record, incoming) and came_from_there(incoming, record)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from streamd.apply.localnames.naming import row_key_naming
 from streamd.apply.source import Ref, Source
 from streamd.db.base import RawDocument, Reader
-from streamd.model import Catalogue, Counterpart, DocumentType, Event, Name, OwnName, Record, name_text
+from streamd.identity import Identities, natural
+from streamd.model import Catalogue, Counterpart, DocumentId, DocumentType, Event, Name, OwnName, Record, name_text
 from streamd.rows import name_in
 from streamd.wire import read_json
+
+BORN_THERE: Mapping[Ref, DocumentId] = MappingProxyType({})
 
 
 class Names:
@@ -31,6 +36,7 @@ class Names:
         self._logs: set[str] = set()
         self._asked: set[Ref] = set()
         self._any: bool | None = None
+        self._born: dict[Ref, DocumentId] = {}
 
     async def load(
         self,
@@ -40,12 +46,15 @@ class Names:
         *,
         logs: Iterable[str] = (),
         made: Collection[Ref] = (),
+        born: Mapping[Ref, DocumentId] = BORN_THERE,
     ) -> None:
         """Look these documents up.
 
         `own` is what the producer says that they are called here, and `logs` are the logs in which it says so. Those
-        that are `made` there by the first event that comes of them are none that went there from here.
+        that are `made` there by the first event that comes of them are none that went there from here. Those that are
+        `born` at a third site may have come from there as well.
         """
+        self._born |= born
         self._logs |= set(logs)
         for each in own:
             if each.doctype in self._catalogue and len(each.own) == len(self._catalogue[each.doctype].key):
@@ -64,9 +73,26 @@ class Names:
                 new = [name for name in names if name not in found and (doctype, name) not in self._said]
                 before = await self._came_before(reader, self._catalogue[doctype], new)
                 self._known |= {(doctype, each.remote_name): each for each in before}
+                self._known |= await self._came_otherwise(reader, doctype, new)
             else:
                 self._anothers |= await self._of_others(reader, doctype, [name for name in names if name not in found])
         await self._believe(reader, made)
+
+    async def _came_otherwise(self, reader: Reader, doctype: str, names: Iterable[Name]) -> dict[Ref, Counterpart]:
+        """Those of these documents that came from the sites where they were made, or by these."""
+        found: dict[Ref, Counterpart] = {}
+        for ref in ((doctype, name) for name in names):
+            id = self._born.get(ref)
+            if id is not None and ref not in self._known:
+                each = (await reader.counterparts(id.site, doctype, [id.name])).get(id.name)
+                if each is not None:
+                    found[ref] = replace(each, peer=self._source.site, remote_name=ref[1])
+        return found
+
+    def also(self, known: Counterpart) -> list[Counterpart]:
+        """The same for the site where the document was made, should it come from there."""
+        id = self._born.get((known.doctype, known.remote_name))
+        return [] if id is None or id.clock else [replace(known, peer=id.site, remote_name=id.name)]
 
     async def _of_others(self, reader: Reader, doctype: str, names: Iterable[Name]) -> set[Ref]:
         """Those of these names that documents have here which the producer calls otherwise."""
@@ -76,12 +102,14 @@ class Names:
 
     async def _came_before(self, reader: Reader, doctype: DocumentType, names: Sequence[Name]) -> list[Counterpart]:
         """Those of these documents that came under the names that they have there, with the keys of their rows."""
-        records = await reader.records(doctype.name, names) if names else {}
-        came: dict[Name, Name] = {}
-        for name, record in records.items():
-            if record.remote_name == name and self._is_from_there(record):
-                here, _ = await called_now(reader, doctype.name, name, record)
-                came[here] = name
+        places = await called_now(reader, doctype.name, names) if names else {}
+        found = await reader.records(doctype.name, places.values()) if places else {}
+        records = {name: found[here] for name, here in places.items() if here in found}
+        came = {
+            places[name]: name
+            for name, record in records.items()
+            if record.remote_name == name and self._is_from_there(record)
+        }
         if not came:
             return []
         documents = await reader.read_documents(doctype, came)
@@ -216,14 +244,11 @@ class Names:
         return {ref: (ref[0], name) for ref in refs if (name := self.local(ref)) is not None}
 
 
-async def called_now(reader: Reader, doctype: str, name: Name, record: Record | None) -> tuple[Name, Record | None]:
-    """The name that a document has now, which may have been renamed here, and what is remembered of it under that."""
-    passed: set[Name] = set()
-    while record is not None and record.renamed_to is not None and name not in passed:
-        passed.add(name)
-        name = record.renamed_to
-        record = (await reader.records(doctype, [name])).get(name)
-    return name, record
+async def called_now(reader: Reader, doctype: str, names: Sequence[Name]) -> dict[Name, Name]:
+    """What documents that were the first of these names are called here now, or were last."""
+    identities = Identities(await reader.identities(doctype, names))
+    rows = {name: identities.row(doctype, natural(name)) for name in names}
+    return {name: name if row is None else row.name for name, row in rows.items()}
 
 
 def row_keys(doctype: DocumentType, document: RawDocument | None) -> dict[str, dict[str, Name]]:

@@ -1,4 +1,4 @@
-"""Finds under which name the document of an event is here by now. Pure."""
+"""Finds under which name the document of an event is here. Pure."""
 
 from __future__ import annotations
 
@@ -7,128 +7,79 @@ from dataclasses import replace
 
 import msgspec
 
+from streamd.apply.decide.remembering import came_from_there
 from streamd.apply.event.incoming import NAME, Incoming
 from streamd.apply.event.moving import moved
 from streamd.apply.source import Ref
-from streamd.lives import FIRST, before, begun, ended, is_over, life_at, life_of
-from streamd.model import DocumentType, Event, Life, Name, Operation, Record
+from streamd.identity import Identities, Identity, natural
+from streamd.model import Document, DocumentType, Event, Name, Operation, Record
 
 
-def led(incoming: Incoming, doctype: DocumentType, records: Mapping[Ref, Record]) -> Incoming:
-    """The event under the name that its document has here now.
+def led(
+    incoming: Incoming,
+    doctype: DocumentType,
+    identities: Identities,
+    there: tuple[Mapping[Ref, Document], Mapping[Ref, Record]],
+) -> Incoming:
+    """The event under the name that its document has here, which its id tells. `there` is what is here, by names.
 
-    The document may have been renamed here, and its name may be another one's by now: which document is meant its life
-    tells. Where that is deleted, the event is of one that is `gone`.
+    Where that is deleted, and its name is another one's by now, the event is of one that is `gone`.
     """
-    event = incoming.event
-    name, life = before(event)[0], before(event)[1] or FIRST
+    event, id = incoming.event, incoming.id
+    row = identities.row(event.doctype, id)
+    documents, records = there
+    if row is not None and row.gone_at is not None and _is_anothers(row, documents, records):
+        return incoming if _is_needed(incoming) else replace(incoming, gone=True)
+    here = _name_here(incoming, row, identities, records)
+    if here is None:
+        return incoming
+    changes = _called(event, here, wins=row is None or incoming.clock_of(NAME) > row.clock)
+    if changes == (event.renamed_from, event.name):
+        return incoming
+    found = replace(
+        incoming,
+        event=msgspec.structs.replace(event, renamed_from=changes[0], name=changes[1], id=id),
+        arrived=incoming.arrived or event,
+    )
+    return moved(found, doctype, {event.name: changes[1], (event.renamed_from or event.name): here})
+
+
+def _is_anothers(gone: Identity, documents: Mapping[Ref, Document], records: Mapping[Ref, Record]) -> bool:
+    """Whether another document has, or had, the name of one that is gone."""
+    record = records.get((gone.doctype, gone.name))
+    had_it = record is not None and (record.id or natural(record.name)) != gone.id
+    return had_it or (gone.doctype, gone.name) in documents
+
+
+def _name_here(
+    incoming: Incoming, row: Identity | None, identities: Identities, records: Mapping[Ref, Record]
+) -> Name | None:
+    """The name that the event's document has here, or had last; None where it is not known here.
+
+    Of a natural id there may be one document at each site: a name is no proof where the document never came from there.
+    """
+    event, id = incoming.event, incoming.id
+    if (row is None and id != natural(id.name)) or (row is not None and row.gone_at is not None and incoming.fetched):
+        return None
+    name = id.name if row is None else row.name
+    if name == (event.renamed_from or event.name):
+        return name
     record = records.get((event.doctype, name))
-    found = incoming
-    if _makes_another(incoming, record, life):
-        return incoming
-    passed: set[tuple[Name, str]] = set()
-    while record is not None and (name, life) not in passed:
-        passed.add((name, life))
-        over = ended(record, life)
-        if over is None and record.renamed_to is None:
-            break
-        if over is not None and over.became is None:
-            found = replace(found, gone=not _is_needed(incoming))
-            break
-        now, clock = _next(record, over)
-        found = _followed(found, now, clock)
-        name, record = now, records.get((event.doctype, now))
-        life = life_at(record, clock)
-    if found.gone:
-        life = before(event)[1] or FIRST
-    return _moved(_in_life(found, life), doctype, event)
+    if row is None and (event.enters or identities.of(event.doctype, name) != id):
+        # What is taken whole has its new name there by a rename that is still to come.
+        return None
+    is_proven = record is not None and came_from_there(incoming, record)
+    has_to_be = row is None or (event.operation == Operation.CREATE and id == natural(id.name))
+    return None if has_to_be and not is_proven else name
 
 
-def in_known_life(incoming: Incoming, records: Mapping[Ref, Record]) -> Incoming:
-    """The event with the lives of its names, also where it does not say them.
-
-    It is of the document that has the name here; one that is made under a name that was given up, or is renamed, begins
-    a life, as it would where it was made.
-    """
-    event = incoming.event
-    life, old_life = event.life, event.old_life
-    if event.renamed_from is not None:
-        old_life = life_of(records.get((event.doctype, event.renamed_from))) if old_life is None else old_life
-        life = incoming.clock_of(NAME) if life is None else life
-    elif incoming.named_here:
-        life = event.clock if (event.doctype, event.name) in records else FIRST
-    elif life is None:
-        record = records.get((event.doctype, event.name))
-        begins = record is not None and is_over(record) and _makes_another(incoming, record, life_of(record))
-        life = event.clock if begins else life_of(record)
-    if (life, old_life) == (event.life, event.old_life):
-        return incoming
-    return replace(incoming, event=msgspec.structs.replace(event, life=life, old_life=old_life))
-
-
-def _next(record: Record, over: Life | None) -> tuple[Name, str]:
-    """The name that a document got which had this one, and when."""
-    now, clock = (record.renamed_to, record.clock) if over is None else (over.became, over.until)
-    assert now is not None  # noqa: S101  # one of the two
-    return now, clock
+def _called(event: Event, here: Name, *, wins: bool) -> tuple[Name | None, Name]:
+    """From which name to which the event renames a document that is called `here`; where both sites do, the later."""
+    if event.renamed_from is None or event.name == here or not wins:
+        return None, here
+    return here, event.name
 
 
 def _is_needed(incoming: Incoming) -> bool:
     """Whether it came because another document links to it; what has its name will do for that."""
     return incoming.event.operation == Operation.CREATE and not incoming.repair and not incoming.overwrite
-
-
-def _makes_another(incoming: Incoming, record: Record | None, life: str) -> bool:
-    """Whether the event makes a document of its own, whatever was known under its name.
-
-    It is of an older one if its life is over here; or, where nothing is said of lives, if it comes by another way than
-    the rename did: from one log, it would have come before that.
-    """
-    event = incoming.event
-    if event.operation != Operation.CREATE or incoming.fetched:
-        return False
-    if record is None or ended(record, life) is not None:
-        return record is None
-    if life != life_of(record) or record.renamed_to is None or record.source != incoming.source:
-        return True
-    origin = event.origin
-    had_it = origin is not None and record.seen.get(origin.log, 0) >= origin.sequence
-    return incoming.log in record.seen and not had_it
-
-
-def _followed(incoming: Incoming, now: Name, clock: str) -> Incoming:
-    """The event of a document that was renamed here, at `clock`, under the name that it has here `now`.
-
-    Where both sites renamed it, the later rename wins at both.
-    """
-    event = incoming.event
-    if event.renamed_from is not None and event.name != now and incoming.clock_of(NAME) > clock:
-        changed = msgspec.structs.replace(event, renamed_from=now)
-    else:
-        changed = msgspec.structs.replace(event, renamed_from=None, name=now, old_life=None)
-    return replace(incoming, event=changed)
-
-
-def _moved(found: Incoming, doctype: DocumentType, event: Event) -> Incoming:
-    """The event with its data as of the names that its document has here; it was `event` when it came."""
-    now = found.event
-    old, (here, _) = before(event)[0], before(now)
-    if (old, event.name) == (here, now.name):
-        return found
-    if event.renamed_from is not None and now.renamed_from is None:
-        found = replace(found, lost_name=event.name, lost_life=event.life or FIRST)
-    found = replace(found, arrived=found.arrived or event)
-    return moved(found, doctype, {event.name: now.name, old: here})
-
-
-def _in_life(incoming: Incoming, life: str) -> Incoming:
-    """The event as one of this life of its document's name here."""
-    if before(incoming.event)[1] == life:
-        return incoming
-    change = {"life": life} if incoming.event.renamed_from is None else {"old_life": life}
-    return replace(incoming, event=msgspec.structs.replace(incoming.event, **change))
-
-
-def began_here(made: Record, event: Event, known_before: Record | None) -> None:
-    """Note in the record of a document that was given its name here that another document may have had that before."""
-    made.lives = begun(known_before, made.name, event.life or FIRST, event.clock)

@@ -126,7 +126,7 @@ class Renaming:
         if not renamed:
             return event
         # What it is called there, and was called before, is no matter of the document here.
-        return msgspec.structs.replace(event, name=here, renamed_from=None, life=None, old_life=None)
+        return msgspec.structs.replace(event, name=here, renamed_from=None, id=None)
 
     def _keys(self, doctype: DocumentType, ref: Ref, incoming: Incoming) -> dict[str, dict[str, Name]]:
         """By field, the keys of child rows: those that are known, and those that were given just now."""
@@ -140,7 +140,8 @@ class Renaming:
     def _remember(
         self, incoming: Incoming, old: Ref, new: Ref, here: Name, keys: Mapping[str, Mapping[str, Name]]
     ) -> None:
-        self.remembered.append((incoming, self._names.give(new, here, keys)))
+        given = self._names.give(new, here, keys)
+        self.remembered += [(incoming, each) for each in (given, *self._names.also(given))]
         if old != new:
             self.gone.append(old)
 

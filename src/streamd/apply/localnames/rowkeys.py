@@ -20,7 +20,6 @@ from streamd.apply.localnames.naming import row_key_naming
 from streamd.apply.source import Ref
 from streamd.common import clock as hlc
 from streamd.db.base import Reader
-from streamd.lives import is_over
 from streamd.model import Catalogue, ChildTable, Difference, Name, Operation, Record, Row, name_text
 
 Keys = Mapping[str, Name]
@@ -226,7 +225,7 @@ class RowKeys:
         # The clock of a document that was deleted here, and made again, is that of its deletion.
         field = child_field(fieldname, name_text(key))
         at = "" if record is None else record.clock_of(field)
-        if record is not None and record.source == self._site and not (record.lives or is_over(record)):
+        if record is not None and record.source == self._site and record.id is None and record.deleted_at is None:
             at = record.field_clocks.get(field, "")
         if hlc.made_at(at, self._site):
             return at, Maker.WE

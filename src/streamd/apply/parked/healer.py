@@ -20,7 +20,7 @@ from streamd.apply.event.folding import net_effect
 from streamd.apply.event.incoming import Incoming
 from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
-from streamd.apply.localnames.counterparts import Names, called_now
+from streamd.apply.localnames.counterparts import Names
 from streamd.apply.parked.together import groupings
 from streamd.apply.parked.traces import Trace, taken_whole, traces
 from streamd.apply.segment import Segment
@@ -29,6 +29,7 @@ from streamd.common.faults import crash_point
 from streamd.common.retry import parked_pause
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused, ValueTaken
+from streamd.identity import Identities
 from streamd.model import (
     Catalogue,
     Difference,
@@ -341,10 +342,12 @@ class Healer:
             name = names.local(ref)
             if name is None:
                 return False
+            if not names.renames(ref):
+                row = Identities(await reader.identities(doctype.name, [name], [first.id])).row(doctype.name, first.id)
+                name = name if row is None else row.name
             record = (await reader.records(doctype.name, [name])).get(name)
             if contained(first, record):
                 return False
-            name, record = await called_now(reader, doctype.name, name, record)
             here = (await Segment.documents(reader, doctype, [name])).get((doctype.name, name))
             taken = name != names.local(now) and bool(await names.here(reader, [now]))
         found = here is not None and (names.renames(ref) or is_about(first, doctype, here, record))

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from streamd.apply.event.incoming import Incoming, without_former_name
-from streamd.lives import before
 from streamd.model import Difference, Name, Operation, QueuedEvent
 
 
@@ -71,6 +70,6 @@ def taken_whole(trace: Trace, whole: Incoming, others: Iterable[Trace], *, moves
         operation=Operation.UPDATE,
         renamed_from=trace.before,
         sequence=trace.first.event.sequence,
-        old_life=before(trace.first.event)[1],
+        id=whole.id,
     )
     return [replace(whole, event=event, data=Difference(), fetched=False), taken]

@@ -12,18 +12,19 @@ from typing import Any
 
 import msgspec
 
+from streamd.db.books.converting import ConvertingTransaction
 from streamd.db.books.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.books.identities import IdentityBookReader, IdentityBookTransaction
+from streamd.db.books.identities import IdentityBookReader
 from streamd.db.books.series import SeriesTransaction
 from streamd.db.statements import some_of
 from streamd.errors import Fenced, SiteError, SiteReplaced
+from streamd.identity import Identities, natural
 from streamd.model import (
     Change,
     Claim,
     Column,
     Event,
-    Life,
     Name,
     QueuedEvent,
     Record,
@@ -33,9 +34,7 @@ from streamd.model import (
 )
 
 _CLAIM = "log, batch, last_change, digest, clock, previous_change, previous_clock"
-_RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to"
-_RECORD_WITH_LIVES = ", ".join(f"d.{column}" for column in _RECORD.split(", ")) + ", l.lives"
-_LIFE = "doctype, name, lives"
+_RECORD = "doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at"
 # What `tried_at` holds is `QueuedEvent.tried_to`: the column has the name that it was made with.
 _QUEUE = (
     "producer, log, event, state, error, attempts, retry_at, waits_doctype, waits_name, request, tried_at, parked_at"
@@ -43,7 +42,6 @@ _QUEUE = (
 _EVENT = msgspec.json.Decoder(Event)
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 _NUMBERS = msgspec.json.Decoder(dict[str, int])
-_LIVES = msgspec.json.Decoder(tuple[Life, ...])
 
 
 def name_key(values: Sequence[Scalar]) -> str:
@@ -79,13 +77,18 @@ class BookReader(CounterpartReader, IdentityBookReader):
         for some in some_of(names):
             marks = ", ".join("?" * len(some))
             rows = await self._fetch(
-                f"SELECT {_RECORD_WITH_LIVES} FROM streamd_document AS d LEFT JOIN streamd_life AS l "
-                f"ON l.doctype = d.doctype AND l.name = d.name WHERE d.doctype = ? AND d.name IN ({marks})",
+                f"SELECT {_RECORD} FROM streamd_document WHERE doctype = ? AND name IN ({marks})",
                 [doctype, *(name_text(name) for name in some)],
             )
             for row in rows:
                 record = _record(row)
                 found[record.name] = record
+        if found and await self.has_identities():
+            identities = Identities(await self.identities(doctype, found))
+            for name, record in found.items():
+                find = identities.of if record.deleted_at is None else identities.gone
+                id = find(doctype, name)
+                record.id = None if id == natural(name) else id
         return found
 
     async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
@@ -130,7 +133,7 @@ class BookReader(CounterpartReader, IdentityBookReader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, CounterpartTransaction, IdentityBookTransaction, SeriesTransaction):
+class BookTransaction(BookReader, CounterpartTransaction, ConvertingTransaction, SeriesTransaction):
     """Writes our own tables."""
 
     def __init__(self, taken: TakenKeys) -> None:
@@ -204,22 +207,13 @@ class BookTransaction(BookReader, CounterpartTransaction, IdentityBookTransactio
                         msgspec.json.encode(record.field_clocks).decode(),
                         msgspec.json.encode(record.seen).decode(),
                         record.deleted_at,
-                        None if record.renamed_to is None else name_text(record.renamed_to),
                     )
                     for record in records
                 ],
             )
-        lives = [
-            (record.doctype, name_text(record.name), msgspec.json.encode(record.lives).decode())
-            for record in records
-            if record.lives
-        ]
-        if lives:
-            await self._run_many(self._put("streamd_life", _LIFE, "doctype, name"), lives)
 
     async def forget_record(self, doctype: str, name: Name) -> None:
-        for table in ("streamd_document", "streamd_life"):
-            await self._run(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
+        await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
 
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
         if previous is None:
@@ -327,7 +321,7 @@ def _queued(row: Sequence[Any]) -> QueuedEvent:
 
 
 def _record(row: Sequence[Any]) -> Record:
-    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at, renamed_to, lives = row
+    doctype, name, source, remote_name, clock, field_clocks, seen, deleted_at = row
     return Record(
         doctype,
         name_from_text(name),
@@ -337,6 +331,4 @@ def _record(row: Sequence[Any]) -> Record:
         _TEXTS.decode(field_clocks),
         _NUMBERS.decode(seen),
         deleted_at,
-        None if renamed_to is None else name_from_text(renamed_to),
-        () if lives is None else _LIVES.decode(lives),
     )

@@ -83,11 +83,13 @@ class CounterpartTransaction(CounterpartReader, Running):
                 f"SELECT doctype, name FROM streamd_document WHERE deleted_at < ? LIMIT {int(limit)}", (before,)
             )
         ]
-        for table in ("streamd_document", "streamd_life"):
-            await self._run_many(f"DELETE FROM {table} WHERE doctype = ? AND name = ?", gone)
+        await self._run_many("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", gone)
         await self._forget_counterparts(gone)
-        await self._run("DELETE FROM streamd_identity WHERE gone_at < ?", (before,))
-        return len(gone)
+        ids = await self._fetch(
+            f"SELECT doctype, id_key FROM streamd_identity WHERE gone_at < ? LIMIT {int(limit)}", (before,)
+        )
+        await self._run_many("DELETE FROM streamd_identity WHERE doctype = ? AND id_key = ?", ids)
+        return max(len(gone), len(ids))
 
     async def _forget_counterparts(self, documents: Sequence[tuple[str, str | bytes]]) -> None:
         await self._run_many(

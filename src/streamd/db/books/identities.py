@@ -40,6 +40,9 @@ class IdentityBookReader(Fetching):
     async def has_identities(self) -> bool:
         return bool(await self._fetch("SELECT 1 FROM streamd_identity LIMIT 1"))
 
+    async def has_lives(self) -> bool:
+        return bool(await self._fetch("SELECT 1 FROM streamd_life LIMIT 1"))
+
     async def ids_told(self, batch: int) -> bytes | None:
         rows = await self._fetch("SELECT ids FROM streamd_told WHERE batch = ?", (batch,))
         return None if not rows else str(rows[0][0]).encode()
