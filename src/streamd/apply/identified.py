@@ -48,12 +48,14 @@ def noted(identities: Identities, decision: Decision, incoming: Incoming) -> Doc
     event, id = incoming.event, incoming.id
     if incoming.named_here:
         id = identities.made(event.doctype, event.name, event.clock)
+    # Of a document that was read, it is not known since when it is called so.
+    named_at = incoming.field_clocks.get(NAME, "" if incoming.fetched else event.clock)
     for record in decision.records:
         row = identities.row(event.doctype, id)
         if record.deleted_at is not None:
             identities.put(Identity(event.doctype, id, record.name, record.clock, record.deleted_at))
         elif row is None or row.gone_at is not None or row.name != record.name:
-            identities.put(Identity(event.doctype, id, record.name, incoming.clock_of(NAME)))
+            identities.put(Identity(event.doctype, id, record.name, named_at))
     if decision.forgotten:
         identities.forget(event.doctype, id)
     return None if id == natural(event.renamed_from or event.name) else id

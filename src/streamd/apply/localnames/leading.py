@@ -33,7 +33,7 @@ def led(
     here = _name_here(incoming, row, identities, records)
     if here is None:
         return incoming
-    changes = _called(event, here, wins=row is None or incoming.clock_of(NAME) > row.clock)
+    changes = _called(event, here, wins=row is None or incoming.clock_of(NAME) >= row.clock)
     if changes == (event.renamed_from, event.name):
         return incoming
     found = replace(
