@@ -227,6 +227,33 @@ async def test_a_third_document_keeps_its_parent_where_two_exchange_their_keys(s
     assert [await site.queue() for site in (hq, store)] == [[], []]
 
 
+CUSTOMERS = """CREATE TABLE "C" ("Id" VARCHAR(10) PRIMARY KEY NOT NULL, "Who" VARCHAR(10), "City" VARCHAR(10));
+    CREATE TABLE "Bill" ("Id" VARCHAR(10) PRIMARY KEY NOT NULL,
+        "C" VARCHAR(10) NOT NULL REFERENCES "C" ("Id") ON UPDATE CASCADE)"""
+
+
+@EACH_ENGINE
+async def test_names_that_are_exchanged_beside_an_event_that_is_refused_end_at_the_documents_that_they_are_of(
+    sites: Sites, engine: Engine
+) -> None:
+    hq, store = await sites.make("hq", "store", schema=CUSTOMERS, doctypes={"C": {}, "Bill": {}}, engine=engine)
+    await write(hq, *(f"INSERT INTO \"C\" VALUES ('c{n}', 'n{n}', 'x')" for n in (1, 3, 4, 6, 7)))
+    await settle(hq, store)
+    hq.write('DELETE FROM "C" WHERE "Id" = \'c1\'')
+    for one, other in (("c6", "c7"), ("c3", "c4")):
+        moves = [(one, "tmp"), (other, one), ("tmp", other)]
+        hq.write(*(f'UPDATE "C" SET "Id" = \'{new}\' WHERE "Id" = \'{old}\'' for old, new in moves))
+    await write(
+        store, "INSERT INTO \"Bill\" VALUES ('i1', 'c1')", 'UPDATE "C" SET "City" = \'edited\' WHERE "Id" = \'c6\''
+    )
+    for _ in range(3):
+        await store.pull_all(hq)
+        await hq.pull_all(store)
+    who = 'SELECT * FROM "C" ORDER BY 1'
+    assert hq.rows(who) == store.rows(who)
+    assert ("c7", "n6", "edited") in store.rows(who)
+
+
 @EACH_ENGINE
 @pytest.mark.parametrize("capture", ["before", "after"])
 async def test_a_link_that_arrives_before_local_renames_are_captured_means_the_document_that_had_the_name(

@@ -29,7 +29,7 @@ from streamd.common.faults import crash_point
 from streamd.common.retry import parked_pause
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused, ValueTaken
-from streamd.identity import Identities
+from streamd.identity import Identities, id_of
 from streamd.model import (
     Catalogue,
     Difference,
@@ -381,12 +381,17 @@ def _is_kin(queue: Sequence[QueuedEvent], doctype: str) -> bool:
 
 
 def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
-    """Queues by producer and document; a document that was renamed in between keeps one queue."""
+    """Queues by producer and document; a document that was renamed in between keeps one queue.
+
+    Two that exchanged their names have two: an event says which document it is of, where its old name does not tell.
+    """
     found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
     now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
     for each in queue:
         document = (each.producer, (each.doctype, each.event.renamed_from or each.event.name))
         first = now_named.get(document, document)
+        if each.event.id is not None and first in found and id_of(found[first][0].event) != each.event.id:
+            first = (each.producer, (each.doctype, each.event.id.name))
         found.setdefault(first, []).append(each)
         now_named[(each.producer, (each.doctype, each.event.name))] = first
     return found
