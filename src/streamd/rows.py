@@ -238,15 +238,19 @@ def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Bindin
     return found
 
 
-def names_moved(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
-    """The names (type, name) that local changes gave to a document, or took from one."""
-    found: set[tuple[str, Name]] = set()
+def names_moved(
+    changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]
+) -> tuple[set[tuple[str, Name]], set[tuple[str, Name]]]:
+    """The names (type, name) that local changes took from a document, and those that they gave to one."""
+    taken: set[tuple[str, Name]] = set()
+    given: set[tuple[str, Name]] = set()
     for change in changes:
         for binding in bound.get(change.table, ()) if not change.origin else ():
             before, after = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
             if binding.child is None and before != after:
-                found |= {(binding.doctype.name, name) for name in (before, after) if name is not None}
-    return found
+                taken |= {(binding.doctype.name, before)} if before is not None else set()
+                given |= {(binding.doctype.name, after)} if after is not None else set()
+    return taken, given
 
 
 def links_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:

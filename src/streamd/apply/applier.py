@@ -18,13 +18,14 @@ import structlog
 from streamd.apply.batch import (
     Concerned,
     Kept,
+    Renamed,
     Replan,
     Uncaptured,
     Unit,
-    all_captured,
     cut,
     middle_of,
     queued,
+    require_captured,
     steps_before,
     without,
 )
@@ -267,8 +268,10 @@ class Applier:
             try:
                 async with self._turn:
                     return await self._commit(source, units, position, dequeue, alone=alone)
-            except Uncaptured:
+            except Uncaptured as met:
                 await self._drain()
+                if isinstance(met, Renamed):
+                    raise Replan("the names to which these documents link have changed here") from met
             except RowRefused as error:
                 self._note_type(units, error)
                 raise
@@ -298,8 +301,8 @@ class Applier:
                 await look_up(transaction, names, units, self.catalogue)
                 concerned = Concerned(self._tried(source, units), names, self.catalogue)
                 await self._lock(transaction, concerned.documents())
-                if self.catalogue.offers and not await all_captured(transaction, concerned, self._bound):
-                    raise Uncaptured("changes of these documents are not captured yet")
+                if self.catalogue.offers:
+                    await require_captured(transaction, concerned, self._bound)
                 entries, kept = await self._write(transaction, source, units, names, healing=bool(dequeue) or alone)
                 await transaction.enqueue([queued(source, each) for each in kept])
                 if dequeue:

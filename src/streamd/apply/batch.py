@@ -25,7 +25,14 @@ class Uncaptured(SiteBusy):
 
 
 class Replan(SiteBusy):
-    """A document that the plan relied on is gone: the plan has to be made again."""
+    """A document that the plan relied on is gone, or has another name: the plan has to be made again."""
+
+
+class Renamed(Uncaptured):
+    """A name that the batch links to, or may give, has become another document's here, or nobody's.
+
+    Capture has not seen it yet, and has to note first which document had it.
+    """
 
 
 NO_DIFFERENCE = msgspec.Raw(b"{}")
@@ -173,12 +180,19 @@ class Concerned:
             if ref[0] in self.catalogue
         )
 
+    def types_named_here(self) -> set[str]:
+        """Types of which a document may get a name of this site's own: one that is free by now."""
+        refs = {ref_of(each) for unit in self.units for each in unit.all}
+        return {ref[0] for ref in refs if self.names.renames(ref)}
+
     def _here(self, refs: Iterable[Ref]) -> list[Ref]:
         return [(ref[0], name) for ref in refs for name in self.names.each(ref)]
 
 
-async def all_captured(transaction: Transaction, concerned: Concerned, bound: Mapping[str, Sequence[Binding]]) -> bool:
-    """Whether capture has seen every local change that these events have to be judged with.
+async def require_captured(
+    transaction: Transaction, concerned: Concerned, bound: Mapping[str, Sequence[Binding]]
+) -> None:
+    """Raises `Uncaptured` where capture has not seen every local change that these events have to be judged with.
 
     Those of the events' documents: only then can a conflict be judged. Links to documents that are moving to or from
     their names, and moves of documents that the events link to: a name means the document that has it now, and capture
@@ -186,12 +200,16 @@ async def all_captured(transaction: Transaction, concerned: Concerned, bound: Ma
     """
     pending = await transaction.unclaimed(await transaction.last_claim())
     if not pending:
-        return True
-    return (
+        return
+    taken, given = names_moved(pending, bound)
+    is_free = not concerned.types_named_here().isdisjoint(doctype for doctype, _ in taken)
+    if is_free or not (taken | given).isdisjoint(concerned.linked()):
+        raise Renamed("names to which these documents link have changed here, and that is not captured yet")
+    if not (
         names_touched(pending, bound).isdisjoint(concerned.documents())
         and links_touched(pending, bound).isdisjoint(concerned.moving())
-        and names_moved(pending, bound).isdisjoint(concerned.linked())
-    )
+    ):
+        raise Uncaptured("changes of these documents are not captured yet")
 
 
 def gives_or_takes_a_name(incoming: Incoming) -> bool:
