@@ -381,10 +381,7 @@ def _is_kin(queue: Sequence[QueuedEvent], doctype: str) -> bool:
 
 
 def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
-    """Queues by producer and document; a document that was renamed in between keeps one queue.
-
-    Two that exchanged their names have two: an event says which document it is of, where its old name does not tell.
-    """
+    """Queues by producer and document, however it was renamed. Two that exchanged their names have two: by their ids."""
     found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
     now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
     for each in queue:
