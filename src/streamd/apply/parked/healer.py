@@ -381,7 +381,7 @@ def _is_kin(queue: Sequence[QueuedEvent], doctype: str) -> bool:
 
 
 def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
-    """Queues by producer and document, however it was renamed. Two that exchanged their names have two: by their ids."""
+    """Queues by producer and document, however it was renamed; after an exchange of names, as the ids say."""
     found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
     now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
     for each in queue:
