@@ -387,8 +387,9 @@ def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[Que
     for each in queue:
         document = (each.producer, (each.doctype, each.event.renamed_from or each.event.name))
         first = now_named.get(document, document)
-        if each.event.id is not None and first in found and id_of(found[first][0].event) != each.event.id:
-            first = (each.producer, (each.doctype, each.event.id.name))
+        id = id_of(each.event)
+        if first in found and id_of(found[first][0].event) != id:
+            first = (each.producer, (each.doctype, id.name))
         found.setdefault(first, []).append(each)
         now_named[(each.producer, (each.doctype, each.event.name))] = first
     return found
