@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -97,6 +99,14 @@ async def test_the_files_to_follow_one_event_by_are_those_that_it_crosses(tmp_pa
     crossed = await files_of_a_create(tmp_path)
     over_http = {name for name in to_read if name.startswith("serve/")}
     assert set(to_read) - over_http <= set(crossed)
+
+
+def test_the_functions_at_which_a_reader_begins_are_there() -> None:
+    text = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    begins = re.findall(r"^\| \d \| `([\w/]+)\.py` \| `([\w.]+)` \|", text, re.MULTILINE)
+    assert len(begins) == SIX
+    for module, function in begins:
+        assert callable(attrgetter(function)(import_module(f"streamd.{module.replace('/', '.')}")))
 
 
 def test_pages_that_code_and_messages_name_are_there() -> None:
