@@ -43,3 +43,15 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
             return site
 
         yield begin
+
+
+class Sites:
+    """Makes several sites that are alike: `await sites.make("hq", "store")`."""
+
+    def __init__(self, opened: Opened, **alike: Any) -> None:
+        self._opened = opened
+        self._alike = alike
+
+    async def make(self, *names: str, **how: Any) -> list[Site]:
+        """Sites of these names, as `Site` takes them; `how` wins over what they have alike."""
+        return [await self._opened(name, **{**self._alike, **how}) for name in names]

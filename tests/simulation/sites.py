@@ -345,3 +345,24 @@ class LocalFetcher:
             names = await reader.list_names(self._producer.catalogue[doctype], after, limit + 1)
         page = list(map(list, names[:limit]))
         return NamesAnswer(names=page, more=len(names) > limit, as_of=write_cursor(head.cursor))
+
+
+async def write(site: Site, *transactions: str | list[str]) -> None:
+    """What the site's users do, each transaction captured by itself."""
+    for each in transactions:
+        site.write(*([each] if isinstance(each, str) else each))
+        await site.capture.drain()
+
+
+async def settle(*sites: Site, hub: bool = False) -> None:
+    """Each asks all others (with `hub`, only the first one and the others each other) until nothing moves any more."""
+    for _ in range(15):
+        moved = [
+            await one.pull_all(other)
+            for one in sites
+            for other in sites
+            if one is not other and (not hub or sites[0] in (one, other))
+        ]
+        if not any(moved):
+            return
+    raise AssertionError("the sites never come to rest")

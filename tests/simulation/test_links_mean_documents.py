@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.simulation.sites import Site
+from tests.simulation.conftest import Opened, Sites
+from tests.simulation.sites import settle, write
 from tests.support.database_url import Engine
 from tests.support.matrix import EACH_ENGINE
 
@@ -27,40 +26,9 @@ BILLED = (
 )
 
 
-class Sites:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.all: list[Site] = []
-
-    async def make(self, *names: str, engine: Engine = "sqlite", **how: Any) -> list[Site]:
-        how = {"schema": SCHEMA, "doctypes": TYPES} | how
-        made = [Site(self.folder, name, engine=engine, **how) for name in names]
-        for site in made:
-            await site.open()
-        self.all += made
-        return made
-
-
 @pytest.fixture
-async def sites(tmp_path: Path) -> AsyncIterator[Sites]:
-    made = Sites(tmp_path)
-    yield made
-    for site in made.all:
-        await site.close()
-
-
-async def write(site: Site, *transactions: str) -> None:
-    for each in transactions:
-        site.write(each)
-        await site.capture.drain()
-
-
-async def settle(*sites: Site) -> None:
-    for _ in range(10):
-        moved = [await one.pull_all(other) for one in sites for other in sites if one is not other]
-        if not any(moved):
-            return
-    pytest.fail("the sites never come to rest")
+def sites(opened: Opened) -> Sites:
+    return Sites(opened, schema=SCHEMA, doctypes=TYPES)
 
 
 @EACH_ENGINE

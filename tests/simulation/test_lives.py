@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamd.capture.forming import APART_MS
-from tests.simulation.sites import Site
+from tests.simulation.conftest import Opened, Sites
+from tests.simulation.sites import Site, settle, write
 
 APART_SECONDS = APART_MS / 1000
 
@@ -26,47 +25,18 @@ NUMBERS = """CREATE TABLE "T" ("Id" INTEGER PRIMARY KEY AUTOINCREMENT, "Who" TEX
 NUMBER_TYPES: dict[str, Any] = {"T": {"naming": "database"}}
 
 
-class Sites:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.all: list[Site] = []
-
-    async def make(self, *names: str, schema: str = SCHEMA, types: Any = TYPES, renamed: Any = ()) -> list[Site]:
-        made = [
-            Site(self.folder, name, schema=schema, doctypes=types, renamed=("T",) if name in renamed else ())
-            for name in names
-        ]
-        for site in made:
-            await site.open()
-        self.all += made
-        return made
-
-
 @pytest.fixture
-async def sites(tmp_path: Path) -> AsyncIterator[Sites]:
-    made = Sites(tmp_path)
-    yield made
-    for site in made.all:
-        await site.close()
+def sites(opened: Opened) -> Sites:
+    return Sites(opened, schema=SCHEMA, doctypes=TYPES)
 
 
-async def write(site: Site, *transactions: str | list[str]) -> None:
-    for each in transactions:
-        site.write(*([each] if isinstance(each, str) else each))
-        await site.capture.drain()
-
-
-async def settle(*sites: Site, hub: bool = False) -> None:
-    for _ in range(15):
-        moved = [
-            await one.pull_all(other)
-            for one in sites
-            for other in sites
-            if one is not other and (not hub or sites[0] in (one, other))
-        ]
-        if not any(moved):
-            return
-    pytest.fail("the sites never come to rest")
+async def numbered_sites(sites: Sites, *, named_here: set[str]) -> list[Site]:
+    """Two sites of numbered documents; some give them numbers of their own."""
+    made = []
+    for name in ("hq", "store"):
+        renamed = ("T",) if name in named_here else ()
+        made += await sites.make(name, schema=NUMBERS, doctypes=NUMBER_TYPES, renamed=renamed)
+    return made
 
 
 def t(site: Site) -> list[tuple[object, ...]]:
@@ -174,7 +144,7 @@ async def test_a_deletion_of_the_old_document_does_not_come_to_its_successor_tha
 async def test_an_edit_of_a_row_whose_key_holds_the_name_reaches_the_document_that_was_renamed(
     sites: Sites,
 ) -> None:
-    hq, store = await sites.make("hq", "store", schema=INNER, types=INNER_TYPES)
+    hq, store = await sites.make("hq", "store", schema=INNER, doctypes=INNER_TYPES)
     await write(store, [insert("st1", "Ada"), "INSERT INTO L VALUES ('st1', 1, 'old')"])
     await settle(hq, store)
     await write(store, rename("st1", "st2"))
@@ -187,7 +157,7 @@ async def test_an_edit_of_a_row_whose_key_holds_the_name_reaches_the_document_th
 async def test_a_removed_row_whose_key_holds_the_name_stays_removed_where_the_document_was_renamed(
     sites: Sites,
 ) -> None:
-    hq, store = await sites.make("hq", "store", schema=INNER, types=INNER_TYPES)
+    hq, store = await sites.make("hq", "store", schema=INNER, doctypes=INNER_TYPES)
     await write(store, [insert("st1", "Ada"), "INSERT INTO L VALUES ('st1', 1, 'old')"])
     await settle(hq, store)
     await write(store, rename("st1", "st2"))
@@ -197,7 +167,7 @@ async def test_a_removed_row_whose_key_holds_the_name_stays_removed_where_the_do
 
 
 async def test_a_document_with_such_rows_that_both_sites_rename_gets_the_later_name_at_both(sites: Sites) -> None:
-    hq, store = await sites.make("hq", "store", schema=INNER, types=INNER_TYPES)
+    hq, store = await sites.make("hq", "store", schema=INNER, doctypes=INNER_TYPES)
     await write(store, [insert("st1", "Ada"), "INSERT INTO L VALUES ('st1', 1, 'old')"])
     await settle(hq, store)
     await write(store, rename("st1", "st2"))
@@ -217,7 +187,7 @@ def renumber(old: int, new: int) -> str:
 
 async def test_a_parked_document_of_the_same_name_stays_parked_when_the_other_one_is_edited_there(sites: Sites) -> None:
     """Headquarters names the store's documents anew; the store keeps headquarters' names."""
-    hq, store = await sites.make("hq", "store", schema=NUMBERS, types=NUMBER_TYPES, renamed=["hq"])
+    hq, store = await numbered_sites(sites, named_here={"hq"})
     await write(store, numbered("Ada"))
     await write(hq, numbered("Bo"))
     await hq.pull_all(store)  # Ada is 2 at headquarters
@@ -230,7 +200,7 @@ async def test_a_parked_document_of_the_same_name_stays_parked_when_the_other_on
 
 
 async def test_a_parked_document_of_the_same_name_never_overwrites_the_one_that_is_here(sites: Sites) -> None:
-    hq, store = await sites.make("hq", "store", schema=NUMBERS, types=NUMBER_TYPES, renamed=["hq"])
+    hq, store = await numbered_sites(sites, named_here={"hq"})
     await write(store, numbered("Ada"))
     await write(hq, numbered("Bo"))
     await settle(hq, store)
@@ -243,7 +213,7 @@ async def test_a_parked_document_of_the_same_name_never_overwrites_the_one_that_
 
 
 async def test_with_own_names_a_document_that_was_deleted_here_and_renamed_there_stays_deleted(sites: Sites) -> None:
-    hq, store = await sites.make("hq", "store", schema=NUMBERS, types=NUMBER_TYPES, renamed=["hq", "store"])
+    hq, store = await numbered_sites(sites, named_here={"hq", "store"})
     await write(store, numbered("Ada"))
     await settle(hq, store)
     await write(hq, "DELETE FROM T")
@@ -256,7 +226,7 @@ async def test_with_own_names_a_document_that_was_deleted_here_and_renamed_there
 async def test_with_own_names_an_edit_under_a_name_that_was_given_up_comes_to_the_document_that_has_it_now(
     sites: Sites,
 ) -> None:
-    hq, store = await sites.make("hq", "store", schema=NUMBERS, types=NUMBER_TYPES, renamed=["hq"])
+    hq, store = await numbered_sites(sites, named_here={"hq"})
     await write(store, numbered("Ada"))
     await write(hq, numbered("Bo"))
     await settle(hq, store)  # Ada is 2 at headquarters; Bo waits at the store, where 1 is Ada

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.sites import Site
+from tests.simulation.sites import Site, settle, write
 from tests.support.matrix import EACH_PAIR, Engines
 
 
@@ -27,22 +27,6 @@ async def begin(hq: Site, store: Site) -> None:
         "INSERT INTO Customer VALUES (1, 'Ada', 'Turin', NULL)", "INSERT INTO Customer VALUES (2, 'Bo', NULL, NULL)"
     )
     await settle(hq, store)
-
-
-async def write(site: Site, *statements: str) -> None:
-    """What the site's users do, each in a transaction that is captured by itself."""
-    for statement in statements:
-        site.write(statement)
-        await site.capture.drain()
-
-
-async def settle(*sites: Site) -> None:
-    """Until nothing moves any more, each asks all others."""
-    for _ in range(12):
-        moved = [await one.pull_all(other) for one in sites for other in sites if one is not other]
-        if not any(moved):
-            return
-    pytest.fail("the sites never come to rest")
 
 
 async def assert_equal(*sites: Site) -> None:
