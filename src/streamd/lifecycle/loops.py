@@ -8,7 +8,6 @@ own costs time and nothing else. One thing ends a loop: another daemon that clai
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -26,9 +25,8 @@ Turn = Callable[[], Awaitable[float | None]]
 class Loop:
     """One loop of the daemon: its name, how far it has come, and what is wrong with it now.
 
-    `problem` is empty unless the last turn failed. `turns` counts those that ended well, the last one at `turned_at`.
-    `place` is how far the loop has come in what it works on, since `moved_at`; a loop that has no such place leaves
-    it None. Times are those of `time.monotonic`.
+    `problem` is empty unless the last turn failed. `turns` counts those that ended well. `place` is how far the loop has
+    come in what it works on; a loop that has no such place leaves it None.
     """
 
     def __init__(self, name: str, turn: Turn, *, look: Callable[[Exception], Awaitable[None]] | None = None) -> None:
@@ -38,7 +36,6 @@ class Loop:
         self.turns = 0
         self.place: object = None
         self.pulse = Pulse()
-        self.moved_at = self.turned_at = time.monotonic()
         self._turn = turn
         self._look = look
         self._said = ""
@@ -48,8 +45,7 @@ class Loop:
 
     def moved(self, place: object) -> None:
         """Note the place that the loop has come to."""
-        if place != self.place:
-            self.place, self.moved_at = place, time.monotonic()
+        self.place = place
 
     async def run(self) -> None:
         """Take turns for ever, until cancelled. Raises `Fenced`."""
@@ -96,7 +92,6 @@ class Loop:
         self.failures = 0
         self.problem = self._said = ""
         self.turns += 1
-        self.turned_at = time.monotonic()
 
     async def _failed(self, error: Exception) -> None:
         self.failures += 1
