@@ -25,8 +25,8 @@ Turn = Callable[[], Awaitable[float | None]]
 class Loop:
     """One loop of the daemon: its name, how far it has come, and what is wrong with it now.
 
-    `problem` is empty unless the last turn failed. `turns` counts those that ended well. `place` is how far the loop has
-    come in what it works on; a loop that has no such place leaves it None.
+    `problem` is empty unless the last turn failed. `turns` counts those that ended well. `place` is how far the loop
+    has come in what it works on; a loop that has no such place leaves it None.
     """
 
     def __init__(self, name: str, turn: Turn, *, look: Callable[[Exception], Awaitable[None]] | None = None) -> None:
