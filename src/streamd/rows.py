@@ -238,19 +238,15 @@ def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Bindin
     return found
 
 
-def names_moved(
+def namings(
     changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]
-) -> tuple[set[tuple[str, Name]], set[tuple[str, Name]]]:
-    """The names (type, name) that local changes took from a document, and those that they gave to one."""
-    taken: set[tuple[str, Name]] = set()
-    given: set[tuple[str, Name]] = set()
+) -> Iterator[tuple[str, Name | None, Name | None]]:
+    """The changes by which documents get names or lose them: type, name before and name after, None for none."""
     for change in changes:
-        for binding in bound.get(change.table, ()) if not change.origin else ():
+        for binding in bound.get(change.table, ()):
             before, after = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
             if binding.child is None and before != after:
-                taken |= {(binding.doctype.name, before)} if before is not None else set()
-                given |= {(binding.doctype.name, after)} if after is not None else set()
-    return taken, given
+                yield binding.doctype.name, before, after
 
 
 def links_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:

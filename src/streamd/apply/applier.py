@@ -45,13 +45,13 @@ from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out, waits_for_failed
 from streamd.apply.write.writer import columns_of
 from streamd.common.faults import crash_point
+from streamd.common.names import names_by_type
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy, TypeRefused
 from streamd.model import (
     Catalogue,
     Cursor,
     Event,
-    Name,
     Operation,
     QueueState,
     SyncEntry,
@@ -345,11 +345,8 @@ class Applier:
 
     async def _lock(self, transaction: Transaction, here: Sequence[Ref]) -> None:
         """Nobody else changes these documents until the transaction ends."""
-        names: dict[str, list[Name]] = {}
-        for doctype, name in here:
-            names.setdefault(doctype, []).append(name)
-        for doctype in sorted(names):
-            await transaction.lock_documents(self.catalogue[doctype], names[doctype])
+        for doctype, names in sorted(names_by_type(here).items()):
+            await transaction.lock_documents(self.catalogue[doctype], names)
 
     def _adapt(self, size: int, held_for: float) -> None:
         """Move batches' size towards what fits into the site's `transaction_seconds`; a small batch says little."""

@@ -17,7 +17,7 @@ from streamd.db.base import Transaction
 from streamd.errors import SiteBusy
 from streamd.identity import id_of
 from streamd.model import Catalogue, Event, Operation, QueuedEvent, SyncEntry, name_text
-from streamd.rows import Binding, links_in, links_touched, names_moved, names_touched
+from streamd.rows import Binding, links_in, links_touched, names_touched, namings
 
 
 class Uncaptured(SiteBusy):
@@ -201,9 +201,10 @@ async def require_captured(
     pending = await transaction.unclaimed(await transaction.last_claim())
     if not pending:
         return
-    taken, given = names_moved(pending, bound)
-    is_free = not concerned.types_named_here().isdisjoint(doctype for doctype, _ in taken)
-    if is_free or not (taken | given).isdisjoint(concerned.linked()):
+    moves = list(namings((change for change in pending if not change.origin), bound))
+    moved = {(doctype, name) for doctype, *names in moves for name in names if name is not None}
+    freed = {doctype for doctype, before, _ in moves if before is not None}
+    if not (freed.isdisjoint(concerned.types_named_here()) and moved.isdisjoint(concerned.linked())):
         raise Renamed("names to which these documents link have changed here, and that is not captured yet")
     if not (
         names_touched(pending, bound).isdisjoint(concerned.documents())

@@ -21,6 +21,7 @@ from streamd.apply.write.effects import changed_columns, is_move, moves_of, side
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import RowWrite
 from streamd.common.clock import made_at
+from streamd.common.names import names_by_type
 from streamd.db.base import Reader, Transaction
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row
 from streamd.rows import bindings, linked, name_in, names_touched
@@ -98,12 +99,9 @@ class Following:
         return told, not_told
 
     async def _records(self, refs: Iterable[Ref]) -> dict[Ref, Record]:
-        names: dict[str, list[Name]] = {}
-        for doctype, name in refs:
-            names.setdefault(doctype, []).append(name)
         return {
             (doctype, name): record
-            for doctype, some in names.items()
+            for doctype, some in names_by_type(refs).items()
             for name, record in (await self._transaction.records(doctype, some)).items()
             if record.deleted_at is None and self._log in record.seen
         }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from streamd.capture.formed import Edit
 from streamd.common import clock as hlc
+from streamd.common.names import names_by_type
 from streamd.db.base import Reader
 from streamd.identity import Identities
 from streamd.model import DocumentType, Name, Operation, Record
@@ -13,11 +14,8 @@ from streamd.rows import clocks_under
 
 
 async def records_of(reader: Reader, documents: Iterable[tuple[str, Name]]) -> dict[tuple[str, Name], Record]:
-    by_type: dict[str, list[Name]] = {}
-    for doctype, name in documents:
-        by_type.setdefault(doctype, []).append(name)
     found = {}
-    for doctype, names in by_type.items():
+    for doctype, names in names_by_type(documents).items():
         for name, record in (await reader.records(doctype, names)).items():
             found[(doctype, name)] = record
     return found
@@ -25,11 +23,8 @@ async def records_of(reader: Reader, documents: Iterable[tuple[str, Name]]) -> d
 
 async def without_document(reader: Reader, refs: Iterable[tuple[str, Name]]) -> set[tuple[str, Name]]:
     """The names that documents had and none has now, as far as it is remembered: they were deleted, or renamed."""
-    by_type: dict[str, set[Name]] = {}
-    for doctype, name in refs:
-        by_type.setdefault(doctype, set()).add(name)
     found = set()
-    for doctype, names in by_type.items():
+    for doctype, names in names_by_type(refs).items():
         identities = Identities(await reader.identities(doctype, names))
         found |= {(doctype, name) for name in names if identities.of(doctype, name) is None}
         records = await reader.records(doctype, names)

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from streamd.capture.untold import NOTHING, Field, Naming, Place, Ref, RowChange, Rows, Standing, Untold, untold_rows
 from streamd.common.json_values import write_json
+from streamd.common.names import names_by_type
 from streamd.db.base import Reader
 from streamd.model import Change, ChangeOp, ChildTable, Claim, DocumentType, Name
 from streamd.rows import Binding, may_match, name_in, read_name
@@ -119,10 +120,7 @@ async def look(
 
 async def _taken(reader: Reader, refs: Collection[Ref], doctypes: Mapping[str, DocumentType]) -> dict[str, set[Name]]:
     """Which of these documents exist, as the table compares names: a row that says `K1` may be a row of `k1`."""
-    by_type: dict[str, set[Name]] = {}
-    for doctype, name in refs:
-        by_type.setdefault(doctype, set()).add(name)
-    return {doctype: await reader.taken(doctypes[doctype], names) for doctype, names in by_type.items()}
+    return {doctype: await reader.taken(doctypes[doctype], names) for doctype, names in names_by_type(refs).items()}
 
 
 @dataclass(slots=True)

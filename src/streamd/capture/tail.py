@@ -25,7 +25,7 @@ from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
-from streamd.common.names import id_ranges
+from streamd.common.names import id_ranges, names_by_type
 from streamd.completeness import CapturedThrough
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
@@ -248,9 +248,7 @@ class Capture:
         if not known and not changes_identities(formed):
             return []
         refs = documents_in(formed, self._doctypes) if known else ()
-        by_type: dict[str, list[Name]] = {}
-        for doctype, name in refs:
-            by_type.setdefault(doctype, []).append(name)
+        by_type = names_by_type(refs)
         rows = [row for doctype, names in by_type.items() for row in await transaction.identities(doctype, names)]
         identities = Identities(rows)
         told = identify(formed, identities, self._doctypes)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from streamd.capture.happening import Happening, under_name
 from streamd.capture.untold import Ref, Standing, Untold
 from streamd.model import Change, ChangeOp, Name, Operation
-from streamd.rows import Binding, read_name
+from streamd.rows import Binding, namings, read_name
 
 
 class Unseen:
@@ -65,13 +65,8 @@ class Unseen:
 
 def renames_in(changes: Sequence[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name, Name]]:
     """Which documents change their names (from, to), so that child rows that follow are not taken for moved ones."""
-    found = set()
-    for change in changes:
-        for binding in bound.get(change.table, ()) if change.op == ChangeOp.UPDATE else ():
-            old, new = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
-            if binding.child is None and old is not None and new is not None and old != new:
-                found.add((binding.doctype.name, old, new))
-    return found
+    updates = (change for change in changes if change.op == ChangeOp.UPDATE)
+    return {(kind, old, new) for kind, old, new in namings(updates, bound) if old is not None and new is not None}
 
 
 def was_moved(change: Change, binding: Binding, renames: set[tuple[str, Name, Name]]) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
 Scalar = str | int | float
 Name = tuple[Scalar, ...]
+N = TypeVar("N", Name, str)
+"""A name, or its text."""
 
 
 class DocumentId(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,6 +35,14 @@ class LinkId(msgspec.Struct, frozen=True, omit_defaults=True):
     doctype: str
     name: Name
     id: DocumentId | None = None
+
+
+def names_by_type(refs: Iterable[tuple[str, N]]) -> dict[str, list[N]]:
+    """The names of documents (type, name) by their types, each name once, in the order in which they came."""
+    found: dict[str, dict[N, None]] = {}
+    for doctype, name in refs:
+        found.setdefault(doctype, {})[name] = None
+    return {doctype: list(names) for doctype, names in found.items()}
 
 
 def name_text(name: Name) -> str:

@@ -15,6 +15,7 @@ import structlog
 
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
+from streamd.common.names import names_by_type
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
 from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
@@ -108,7 +109,7 @@ class DocumentReader:
             await add_former_names(self._services.log, answer.documents, grants.starts)
             # A document that exists but is not readable is not reported as gone.
             gone = [key for key in keys if key[0] in grants.starts and key not in documents]
-            answer.gone = group_names(key for key in gone if key not in stored or key in readable)
+            answer.gone = names_by_type(key for key in gone if key not in stored or key in readable)
         crash_point("serve.documents")
         return answer
 
@@ -215,7 +216,7 @@ class DocumentReader:
         Such a document does not keep the others back. A later request may be able to read it.
         """
         stored: dict[Key, RawDocument | None] = {}
-        for doctype, names in group_names(keys).items():
+        for doctype, names in names_by_type(keys).items():
             documents, errors = await _read_each(reader, self._services.catalogue[doctype], names)
             stored.update({(doctype, name): document for name, document in documents.items()})
             stored.update({(doctype, name): None for name in errors})
@@ -226,7 +227,7 @@ class DocumentReader:
     async def _read_records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
         """The sync records of these documents. From them a consumer can tell which of its edits have arrived."""
         records = {}
-        for doctype, names in group_names(keys).items():
+        for doctype, names in names_by_type(keys).items():
             for name, record in (await reader.records(doctype, names)).items():
                 records[(doctype, name)] = record
         return records
@@ -354,14 +355,6 @@ def build_fetched_document(
         fetched.source = record.source
         fetched.clocks |= {"": record.clock, **record.field_clocks}
     return fetched
-
-
-def group_names(keys: Iterable[Key]) -> dict[str, list[Name]]:
-    """The names by type."""
-    names: dict[str, list[Name]] = {}
-    for doctype, name in keys:
-        names.setdefault(doctype, []).append(name)
-    return names
 
 
 def _full_path(wanted: WantedDocument) -> list[Key]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from streamd.common.names import names_by_type
 from streamd.model import Cursor, LogEntry, name_from_text, name_text
 from streamd.serve.conditions import Condition, Ref, Served, filter_entries, resolve_parent_rows
-from streamd.serve.documents import group_names
 from streamd.serve.services import Grants, Services
 from streamd.update_log import Head, fitting
 
@@ -96,10 +96,10 @@ class PageReader:
         return {**current, **logged, **await log.rows_told(sequence, missing)}
 
     async def _read_current_rows(self, refs: Iterable[Ref], conditions: Mapping[str, Condition]) -> dict[Ref, str]:
-        names_by_type = group_names((doctype, name_from_text(text)) for doctype, text in refs)
+        by_type = names_by_type((doctype, name_from_text(text)) for doctype, text in refs)
         rows = {}
         async with self._services.database.snapshot() as reader:
-            for doctype, names in names_by_type.items():
+            for doctype, names in by_type.items():
                 documents = await reader.read_documents(conditions[doctype].narrow_doctype, names)
                 for name, document in documents.items():
                     if document.readable():

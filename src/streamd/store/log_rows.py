@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamd.common.names import names_by_type
 from streamd.model import name_from_text
 from streamd.store.engine import State
 from streamd.store.schema import is_one_of, update_log
@@ -33,12 +34,9 @@ async def rows_told(
 
     None where there was no row, as far as the log shows. Documents whose rows did not change since then are left out.
     """
-    by_type: dict[str, list[str]] = {}
-    for doctype, name in documents:
-        by_type.setdefault(doctype, []).append(name)
     found: dict[tuple[str, str], str | None] = {}
     async with state.read() as connection:
-        for doctype, names in by_type.items():
+        for doctype, names in names_by_type(documents).items():
             for start in range(0, len(names), NAMES_AT_ONCE):
                 some = names[start : start + NAMES_AT_ONCE]
                 told = await _rows_told(connection, state.site, doctype, some, after)

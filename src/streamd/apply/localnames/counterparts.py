@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from streamd.apply.localnames.naming import row_key_naming
 from streamd.apply.source import Ref, Source
+from streamd.common.names import names_by_type
 from streamd.db.base import RawDocument, Reader
 from streamd.identity import Identities, natural
 from streamd.model import Catalogue, Counterpart, DocumentId, DocumentType, Event, Name, OwnName, Record, name_text
@@ -61,12 +62,9 @@ class Names:
                 self._hear((each.doctype, each.name), each)
         if self._any is None:
             self._any = bool(self._source.renamed) or await reader.has_counterparts(self._source.site)
-        wanted: dict[str, list[Name]] = {}
-        for doctype, name in refs:
-            if self._any and (doctype, name) not in self._asked:
-                self._asked.add((doctype, name))
-                wanted.setdefault(doctype, []).append(name)
-        for doctype, names in wanted.items():
+        wanted = [ref for ref in refs if ref not in self._asked] if self._any else []
+        self._asked.update(wanted)
+        for doctype, names in names_by_type(wanted).items():
             found = await reader.counterparts(self._source.site, doctype, names)
             self._known |= {(doctype, name): each for name, each in found.items()}
             if doctype in self._source.renamed:

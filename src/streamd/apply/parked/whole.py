@@ -30,6 +30,7 @@ from streamd.apply.localnames.counterparts import Names
 from streamd.apply.parked.traces import renamed_names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
+from streamd.common.names import names_by_type
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerUnreachable, RowRefused
 from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest, Record
@@ -203,11 +204,7 @@ class _Reading:
     async def _again(self, some: Sequence[tuple[Ref, bool]]) -> list[Incoming]:
         """These documents as they are now; those that are marked are to be removed."""
         incoming = [self._deletion(ref) for ref, is_gone in some if is_gone]
-        by_type: dict[str, list[Name]] = {}
-        for (doctype, name), is_gone in some:
-            if not is_gone:
-                by_type.setdefault(doctype, []).append(name)
-        for doctype, names in by_type.items():
+        for doctype, names in names_by_type(ref for ref, is_gone in some if not is_gone).items():
             incoming += await self._read(doctype, names)
         return incoming
 
