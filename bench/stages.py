@@ -25,8 +25,8 @@ from bench import shop
 from bench.engines import Shop, make_shop, open_shop
 from tests.support import servers
 from tests.support.database_url import Engine
-from tests.support.site import Site
-from tests.support.world import Link, World
+from tests.support.sites.site import Site
+from tests.support.sites.world import Link, World
 
 PATIENCE_SECONDS = 600.0
 LOOK_SECONDS = 0.01

@@ -25,8 +25,8 @@ import psycopg
 import pymysql
 
 from tests.support.database_url import DatabaseUrl
-from tests.support.mariadb_server import MariaDbServer
-from tests.support.postgresql_server import PostgreSqlServer
+from tests.support.processes.mariadb_server import MariaDbServer
+from tests.support.processes.postgresql_server import PostgreSqlServer
 
 HERE = Path(__file__).resolve().parents[1]
 WORKERS = int(os.environ.get("CASE_WORKERS") or 4)
@@ -42,7 +42,7 @@ OTHERWISE = {
     "10-pg-rows-that-come-and-go-without-triggers": ("ATTACH PARTITION", "DETACH PARTITION"),
 }
 """What programs expect that cannot be, by program. Rows of a partition that the consumer has not got are parked there:
-streamd makes no partitions. `tests/contract/test_unseen_rows.py` shows the same where both sites have them."""
+streamd makes no partitions. `tests/contract/capture/test_unseen_rows.py` shows the same where both sites have them."""
 
 
 class Outcome(NamedTuple):

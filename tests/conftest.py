@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 
 from streamd import logs
 from tests.support import servers
-from tests.support.forked import PROGRAMS_VARIABLE
-from tests.support.site import Site
+from tests.support.processes.forked import PROGRAMS_VARIABLE
+from tests.support.sites.site import Site
 
 # How many examples a property is tried with, and whether they are the same each time. Properties say nothing about it,
 # but for those in which one example takes long (`support/examples.py`).

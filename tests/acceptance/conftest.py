@@ -8,13 +8,13 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from tests.support import chinook
-from tests.support.chinook import Templates
 from tests.support.database_url import Engine
 from tests.support.matrix import ALIKE, Engines
 from tests.support.remembered import remembered
-from tests.support.site import Site
-from tests.support.world import Link, World
+from tests.support.sites import chinook
+from tests.support.sites.chinook import Templates
+from tests.support.sites.site import Site
+from tests.support.sites.world import Link, World
 
 FAILED = pytest.StashKey[bool]()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.serving import ProducerSite, producer
+from tests.support.sites.serving import ProducerSite, producer
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from streamd.store.engine import State
 from streamd.store.schema import heartbeat
-from tests.support.serving import ProducerSite, state_database
+from tests.support.sites.serving import ProducerSite, state_database
 
 TIMES = 80
 STEP_SECONDS = 0.0002

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from streamd.cli.main import cli
 from streamd.wire import PROTOCOL, HandshakeRequest, WantedDoctype
-from tests.support.ports import free_port
-from tests.support.serving import ProducerSite
+from tests.support.processes.ports import free_port
+from tests.support.sites.serving import ProducerSite
 
 SCHEMA = """
 CREATE TABLE Employee (id INTEGER PRIMARY KEY, name TEXT NOT NULL, reports_to INTEGER REFERENCES Employee);

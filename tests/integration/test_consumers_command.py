@@ -11,8 +11,8 @@ import pytest
 from streamd.store.engine import State
 from streamd.store.peers import Peers
 from streamd.wire import HandshakeRequest, WantedDoctype
-from tests.support.serving import CONSUMER, SCHEMA
-from tests.support.site import Site
+from tests.support.sites.serving import CONSUMER, SCHEMA
+from tests.support.sites.site import Site
 
 CATALOGUE = """
 [doctypes.Invoice.children.lines]

@@ -19,7 +19,7 @@ from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
 from streamd.store.unread_columns import UnreadColumns
 from tests.simulation.sites import Site
-from tests.support.serving import DOCTYPES, SCHEMA, ProducerSite, until
+from tests.support.sites.serving import DOCTYPES, SCHEMA, ProducerSite, until
 
 TIMES = 60
 STEP_SECONDS = 0.0005

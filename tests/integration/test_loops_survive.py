@@ -31,7 +31,7 @@ from tests.simulation.sites import Site
 from tests.support.database_url import Engine
 from tests.support.polling import patience
 from tests.support.servers import ENGINES
-from tests.support.serving import ProducerSite
+from tests.support.sites.serving import ProducerSite
 
 SCHEMA = 'CREATE TABLE "Track" ("id" INTEGER PRIMARY KEY, "title" TEXT NOT NULL)'
 PLACES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 19, 22, 26, 31, 37, 44, 53, 64, 77)

@@ -15,7 +15,7 @@ from streamd.model import LogEntry
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
 from streamd.wire import WantedDocument, read_cursor
-from tests.support.serving import CONSUMER, ProducerSite, entry
+from tests.support.sites.serving import CONSUMER, ProducerSite, entry
 
 CUT_AFTER = 20_000
 

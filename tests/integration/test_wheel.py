@@ -13,8 +13,7 @@ import pytest
 
 from streamd import __version__
 from streamd.store.migrate import HEAD
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.data import REPOSITORY
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -9,7 +9,7 @@ from tests.support.access import TypedRow
 from tests.support.meaning import meanings
 
 if TYPE_CHECKING:
-    from tests.support.site import Site
+    from tests.support.sites.site import Site
 
 SHOWN = 6
 """Rows that a message shows, at most."""

@@ -23,10 +23,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import mariadb_server, postgresql_server
 from tests.support.database_url import DatabaseUrl, Engine
-from tests.support.mariadb_server import MariaDbServer
-from tests.support.postgresql_server import PostgreSqlServer
+from tests.support.processes import mariadb_server, postgresql_server
+from tests.support.processes.mariadb_server import MariaDbServer
+from tests.support.processes.postgresql_server import PostgreSqlServer
 
 ENGINES: tuple[Engine, ...] = ("sqlite", "postgresql", "mariadb")
 MISSING = "no server: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from sqlalchemy import create_engine
 from streamd.db.engines import ENGINES, SHORT_NAMES
 from streamd.store.migrate import HEAD, migrate, migrations_folder
 from streamd.store.schema import metadata
+from tests.data import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "src" / "streamd"
+TESTS = REPOSITORY / "tests"
 MOST_LINES = 400
+MOST_FILES = 15
+"""In a folder of tests, beside its `__init__.py` and `conftest.py`."""
 
 NAMING_DIALECTS = {Path("store/schema.py")}
 """It says which type of SQLAlchemy a column has in which database: a table of types, in which nothing is chosen."""
@@ -48,6 +52,16 @@ def test_no_module_is_so_long_that_it_wants_to_be_two() -> None:
     }
     too_long = {path: lines for path, lines in sizes.items() if lines > MOST_LINES}
     assert not too_long, f"more than {MOST_LINES} lines: {too_long}"
+
+
+def test_no_folder_of_tests_has_so_many_files_that_nobody_sees_what_is_there() -> None:
+    files = [path for path in TESTS.rglob("*.py") if path.name not in ("__init__.py", "conftest.py")]
+    too_many = {
+        str(folder.relative_to(REPOSITORY)): count
+        for folder, count in Counter(path.parent for path in files).items()
+        if count > MOST_FILES
+    }
+    assert not too_many, f"more than {MOST_FILES} files, which a sub-folder by subject would part: {too_many}"
 
 
 def test_nobody_but_db_asks_which_kind_a_database_is_of() -> None:

@@ -11,7 +11,7 @@ import pytest
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
 from tests.support.database_url import DatabaseUrl, Engine
-from tests.support.outage import Passage
+from tests.support.processes.outage import Passage
 from tests.support.servers import copy_database, drop_database, fresh_database
 
 STATE_ENGINES: tuple[Engine, ...] = ("sqlite", "postgresql")

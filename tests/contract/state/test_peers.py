@@ -13,7 +13,7 @@ from streamd.store.engine import State
 from streamd.store.peers import Peers
 from streamd.store.schema import metadata
 from streamd.update_log import UpdateLog
-from tests.support.serving import CONSUMER, OTHER, entry
+from tests.support.sites.serving import CONSUMER, OTHER, entry
 
 OFFERS = frozenset({"Invoice", "Customer"})
 

@@ -22,10 +22,10 @@ from streamd.store.schema import sync_batch
 from streamd.update_log import Head, UpdateLog
 from tests.contract.state.conftest import ELSEWHERE, HERE, Opener, migrate_apart
 from tests.support.database_url import DatabaseUrl
-from tests.support.outage import Passage
 from tests.support.polling import eventually
+from tests.support.processes.outage import Passage
 from tests.support.servers import administrator, drop_database, fresh_database, unprivileged_role
-from tests.support.serving import entry
+from tests.support.sites.serving import entry
 
 CUTS = 15
 

@@ -16,7 +16,7 @@ from streamd.store.engine import State, now_ms
 from streamd.store.peers import Peers
 from streamd.update_log import Head, UpdateLog
 from tests.contract.state.test_peers import OFFERS, hello
-from tests.support.serving import CONSUMER, entry
+from tests.support.sites.serving import CONSUMER, entry
 
 EVERYTHING = {"limit": 1000, "max_bytes": 1 << 30, "not_through": CONSUMER}
 
