@@ -1,9 +1,9 @@
 """Stage 5: applies events of a producer to the site's database.
 
 Deciding is pure: `mapping` (other fields), `dependency` (what an event needs), `renaming` (other names), `plan` (what
-it writes), `conflict` (who wins), `folding` (the net effect of several events). Acting is separate: `preparation` and
-`fetching` (missing documents), `waiting` (what is kept back), `localise`, `givenames` and `rowkeys` (names of our own),
-`writer` (plans to statements), `applier` (one batch, one transaction), `healer` (events that failed or wait).
+it writes), `conflict` (who wins), `joining` (several events of one document as one). Acting is separate: `preparation`
+and `fetching` (missing documents), `waiting` (what is kept back), `localise`, `givenames` and `rowkeys` (names of our
+own), `writer` (plans to statements), `applier` (one batch, one transaction), `healer` (events that failed or wait).
 """
 
 from streamd.apply.applier import Applier

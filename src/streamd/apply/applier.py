@@ -29,9 +29,9 @@ from streamd.apply.batch import (
     steps_before,
     without,
 )
-from streamd.apply.event.chains import joined
 from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming, ref_of
+from streamd.apply.event.joining import joined
 from streamd.apply.fetch.fetching import Fetcher
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import localise, look_up, remember
@@ -148,7 +148,7 @@ class Applier:
             for event in events
             if source.local(event.doctype) in wanted and (event.origin is None or self._site not in event.origin.path)
         ]
-        todo = joined(todo, self.catalogue, source.mapped)
+        todo = joined(todo, self.catalogue, source)
         while todo:
             chunk = todo[: cut(todo, self._batch, LARGEST_BATCH)]
             todo = todo[len(chunk) :]

@@ -8,24 +8,28 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.apply.event.chains import joined
+from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.joining import joined
 from streamd.apply.parked.together import groupings
+from streamd.apply.source import Source
 from streamd.apply.write.standins import stand_ins
 from streamd.apply.write.writer import in_common
 from streamd.db.moves import movements, update_sql
 from streamd.db.parts import TableWrite, WriteKind
-from streamd.model import Catalogue, Column, Difference, DocumentType, Event, ForeignKey, Kind, Name, OldValues
+from streamd.model import Catalogue, Column, Difference, DocumentType, Event, ForeignKey, Kind, Name
 
 ID = Column("id", "int", Kind.INTEGER, nullable=False)
 CODE = Column("code", "varchar(3)", Kind.TEXT, nullable=False)
 MORE = Column("more", "int", Kind.INTEGER)
 NODE = DocumentType("node", "node", ("id",), (ID, CODE, MORE))
 CATALOGUE = Catalogue({"node": NODE}, frozenset({"node"}))
+SOURCE = Source("there", "site", 1000, 50)
 
 
 def _update(columns: tuple[Column, ...], *row: Any) -> TableWrite:
@@ -86,8 +90,9 @@ def test_values_for_the_time_being_come_to_an_end() -> None:
 
 
 def _event(sequence: int, name: Name, old: Name | None = None, tx: int = 1, **changed: Any) -> Incoming:
-    event = Event(sequence, "n", tx, "node", name, "update", f"clock {sequence}", 0, renamed_from=old)
-    return Incoming(event, Difference(changed=changed, old=OldValues(changed={})), "site", "log")
+    data = msgspec.Raw(msgspec.json.encode({"changed": changed, "old": {"changed": {}}}))
+    event = Event(sequence, "n", tx, "node", name, "update", f"clock {sequence}", 0, data, renamed_from=old)
+    return decode(event, SOURCE, "log", CATALOGUE)
 
 
 def _told(events: list[Incoming]) -> list[tuple[Name | None, Name, bool]]:
@@ -96,7 +101,7 @@ def _told(events: list[Incoming]) -> list[tuple[Name | None, Name, bool]]:
 
 def test_two_documents_that_exchange_their_names_are_renamed_once_each() -> None:
     events = [_event(1, (9,), (1,)), _event(2, (2,), code="x"), _event(3, (1,), (2,)), _event(4, (2,), (9,))]
-    found = joined(events, CATALOGUE, {})
+    found = joined(events, CATALOGUE, SOURCE)
     assert _told(found) == [((2,), (1,), True), ((1,), (2,), True)]
     assert [each.event.sequence for each in found] == [3, 4]
     assert isinstance(found[0].data, Difference)
@@ -105,12 +110,12 @@ def test_two_documents_that_exchange_their_names_are_renamed_once_each() -> None
 
 def test_renames_in_different_transactions_stay_what_they_are() -> None:
     events = [_event(1, (9,), (1,)), _event(2, (1,), (2,), tx=2), _event(3, (2,), (9,), tx=3)]
-    assert joined(events, CATALOGUE, {}) == events
+    assert joined(events, CATALOGUE, SOURCE) == events
 
 
 def test_single_renames_stay_what_they_are() -> None:
     events = [_event(1, (9,), (1,)), _event(2, (8,), (2,)), _event(3, (7,), code="x")]
-    assert joined(events, CATALOGUE, {}) == events
+    assert joined(events, CATALOGUE, SOURCE) == events
 
 
 def test_what_refers_to_a_renamed_row_gets_the_new_key_before_it_however_far() -> None:

@@ -9,6 +9,7 @@ from streamd.apply.decide.decision import Decision, another_document
 from streamd.apply.decide.merging import Known, Merged, State, merge_state, newer_here
 from streamd.apply.decide.newcolumns import but_for_new, said
 from streamd.apply.decide.remembering import (
+    came_from_there,
     is_of,
     is_replaced_there,
     is_same_document,
@@ -63,7 +64,9 @@ def create(
 def _insert(incoming: Incoming, doctype: DocumentType, record: Record | None) -> Decision:
     tombstone = record is not None and record.deleted_at is not None
     if incoming.repair and record is not None and tombstone:
-        if newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
+        # Of a natural id there may be one document at each site.
+        is_same = came_from_there(incoming, record) or incoming.known.source == record.source
+        if is_same and newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
             return Decision(notes=["was deleted here later; stays deleted"])
         tombstone = False
     if tombstone and record is not None and is_stale(incoming, record):

@@ -39,9 +39,21 @@ async def with_former_names(
     for each in read:
         doctype = catalogue.get(each.event.doctype)
         if each.former and doctype is not None and not each.fault and ref_of(each) not in taken:
-            each = _moved(each, doctype, documents, records)
+            each = _moved(each, doctype, names, documents, records)
         found.append(each)
     return found
+
+
+async def without_room(reader: Reader, names: Names, read: Sequence[Incoming], catalogue: Catalogue) -> Incoming | None:
+    """One of these documents that is here under a former name, and whose name another document has; None for none."""
+    named = [each for each in read if each.former and not each.fault and each.event.renamed_from is None]
+    records, documents = await _here(
+        reader, names, catalogue, {_former(each, name) for each in named for name in each.former}
+    )
+    for each in named:
+        if _moved(each, catalogue[each.event.doctype], names, documents, records) is not each:
+            return each
+    return None
 
 
 def _former(incoming: Incoming, former: FormerName) -> Ref:
@@ -67,11 +79,17 @@ async def _here(
 
 
 def _moved(
-    incoming: Incoming, doctype: DocumentType, documents: Mapping[Ref, Document], records: Mapping[Ref, Record]
+    incoming: Incoming,
+    doctype: DocumentType,
+    names: Names,
+    documents: Mapping[Ref, Document],
+    records: Mapping[Ref, Record],
 ) -> Incoming:
     for place, former in enumerate(incoming.former):
         ref = _former(incoming, former)
-        if ref in documents and _is_it(incoming, former, doctype, documents[ref], records.get(ref)):
+        if ref in documents and _is_it(
+            incoming, former, doctype, documents[ref], records.get(ref), is_known=names.renames(ref)
+        ):
             event = msgspec.structs.replace(incoming.event, renamed_from=former.name, id=incoming.id)
             clocks = {**incoming.field_clocks, NAME: incoming.former[0].clock}
             return replace(incoming, event=event, former=incoming.former[: place + 1], field_clocks=clocks)
@@ -79,9 +97,18 @@ def _moved(
 
 
 def _is_it(
-    incoming: Incoming, former: FormerName, doctype: DocumentType, here: Document, record: Record | None
+    incoming: Incoming,
+    former: FormerName,
+    doctype: DocumentType,
+    here: Document,
+    record: Record | None,
+    *,
+    is_known: bool,
 ) -> bool:
-    """Whether the document here is the one that had this name there until the rename."""
+    """Whether the document here is the one that had this name there until the rename.
+
+    `is_known` says that it has a name of this site's own, by which it is known.
+    """
     if record is None or record.is_only_made:
         # It came with a copy of the database: then all but its name is the same.
         fields, _ = split(doctype, incoming.data)
@@ -89,4 +116,4 @@ def _is_it(
         return bool(there) and same_row(doctype, there, here.fields)
     if record.deleted_at is not None or record.seen.get(incoming.log, 0) >= former.sequence:
         return False
-    return is_of(record, incoming) and came_from_there(incoming, record)
+    return is_known or (is_of(record, incoming) and came_from_there(incoming, record))

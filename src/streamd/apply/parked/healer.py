@@ -1,7 +1,7 @@
 """Events that failed, or wait behind one that did: tried again until they fit, or a person discards them.
 
-A queue is tried as its net effect first: what mends a failed event usually arrives later from its source. If that
-fails, the document is merged as its producer has it by now; event by event only what that does not heal.
+What fixes a failed event usually arrives later from its source. So a queue is healed by fetching the document as its
+producer has it now. Its events are applied one by one only where that does not work.
 """
 
 from __future__ import annotations
@@ -14,25 +14,22 @@ import structlog
 
 from streamd.apply.applier import Applier
 from streamd.apply.batch import Replan, Unit
-from streamd.apply.decide.plan import contained, is_about
 from streamd.apply.event.decoding import decode
-from streamd.apply.event.folding import net_effect
 from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.joining import ended, joined_updates
 from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
+from streamd.apply.fetch.former import without_room
 from streamd.apply.localnames.counterparts import Names
+from streamd.apply.parked.queues import by_document, documents_of
 from streamd.apply.parked.together import groupings
-from streamd.apply.parked.traces import Trace, taken_whole, traces
-from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.common.faults import crash_point
 from streamd.common.retry import parked_pause
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused, ValueTaken
-from streamd.identity import Identities, id_of
 from streamd.model import (
     Catalogue,
-    Difference,
     Operation,
     QueuedEvent,
     QueueRequest,
@@ -86,7 +83,7 @@ class Healer:
             # What was healed may be what another queue waits for.
             again = False
             async with self._database.snapshot() as reader:
-                queues = _by_document(await reader.queue())
+                queues = by_document(await reader.queue())
                 due = [
                     queue
                     for queue in queues.values()
@@ -116,7 +113,7 @@ class Healer:
         healed = 0
         if self._clashing:
             async with self._database.snapshot() as reader:
-                queues = list(_by_document(await reader.queue()).values())
+                queues = list(by_document(await reader.queue()).values())
             for producer, doctype in self._clashing:
                 kin = [each for each in queues if each[0].producer == producer and _is_kin(each, doctype)]
                 free = [each for each in kin if each[0].waits_for is None and each[0].state == QueueState.PARKED]
@@ -127,14 +124,13 @@ class Healer:
         return healed
 
     async def _are_applied(self, queues: Sequence[Sequence[QueuedEvent]], route: Route) -> bool:
-        """Apply the net effects of these queues in one transaction, if that can be done."""
+        """Apply what is left of these queues in one transaction, if that can be done without asking the producer."""
         incoming = []
         for queue in queues:
-            events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
-            net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
-            if net is None or net.event.doctype not in self._catalogue:
+            one = self._as_one(self._decoded(queue, route), route)
+            if one is None or one.event.doctype not in self._catalogue:
                 return False
-            incoming.append(replace(net, at_once=net.event.renamed_from is not None))
+            incoming.append(replace(one, at_once=one.event.renamed_from is not None))
         try:
             units = await self._applier.prepare(route.source, incoming, route.fetcher)
             await self._commit(queues, units, route)
@@ -144,10 +140,17 @@ class Healer:
             return False
         return True
 
+    def _decoded(self, queue: Sequence[QueuedEvent], route: Route) -> list[Incoming]:
+        return [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+
+    def _as_one(self, events: Sequence[Incoming], route: Route) -> Incoming | None:
+        """The event that does what all of these do, where that is known without asking the producer."""
+        return events[0] if len(events) == 1 else ended(events) or joined_updates(events, self._catalogue, route.source)
+
     async def next_due(self) -> float | None:
         """In how many seconds the next queue is due; None if nothing is queued."""
         async with self._database.snapshot() as reader:
-            queues = list(_by_document(await reader.queue()).values())
+            queues = list(by_document(await reader.queue()).values())
         if not queues:
             return None
         earliest = min((queue[0].retry_at for queue in queues if not self._rests(queue)), default=None)
@@ -199,27 +202,24 @@ class Healer:
         try:
             if any(event.request == QueueRequest.WHOLE for event in queue):
                 return await self._whole(queue, route)
-            return await self._net_or_one_by_one(queue, route)
+            return await self._heal(queue, route)
         except PeerError as error:
             await self._failed(
                 queue, f"{queue[0].error.split(' — ')[0]} — the producer cannot be asked now: {error.message}"
             )
             return 0
 
-    async def _net_or_one_by_one(self, queue: Sequence[QueuedEvent], route: Route) -> int:
-        events = [decode(each.event, route.source, each.log, self._catalogue) for each in queue]
+    async def _heal(self, queue: Sequence[QueuedEvent], route: Route) -> int:
+        events = self._decoded(queue, route)
         strange = next((each.event.doctype for each in events if each.event.doctype not in self._catalogue), None)
         if strange is not None:
             await self._failed(queue, f"{strange} is no document type of this site: is a mapping missing?")
             return 0
-        net = net_effect(events, self._catalogue, route.source.mapped) if len(events) > 1 else events[0]
-        if net is None and any(isinstance(each.data, Difference) and each.data.whole for each in events):
-            # It has another name by now, and is asked for by that one.
-            return await self._whole(queue, route)
         error = ""
-        if net is not None:
+        last = events[0] if len(events) == 1 else ended(events)
+        if last is not None:
             try:
-                await self._apply(queue, [net], route)
+                await self._apply(queue, [last], route)
             except RowRefused as refused:
                 error = self._why(queue, refused)
             else:
@@ -227,14 +227,13 @@ class Healer:
         if await self._as_it_is_now(queue, route):
             return len(queue)
         healed = 0
-        if len(queue) > 1:
-            for one, incoming in zip(queue, events, strict=True):
-                try:
-                    await self._apply([one], [incoming], route)
-                except RowRefused as refused:
-                    error = self._why(queue, refused)
-                    break
-                healed += 1
+        for one, incoming in zip(queue, events, strict=True) if len(events) > 1 else ():
+            try:
+                await self._apply([one], [incoming], route)
+            except RowRefused as refused:
+                error = self._why(queue, refused)
+                break
+            healed += 1
         if queue[healed:]:
             await self._failed(queue[healed:], error)
         return healed
@@ -303,60 +302,35 @@ class Healer:
         return 0
 
     async def _fetched(self, queue: Sequence[QueuedEvent], route: Route, *, repair: bool) -> list[Incoming]:
-        """What makes the documents of the queue what the producer has now; nothing where it does not give all of them.
+        """The documents of the queue as the producer has them now; nothing where it does not give all of them.
 
         With `repair`, not what is newer here. Raises `RowRefused`, `PeerError`.
         """
-        documents = traces(queue)
-        refs = [(queue[0].doctype, each.now) for each in documents]
+        refs = documents_of(queue)
+        names = Names(route.source, self._catalogue)
         fetched = await fetch_missing(
             [Want(ref, ()) for ref in refs],
             fetcher=route.fetcher,
             database=self._database,
             catalogue=self._catalogue,
             source=route.source,
-            names=Names(route.source, self._catalogue),
+            names=names,
             coming=frozenset(),
             complete=Finder(route.source, self._catalogue, route.fetcher).complete,
         )
-        incoming: list[Incoming] = []
-        if all(ref in fetched.documents for ref in refs):
-            for each, ref in zip(documents, refs, strict=True):
-                moves = await self._moves(each, route)
-                incoming += taken_whole(each, fetched.documents[ref], documents, moves=moves, repair=repair)
-        return incoming
-
-    async def _moves(self, trace: Trace, route: Route) -> bool:
-        """Whether the document is here under an older name, that it had there before all that is queued.
-
-        Raises `RowRefused` where another one has its new name here.
-        """
-        if trace.before is None or trace.before == trace.now:
-            return False
-        first = decode(trace.first.event, route.source, trace.first.log, self._catalogue)
-        doctype = self._catalogue[first.event.doctype]
-        ref, now = (doctype.name, trace.before), (doctype.name, trace.now)
-        names = Names(route.source, self._catalogue)
+        if not all(ref in fetched.documents for ref in refs):
+            return []
+        taken = [replace(fetched.documents[ref], overwrite=not repair, repair=repair) for ref in refs]
         async with self._database.snapshot() as reader:
-            await names.load(reader, [ref, now], first.event.own, logs=[first.log])
-            name = names.local(ref)
-            if name is None:
-                return False
-            if not names.renames(ref):
-                row = Identities(await reader.identities(doctype.name, [name], [first.id])).row(doctype.name, first.id)
-                name = name if row is None else row.name
-            record = (await reader.records(doctype.name, [name])).get(name)
-            if contained(first, record):
-                return False
-            here = (await Segment.documents(reader, doctype, [name])).get((doctype.name, name))
-            taken = name != names.local(now) and bool(await names.here(reader, [now]))
-        found = here is not None and (names.renames(ref) or is_about(first, doctype, here, record))
-        if found and taken:
+            blocked = await without_room(reader, names, taken, self._catalogue)
+        if blocked is not None:
+            label = f"{blocked.event.doctype} {name_label(blocked.former[0].name)}"
             raise RowRefused(
-                f"{doctype.name} {name_label(trace.before)} is called {name_label(trace.now)} by now, and another "
-                "document has that name here. Rename or remove the one that is wrong, here or there"
+                f"{label} is called {name_label(blocked.event.name)} by now, and another document has that name here. "
+                "Rename or remove the one that is wrong, here or there"
             )
-        return found
+        # A name that one document gave up may be another one's now: what moves goes first.
+        return sorted(taken, key=lambda each: each.event.renamed_from is None)
 
     async def _failed(self, queue: Sequence[QueuedEvent], error: str) -> None:
         head = queue[0]
@@ -378,21 +352,6 @@ def _is_kin(queue: Sequence[QueuedEvent], doctype: str) -> bool:
     if doctype == DELETED:
         return queue[-1].event.operation == Operation.DELETE
     return queue[0].doctype == doctype
-
-
-def _by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
-    """Queues by producer and document, however it was renamed; after an exchange of names, as the ids say."""
-    found: dict[tuple[str, Ref], list[QueuedEvent]] = {}
-    now_named: dict[tuple[str, Ref], tuple[str, Ref]] = {}
-    for each in queue:
-        document = (each.producer, (each.doctype, each.event.renamed_from or each.event.name))
-        first = now_named.get(document, document)
-        id = id_of(each.event)
-        if first in found and id_of(found[first][0].event) != id:
-            first = (each.producer, (each.doctype, id.name))
-        found.setdefault(first, []).append(each)
-        now_named[(each.producer, (each.doctype, each.event.name))] = first
-    return found
 
 
 def _now() -> int:

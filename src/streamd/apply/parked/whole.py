@@ -27,7 +27,7 @@ from streamd.apply.fetch.dependency import in_order
 from streamd.apply.fetch.fetching import Fetcher, incoming_documents
 from streamd.apply.fetch.former import with_former_names
 from streamd.apply.localnames.counterparts import Names
-from streamd.apply.parked.traces import renamed_names
+from streamd.apply.parked.queues import renamed_names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
 from streamd.common.names import names_by_type

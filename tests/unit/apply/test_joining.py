@@ -1,4 +1,4 @@
-"""Several events of one document, none of which is applied, are tried as one: what that one is."""
+"""Several events of one document as one event, where that is known without asking the producer: what that one is."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from streamd.apply.decide.plan import decide
 from streamd.apply.event.decoding import decode
-from streamd.apply.event.folding import net_effect
 from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.joining import ended, joined_updates
 from streamd.apply.event.mapping import mapped_types
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.localnames.leading import led
 from streamd.apply.source import Source
 from streamd.common import clock
 from streamd.identity import Identities, Identity, natural
-from streamd.model import Catalogue, Cursor, Document, Event, Origin, Record
+from streamd.model import Catalogue, Cursor, Document, DocumentId, Event, Origin, Record
 from streamd.settings import SubscribedDoctype
 from streamd.wire import Documents, FetchedDocument, WantedDocument, write_cursor
 from tests.support.sites import mapping as example
@@ -81,8 +81,14 @@ def renamed(old: str, new: str) -> Said:
     return "update", new, change({"name": new}, name=old), {"renamed_from": (old,)}
 
 
-def net(*said: Said) -> Incoming:
-    found = net_effect(events(*said), PLAIN)
+def end(*said: Said) -> Incoming:
+    found = ended(events(*said))
+    assert found is not None
+    return found
+
+
+def join(*said: Said) -> Incoming:
+    found = joined_updates(events(*said), PLAIN, SOURCE)
     assert found is not None
     return found
 
@@ -103,7 +109,7 @@ ENTERED: Said = ("update", "a", {}, {"enters": True})
 
 
 def test_what_enters_and_leaves_before_it_could_be_put_here_was_never_here() -> None:
-    one = net(MADE, EDITED, LEFT)
+    one = end(MADE, EDITED, LEFT)
     assert decide(one, DOC, None, None).writes == []
     stranger = Document("Doc", ("a",), {"name": "a", "title": "of our own", "x": "2"}, {"rows": []})
     one.delete_on_leave = True
@@ -112,7 +118,7 @@ def test_what_enters_and_leaves_before_it_could_be_put_here_was_never_here() -> 
 
 def test_what_came_for_a_link_meanwhile_leaves_all_the_same() -> None:
     document, record = here("a")
-    one = net(MADE, LEFT)
+    one = end(MADE, LEFT)
     one.delete_on_leave = True
     assert [write.kind for write in decide(one, DOC, document, record).writes] == ["delete"]
 
@@ -120,55 +126,53 @@ def test_what_came_for_a_link_meanwhile_leaves_all_the_same() -> None:
 @pytest.mark.parametrize("before", [(EDITED,), (EDITED, EDITED), (ENTERED,), (LEFT, ENTERED, EDITED)])
 def test_an_edit_that_was_refused_is_of_no_matter_once_the_document_leaves(before: Sequence[Said]) -> None:
     document, record = here("a")
-    one = net(*before, LEFT)
+    one = end(*before, LEFT)
     one.delete_on_leave = True
     assert (one.event.operation, one.event.sequence) == ("leave", len(before) + 1)
     assert [write.kind for write in decide(one, DOC, document, record).writes] == ["delete"]
 
 
-@pytest.mark.parametrize("end", ["leave", "delete"])
-def test_a_document_that_was_renamed_goes_under_the_name_that_it_has_here(end: str) -> None:
-    one = net(EDITED, renamed("a", "b"), (end, "b", None))
-    assert (one.event.operation, one.event.name, one.remote.name) == (end, ("a",), ("a",))
+@pytest.mark.parametrize("last", ["leave", "delete"])
+def test_a_document_that_was_renamed_goes_under_the_name_that_it_has_here(last: str) -> None:
+    one = end(EDITED, renamed("a", "b"), (last, "b", None))
+    assert (one.event.operation, one.event.name, one.remote.name) == (last, ("a",), ("a",))
 
 
 def test_it_leaves_whoever_made_the_edits_before() -> None:
     origin = {"origin": Origin("o", "log", 1, ("o", THERE))}
-    assert net((*EDITED[:3], origin), LEFT).event.operation == "leave"  # type: ignore[misc]  # one of the two forms
+    assert end((*EDITED[:3], origin), LEFT).event.operation == "leave"  # type: ignore[misc]  # one of the two forms
 
 
-def test_what_left_and_came_again_is_taken_whole_or_made_anew() -> None:
-    assert net(EDITED, LEFT, ENTERED).event.enters
-    again = net(EDITED, LEFT, MADE)
-    assert (again.event.operation, again.same_document) == ("create", True)
-    assert not net(MADE, LEFT, MADE).same_document
+def test_a_document_that_goes_on_there_has_not_ended() -> None:
+    assert ended(events(EDITED, LEFT, ENTERED)) is None
+    assert ended(events(EDITED, LEFT, MADE)) is None
+
+
+def test_where_another_document_got_the_name_neither_end_speaks_for_both() -> None:
+    another = {"id": DocumentId(("a",), at(2))}
+    made: Said = ("create", "a", {"name": "a"}, another)
+    assert ended(events(renamed("a", "b"), made, ("delete", "a", None, another))) is None
 
 
 @pytest.mark.parametrize(
     "said",
     [
-        # Edits without the document, which may be gone here.
+        (MADE, EDITED),
         (EDITED, LEFT, EDITED),
-        # It is here under the old name, which nothing of what came again speaks of.
-        (EDITED, renamed("a", "b"), ("delete", "b", None), ("create", "b", {"name": "b"})),
-        # By its old name nothing is taken whole.
         (ENTERED, renamed("a", "b")),
+        (EDITED, ("update", "a", {"changed": 7})),
+        (EDITED, (*EDITED[:3], {"origin": Origin("o", "log", 1, ("o", THERE))})),
     ],
 )
-def test_what_has_no_net_effect_that_is_sure_is_tried_event_by_event(said: Sequence[Said]) -> None:
-    assert net_effect(events(*said), PLAIN) is None
-
-
-def test_what_cannot_be_read_has_no_net_effect_with_others() -> None:
-    assert net_effect(events(("create", "a", []), EDITED), PLAIN) is None
-    assert net_effect(events(MADE, ("update", "a", {"changed": 7})), PLAIN) is None
+def test_only_plain_updates_of_one_origin_are_joined(said: Sequence[Said]) -> None:
+    assert joined_updates(events(*said), PLAIN, SOURCE) is None
 
 
 # Documents that are renamed
 
 
 def test_edits_before_and_after_a_rename_are_one_edit_with_a_rename() -> None:
-    one = net(
+    one = join(
         ("update", "a", change({"x": "50"}, x="1")), renamed("a", "b"), ("update", "b", change({"x": "7"}, x="50"))
     )
     assert (one.event.operation, one.event.name, one.event.renamed_from) == ("update", ("b",), ("a",))
@@ -180,27 +184,27 @@ def test_edits_before_and_after_a_rename_are_one_edit_with_a_rename() -> None:
 
 
 def test_two_renames_are_one_and_a_rename_back_is_none() -> None:
-    assert net(EDITED, renamed("a", "b"), renamed("b", "c")).event.renamed_from == ("a",)
-    back = net(EDITED, renamed("a", "b"), renamed("b", "a"))
+    assert join(EDITED, renamed("a", "b"), renamed("b", "c")).event.renamed_from == ("a",)
+    back = join(EDITED, renamed("a", "b"), renamed("b", "a"))
     assert (back.event.name, back.event.renamed_from) == (("a",), None)
 
 
-def test_a_folded_rename_is_as_old_as_the_rename_and_not_as_the_last_edit() -> None:
-    one = net(EDITED, renamed("a", "b"), ("update", "b", change({"x": "7"}, x="1")))
+def test_a_joined_rename_is_as_old_as_the_rename_and_not_as_the_last_edit() -> None:
+    one = join(EDITED, renamed("a", "b"), ("update", "b", change({"x": "7"}, x="1")))
     ours = Identity("Doc", natural(("a",)), ("ours",), clock.reading(2, 5, THERE))
     assert led(one, DOC, Identities([ours]), ({}, {})).event.name == ("ours",)
     ours = replace(ours, clock=at(1))
     assert led(one, DOC, Identities([ours]), ({}, {})).event.name == ("b",)
 
 
-def test_rows_that_are_named_by_their_document_are_not_folded_across_a_rename() -> None:
+def test_rows_that_are_named_by_their_document_are_not_joined_across_a_rename() -> None:
     rows = replace(DOC.children[0], key=("parent", "name"))
     named = example.catalogue(replace(DOC, children=(rows,)))
     row_edited: Said = ("update", "a", {"row_changed": {"rows": [{"parent": "a", "name": "r", "x": "2"}]}})
-    assert net_effect(events(row_edited, renamed("a", "b"), catalogue=named), named) is None
-    assert net_effect(events(row_edited, row_edited, catalogue=named), named) is not None
+    assert joined_updates(events(row_edited, renamed("a", "b"), catalogue=named), named, SOURCE) is None
+    assert joined_updates(events(row_edited, row_edited, catalogue=named), named, SOURCE) is not None
     # Where no row was changed, none has a name that could be another one.
-    assert net_effect(events(EDITED, renamed("a", "b"), catalogue=named), named) is not None
+    assert joined_updates(events(EDITED, renamed("a", "b"), catalogue=named), named, SOURCE) is not None
 
 
 # Links that are found by values
@@ -240,27 +244,16 @@ def _answer(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Documents:
 
 
 async def completed(producer: Producer, *said: Said) -> Incoming:
-    """The net effect of events of an opportunity, with the links that are found for it."""
+    """These updates of an opportunity as one, with the links that are found for it."""
     queue = events(*said, source=MAPPED, catalogue=example.HERE, doctype="OneHash Opportunity")
-    one = net_effect(queue, example.HERE, MAPPED.mapped)
+    one = joined_updates(queue, example.HERE, MAPPED)
     assert one is not None
     await Finder(MAPPED, example.HERE, producer).complete([one])
     return one
 
 
-CREATED: Said = ("create", "O", OPPORTUNITY)
 SUBJECT: Said = ("update", "O", change({"subject": "other"}, subject="s"))
 PHONE: Said = ("update", "O", change({"phone": "2"}, phone="1"))
-
-
-async def test_a_new_document_and_a_later_edit_wait_for_what_the_document_links_to() -> None:
-    assert "needs the one OneHash Lead" in (await completed(Producer({}), CREATED, SUBJECT)).fault
-    one = await completed(Producer({"1": "Lead-1"}), CREATED, SUBJECT)
-    assert (one.fault, one.data["party_name"], one.data["title"]) == ("", "Lead-1", "other")
-
-
-async def test_what_is_found_for_a_new_document_is_found_by_its_later_values() -> None:
-    assert (await completed(Producer({"1": "Lead-1", "2": "Lead-2"}), CREATED, PHONE)).data["party_name"] == "Lead-2"
 
 
 async def test_an_edit_that_decides_a_link_is_not_forgotten_for_a_later_one_that_does_not() -> None:
@@ -279,24 +272,11 @@ async def test_a_document_that_was_renamed_since_is_asked_for_by_its_name_now() 
     assert (one.event.name, one.event.renamed_from) == (("P",), ("O",))
 
 
-async def test_a_new_document_that_was_renamed_since_has_its_rows_and_its_links() -> None:
-    one = await completed(Producer({"1": "Lead-1"}), CREATED, renamed("O", "P"))
-    assert (one.event.name, one.data["name"], one.data["party_name"]) == (("P",), "P", "Lead-1")
-    assert [(row["name"], row["parent"]) for row in one.data["items"]] == [("L1", "P")]
-
-
-async def test_a_link_that_cannot_be_found_any_more_is_of_no_matter_once_the_document_leaves() -> None:
-    one = await completed(Producer({}), PHONE, ("leave", "O", None))
-    assert (one.fault, one.event.operation) == ("", "leave")
-
-
 async def test_a_price_in_the_producers_words_stays_exact() -> None:
-    price = {"price": msgspec.Raw(b"0.10")}
-    queue = events(CREATED, PHONE, source=MAPPED, catalogue=example.HERE, doctype="OneHash Opportunity")
-    queue[0].arrived = msgspec.structs.replace(
-        queue[0].remote, data=msgspec.Raw(msgspec.json.encode(OPPORTUNITY | price))
-    )
-    one = net_effect(queue, example.HERE, MAPPED.mapped)
+    queue = events(SUBJECT, PHONE, source=MAPPED, catalogue=example.HERE, doctype="OneHash Opportunity")
+    priced = msgspec.Raw(b'{"changed": {"price": 0.10}}')
+    queue[0].arrived = msgspec.structs.replace(queue[0].remote, data=priced)
+    one = joined_updates(queue, example.HERE, MAPPED)
     assert one is not None
     assert b'"price":0.10' in bytes(one.remote.data)
 
@@ -304,6 +284,6 @@ async def test_a_price_in_the_producers_words_stays_exact() -> None:
 @pytest.mark.parametrize("qty", [1, 2])
 def test_a_child_row_that_was_removed_and_added_again_stays(qty: int) -> None:
     removed = {"removed": {"rows": [[7]]}, "old": {"removed": {"rows": [{"name": 7, "parent": "a", "qty": 1}]}}}
-    one = net(("update", "a", removed), ("update", "a", {"added": {"rows": [{"name": 7, "parent": "a", "qty": qty}]}}))
+    one = join(("update", "a", removed), ("update", "a", {"added": {"rows": [{"name": 7, "parent": "a", "qty": qty}]}}))
     assert (one.data.added, one.data.removed, one.data.old.removed) == ({}, {}, {})
     assert one.data.row_changed == {"rows": [{"name": 7} | ({"qty": 2} if qty == 2 else {})]}
