@@ -135,7 +135,7 @@ def queued(source: Source, kept: Kept) -> QueuedEvent:
     """A kept event as it goes into the site's queue."""
     now = time.time_ns() // 1_000_000
     event = kept.unit.incoming.remote
-    if kept.unit.incoming.fetched and event.operation == Operation.CREATE:
+    if kept.unit.incoming.reading is not None and event.operation == Operation.CREATE:
         event = as_read_later(event)
     return QueuedEvent(
         0,

@@ -49,7 +49,7 @@ def noted(identities: Identities, decision: Decision, incoming: Incoming) -> Doc
     if incoming.named_here:
         id = identities.made(event.doctype, event.name, event.clock)
     # Of a document that was read, it is not known since when it is called so.
-    named_at = incoming.field_clocks.get(NAME, "" if incoming.fetched else event.clock)
+    named_at = incoming.field_clocks.get(NAME, event.clock if incoming.reading is None else "")
     for record in decision.records:
         row = identities.row(event.doctype, id)
         if record.deleted_at is not None:

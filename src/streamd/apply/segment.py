@@ -15,7 +15,7 @@ from streamd.apply.decide.plan import contained, decide, is_about
 from streamd.apply.decide.remembering import is_of, was_deleted_here
 from streamd.apply.decide.subscriber import as_subscriber
 from streamd.apply.effects import Effects
-from streamd.apply.event.incoming import Incoming, without_former_name
+from streamd.apply.event.incoming import Incoming, Purpose, read_for, without_former_name
 from streamd.apply.following import Following
 from streamd.apply.identified import identities_of, mark_of, names_here, noted
 from streamd.apply.localnames.leading import led
@@ -100,7 +100,7 @@ class Segment:
         refs = {(event.doctype, event.name)} | ({(event.doctype, event.renamed_from)} if event.renamed_from else set())
         old = (event.doctype, event.renamed_from or event.name)
         if old in self._olds if incoming.at_once else not refs.isdisjoint(self._refs):
-            if incoming.fetched and incoming is not unit.incoming:
+            if incoming.reading is not None and incoming is not unit.incoming:
                 return
             await self.flush()
         self._items.append((incoming, unit))
@@ -292,7 +292,7 @@ class Segment:
             raise RowRefused(another_document(incoming.event, here, unit.whole.data))
         # What changed unseen is known by what was seen of it: its old values fit what stands here.
         same = here is not None and (conditional or (unseen and is_about(incoming, doctype, here, record)))
-        whole = replace(unit.whole, repair=True, same_document=same)
+        whole = read_for(unit.whole, Purpose.REPAIR, is_same=same)
         decision = decide(self._ours(whole, doctype, here), doctype, here, record)
         if not conditional:
             return decision
@@ -344,7 +344,7 @@ class Segment:
 def _as_it_stands(incoming: Incoming, documents: Mapping[Ref, Document]) -> Incoming:
     """A document that was read; as one that moves here only where it still has its former name, and no other one."""
     event = incoming.event
-    if not incoming.fetched or event.renamed_from is None:
+    if incoming.reading is None or event.renamed_from is None:
         return incoming
     moves = (event.doctype, event.renamed_from) in documents and (event.doctype, event.name) not in documents
     return incoming if moves else without_former_name(incoming)

@@ -20,7 +20,7 @@ from streamd.apply.decide.remembering import (
     with_event,
 )
 from streamd.apply.decide.values import same_row
-from streamd.apply.event.incoming import NAME, Incoming
+from streamd.apply.event.incoming import NAME, Incoming, Purpose
 from streamd.apply.event.moving import document_under
 from streamd.apply.write.docwrites import insert_writes, rename_writes
 from streamd.apply.write.rowwrite import known
@@ -45,14 +45,15 @@ def create(
         return _insert(incoming, doctype, record)
     if incoming.event.renamed_from is not None:
         return _move(incoming, doctype, here, record)
-    wanted = incoming.overwrite or incoming.repair or incoming.named_here
-    if incoming.fetched and not wanted and not doctype.single and not incoming.is_stranger:
+    reading = incoming.reading
+    counts = incoming.named_here or doctype.single or incoming.is_stranger
+    if reading is not None and reading.purpose is Purpose.LINK and not counts:
         return Decision()
-    known_as = incoming.overwrite or incoming.same_document or doctype.single or is_same_document(incoming, record)
-    known_as = (known_as and not incoming.is_stranger) or (incoming.repair and is_replaced_there(incoming, record))
+    is_same = reading is not None and (reading.is_same or reading.purpose is Purpose.OVERWRITE)
+    known_as = is_same or doctype.single or is_same_document(incoming, record)
+    known_as = (known_as and not incoming.is_stranger) or (incoming.repairs and is_replaced_there(incoming, record))
     whole, incoming = incoming.data, replace(incoming, data=said(incoming, doctype, known_as=known_as))
-    made_here = incoming.repair and incoming.same_document and record is not None
-    if not made_here and _equal(doctype, here, incoming.data):
+    if not (is_same and incoming.repairs and record is not None) and _equal(doctype, here, incoming.data):
         # Where a part of it does not count, it is not said whose document it is.
         adopted = [remembered(incoming, record)] if incoming.data is whole else []
         return Decision(records=adopted, notes=[SAME_CONTENT])
@@ -63,17 +64,18 @@ def create(
 
 def _insert(incoming: Incoming, doctype: DocumentType, record: Record | None) -> Decision:
     tombstone = record is not None and record.deleted_at is not None
-    if incoming.repair and record is not None and tombstone:
+    reading = incoming.reading
+    if reading is not None and reading.purpose is Purpose.REPAIR and record is not None and tombstone:
         # Of a natural id there may be one document at each site.
-        is_same = came_from_there(incoming, record) or incoming.known.source == record.source
-        if is_same and newer_here(record.clock, incoming.known.clock_of(), incoming.producer_site):
+        is_same = came_from_there(incoming, record) or reading.known.source == record.source
+        if is_same and newer_here(record.clock, reading.known.clock_of(), incoming.producer_site):
             return Decision(notes=["was deleted here later; stays deleted"])
         tombstone = False
     if tombstone and record is not None and is_stale(incoming, record):
         return Decision(records=[with_event(record, incoming)], notes=["was deleted here later; stays deleted"])
     writes = insert_writes(doctype, *split(doctype, incoming.data))
     decision = Decision(writes=writes, records=[remembered(incoming, record)])
-    if tombstone and incoming.fetched and not incoming.overwrite and not was_taken_away(incoming, record):
+    if tombstone and reading is not None and not incoming.overwrites and not was_taken_away(incoming, record):
         decision.local = True
         decision.notes.append("was deleted here, and lives again because another document needs it")
     return decision
@@ -83,21 +85,21 @@ def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Re
     """The whole document over the one that is here: only what differs is written, and not where ours is newer."""
     # What was edited here of a document that is gone there does not matter to the one that has its name now.
     replaced = record is not None and not is_of(record, incoming)
-    fresh = record is None or (replaced if incoming.repair else incoming.overwrite or record.is_only_made)
+    fresh = record is None or (replaced if incoming.repairs else incoming.overwrites or record.is_only_made)
     base = remembered(incoming, record) if fresh or record is None else record
     merged = _merged(incoming, doctype, here, base)
     after = with_clocks(base, merged.clocks, dict(base.seen))
-    if not (incoming.repair and merged.stays):
+    if not (incoming.repairs and merged.stays):
         # Otherwise events up to here may hold newer edits of what stays: they are judged when they come.
         with_event(after, incoming)
     elif record is None:
         after.seen = {}
     decision = Decision(merged.writes, [after], merged.stays)
-    if incoming.repair and not merged.writes and not merged.stays:
+    if incoming.repairs and not merged.writes and not merged.stays:
         decision.notes = [SAME_CONTENT]
-    elif incoming.repair:
+    elif incoming.repairs:
         decision.notes = ["read again: what differs is taken from there", *merged.stays]
-    elif incoming.overwrite:
+    elif incoming.overwrites:
         decision.notes = ["written anew, whole, as the producer has it", *merged.replaced]
         # A local edit that the producer may or may not have seen: what is written now has to reach it as an edit.
         decision.local = record is not None and any(record.field_clocks.values())
@@ -106,17 +108,17 @@ def _merge(incoming: Incoming, doctype: DocumentType, here: Document, record: Re
 
 def _merged(incoming: Incoming, doctype: DocumentType, here: Document, base: Record) -> Merged:
     fields, children = split(doctype, incoming.data)
-    if incoming.repair:
-        there = State(fields, children, incoming.known)
+    reading = incoming.reading
+    if reading is not None and reading.purpose is Purpose.OVERWRITE:
+        return merge_state(doctype, here, Known(), State(fields, children, reading.known), incoming.producer_site)
+    if reading is not None and (reading.purpose is Purpose.REPAIR or incoming.event.renamed_from is not None):
+        there = State(fields, children, reading.known)
         # That of a document which was read is later than its making, and may be of any site.
         made = base.clock if hlc.made_at(base.clock, base.source) else ""
         return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": made}), there, incoming.producer_site)
-    if incoming.overwrite:
-        return merge_state(doctype, here, Known(), State(fields, children, incoming.known), incoming.producer_site)
     clocks = {name: clock for name, clock in incoming.field_clocks.items() if name != NAME}
     # A plain create over a document that is here is a row that was replaced: it says nothing of older child rows.
-    everything = incoming.same_document or doctype.single
-    there = State(fields, children, Known(clocks={**clocks, "": incoming.event.clock}), everything)
+    there = State(fields, children, Known(clocks={**clocks, "": incoming.event.clock}), doctype.single)
     return merge_state(doctype, here, Known(clocks={**base.field_clocks, "": base.clock}), there, "")
 
 
@@ -133,7 +135,7 @@ def _move(incoming: Incoming, doctype: DocumentType, here: Document, record: Rec
     moved = document_under(doctype, here, moves)
     moved = replace(moved, name=event.name, fields=moved.fields | dict(zip(doctype.key, event.name, strict=True)))
     base = replace(base, field_clocks=clocks_under(doctype, base.field_clocks, moves))
-    merged = _merged(replace(incoming, repair=incoming.repair or not incoming.overwrite), doctype, moved, base)
+    merged = _merged(incoming, doctype, moved, base)
     # Where something stays, events behind the rename may hold newer edits of it: they are judged when they come.
     contained_to = last.sequence if merged.stays else event.sequence
     seen = dict(base.seen) | {incoming.log: max(base.seen.get(incoming.log, 0), contained_to)}

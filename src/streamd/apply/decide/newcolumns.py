@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from streamd.apply.decide.conflict import child_field
-from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.incoming import Incoming, Reading
 from streamd.common import clock as hlc
 from streamd.model import ChildTable, DocumentType, Row, name_text
 
@@ -21,25 +21,27 @@ def said(incoming: Incoming, doctype: DocumentType, *, known_as: bool) -> Row:
     `known_as` says that it is known to be the one that is here. Of one that was made here, what is new here is not the
     producer's word either. Where nobody knows who made it, and a column is new at both sites, it is the word of both.
     """
-    new = incoming.new_there
-    if incoming.same_document:
-        new |= incoming.new_here
+    reading = incoming.reading or Reading()
+    new = reading.new_there
+    if reading.is_same:
+        new |= reading.new_here
     elif not known_as:
-        new -= incoming.new_here
+        new -= reading.new_here
     return _without_defaults(incoming, doctype, new)
 
 
 def but_for_new(incoming: Incoming, doctype: DocumentType) -> Row:
     """The document without what may differ since the column is new here, and not there."""
-    return _without_defaults(incoming, doctype, incoming.new_here - incoming.new_there)
+    reading = incoming.reading or Reading()
+    return _without_defaults(incoming, doctype, reading.new_here - reading.new_there)
 
 
 def _without_defaults(incoming: Incoming, doctype: DocumentType, new: frozenset[str]) -> Row:
     """The document without the values in these columns of which the producer knows no edit."""
     data: Row = incoming.data
-    if not new:
+    if not new or incoming.reading is None:
         return data
-    clocks, site = incoming.known.clocks, incoming.producer_site
+    clocks, site = incoming.reading.known.clocks, incoming.producer_site
     found = _row(data, new, clocks, "")
     for child in doctype.children:
         prefix = f"{child.field}/"

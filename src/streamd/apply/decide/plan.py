@@ -84,7 +84,7 @@ def decide(
 
 def contained(incoming: Incoming, record: Record | None) -> bool:
     """Whether the document here has this event already. What is read now, or told by no log, is judged each time."""
-    is_now = incoming.fetched or incoming.event.enters or incoming.log == NO_LOG
+    is_now = incoming.reading is not None or incoming.event.enters or incoming.log == NO_LOG
     return not is_now and record is not None and record.seen.get(incoming.log, 0) >= incoming.event.sequence
 
 
@@ -113,7 +113,7 @@ def _gone(incoming: Incoming) -> Decision:
     event = incoming.event
     note = "was not here: nothing to do"
     if event.operation in (Operation.CREATE, Operation.UPDATE):
-        note = f"was deleted here; {'stays deleted' if incoming.fetched else 'the edit is not applied'}"
+        note = f"was deleted here; {'the edit is not applied' if incoming.reading is None else 'stays deleted'}"
     return Decision(notes=[note])
 
 

@@ -70,7 +70,7 @@ def is_stale(incoming: Incoming, record: Record) -> bool:
         came_from_there(incoming, record)
         and is_of(record, incoming)
         and event.clock <= record.clock
-        and not incoming.fetched
+        and incoming.reading is None
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -17,15 +18,42 @@ NAME = ""
 """What stands for the document's name among `field_clocks`."""
 
 
+class Purpose(Enum):
+    """For what a document is read from its producer, and so what becomes of the one that is here."""
+
+    LINK = auto()
+    """An event needs it: one that is here stays as it is."""
+    REPAIR = auto()
+    """It is merged with the one that is here: what is newer here stays."""
+    OVERWRITE = auto()
+    """A person wants it as the producer has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document that was read from its producer, in place of an event.
+
+    `known` says what its producer remembers of it. `former` are the names that it had there before, the last one first;
+    where it is here under one of them, the event is `renamed_from` the last of these. `new_there` are columns that the
+    producer has not read yet from where the document comes from, and `new_here` those that this site has not read yet
+    from there. `is_same` says that the document here is known to be the one that was read.
+    """
+
+    known: Known = NOTHING_KNOWN
+    purpose: Purpose = Purpose.LINK
+    former: Sequence[FormerName] = ()
+    new_there: frozenset[str] = frozenset()
+    new_here: frozenset[str] = frozenset()
+    is_same: bool = False
+
+
 @dataclass(slots=True)
 class Incoming:
     """An event on its way into this site, decoded, with where it came from.
 
-    `fetched` marks a document that was fetched for another one (or whole); `log` and `sequence` say what part of the
-    producer's log it contains. `overwrite` is set when a person asked for the producer's document as it is;
-    `same_document` where it is known that the document here is the one that the event speaks of, and `never_here`
-    where it is known that it is another one: the event's own document was made and deleted while it was queued.
-    `repair` marks one that was read again for a gap (`repair.py`), and `known` says what its producer remembers of it.
+    `reading` is there for a document that was read from its producer: `log` and the event's sequence say what part of
+    the producer's log it contains. `never_here` says that the event's document was made and deleted while it was
+    queued, so that what has its name here is another one.
     `seen_gone` is set when a plan counted on the document, and it was not here.
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
     events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
@@ -33,12 +61,8 @@ class Incoming:
     of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
     remembered of names, and not by its name; `another` where that tells that its name is another
     document's here; `gone` where it is deleted here and its name is another one's by now.
-    `former` are the names that a document that was read had there before, the last one first; where it is here under
-    one of them, the event is `renamed_from` the last of these.
     `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
     written together with the others of that transaction.
-    `new_there` are columns that the producer has not read yet from where the document comes from, and `new_here` those
-    that this site has not read yet from there.
     `is_stranger` says that another document than its own has its name here, unless the two turn out to be equal.
     """
 
@@ -46,11 +70,7 @@ class Incoming:
     data: Any
     producer_site: str
     log: str
-    fetched: bool = False
-    overwrite: bool = False
-    repair: bool = False
-    known: Known = NOTHING_KNOWN
-    same_document: bool = False
+    reading: Reading | None = None
     fault: str = ""
     never_here: bool = False
     seen_gone: bool = False
@@ -62,9 +82,6 @@ class Incoming:
     another: bool = False
     gone: bool = False
     at_once: bool = False
-    former: Sequence[FormerName] = ()
-    new_there: frozenset[str] = frozenset()
-    new_here: frozenset[str] = frozenset()
     is_stranger: bool = False
 
     @property
@@ -76,6 +93,19 @@ class Incoming:
     def id(self) -> DocumentId:
         """The document that the event is of."""
         return id_of(self.event)
+
+    @property
+    def repairs(self) -> bool:
+        return self.reading is not None and self.reading.purpose is Purpose.REPAIR
+
+    @property
+    def overwrites(self) -> bool:
+        return self.reading is not None and self.reading.purpose is Purpose.OVERWRITE
+
+    @property
+    def former(self) -> Sequence[FormerName]:
+        """The names that a document which was read had there before, the last one first."""
+        return () if self.reading is None else self.reading.former
 
     @property
     def source(self) -> str:
@@ -94,6 +124,11 @@ def without_former_name(incoming: Incoming) -> Incoming:
     """A document that was read, as one that has no former name here."""
     if incoming.event.renamed_from is None:
         return incoming
-    return replace(
-        incoming, event=msgspec.structs.replace(incoming.event, renamed_from=None, id=incoming.id), former=()
-    )
+    event = msgspec.structs.replace(incoming.event, renamed_from=None, id=incoming.id)
+    reading = None if incoming.reading is None else replace(incoming.reading, former=())
+    return replace(incoming, event=event, reading=reading)
+
+
+def read_for(incoming: Incoming, purpose: Purpose, **more: Any) -> Incoming:
+    """A document that was read, for this purpose; `more` is what else its reading says."""
+    return replace(incoming, reading=replace(incoming.reading or Reading(), purpose=purpose, **more))

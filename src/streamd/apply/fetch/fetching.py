@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from streamd.apply.decide.merging import Known
 from streamd.apply.event.decoding import decode
-from streamd.apply.event.incoming import Incoming, ref_of
+from streamd.apply.event.incoming import Incoming, Reading, ref_of
 from streamd.apply.fetch.dependency import in_order, needed
 from streamd.apply.fetch.former import with_former_names
 from streamd.apply.localnames.counterparts import Names
@@ -287,14 +287,14 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
         )
         incoming = decode(event, source, as_of.log, catalogue)
         if incoming.data is not None and incoming.event.doctype in catalogue:
-            incoming.fetched = True
             mapped = source.mapped.get(document.doctype)
             clocks = document.clocks if mapped is None else mapped.clocks(document.clocks)
-            incoming.known = Known(
-                document.source, {name: clock for name, clock in clocks.items() if hlc.is_reading(clock)}
+            known = {name: clock for name, clock in clocks.items() if hlc.is_reading(clock)}
+            incoming.reading = Reading(
+                Known(document.source, known),
+                former=document.former,
+                new_there=frozenset(name for name, clock in clocks.items() if name and clock == hlc.ZERO),
             )
-            incoming.new_there = frozenset(name for name, clock in clocks.items() if name and clock == hlc.ZERO)
-            incoming.former = document.former
             found.append(incoming)
     return found
 

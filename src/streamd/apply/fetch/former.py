@@ -13,7 +13,7 @@ import msgspec
 
 from streamd.apply.decide.remembering import came_from_there, is_of
 from streamd.apply.decide.values import same_row
-from streamd.apply.event.incoming import NAME, Incoming, ref_of
+from streamd.apply.event.incoming import NAME, Incoming, Reading, ref_of
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref
@@ -92,7 +92,8 @@ def _moved(
         ):
             event = msgspec.structs.replace(incoming.event, renamed_from=former.name, id=incoming.id)
             clocks = {**incoming.field_clocks, NAME: incoming.former[0].clock}
-            return replace(incoming, event=event, former=incoming.former[: place + 1], field_clocks=clocks)
+            reading = replace(incoming.reading or Reading(), former=incoming.former[: place + 1])
+            return replace(incoming, event=event, reading=reading, field_clocks=clocks)
     return incoming
 
 

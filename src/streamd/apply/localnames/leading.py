@@ -59,7 +59,9 @@ def _name_here(
     Of a natural id there may be one document at each site: a name is no proof where the document never came from there.
     """
     event, id = incoming.event, incoming.id
-    if (row is None and id != natural(id.name)) or (row is not None and row.gone_at is not None and incoming.fetched):
+    if (row is None and id != natural(id.name)) or (
+        row is not None and row.gone_at is not None and incoming.reading is not None
+    ):
         return None
     name = id.name if row is None else row.name
     if name == (event.renamed_from or event.name):
@@ -82,4 +84,4 @@ def _called(event: Event, here: Name, *, wins: bool) -> tuple[Name | None, Name]
 
 def _is_needed(incoming: Incoming) -> bool:
     """Whether it came because another document links to it; what has its name will do for that."""
-    return incoming.event.operation == Operation.CREATE and not incoming.repair and not incoming.overwrite
+    return incoming.event.operation == Operation.CREATE and not (incoming.repairs or incoming.overwrites)

@@ -68,7 +68,7 @@ async def look_up(reader: Reader, names: Names, units: Iterable[Unit], catalogue
         refs,
         [said for incoming in every for said in incoming.event.own],
         logs={incoming.log for incoming in every},
-        made={ref for ref, each in first.items() if each.event.operation == Operation.CREATE and not each.fetched},
+        made={ref for ref, each in first.items() if each.event.operation == Operation.CREATE and each.reading is None},
         born={ref: each.event.id for ref, each in first.items() if each.event.id is not None and each.event.id.site},
     )
 

@@ -157,14 +157,14 @@ class RowKeys:
     def _see(self, here: Ref, incoming: Incoming) -> None:
         """What was read whole in this batch contains what comes after it, up to where the log was read."""
         read = self._read.get((here, incoming.log), 0)
-        if incoming.fetched:
+        if incoming.reading is not None:
             self._read[(here, incoming.log)] = max(read, incoming.event.sequence)
         elif contained(incoming, self._here.get(here, _NOTHING).record) or read >= incoming.event.sequence:
             self._past.add(id(incoming))
 
     def of(self, incoming: Incoming, ref: Ref) -> Mapping[str, Keys]:
         """By field, the keys that an event means. `ref` is its document, as it is known."""
-        if incoming.fetched or id(incoming) in self._past:
+        if incoming.reading is not None or id(incoming) in self._past:
             # What was edited here meanwhile is told by the keys that it had.
             rows = self._names.rows(ref)
             return {table: {text: key for text, key in keys.items() if key != GONE} for table, keys in rows.items()}
@@ -187,7 +187,7 @@ class RowKeys:
         here = self._find(ref)
         stands = name_text(key) in here.rows.get(fieldname, {})
         at, maker = self._made(incoming, ref, fieldname, key)
-        if incoming.fetched:
+        if incoming.reading is not None:
             # What our users removed stays removed where the producer does not know of it yet.
             return not stands and not (here.stands and maker is Maker.WE)
         if not stands:
@@ -208,7 +208,7 @@ class RowKeys:
     def after(self, incoming: Incoming, ref: Ref, keys: Mapping[str, Keys]) -> dict[str, dict[str, Name]]:
         """What is to be remembered after an event that means these keys: also of rows that it does not speak of."""
         found: dict[str, dict[str, Name]] = {}
-        passed = incoming.fetched or id(incoming) in self._past or self._names.are_alike(ref)
+        passed = incoming.reading is not None or id(incoming) in self._past or self._names.are_alike(ref)
         for child in self._catalogue[ref[0]].children:
             now = dict(keys.get(child.field, {}))
             taken = set(now.values())

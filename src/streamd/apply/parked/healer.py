@@ -15,7 +15,7 @@ import structlog
 from streamd.apply.applier import Applier
 from streamd.apply.batch import Replan, Unit
 from streamd.apply.event.decoding import decode
-from streamd.apply.event.incoming import Incoming
+from streamd.apply.event.incoming import Incoming, Purpose, read_for
 from streamd.apply.event.joining import ended, joined_updates
 from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
@@ -279,7 +279,7 @@ class Healer:
         if queue[-1].event.operation in (Operation.DELETE, Operation.LEAVE):
             return False
         try:
-            incoming = await self._fetched(queue, route, repair=True)
+            incoming = await self._fetched(queue, route, Purpose.REPAIR)
             if incoming:
                 await self._apply(queue, incoming, route)
         except (RowRefused, PeerError) as error:
@@ -291,7 +291,7 @@ class Healer:
     async def _whole(self, queue: Sequence[QueuedEvent], route: Route) -> int:
         """Take the document as the producer has it now, in place of all that is queued."""
         try:
-            incoming = await self._fetched(queue, route, repair=False)
+            incoming = await self._fetched(queue, route, Purpose.OVERWRITE)
             if incoming:
                 await self._apply(queue, incoming, route)
                 return len(queue)
@@ -301,10 +301,10 @@ class Healer:
         await self._failed(queue, why)
         return 0
 
-    async def _fetched(self, queue: Sequence[QueuedEvent], route: Route, *, repair: bool) -> list[Incoming]:
+    async def _fetched(self, queue: Sequence[QueuedEvent], route: Route, purpose: Purpose) -> list[Incoming]:
         """The documents of the queue as the producer has them now; nothing where it does not give all of them.
 
-        With `repair`, not what is newer here. Raises `RowRefused`, `PeerError`.
+        Raises `RowRefused`, `PeerError`.
         """
         refs = documents_of(queue)
         names = Names(route.source, self._catalogue)
@@ -320,7 +320,7 @@ class Healer:
         )
         if not all(ref in fetched.documents for ref in refs):
             return []
-        taken = [replace(fetched.documents[ref], overwrite=not repair, repair=repair) for ref in refs]
+        taken = [read_for(fetched.documents[ref], purpose) for ref in refs]
         async with self._database.snapshot() as reader:
             blocked = await without_room(reader, names, taken, self._catalogue)
         if blocked is not None:

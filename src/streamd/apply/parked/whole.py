@@ -22,7 +22,7 @@ from streamd.apply.applier import Applier
 from streamd.apply.batch import PAUSED, Unit
 from streamd.apply.decide.remembering import NO_LOG
 from streamd.apply.event.decoding import DELETE
-from streamd.apply.event.incoming import Incoming, ref_of
+from streamd.apply.event.incoming import Incoming, Purpose, Reading, read_for, ref_of
 from streamd.apply.fetch.dependency import in_order
 from streamd.apply.fetch.fetching import Fetcher, incoming_documents
 from streamd.apply.fetch.former import with_former_names
@@ -219,16 +219,21 @@ class _Reading:
         ]
         async with self._database.snapshot() as reader:
             read = await with_former_names(reader, Names(self._source, self._catalogue), read, self._catalogue)
-        for each in read:
-            each.overwrite, each.repair = not self.repair, self.repair or each.event.doctype in self.returns
-            # What the producer has from here is the document that is here.
-            each.same_document = self.repair and each.known.source == self._site
-            each.new_here = self.new.get(doctype, frozenset()) if self.repair else frozenset()
+        read = [self._taken(each) for each in read]
         given = {each.event.name for each in read} | renamed | set(answer.gone.get(self._source.remote(doctype), ()))
         place = self._place(answer.as_of)
         read += [self._not_given((doctype, name), place) for name in names if name not in given]
         # A name that one document gave up may be another one's now: what moves goes first.
         return sorted(read, key=lambda each: each.event.renamed_from is None)
+
+    def _taken(self, incoming: Incoming) -> Incoming:
+        doctype, reading = incoming.event.doctype, incoming.reading or Reading()
+        if not self.repair and doctype not in self.returns:
+            return read_for(incoming, Purpose.OVERWRITE)
+        # What the producer has from here is the document that is here.
+        is_same = self.repair and reading.known.source == self._site
+        new_here = self.new.get(doctype, frozenset()) if self.repair else frozenset()
+        return read_for(incoming, Purpose.REPAIR, is_same=is_same, new_here=new_here)
 
     async def _fetch(self, doctype: str, names: Sequence[Name]) -> Documents:
         remote = self._source.remote(doctype)
@@ -333,14 +338,14 @@ class _Reading:
         now = time.time_ns() // 1_000_000
         doctype, name = ref
         event = Event(0, "", 0, doctype, name, Operation.DELETE, hlc.reading(now, 0, self._source.site), now)
-        return Incoming(event, {"old": None}, self._source.site, NO_LOG, fetched=True)
+        return Incoming(event, {"old": None}, self._source.site, NO_LOG, Reading())
 
     def _not_given(self, ref: Ref, place: Cursor) -> Incoming:
         """A document that is there, and was not given: it fails."""
         doctype, name = ref
         event = Event(place.sequence, place.nonce, 0, doctype, name, Operation.CREATE, hlc.ZERO, 0)
         arrived = msgspec.structs.replace(event, doctype=self._source.remote(doctype))
-        return Incoming(event, None, self._source.site, place.log, fetched=True, fault=NOT_GIVEN, arrived=arrived)
+        return Incoming(event, None, self._source.site, place.log, Reading(), fault=NOT_GIVEN, arrived=arrived)
 
 
 def _in_link_order(doctypes: Iterable[str], catalogue: Catalogue) -> list[str]:
