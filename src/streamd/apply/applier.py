@@ -148,7 +148,8 @@ class Applier:
             for event in events
             if source.local(event.doctype) in wanted and (event.origin is None or self._site not in event.origin.path)
         ]
-        todo = joined(todo, self.catalogue, source)
+        if any(each.event.renamed_from is not None for each in todo):
+            todo = joined(todo, self.catalogue, source)
         while todo:
             chunk = todo[: cut(todo, self._batch, LARGEST_BATCH)]
             todo = todo[len(chunk) :]

@@ -16,10 +16,9 @@ import msgspec
 from streamd.apply.batch import Uncaptured
 from streamd.apply.source import Ref, Source
 from streamd.apply.write.attempts import Group, write_group
-from streamd.apply.write.docwrites import links_to
 from streamd.apply.write.effects import changed_columns, is_move, moves_of, sides_of
 from streamd.apply.write.ordering import Planned
-from streamd.apply.write.rowwrite import RowWrite
+from streamd.apply.write.rowwrite import RowWrite, links_to
 from streamd.common.clock import made_at
 from streamd.common.names import names_by_type
 from streamd.db.base import Reader, Transaction

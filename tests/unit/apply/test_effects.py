@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from streamd.apply.write.docwrites import delete_writes, rename_writes, update_writes
 from streamd.apply.write.effects import Accounted, caused, effect_of, reaches, refused, unmeant
 from streamd.apply.write.ordering import Planned
-from streamd.apply.write.rowwrite import RowWrite
+from streamd.apply.write.rowwrite import RowWrite, delete_writes, rename_writes, update_writes
 from streamd.catalog.referring import references_of
 from streamd.doctypes import Reference
 from streamd.model import (

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming
 from streamd.apply.event.joining import joined
-from streamd.apply.parked.together import groupings
+from streamd.apply.parked.queues import groupings
 from streamd.apply.source import Source
 from streamd.apply.write.standins import stand_ins
 from streamd.apply.write.writer import in_common

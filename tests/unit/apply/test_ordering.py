@@ -9,10 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.write.graph import depth_first, in_one_cycle
 from streamd.apply.write.ordering import Order, Planned, in_dependency_order, in_log_order
-from streamd.apply.write.rowwrite import RowWrite
+from streamd.apply.write.rowwrite import RowWrite, delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.write.writer import columns_of, table_writes
 from streamd.db.base import TableWrite, WriteKind
 from streamd.model import Catalogue, ChildTable, Column, Document, DocumentType, Kind, Link, Operation, Row

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.apply.source import ColumnsThere
-from streamd.apply.write.docwrites import delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.readback import Difference, cause_of, differences, reads, renames_of, rows_meant
-from streamd.apply.write.rowwrite import RowWrite
+from streamd.apply.write.rowwrite import RowWrite, delete_writes, insert_writes, rename_writes, update_writes
 from streamd.apply.write.stored import has_fewer_digits, is_stored
 from streamd.apply.write.writer import columns_of
 from streamd.db.numbers import fitting

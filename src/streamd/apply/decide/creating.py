@@ -22,8 +22,7 @@ from streamd.apply.decide.remembering import (
 from streamd.apply.decide.values import same_row
 from streamd.apply.event.incoming import NAME, Incoming, Purpose
 from streamd.apply.event.moving import document_under
-from streamd.apply.write.docwrites import insert_writes, rename_writes
-from streamd.apply.write.rowwrite import known
+from streamd.apply.write.rowwrite import insert_writes, known, rename_writes
 from streamd.common import clock as hlc
 from streamd.errors import RowRefused
 from streamd.model import Document, DocumentType, Name, Record, Row, name_label, name_text

@@ -13,8 +13,7 @@ from typing import Any
 
 from streamd.apply.decide.conflict import child_field
 from streamd.apply.decide.values import differing, shown
-from streamd.apply.write.docwrites import update_writes
-from streamd.apply.write.rowwrite import DELETE, RowWrite, known
+from streamd.apply.write.rowwrite import DELETE, RowWrite, known, update_writes
 from streamd.common import clock as hlc
 from streamd.model import ChildTable, Document, DocumentType, Row, name_text
 

@@ -38,8 +38,7 @@ from streamd.apply.decide.remembering import (
 from streamd.apply.decide.values import same, same_row, shown
 from streamd.apply.event.incoming import Incoming
 from streamd.apply.event.moving import document_under
-from streamd.apply.write.docwrites import delete_writes, rename_writes, update_writes
-from streamd.apply.write.rowwrite import known, unknown_columns
+from streamd.apply.write.rowwrite import delete_writes, known, rename_writes, unknown_columns, update_writes
 from streamd.common.clock import made_at
 from streamd.errors import RowRefused
 from streamd.model import (

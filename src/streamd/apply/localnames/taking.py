@@ -12,7 +12,7 @@ from streamd.apply.batch import Kept, Unit
 from streamd.apply.following import linking
 from streamd.apply.localnames.meaning import Meaning
 from streamd.apply.source import Ref
-from streamd.apply.write.docwrites import links_to
+from streamd.apply.write.rowwrite import links_to
 from streamd.common.clock import made_at
 from streamd.db.base import Transaction
 from streamd.errors import RowRefused

@@ -21,8 +21,7 @@ from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.fetch.former import without_room
 from streamd.apply.localnames.counterparts import Names
-from streamd.apply.parked.queues import by_document, documents_of
-from streamd.apply.parked.together import groupings
+from streamd.apply.parked.queues import by_document, documents_of, groupings
 from streamd.apply.source import Ref, Source
 from streamd.common.faults import crash_point
 from streamd.common.retry import parked_pause

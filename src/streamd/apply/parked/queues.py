@@ -1,14 +1,24 @@
-"""Which documents queued events are of. Pure."""
+"""Which documents queued events are of, and which of them are tried together. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import TypeVar
 
 import msgspec
 
 from streamd.apply.source import Ref
 from streamd.identity import id_of
 from streamd.model import DocumentId, Name, QueuedEvent
+
+MOST = 50
+"""Documents of one type that are tried together."""
+
+FEW = 10
+"""So many, and parts of them are tried as well."""
+
+Each = TypeVar("Each")
 
 
 def by_document(queue: Sequence[QueuedEvent]) -> dict[tuple[str, Ref], list[QueuedEvent]]:
@@ -48,3 +58,17 @@ def renamed_names(queue: Iterable[QueuedEvent]) -> set[Name]:
         if len(names) > 1:
             found |= names
     return found
+
+
+def groupings(parked: Sequence[Each]) -> Iterator[list[Each]]:
+    """Parked documents that may each wait for a value of another one: all of them, then parts of a few.
+
+    A part is all but one, or any two: some may be refused for another reason.
+    """
+    some = list(parked[:MOST])
+    if len(some) > 1:
+        yield some
+    if 2 < len(some) <= FEW:
+        if len(some) > 3:
+            yield from (some[:place] + some[place + 1 :] for place in range(len(some)))
+        yield from map(list, combinations(some, 2))

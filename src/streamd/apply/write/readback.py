@@ -18,9 +18,8 @@ import msgspec
 from streamd.apply.decide.values import shown
 from streamd.apply.event.moving import document_under
 from streamd.apply.source import ColumnsThere, Ref
-from streamd.apply.write.docwrites import links_to
 from streamd.apply.write.ordering import Planned, child_of
-from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite
+from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite, links_to
 from streamd.apply.write.stored import has_fewer_digits, is_stored
 from streamd.common.names import Scalar
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Name, Row, name_label

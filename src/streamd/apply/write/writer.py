@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamd.apply.write.docwrites import rename_writes
 from streamd.apply.write.ordering import Order, Planned
-from streamd.apply.write.rowwrite import DELETE, UPDATE, RowWrite
+from streamd.apply.write.rowwrite import DELETE, UPDATE, RowWrite, rename_writes
 from streamd.db.base import TableWrite, WriteKind
 from streamd.model import Catalogue, Column, Name, Operation
 
