@@ -34,6 +34,9 @@ PROTOCOL = 1
 
 API = "/v1"
 
+SITE_HEADER = "Streamd-Site"
+"""The header with the consumer's site UUID. It gives no rights: a site refuses itself by it, before any key."""
+
 NAME_LIMIT = 140
 PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""

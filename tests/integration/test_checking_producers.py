@@ -167,7 +167,7 @@ async def test_a_producer_that_is_away_is_a_problem(store: Store) -> None:
     store.config.write_text(text.replace(url, f"http://127.0.0.1:{free_port()}"), encoding="utf-8")
     code, found = await store.check()
     assert code == 1
-    assert "cannot be reached" in found[0]["what"]
+    assert "nothing listens at 127.0.0.1:" in found[0]["what"]
 
 
 async def test_something_else_at_the_url_is_said_to_be_no_site(store: Store, hq: ProducerSite) -> None:

@@ -1,29 +1,19 @@
-"""Everything that can be judged before documents move. Pure: what is found out stands in the arguments.
-
-`ask_producer` is the one exception: it shakes hands with a producer, as the daemon does.
-"""
+"""Everything that can be judged before documents move. Pure: what is found out stands in the arguments."""
 
 from __future__ import annotations
 
 import shlex
-import ssl
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from streamd.common import clock
 from streamd.common.addresses import is_loopback
-from streamd.errors import PeerRefused, PeerUnreachable, Problem
+from streamd.errors import Problem
 from streamd.model import ApprovalStatus, Catalogue
-from streamd.pull import tls_hint, wanted_doctypes
-from streamd.settings import ProducerSettings, Settings
-from streamd.wire import API, PROTOCOL, ErrorAnswer, HandshakeAnswer, HandshakeRequest
-
-ANSWER_BYTES = 16 << 20
-"""A handshake's answer is not read beyond this."""
+from streamd.settings import Settings
+from streamd.wire import HandshakeAnswer
 
 CLOCK_WARNING_MS = 10_000
 """Clocks that differ by more than this (10 seconds) are worth a word."""
@@ -117,7 +107,6 @@ def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
 
 def judge_answer(
     name: str,
-    own_site: str,
     wanted: Sequence[str],
     catalogue: Catalogue,
     answer: HandshakeAnswer,
@@ -132,24 +121,6 @@ def judge_answer(
     """
     area = f"producers.{name}"
     found = [ok(area, f"answers: {answer.name} ({answer.site}), release {answer.version or 'unknown'}")]
-    if answer.site == own_site:
-        return [
-            problem(
-                area,
-                "is this site itself, or a clone of it",
-                "two sites with one identity cannot be told apart",
-                "fix the URL, or give the clone an identity of its own: `streamd init --new-identity` there",
-            )
-        ]
-    if answer.protocol != PROTOCOL:
-        found.append(
-            problem(
-                area,
-                f"uses version {answer.protocol} of the protocol, and this release uses {PROTOCOL}",
-                "its events could be misunderstood",
-                "upgrade the older site",
-            )
-        )
     found += _clock(area, answer.clock_ms - here_ms)
     said = {row.doctype: row for row in answer.subscriptions}
     there = {each.doctype for each in answer.doctypes}
@@ -182,78 +153,6 @@ def same_site_twice(sites: Mapping[str, str]) -> list[Finding]:
         for name, site in sites.items()
         if first.setdefault(site, name) != name
     ]
-
-
-async def ask_producer(settings: ProducerSettings, key: str, secret: str, request: HandshakeRequest) -> HandshakeAnswer:
-    """Shake hands as the daemon does. Raises `PeerUnreachable`, `PeerRefused`. Redirects are not followed."""
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
-    headers = {"Authorization": f"Bearer {key}:{secret}", "Content-Type": "application/json"}
-    try:
-        trust = True if settings.certificate_authority is None else _trust(settings)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.post(
-                f"{settings.url}{API}/handshake",
-                data=request.model_dump_json(),
-                allow_redirects=False,
-                ssl=trust,
-            ) as response,
-        ):
-            body = await response.content.read(ANSWER_BYTES)
-            while len(body) < ANSWER_BYTES and (more := await response.content.read(ANSWER_BYTES - len(body))):
-                body += more
-            status = response.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        words = str(error) or type(error).__name__
-        raise PeerUnreachable(
-            f"{settings.url} cannot be reached: {words}",
-            hint=tls_hint(error) or "is its daemon running, and the URL right?",
-        ) from error
-    return _read_answer(settings.url, status, body)
-
-
-def handshake_of(
-    settings: Settings, producer: ProducerSettings, site: str, version: str, now_ms: int
-) -> HandshakeRequest:
-    """The handshake that the daemon would send, as a trial: asking changes nothing."""
-    return HandshakeRequest(
-        protocols=[PROTOCOL],
-        site=site,
-        name=settings.site.name,
-        version=version,
-        clock_ms=now_ms,
-        doctypes=wanted_doctypes(producer, settings.mappings),
-        trial=True,
-    )
-
-
-def _read_answer(url: str, status: int, body: bytes) -> HandshakeAnswer:
-    if status == 200:
-        try:
-            return HandshakeAnswer.model_validate_json(body)
-        except ValidationError as error:
-            raise PeerRefused(
-                f"{url} answers, but not as streamd does: {error.error_count()} fields are wrong",
-                hint="is this the URL of a streamd site, of a release that is not newer than this one?",
-            ) from error
-    try:
-        said = ErrorAnswer.model_validate_json(body).error
-    except ValidationError:
-        raise PeerUnreachable(
-            f"{url} answers with HTTP {status}, and not as streamd does",
-            hint="is this the URL of a streamd site? What stands in front of it?",
-        ) from None
-    if status >= 500:
-        raise PeerUnreachable(f"{url}: {said.message}", hint=said.hint, code=said.code)
-    raise PeerRefused(f"{url}: {said.message}", hint=said.hint, code=said.code)
-
-
-def _trust(settings: ProducerSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.load_verify_locations(cafile=str(settings.certificate_authority))
-    return context
 
 
 def _clock(area: str, difference: int) -> list[Finding]:

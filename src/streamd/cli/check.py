@@ -7,15 +7,13 @@ from collections.abc import Sequence
 
 import click
 
-from streamd import __version__, catalog
+from streamd import catalog
 from streamd.apply import mapped_types, naming_problems, own_names
 from streamd.check.columns import judge_descriptors
 from streamd.check.judging import (
     Finding,
     Severity,
-    ask_producer,
     from_problems,
-    handshake_of,
     judge_addresses,
     judge_answer,
     judge_file,
@@ -34,7 +32,7 @@ from streamd.errors import ConfigurationError, NotInstalled, PeerError, StateErr
 from streamd.lifecycle.installing import require_tables
 from streamd.lifecycle.preparing import require_usable
 from streamd.model import Catalogue
-from streamd.pull import localize_hint
+from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import Settings, load, remote_doctype, secret_of
 from streamd.store.engine import now_ms
 from streamd.store.migrate import HEAD
@@ -150,20 +148,21 @@ async def _producers(settings: Settings, site: SiteDatabase, own: str, catalogue
     findings: list[Finding] = []
     sites: dict[str, str] = {}
     for name, producer in settings.producers.items():
-        key, secret = secret_of(producer, name)
+        peer = Peer(name, producer, secret_of(producer, name), wanted_doctypes(producer, settings.mappings))
         asked_at = now_ms()
-        request = handshake_of(settings, producer, own, __version__, asked_at)
         try:
-            answer = await ask_producer(producer, key, secret, request)
+            answer = await peer.handshake(own, settings.site.name, trial=True)
         except PeerError as error:
-            findings.append(problem(f"producers.{name}", error.message, hint=localize_hint(error.hint, name)))
+            findings.append(problem(f"producers.{name}", error.message, hint=error.hint))
             continue
+        finally:
+            await peer.close()
         here = (asked_at + now_ms()) // 2
         sites[name] = answer.site
         mappings = settings.mappings
         mapped = mapped_types(mappings, producer.doctypes, catalogue, answer.doctypes)
         wanted = [remote_doctype(entry, mappings) for entry in producer.doctypes if not entry.unsubscribe]
-        findings += judge_answer(name, own, wanted, catalogue, answer, here, mapped=mapped)
+        findings += judge_answer(name, wanted, catalogue, answer, here, mapped=mapped)
         findings += judge_mappings(producer.doctypes, mappings, catalogue, answer.doctypes)
         there = {entry.doctype: remote_doctype(entry, mappings) for entry in producer.doctypes}
         findings += judge_descriptors(

@@ -24,6 +24,7 @@ from streamd.apply import (
 )
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
+from streamd.common.clock import MAX_AHEAD_MS
 from streamd.common.progress import resting
 from streamd.common.retry import away_pause
 from streamd.db.base import SiteDatabase
@@ -33,6 +34,7 @@ from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
 from streamd.pull import WAIT_SECONDS, Peer, Puller, PullResult
 from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
+from streamd.store.engine import now_ms
 from streamd.store.heartbeat import Requests
 from streamd.store.producers import (
     AWAY,
@@ -219,6 +221,8 @@ class Subscriber:
         # To be done again until all is done: it may be interrupted where the answer is written down, and not known yet.
         self._greet_at = 0.0
         answer = await self._peer.handshake(self._site, self._site_name)
+        if abs(ahead := answer.clock_ms - now_ms()) > MAX_AHEAD_MS:
+            log.warning("clocks_differ", producer=self.name, seconds=round(ahead / 1000))
         await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
         await self._note_subscriptions(answer, mapped)

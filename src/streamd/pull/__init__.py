@@ -4,8 +4,7 @@
 for in one request. `pulling.py` pulls pages from the checkpoint on.
 """
 
-from streamd.pull.connection import localize_hint, tls_hint
 from streamd.pull.peer import Peer, wanted_doctypes
 from streamd.pull.pulling import WAIT_SECONDS, Puller, PullResult
 
-__all__ = ["WAIT_SECONDS", "Peer", "PullResult", "Puller", "localize_hint", "tls_hint", "wanted_doctypes"]
+__all__ = ["WAIT_SECONDS", "Peer", "PullResult", "Puller", "wanted_doctypes"]

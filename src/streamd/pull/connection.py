@@ -5,10 +5,13 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from streamd.common.endpoint import Endpoint
 from streamd.common.progress import resting
 from streamd.errors import (
     PeerError,
@@ -19,7 +22,7 @@ from streamd.errors import (
     TransferStalled,
 )
 from streamd.settings import ProducerSettings, toml_key
-from streamd.wire import API, ErrorAnswer
+from streamd.wire import API, SITE_HEADER, ErrorAnswer
 
 MAX_ANSWER_BYTES = 64 << 20
 """A larger answer (after decompression) is refused."""
@@ -31,18 +34,6 @@ MIN_BYTES_PER_SECOND = 100
 
 TOO_LARGE = "too_large"
 """The error code of a request that the producer would accept if it asked for less."""
-
-
-def localize_hint(hint: str, name: str) -> str:
-    """A producer's hint, with the table name that the consumer's own file uses. The producer cannot know it."""
-    return hint.replace("[producers.NAME]", f"[producers.{toml_key(name)}]")
-
-
-def tls_hint(error: Exception) -> str:
-    """A hint if a TLS connection failed because the other end does not use TLS; otherwise empty."""
-    # The name of the error depends on the version of OpenSSL.
-    is_plain = any(words in str(error) for words in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"))
-    return "there is no TLS at that address: write http://, or give the site a certificate" if is_plain else ""
 
 
 @dataclass(slots=True)
@@ -66,11 +57,27 @@ class ProducerConnection:
         self._settings = settings
         key, secret = credentials
         self._headers = {"Authorization": f"Bearer {key}:{secret}", "Content-Type": "application/json"}
+        table, parts = f"producers.{toml_key(name)}", urlsplit(settings.url)
+        self._path = parts.path
+        self._endpoint = Endpoint(
+            parts.hostname or "",
+            parts.port or (443 if parts.scheme == "https" else 80),
+            f"{table}.url",
+            "streamd",
+            trust=f"set {table}.certificate_authority to the PEM file of the authority that signed it",
+            mismatch=f"write http:// in {table}.url, or give that site a certificate"
+            if parts.scheme == "https"
+            else f"write https:// in {table}.url, if that site uses TLS",
+        )
         self._pool: _Pool | None = None
 
     async def close(self) -> None:
         if self._pool is not None:
             await self._pool.session.close()
+
+    def introduce(self, site: str) -> None:
+        """Say with each request from which site it comes, so that our own site notices it, whatever the key is."""
+        self._headers[SITE_HEADER] = site
 
     async def request(self, endpoint: str, message: BaseModel, wait: float = 0) -> bytes:
         """The answer's body. The producer may take `wait` seconds longer to answer (long poll)."""
@@ -104,18 +111,12 @@ class ProducerConnection:
                 if response.status != 200:
                     raise self._error_from(response, content)
                 return content
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise PeerRefused(
-                f"the certificate of {self._name} is not trusted: {error}",
-                hint=f"set producers.{self._name}.certificate_authority",
-            ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            is_refused = isinstance(getattr(error, "os_error", error), ConnectionRefusedError)
-            raise PeerUnreachable(
-                f"{self._name} ({self._settings.url}) does not answer: "
-                f"{'nothing listens there' if is_refused else error or type(error).__name__}",
-                hint=tls_hint(error) or "check that its daemon runs and that the address is right; streamd retries",
-            ) from error
+            what, hint = self._endpoint.why(error)
+            if isinstance(error, aiohttp.ClientResponseError):
+                what, hint = f"what answers at {self._endpoint} does not speak HTTP", f"fix {self._endpoint.setting}"
+            untrusted = isinstance(error, aiohttp.ClientConnectorCertificateError)
+            raise (PeerRefused if untrusted else PeerUnreachable)(f"{self._name}: {what}", hint=hint) from error
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The answer's body. Raises `TransferBroken` if it is incomplete or too slow, `PeerRefused` if too large."""
@@ -136,8 +137,8 @@ class ProducerConnection:
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             kind = TransferStalled if isinstance(error, TimeoutError) else TransferBroken
             raise kind(
-                f"the connection to {self._name} ({self._settings.url}) broke after {len(content)} bytes of an answer: "
-                f"{error or type(error).__name__}",
+                f"the connection to {self._name} ({self._settings.url}) broke after {len(content)} bytes of an answer"
+                + (f": {error}" if isinstance(error, TimeoutError) and str(error) else ""),
                 received=len(content),
             ) from error
         return bytes(content)
@@ -154,8 +155,9 @@ class ProducerConnection:
                     context = ssl.create_default_context()
                     context.load_verify_locations(cafile=str(self._settings.certificate_authority))
                 except OSError as error:
+                    reason = "it is no PEM file" if isinstance(error, ssl.SSLError) else error.strerror
                     raise PeerRefused(
-                        f"{self._settings.certificate_authority} cannot be used: {error}",
+                        f"{self._settings.certificate_authority} cannot be used: {reason}",
                         hint=f"set producers.{self._name}.certificate_authority to a PEM file that this user can read",
                     ) from error
             connector = aiohttp.TCPConnector(ssl=context, force_close=self.is_unstable)
@@ -163,13 +165,47 @@ class ProducerConnection:
             self._pool = _Pool(session, self.is_unstable)
         return self._pool
 
+    @property
+    def _root(self) -> str:
+        return self._settings.url.removesuffix(self._path)
+
+    def _foreign(self, response: aiohttp.ClientResponse, content: bytes) -> tuple[str, str]:
+        """What an answer that is not streamd's says, and how to fix it."""
+        url, setting, status = self._settings.url, self._endpoint.setting, response.status
+        if status in (502, 503, 504):
+            return (
+                f"a proxy at {url} does not reach the site (HTTP {status})",
+                "start streamd behind it, or fix the proxy",
+            )
+        if 300 <= status < 400:
+            target = response.headers.get("Location", "").removesuffix(f"{API}/handshake")
+            return f"{url} redirects to {target or 'another address'}", f"write the site's own address in {setting}"
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return f"a proxy at {url} refuses the size of a request (HTTP 413)", "raise the proxy's limit"
+        if status in (401, 403, 407):
+            return (
+                f"what stands in front of {url} asks for a login (HTTP {status})",
+                "let it pass requests of streamd unchanged: they carry their own key",
+            )
+        if status == HTTPStatus.BAD_REQUEST and b"HTTPS" in content:
+            return f"there is TLS at {self._endpoint}", f"write https:// in {setting}"
+        return (
+            f"what answers at {url} is not streamd (HTTP {status})",
+            f"write the address of the other site's daemon in {setting}: its log says `serving`, with the port",
+        )
+
     def _error_from(self, response: aiohttp.ClientResponse, content: bytes) -> PeerError:
         try:
             detail = ErrorAnswer.model_validate_json(content).error
-            code, message, hint = detail.code, detail.message, localize_hint(detail.hint, self._name)
+            # The table's name that our own file uses: the producer cannot know it.
+            table = f"[producers.{toml_key(self._name)}]"
+            message, hint = (text.replace("[producers.NAME]", table) for text in (detail.message, detail.hint))
+            code = detail.code
         except ValidationError:
-            code, message = "", f"HTTP {response.status} without an explanation"
-            hint = "is this the URL of a streamd site?"
+            code = TOO_LARGE if response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else ""
+            message, hint = self._foreign(response, content)
+        if response.status == HTTPStatus.NOT_FOUND and self._path:
+            hint = f"write it without {self._path}, unless a proxy gives the site that path: {self._root}"
         message = f"{self._name}: {message}"
         if code == "resync_required":
             return ResyncRequired(message, hint=hint, code=code)

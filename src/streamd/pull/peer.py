@@ -12,12 +12,12 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from streamd import __version__
-from streamd.common.clock import MAX_AHEAD_MS, is_reading
+from streamd.common.clock import is_reading
 from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
 from streamd.pull.connection import TOO_LARGE, ProducerConnection
 from streamd.pull.request_size import RequestSize
-from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype
+from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype, toml_key
 from streamd.wire import (
     PROTOCOL,
     Documents,
@@ -82,8 +82,9 @@ class Peer:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def handshake(self, site: str, site_name: str) -> HandshakeAnswer:
-        """Register this site's subscriptions. Raises `PeerRefused` if the producer refuses."""
+    async def handshake(self, site: str, site_name: str, *, trial: bool = False) -> HandshakeAnswer:
+        """Register this site's subscriptions; a `trial` changes nothing. Raises `PeerRefused`."""
+        self._connection.introduce(site)
         request = HandshakeRequest(
             protocols=[PROTOCOL],
             site=site,
@@ -91,6 +92,7 @@ class Peer:
             version=__version__,
             clock_ms=time.time_ns() // 1_000_000,
             doctypes=self._wanted,
+            trial=trial,
         )
         content = await self._connection.request("handshake", request)
         answer = self._decode(HandshakeAnswer.model_validate_json, content)
@@ -99,14 +101,6 @@ class Peer:
                 f"{self.name} speaks protocol {answer.protocol}; this site speaks {PROTOCOL}",
                 hint="upgrade the older site",
             )
-        if answer.site == site:
-            raise PeerRefused(
-                f"{self.name} has the same site UUID as this site",
-                hint="one is a copy of the other: run `streamd init --new-identity` at the copy",
-            )
-        ahead = answer.clock_ms - time.time_ns() // 1_000_000
-        if abs(ahead) > MAX_AHEAD_MS:
-            log.warning("clocks_differ", producer=self.name, seconds=round(ahead / 1000))
         return answer
 
     async def fetch_page(
@@ -225,8 +219,8 @@ class Peer:
         try:
             return decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, ValidationError) as error:
-            fault = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
             raise PeerRefused(
-                f"{self.name} sent an answer that cannot be read: {fault}",
-                hint="check that both sites run the same version",
+                f"{self.name}: what {self._settings.url} answers is not what a streamd site of this release says",
+                hint=f"is producers.{toml_key(self.name)}.url the address of a streamd site? Then run the same release "
+                "at both sites",
             ) from error

@@ -29,6 +29,7 @@ from streamd.store.engine import now_ms
 from streamd.store.peers import Approval
 from streamd.wire import (
     PROTOCOL,
+    SITE_HEADER,
     DocumentsRequest,
     EventsRequest,
     FindRequest,
@@ -83,11 +84,23 @@ class Handlers:
 
     def _with_key(self, handle: HandleCaller) -> Handle:
         async def handler(request: web.Request) -> web.StreamResponse:
+            self._require_another_site(request.headers.get(SITE_HEADER, ""))
             caller = await self._authentication.identify_caller(request)
             mark_authenticated(request, caller.api_key)
             return await handle(request, caller)
 
         return handler
+
+    def _require_another_site(self, site: str) -> None:
+        """Raises `InvalidRequest` (409) where the consumer is this very site, or a copy of it."""
+        if site == self._services.identity.site:
+            raise InvalidRequest(
+                "the url of [producers.NAME] leads to this very site, or to a copy of it",
+                hint="write the other site's address; if that site is a copy of this one, run `streamd init "
+                "--new-identity` at the copy",
+                status=409,
+                code="duplicate_site",
+            )
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         # The problem itself is in `streamd status`: anyone may read this answer.
@@ -106,13 +119,7 @@ class Handlers:
                 hint="upgrade the site that runs the older release",
                 code="unsupported_protocol",
             )
-        if handshake.site == self._services.identity.site:
-            raise InvalidRequest(
-                "the consumer has the same site UUID as this site",
-                hint="one is a copy of the other: run `streamd init --new-identity` at the copy",
-                status=409,
-                code="duplicate_site",
-            )
+        self._require_another_site(handshake.site)
         await self._check_conditions(handshake.doctypes)
         catalogue = self._services.catalogue
         opens = {

@@ -105,18 +105,8 @@ def test_plain_http_is_warned_about_beyond_this_machine(url: str, host: str, are
 
 
 def test_a_producer_in_order_has_no_findings_but_good_ones() -> None:
-    assert not bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, answer(), NOW))
+    assert not bad(judge_answer("hq", ["Item"], CATALOGUE, answer(), NOW))
     assert not bad(judged())
-
-
-def test_a_producer_that_is_this_site_is_a_problem() -> None:
-    found = judge_answer("hq", OTHER, ["Item"], CATALOGUE, answer(), NOW)
-    assert [each.severity for each in found] == [Severity.PROBLEM]
-    assert "--new-identity" in found[0].hint
-
-
-def test_another_protocol_is_a_problem() -> None:
-    assert "protocol" in bad(judge_answer("hq", OWN, [], CATALOGUE, answer(protocol=2), NOW))[0].what
 
 
 @pytest.mark.parametrize(
@@ -124,24 +114,24 @@ def test_another_protocol_is_a_problem() -> None:
     [(0, None), (5_000, None), (-60_000, Severity.WARNING), (MAX_AHEAD_MS + 1, Severity.PROBLEM)],
 )
 def test_clocks_that_differ_are_said(ahead: int, severity: Severity | None) -> None:
-    found = bad(judge_answer("hq", OWN, [], CATALOGUE, answer(clock_ms=NOW + ahead), NOW))
+    found = bad(judge_answer("hq", [], CATALOGUE, answer(clock_ms=NOW + ahead), NOW))
     assert [each.severity for each in found] == ([] if severity is None else [severity])
 
 
 @pytest.mark.parametrize(("status", "severity"), [("Pending", Severity.WARNING), ("Rejected", Severity.PROBLEM)])
 def test_what_is_not_approved_is_said(status: str, severity: Severity) -> None:
     there = answer(subscriptions=[{"doctype": "Item", "status": status}], doctypes=[])
-    assert [each.severity for each in bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, there, NOW))] == [severity]
+    assert [each.severity for each in bad(judge_answer("hq", ["Item"], CATALOGUE, there, NOW))] == [severity]
 
 
 def test_a_type_that_the_producer_does_not_have_any_more_is_a_problem() -> None:
-    found = bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, answer(doctypes=[]), NOW))
+    found = bad(judge_answer("hq", ["Item"], CATALOGUE, answer(doctypes=[]), NOW))
     assert "no longer" in found[0].what
 
 
 def test_types_that_an_approval_opens_and_that_are_not_here_are_warned_about() -> None:
     there = answer(subscriptions=[{"doctype": "Item", "status": "Approved", "opens": ["Group"]}])
-    found = bad(judge_answer("hq", OWN, ["Item"], CATALOGUE, there, NOW))
+    found = bad(judge_answer("hq", ["Item"], CATALOGUE, there, NOW))
     assert [each.severity for each in found] == [Severity.WARNING]
     assert "Group" in found[0].what
 
