@@ -139,7 +139,14 @@ class PartialView(TypeRefused):
 
 
 class ValueTaken(RowRefused):
-    """Another row has the value, which must be unique or must not overlap. That row may be about to change."""
+    """Another row has the value, which must be unique or must not overlap. That row may be about to change.
+
+    `columns` are those of the value, where the database says so.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", columns: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.columns = columns
 
 
 class SchemaChanged(SiteError):

@@ -50,6 +50,16 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_who_holds_it_is_told_without_taking_it(database: DatabaseUrl) -> None:
+    hold, other = open_hold(database.url), open_hold(database.url)
+    assert await other.holder() is None
+    await hold.take()
+    assert str(os.getpid() if database.engine != "mariadb" else "connection") in (await other.holder() or "")
+    await hold.close()
+    await until_held(other, database.url)
+    await other.close()
+
+
 async def until_held(hold: Hold | Holding, url: str) -> None:
     async def held() -> bool:
         try:

@@ -43,6 +43,7 @@ from streamd.apply.refusedtypes import RefusedTypes
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out, waits_for_failed
+from streamd.apply.write.blame import name_the_other
 from streamd.apply.write.writer import columns_of
 from streamd.common.faults import crash_point
 from streamd.common.names import names_by_type
@@ -275,6 +276,8 @@ class Applier:
                     raise Replan("the names to which these documents link have changed here") from met
             except RowRefused as error:
                 self._note_type(units, error)
+                if len(units) == 1:
+                    await name_the_other(self._database, self.catalogue, units[0].incoming, error)
                 raise
         raise SiteBusy("local edits kept invalidating this batch", hint="it is retried")
 

@@ -41,12 +41,6 @@ BEHIND = "waits behind an earlier event of this document that failed"
 PAUSED = " is paused: "
 
 
-def paused_reason(queued: QueuedEvent) -> str:
-    """Why the type of a held event is paused; nothing where it is held for something else."""
-    begin = queued.doctype + PAUSED
-    return queued.error.removeprefix(begin) if queued.error.startswith(begin) else ""
-
-
 @dataclass(slots=True)
 class Unit:
     """An event with all that has to be written together with it.

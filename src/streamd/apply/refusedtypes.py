@@ -32,6 +32,10 @@ class RefusedTypes:
         now = self._now()
         return {doctype: each.why for doctype, each in self._refused.items() if each.until > now}
 
+    def reasons(self) -> dict[str, str]:
+        """The types of which nothing was accepted since they were refused, with the reasons."""
+        return {doctype: each.why for doctype, each in self._refused.items()}
+
     def refuse(self, doctype: str, why: str, hint: str = "") -> None:
         """No document of this type can be read, or written, as things are here. `hint`: how to mend that."""
         why = f"{why}; {hint}" if hint else why

@@ -31,6 +31,7 @@ from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
 from streamd.identity import Identities
 from streamd.model import (
+    LOCAL,
     Catalogue,
     Change,
     Claim,
@@ -79,7 +80,10 @@ class Capture:
         self._logged_to = 0
         self.through = CapturedThrough()
         self._busy = asyncio.Lock()
+        self.taken = 0
+        """The changes that were read since the start, with those that came from other sites."""
         self.captured = 0
+        """Those that were made at this site."""
         self._not_remembered: set[str] = set()
         used = catalogue.offers | remembered
         self._told = {
@@ -181,7 +185,8 @@ class Capture:
             if everything:
                 self.through.saw_everything(claim.log, head.sequence, began)
             crash_point("capture.appended")
-            self.captured += len(changes)
+            self.taken += len(changes)
+            self.captured += sum(change.origin == LOCAL for change in changes)
             if formed.entries:
                 log.debug("captured", changes=len(changes), events=len(formed.entries))
             return len(changes)

@@ -108,7 +108,7 @@ def judge_file(settings: Settings, file: str, mode: int) -> list[Finding]:
 def judge_answer(
     name: str,
     wanted: Sequence[str],
-    catalogue: Catalogue,
+    catalogue: Catalogue | None,
     answer: HandshakeAnswer,
     here_ms: int,
     *,
@@ -117,7 +117,7 @@ def judge_answer(
     """What a producer's answer says about it and our subscriptions.
 
     `here_ms` is our clock when it answered. `wanted` are types as the producer calls them, and so are the `mapped`
-    ones, which need not be called alike here.
+    ones, which need not be called alike here. `catalogue`: None where this site's types are not known.
     """
     area = f"producers.{name}"
     found = [ok(area, f"answers: {answer.name} ({answer.site}), release {answer.version or 'unknown'}")]
@@ -127,8 +127,7 @@ def judge_answer(
     for doctype in wanted:
         row = said.get(doctype)
         found.append(_subscription(area, name, doctype, row.status if row else "unknown", doctype in there))
-        missing = sorted(set(row.opens) - catalogue.doctypes.keys() - set(mapped)) if row else []
-        if missing:
+        if row and catalogue and (missing := sorted(set(row.opens) - catalogue.doctypes.keys() - set(mapped))):
             found.append(
                 warning(
                     area,

@@ -50,6 +50,13 @@ def init(ctx: click.Context, database: str | None, name: str | None, force: bool
     _write(config, text)
     load(config)
     click.echo(f"wrote {config}: {len(tables)} tables of {make_url(url).render_as_string()}")
+    if not tables:
+        click.echo(
+            "! That database has no tables: is it the right one, and the right schema? Create your application's "
+            "tables first, then run `streamd init --force` again.",
+            err=True,
+        )
+        return
     click.echo("Edit it, then run `streamd install`, `streamd check` and `streamd run`.")
 
 

@@ -25,6 +25,7 @@ from streamd.model import (
 )
 from streamd.settings import Settings
 from streamd.store.heartbeat import WHOLE, Requests
+from streamd.store.peers import Peers
 from streamd.store.producers import AWAY, REFUSED, Producers
 from streamd.store.sync_log import SyncLog
 
@@ -53,7 +54,7 @@ def resync(ctx: click.Context, ids: tuple[str, ...], everything: bool, doctype: 
 
     async def work() -> list[str]:
         async with opened(ctx) as here:
-            types = [] if ids or not whole else _subscribed(here.settings, doctype)
+            types = [] if ids or not whole else await _subscribed(here, doctype)
             types, waiting = await _readable(here, types)
             entries = await _entries(here, ids)
             async with here.site.transaction() as transaction:
@@ -142,18 +143,20 @@ async def _chosen(
     return list(chosen.values())
 
 
-def _subscribed(settings: Settings, doctype: str | None) -> list[tuple[str, str]]:
+async def _subscribed(here: Opened, doctype: str | None) -> list[tuple[str, str]]:
     """(producer, type) for everything subscribed to, or for one type. Raises `NotFound`."""
-    found = [
-        (name, each)
-        for name, producer in settings.producers.items()
-        for each in producer.subscribed
-        if doctype in (None, each)
-    ]
-    if not found:
-        what = f"{doctype}" if doctype else "anything"
-        raise NotFound(f"this site does not subscribe to {what}", hint="see [producers.NAME] in the configuration")
-    return found
+    every = [(name, each) for name, producer in here.settings.producers.items() for each in producer.subscribed]
+    found = [(name, each) for name, each in every if doctype in (None, each)]
+    if found:
+        return found
+    asking = {row.consumer for row in await Peers(here.state).approvals() if doctype in (None, row.doctype)}
+    if asking:
+        hint = f"a resync is run at the site that receives: {', '.join(sorted(asking))} receives it from here"
+    elif every:
+        hint = did_you_mean(doctype or "", sorted({each for _, each in every}), "name a type that it subscribes to")
+    else:
+        hint = "a resync is run at the site that receives; this one has no [producers.NAME] in its configuration"
+    raise NotFound(f"this site does not subscribe to {doctype or 'anything'}", hint=hint)
 
 
 async def _readable(here: Opened, types: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -9,11 +9,13 @@ import click
 
 from streamd.cli.main import chosen_config
 from streamd.cli.shared.installing import install, migrate_state
-from streamd.cli.shared.opening import alone, finish, opened_site, settings_of
+from streamd.cli.shared.opening import alone, finish, opened_site, opened_state, settings_of
 from streamd.errors import NotInstalled
 from streamd.lifecycle.installing import missing_triggers, require_tables
+from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.settings import Settings
+from streamd.store.heartbeat import STARTING, Heartbeat
 
 
 @click.command()
@@ -38,18 +40,22 @@ def run(ctx: click.Context) -> None:
 
 
 async def _prepare(settings: Settings) -> list[str]:
-    async with opened_site(settings) as site:
+    notifier = Notifier()
+    async with notifier.starting(), opened_site(settings) as site:
         await catalogue_of(settings, site)  # what is wrong with it is said at once
-        async with alone(settings, waits=True):
+        async with alone(settings, waits=notifier.status):
             catalogue, tables = await catalogue_of(settings, site)
             done = await migrate_state(settings)
             if settings.site.install:
-                return done + await install(settings, site, catalogue, tables)
-            require_tables(await site.identity())
+                done += await install(settings, site, catalogue, tables)
+            identity = require_tables(await site.identity())
             missing = missing_triggers(await site.our_triggers(), site.wanted_triggers(catalogue, tables))
             if missing:
                 raise NotInstalled(
                     f"missing or out of date in the site's database: {', '.join(missing)}",
                     hint="run `streamd install` (or let `run` do it: install = true in [site])",
                 )
+            async with opened_state(settings, identity.site) as state:
+                # Our process becomes the daemon: whoever asks meanwhile sees it start.
+                await Heartbeat(state).beat(captured=0, problem=STARTING)
             return done

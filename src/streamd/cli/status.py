@@ -9,12 +9,13 @@ from dataclasses import replace
 import click
 
 from streamd.cli.producers import producer_rows
-from streamd.cli.shared.opening import finish, opened
+from streamd.cli.shared.opening import finish, holder_of, opened
 from streamd.cli.shared.output import ago, as_json_option, clock_time, count, print_json, print_table, short
 from streamd.errors import SiteBusy
 from streamd.model import ApprovalStatus
 from streamd.status import (
     MAX_AGE,
+    STARTING_OR_ELSEWHERE,
     Completeness,
     ConsumerStatus,
     Life,
@@ -24,6 +25,7 @@ from streamd.status import (
     attention,
     read_status,
 )
+from streamd.store.heartbeat import STARTING
 
 ATTENTION = 6
 """The exit code of `--check` where there is something for a person to look at."""
@@ -57,6 +59,9 @@ def status(ctx: click.Context, as_json: bool, check: bool, max_age: float, max_b
     async def work() -> Status:
         async with opened(ctx) as here:
             found = await read_status(here.site, here.state)
+            if found.daemon.state == Life.STOPPED:
+                holder = await holder_of(here.settings)
+                found = replace(found, daemon=replace(found.daemon, held_by=holder))
             found = replace(found, producers=tuple(producer_rows(here, found)))
             return replace(found, attention=attention(found, Limits(max_age, max_behind)))
 
@@ -86,7 +91,11 @@ async def _in_time(work: Awaitable[Status]) -> Status:
 def _say_site(found: Status) -> None:
     click.echo(f"Site       {found.name or '(no name)'}  {found.site}")
     daemon = found.daemon
-    if daemon.running:
+    if daemon.running and daemon.problem == STARTING:
+        click.echo(
+            f"Daemon     {STARTING}: process {daemon.pid} on {daemon.host}, since {ago(daemon.beat_at, found.at)}"
+        )
+    elif daemon.running:
         click.echo(
             f"Daemon     running: process {daemon.pid} on {daemon.host}, release {daemon.version}, "
             f"started {ago(daemon.started_at, found.at)}, {count(daemon.captured, 'change')} captured since"
@@ -96,10 +105,12 @@ def _say_site(found: Status) -> None:
             f"Daemon     gives no sign of life since {clock_time(daemon.beat_at, found.at)}: process {daemon.pid} is "
             "stopped, or its state database does not answer"
         )
+    elif daemon.held_by is not None:
+        click.echo(f"Daemon     {STARTING_OR_ELSEWHERE}: {daemon.held_by or 'it does not say which'}")
     else:
         last = f" (last seen {ago(daemon.beat_at, found.at)})" if daemon.beat_at else ""
         click.echo(f"Daemon     not running{last}: start it with `streamd run`")
-    if daemon.problem:
+    if daemon.problem and daemon.problem != STARTING:
         click.echo(f"           problem: {daemon.problem}")
     log = found.log
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""

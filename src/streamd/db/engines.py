@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ class Engine(ABC):
         """Why `load` failed, in words, and the hint: the driver is only one of the packages that it may have been."""
         package = (error.name or "").partition(".")[0]
         if self.driver and isinstance(error, ModuleNotFoundError) and package == self.driver:
-            return f"the driver for {self.title} is not installed", f"pip install {self.driver}"
+            # Into the environment of the very Python that runs us, which need not be the shell's.
+            return f"the driver for {self.title} is not installed", f"{sys.executable} -m pip install {self.driver}"
         return (
             f"{self.title} cannot be used, because {error.name or 'a module'} cannot be imported: {error}",
             "the installation is incomplete or damaged: install streamd again, as its README says",

@@ -31,7 +31,7 @@ from streamd.retention import trim_update_log
 from streamd.serve import Server, Services
 from streamd.settings import Settings, secret_of
 from streamd.store.engine import State, now_ms
-from streamd.store.heartbeat import WHOLE, Heartbeat, Requests
+from streamd.store.heartbeat import STARTING, WHOLE, Heartbeat, Requests
 from streamd.store.peers import Peers
 from streamd.store.producers import Producers
 from streamd.store.sync_log import SyncLog
@@ -239,6 +239,7 @@ class Daemon:
 
     async def begin(self) -> None:
         """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""
+        await self.heartbeat.beat(captured=0, problem=STARTING)
         for name, producer in self.settings.producers.items():
             await self.producers.upsert(name, producer.url)
         known = {producer.name for producer in await self.producers.all()}
@@ -246,8 +247,8 @@ class Daemon:
         await self.database.set_name(self.settings.site.name)
         await self.capture.recover()
         await self.applier.recover()
-        await self.heartbeat.beat(captured=0)
         await self.server.start()
+        await self.heartbeat.beat(captured=0)
         log.info(
             "running",
             site=self.settings.site.name,
@@ -276,7 +277,7 @@ class Daemon:
     async def _watching_over(self) -> float:
         """Look whether all loops come further: capture in the site's changes, subscribers in the producers' logs."""
         assert self._watchdog is not None  # noqa: S101  # this loop begins with it
-        self._by_name["capture"].moved((self.capture.captured, self.capture.through.latest))
+        self._by_name["capture"].moved((self.capture.taken, self.capture.through.latest))
         for subscriber in self.subscribers:
             self._by_name[f"pull {subscriber.name}"].moved(subscriber.place)
         self._watchdog.look()
@@ -328,6 +329,8 @@ class Daemon:
         self._heal.set()
 
     async def _beating(self) -> float:
+        for subscriber in self.subscribers:
+            await subscriber.report_paused()
         await self.heartbeat.beat(
             captured=self.capture.captured,
             problem=self.problem,

@@ -94,8 +94,8 @@ def add_remote_columns(
     return statements, after
 
 
-def require_tables(identity: SiteIdentity | None) -> None:
-    """Raises `NotInstalled` where our tables are not there, or are those of another release."""
+def require_tables(identity: SiteIdentity | None) -> SiteIdentity:
+    """The site's identity. Raises `NotInstalled` where our tables are not there, or are those of another release."""
     if identity is None:
         raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
     if identity.schema != SITE_SCHEMA:
@@ -104,6 +104,7 @@ def require_tables(identity: SiteIdentity | None) -> None:
             f"one wants {SITE_SCHEMA})",
             hint="run `streamd install`" if identity.schema < SITE_SCHEMA else "run that release, or a newer one",
         )
+    return identity
 
 
 def missing_triggers(ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:

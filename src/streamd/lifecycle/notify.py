@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 
 log = structlog.get_logger("streamd.daemon")
+
+EXTENDED_SECONDS = 30
+"""How much more time to start is asked for at once."""
 
 
 class Notifier:
@@ -20,6 +26,24 @@ class Notifier:
         self._address = "\0" + found[1:] if found.startswith("@") else found
         self._failed = False
         self._status = ""
+
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """Ask for more time to start, again and again, while what is inside is under way.
+
+        Waiting for another daemon, and migrating a large log, take longer than a service manager waits by default.
+        """
+
+        async def extend() -> None:
+            while True:
+                self._send(f"EXTEND_TIMEOUT_USEC={EXTENDED_SECONDS * 1_000_000}")
+                await asyncio.sleep(EXTENDED_SECONDS / 3)
+
+        extending = asyncio.create_task(extend())
+        try:
+            yield
+        finally:
+            extending.cancel()
 
     def ready(self) -> None:
         """The daemon has begun."""

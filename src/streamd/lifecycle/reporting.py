@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 
@@ -18,6 +19,8 @@ from streamd.store.producers import AWAY, CATCHING_UP, CONNECTED, REFUSED, RESYN
 from streamd.store.sync_log import SyncLog
 
 log = structlog.get_logger("streamd.pull")
+
+_NUMBER = re.compile(r"\d+")
 
 PROGRESS_SECONDS = 1.0
 """How often the place in the producer's log is written down while there is more to fetch."""
@@ -36,20 +39,31 @@ class Report:
         self._requests = requests
         self._progress_at = 0.0
         self.said: str | None = None
+        self._logged: tuple[str, str] = ("", "")
+        self._text = ""
+        self._paused: Mapping[str, str] | None = None
 
     async def say(self, status: str, error: PeerError | None) -> None:
-        """Write down how it goes, and log it once when it changes."""
-        if status == self.said:
-            return
+        """Write down how it goes, and log it once when it changes; the last reason counts, and not the first one."""
         text = f"{error.message}{f' → {error.hint}' if error.hint else ''}" if error is not None else ""
-        if error is not None:
+        if (status, text) == (self.said, self._text):
+            return
+        # How many bytes arrived, or how long something took, is no other reason.
+        kind = (status, _NUMBER.sub("", text))
+        if error is not None and kind != self._logged:
             log.warning(
                 "producer_" + status.replace(" ", "_"), producer=self._name, error=error.message, hint=error.hint
             )
-        elif self.said in (AWAY, REFUSED, RESYNC_REQUIRED):
+        elif error is None and self.said in (AWAY, REFUSED, RESYNC_REQUIRED):
             log.info("producer_back", producer=self._name)
         await self._producers.set_status(self._name, status, text)
-        self.said = status
+        self.said, self._text, self._logged = status, text, kind
+
+    async def paused(self, reasons: Mapping[str, str]) -> None:
+        """Write down which types are paused, and why."""
+        if reasons != self._paused:
+            await self._producers.set_paused_types(self._name, reasons, now_ms())
+            self._paused = reasons
 
     async def progress(self, pulled: PullResult, source: Source, ours: Mapping[str, str]) -> None:
         """Write down what was applied, and up to when that is everything.

@@ -130,6 +130,11 @@ class Subscriber:
         """Something was asked of us by hand (pause, resume, resync): look now."""
         self._wake.set()
 
+    async def report_paused(self) -> None:
+        """Write down which types are paused, if that changed."""
+        if self._source is not None:
+            await self._report.paused({**self._source.paused, **self._applier.refused_types.reasons()})
+
     async def turn(self) -> None:
         """One round, and what follows from it. Raises what concerns neither a document nor the producer."""
         if self._unsettled:

@@ -88,7 +88,8 @@ class Supervisor:
             await self._holding.end()
 
     async def _run(self) -> None:
-        daemon = await self._next(None)
+        async with self._notifier.starting():
+            daemon = await self._next(None)
         while daemon is not None:
             why = ""
             began = time.monotonic()

@@ -132,7 +132,7 @@ def _load_certificate(settings: ServerSettings) -> ssl.SSLContext | None:
         raise ConfigurationError(
             Problem(
                 "server.certificate",
-                f"cannot be used: {error}",
+                f"cannot be used: {error.strerror if error.filename else 'it and its key are no pair of PEM files'}",
                 "set the certificate (with its chain) and its key to PEM files that this user can read",
             )
         ) from error

@@ -109,8 +109,9 @@ def _read_file(path: Path | None, where: str) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(
-            Problem(where, f"cannot be read: {error}", "fix the path or the file's permissions")
+            Problem(where, f"{path} cannot be read: {reason}", "fix the path or the file's permissions")
         ) from error
 
 

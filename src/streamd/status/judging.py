@@ -21,12 +21,16 @@ from streamd.status.values import (
     Status,
     TypeStatus,
 )
-from streamd.store.heartbeat import Beat
+from streamd.store.heartbeat import STARTING, Beat
 from streamd.store.producers import CATCHING_UP, CONNECTED, PAUSED, Producer, SubscribedType
 
 STALE_SECONDS = 60.0
 """A moment up to which all is known, and which is older than this, does not move on as it should."""
 
+
+STARTING_OR_ELSEWHERE = (
+    "the daemon is starting, or another one works on the site's database with another state database"
+)
 
 MAX_AGE = 300.0
 """Seconds: what is older is something to look at, where nobody says otherwise."""
@@ -75,7 +79,7 @@ def type_status(entry: SubscribedType, producer: Producer, obstacles: Obstacles,
 
     def found(state: Completeness, why: str = "", since: int | None = None) -> TypeStatus:
         moment = None if known is None else known.moment
-        return TypeStatus(entry.doctype, entry.status, state, moment, age, since, why)
+        return TypeStatus(entry.doctype, entry.status, state, moment, age, since, why, entry.paused_at)
 
     if silent:
         return found(Completeness.UNKNOWN, "; ".join(filter(None, (silent, blocked))), heard)
@@ -103,7 +107,7 @@ def attention(found: Status, limits: Limits) -> tuple[str, ...]:
     """What a person should look at, a line each; nothing where all goes well."""
     lines = [*_here(found, limits)]
     for producer in found.producers:
-        lines += _producer(producer, limits)
+        lines += _producer(producer, limits, found.at)
     for consumer in found.consumers:
         lines += _consumer(consumer, limits)
     return tuple(lines)
@@ -112,29 +116,35 @@ def attention(found: Status, limits: Limits) -> tuple[str, ...]:
 def _here(found: Status, limits: Limits) -> Iterator[str]:
     if why := _not_working(found.daemon):
         yield f"{why}: nothing is captured, sent or applied"
-    if found.daemon.problem:
+    if found.daemon.problem == STARTING:
+        yield "the daemon is starting: nothing is captured, sent or applied yet"
+    elif found.daemon.problem:
         yield f"problem: {found.daemon.problem}"
     age = found.capture.age_seconds
     if found.daemon.running and age is not None and age > limits.max_age:
         yield f"this site's own changes are captured only up to {age:.0f} s ago"
-    if found.pending:
-        kind = "document type" if found.pending == 1 else "document types"
-        yield f"{found.pending} {kind} Pending: `streamd consumers list`, then `… approve`"
-    if found.parked or found.held:
-        events = "event" if found.parked == 1 else "events"
-        yield f"{found.parked} {events} parked, {found.held} held: `streamd log syncs --status failed`"
+    for state, number in (("failed", found.parked), ("held", found.held)):
+        if number:
+            word = {"failed": "parked", "held": "held"}[state]
+            events = "event" if number == 1 else "events"
+            yield f"{number} {events} {word}: `streamd log syncs --status {state}` lists them, with the reasons"
     for doctype in found.incomplete:
         again = f"`streamd resync --doctype {shlex.quote(doctype)} --whole` reads it again"
         yield f"{doctype}: changes are missing: {again}"
 
 
-def _producer(row: ProducerStatus, limits: Limits) -> Iterator[str]:
+def _producer(row: ProducerStatus, limits: Limits, now: int) -> Iterator[str]:
     if row.error:
         yield f"{row.name}: {row.status}: {row.error}"
     elif row.why:
         yield f"{row.name}: nothing is known since the last contact: {row.why}"
+    since = {each.doctype: each.paused_since_at for each in row.types}
     for doctype, reason in row.paused_types.items():
-        yield f"{row.name}: {doctype} is paused, and its events are held: {reason}"
+        seconds = (now - (since.get(doctype) or now)) // 1000
+        yield (
+            f"{row.name}: {doctype} is paused since {seconds} s ago, and its events are held: {reason}. Fix that: it "
+            "continues by itself within a minute"
+        )
     if limits.max_behind is not None and row.lag is not None and row.lag > limits.max_behind:
         yield f"{row.name}: {row.lag} entries behind"
     if row.why:
@@ -143,7 +153,7 @@ def _producer(row: ProducerStatus, limits: Limits) -> Iterator[str]:
         if each.approval == ApprovalStatus.UNSUBSCRIBED or each.doctype in row.paused_types:
             continue
         if each.approval != ApprovalStatus.APPROVED:
-            yield f"{row.name}: {each.doctype} is {each.approval} there: nothing of it arrives"
+            yield f"{row.name}: {each.doctype} is {each.approval} there: {_undecided(each)}"
         elif each.age_seconds is None and each.state == Completeness.UNKNOWN:
             yield f"{row.name}: {each.doctype}: {each.why}"
         elif each.age_seconds is not None and each.age_seconds > limits.max_age:
@@ -151,7 +161,23 @@ def _producer(row: ProducerStatus, limits: Limits) -> Iterator[str]:
             yield f"{row.name}: {each.doctype} is complete only up to {each.age_seconds:.0f} s ago{why}"
 
 
+def _undecided(entry: TypeStatus) -> str:
+    doctype = shlex.quote(entry.doctype)
+    if entry.approval != ApprovalStatus.PENDING:
+        return "nothing of it arrives. Ask that site's operator, or remove it from doctypes here"
+    return (
+        f"nothing of it arrives until somebody runs `streamd consumers approve NAME {doctype}` at that site "
+        "(`streamd consumers list` shows this site's NAME there)"
+    )
+
+
 def _consumer(row: ConsumerStatus, limits: Limits) -> Iterator[str]:
+    pending = [doctype for doctype, status in row.doctypes.items() if status == ApprovalStatus.PENDING]
+    if pending:
+        yield (
+            f"consumer {row.name} asks for {', '.join(pending)}: Pending, nothing of it is sent until you run "
+            f"`streamd consumers approve {shlex.join([row.name, *pending])}`"
+        )
     late = row.lag_seconds is not None and row.lag_seconds > limits.max_age
     far = limits.max_behind is not None and row.lag is not None and row.lag > limits.max_behind
     if late or far:
@@ -161,5 +187,5 @@ def _consumer(row: ConsumerStatus, limits: Limits) -> Iterator[str]:
 
 def _not_working(daemon: DaemonStatus) -> str:
     if daemon.state == Life.STOPPED:
-        return "the daemon does not run"
+        return "the daemon does not run" if daemon.held_by is None else f"{STARTING_OR_ELSEWHERE} ({daemon.held_by})"
     return "the daemon gives no sign of life" if daemon.state == Life.SILENT else ""

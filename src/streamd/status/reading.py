@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from streamd.apply.batch import paused_reason
 from streamd.completeness import Obstacles
 from streamd.db.base import SiteDatabase
 from streamd.errors import NotInstalled
@@ -64,7 +62,8 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
     for producer in await known_producers.all():
         types = await known_producers.subscriptions(producer.name)
         missing = await SyncLog(state).gaps(producer.name)
-        producers.append(_producer(producer, types, _obstacles(producer, queued, missing, requests), daemon, now))
+        obstacles = _obstacles(producer, types, queued, missing, requests)
+        producers.append(_producer(producer, types, obstacles, daemon, now))
     states = [event.state for event in queued]
     return Status(
         at=now,
@@ -162,17 +161,16 @@ def _begin(rows: Sequence[Approval], consumer: Consumer, head: Head) -> int | No
 
 
 def _obstacles(
-    producer: Producer, queued: Sequence[QueuedEvent], gaps: Mapping[str, int], requests: Sequence[Request]
+    producer: Producer,
+    types: Sequence[SubscribedType],
+    queued: Sequence[QueuedEvent],
+    gaps: Mapping[str, int],
+    requests: Sequence[Request],
 ) -> Obstacles:
-    paused: dict[str, str] = {}
-    counts: dict[str, int] = defaultdict(int)
-    for event in queued:
-        if event.producer == producer.producer_site:
-            counts[event.doctype] += 1
-            if reason := paused_reason(event):
-                paused[event.doctype] = reason
+    paused = {each.doctype: each.paused for each in types if each.paused}
+    waiting = {event.doctype for event in queued if event.producer == producer.producer_site}
     requested = {request.doctype for request in requests if request.producer == producer.name}
-    return Obstacles(paused, counts.keys(), gaps.keys(), requested)
+    return Obstacles(paused, waiting, gaps.keys(), requested)
 
 
 UNKNOWN = "unknown"

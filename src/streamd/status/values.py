@@ -18,7 +18,10 @@ class Life(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """Whether the daemon runs, and what it said last. `problem`: what is wrong with its loops."""
+    """Whether the daemon runs, and what it said last. `problem`: what is wrong with its loops.
+
+    `held_by`: who works on the site's database although no daemon says here that it runs; None: nobody.
+    """
 
     running: bool
     state: Life = Life.STOPPED
@@ -29,6 +32,7 @@ class DaemonStatus:
     beat_at: int | None = None
     captured: int = 0
     problem: str = ""
+    held_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class TypeStatus:
     """One type that we asked of a producer.
 
     Everything is here that was committed there before `complete_to_at` (its clock), which was `age_seconds` ago; None
-    where that is not known. `why`: what makes it incomplete or unknown. `unknown_since_at` is by our clock.
+    where that is not known. `why`: what makes it incomplete or unknown. `unknown_since_at` and
+    `paused_since_at` (its events are held, as they cannot be applied here) are by our clock.
     """
 
     doctype: str
@@ -101,6 +106,7 @@ class TypeStatus:
     age_seconds: float | None
     unknown_since_at: int | None = None
     why: str = ""
+    paused_since_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from streamd.store.schema import heartbeat, requests
 ALIVE_MS = 15_000
 """After this time without a heartbeat, a daemon counts as gone. It beats every few seconds."""
 
+STARTING = "starting"
+"""The problem of a daemon that has not begun yet."""
+
 FAREWELL_SECONDS = 0.5
 """How long a stopping daemon waits for the state database."""
 

@@ -340,9 +340,13 @@ class Peers(Keys):
         """The rows to decide on: the named ones, or all Pending ones. Raises `NotFound`."""
         c = consumers.c
         if (await connection.execute(select(c.name).where(c.site == self._site, c.name == consumer))).first() is None:
+            mine = (api_keys.c.site == self._site, api_keys.c.consumer == consumer, api_keys.c.revoked_at.is_(None))
+            if (await connection.execute(select(api_keys.c.api_key).where(*mine))).first() is None:
+                raise NotFound(f"there is no consumer {consumer}", hint="see `streamd consumers list`")
             raise NotFound(
-                f"there is no consumer {consumer}",
-                hint="see `streamd consumers list`; a consumer appears when its daemon first connects with its key",
+                f"{consumer} has a key, but has not connected yet: which types it asks for is not known, and nothing "
+                "was decided",
+                hint=f"start {consumer}'s daemon, see in `streamd consumers list` what it asks for, and run this again",
             )
         known = {row.doctype: row for row in await self._approvals(connection, consumer)}
         if not doctypes:

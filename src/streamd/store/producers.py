@@ -46,7 +46,10 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class SubscribedType:
-    """The state of one requested type, as the producer last reported it."""
+    """The state of one requested type, as the producer last reported it.
+
+    `paused`: why its events cannot be applied here, or empty; `paused_at`: since when (ms since 1970, our clock).
+    """
 
     doctype: str
     status: str
@@ -54,6 +57,8 @@ class SubscribedType:
     approved_at: int | None = None
     unmapped: tuple[str, ...] = ()
     complete: CompleteUpTo | None = None
+    paused: str = ""
+    paused_at: int | None = None
 
 
 class Producers:
@@ -144,7 +149,7 @@ class Producers:
         return found[0]
 
     async def set_subscriptions(self, name: str, states: Iterable[SubscribedType]) -> None:
-        """Replace the subscriptions that the producer reported. Watermarks stay."""
+        """Replace the subscriptions that the producer reported. Watermarks and pauses stay."""
         rows = [
             {
                 "site": self._site,
@@ -158,10 +163,10 @@ class Producers:
             for state in states
         ]
         c = subscriptions.c
-        kept = select(c.doctype, c.complete_to, c.complete_age, c.complete_heard_at).where(self._subscribed(name))
+        kept = select(c.doctype, *(c[column] for column in _OURS)).where(self._subscribed(name))
         async with self._state.write() as connection:
             known = {row.doctype: row._mapping for row in await connection.execute(kept)}
-            rows = [{**dict.fromkeys(_COMPLETE), **known.get(str(row["doctype"]), {}), **row} for row in rows]
+            rows = [{**_OURS, **known.get(str(row["doctype"]), {}), **row} for row in rows]
             await connection.execute(delete(subscriptions).where(self._subscribed(name)))
             if rows:
                 await connection.execute(insert(subscriptions), rows)
@@ -169,23 +174,36 @@ class Producers:
     async def subscriptions(self, name: str) -> list[SubscribedType]:
         """The subscriptions that the producer last reported, by type."""
         c = subscriptions.c
-        query = select(
-            c.doctype, c.status, c.opens, c.approved_at, c.unmapped, c.complete_to, c.complete_age, c.complete_heard_at
-        )
+        theirs = (c.doctype, c.status, c.opens, c.approved_at, c.unmapped)
+        query = select(*theirs, c.paused, c.paused_at, c.complete_to, c.complete_age, c.complete_heard_at)
         async with self._state.read() as connection:
-            return [
-                SubscribedType(
-                    doctype,
-                    status,
-                    _TYPES.decode(opens),
-                    approved_at,
-                    _TYPES.decode(unmapped),
-                    None if complete[0] is None else CompleteUpTo(*complete),
-                )
-                for doctype, status, opens, approved_at, unmapped, *complete in await connection.execute(
-                    query.where(self._subscribed(name)).order_by(c.doctype)
-                )
-            ]
+            rows = await connection.execute(query.where(self._subscribed(name)).order_by(c.doctype))
+        return [
+            SubscribedType(
+                doctype,
+                status,
+                _TYPES.decode(opens),
+                approved_at,
+                _TYPES.decode(unmapped),
+                None if complete[0] is None else CompleteUpTo(*complete),
+                paused,
+                paused_at,
+            )
+            for doctype, status, opens, approved_at, unmapped, paused, paused_at, *complete in rows
+        ]
+
+    async def set_paused_types(self, name: str, reasons: Mapping[str, str], at: int) -> None:
+        """Store which types are paused, and why; all others are not. `at` (ms since 1970) is when that was found."""
+        c = subscriptions.c
+        async with self._state.write() as connection:
+            rows = await connection.execute(select(c.doctype, c.paused, c.paused_at).where(self._subscribed(name)))
+            for doctype, before, since in rows.all():
+                if (reason := reasons.get(doctype, "")) != before:
+                    await connection.execute(
+                        update(subscriptions)
+                        .where(self._subscribed(name), c.doctype == doctype)
+                        .values(paused=reason, paused_at=(since or at) if reason else None)
+                    )
 
     async def forget(self, names: Iterable[str]) -> None:
         """Remove producers that are no longer in the configuration."""
@@ -213,5 +231,7 @@ class Producers:
         return and_(subscriptions.c.site == self._site, subscriptions.c.producer == name)
 
 
-_COMPLETE = ("complete_to", "complete_age", "complete_heard_at")
+_OURS = {"complete_to": None, "complete_age": None, "complete_heard_at": None, "paused": "", "paused_at": None}
+"""What this site knows of a subscription by itself, and what stands there at first."""
+
 _TYPES = msgspec.json.Decoder(tuple[str, ...])

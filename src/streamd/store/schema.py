@@ -195,6 +195,8 @@ subscriptions = Table(
     Column("complete_to", BIG, comment="what was committed there before this moment (its clock) is here"),
     Column("complete_age", BIG, comment="milliseconds between that moment and its word, by its clock"),
     Column("complete_heard_at", BIG, comment="when it said so, by our clock"),
+    Column("paused", WORDS, nullable=False, comment="why its events cannot be applied, or empty"),
+    Column("paused_at", BIG, comment="since when, by our clock"),
     PrimaryKeyConstraint("site", "producer", "doctype"),
 )
 

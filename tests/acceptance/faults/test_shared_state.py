@@ -73,7 +73,7 @@ def test_daemons_share_a_state_database_that_restarts(
     passage.close()
     add_genres(hq, 600, 5)
     eventually(
-        lambda: sum("Connect call failed" in line.get("error", "") for line in store.log_lines()) >= 2,
+        lambda: sum("nothing listens at" in line.get("error", "") for line in store.log_lines()) >= 2,
         "the store has waited in vain, twice",
         timeout=60,
     )

@@ -489,11 +489,14 @@ async def test_the_status_says_which_type_is_paused_and_why(hq: Site, store: Sit
     pause(hq, {"Item": "Item.Price holds too little"})
     store.write(CUSTOMER, ITEM)
     await hq.pull_all(store)
+    await known.set_paused_types("store", {"Item": "Item.Price holds too little"}, 5)
     (row,) = (await read_status(hq.database, hq.state)).producers
+    assert [each.paused_since_at for each in row.types] == [None, 5]
     assert row.doctypes == {"Item": "Paused", "Customer": "Approved"}
     assert row.paused_types == {"Item": "Item.Price holds too little"}
     pause(hq, {})
     await hq.heal(store)
+    await known.set_paused_types("store", {}, 9)
     (row,) = (await read_status(hq.database, hq.state)).producers
     assert row.doctypes == {"Item": "Approved", "Customer": "Approved"}
     assert row.paused_types == {}

@@ -9,7 +9,16 @@ import pytest
 from streamd.completeness import CapturedThrough, CompleteUpTo, Obstacles
 from streamd.model import Cursor
 from streamd.status.judging import Limits, attention, lag_of, silence, type_status
-from streamd.status.values import CaptureStatus, Completeness, DaemonStatus, Life, ProducerStatus, Status
+from streamd.status.values import (
+    CaptureStatus,
+    Completeness,
+    ConsumerStatus,
+    DaemonStatus,
+    Life,
+    ProducerStatus,
+    Status,
+)
+from streamd.store.heartbeat import STARTING
 from streamd.store.producers import CATCHING_UP, CONNECTED, Producer, SubscribedType
 
 NOW = 1_000_000_000
@@ -144,11 +153,18 @@ def status(**changed: Any) -> Status:
     return Status(**{**values, "capture": CaptureStatus(NOW, 1.0), **changed})
 
 
+def consumer(doctypes: dict[str, str]) -> ConsumerStatus:
+    return ConsumerStatus("b", "s", "b", "1", NOW, 0, None, doctypes)
+
+
 def shown(entry: SubscribedType, **changed: Any) -> ProducerStatus:
     row = producer(**changed)
-    types = (type_status(entry, row, Obstacles(), "", NOW),)
+    paused = {entry.doctype: entry.paused} if entry.paused else {}
+    types = (type_status(entry, row, Obstacles(paused), "", NOW),)
     lag = lag_of(row, types)
-    return ProducerStatus("hq", "", "s", row.status, "", False, 7, row.head, lag, None, None, {}, types=types)
+    return ProducerStatus(
+        "hq", "", "s", row.status, "", False, 7, row.head, lag, None, None, {}, paused_types=paused, types=types
+    )
 
 
 def test_a_site_where_all_is_well_has_nothing_to_look_at() -> None:
@@ -162,7 +178,15 @@ def test_a_site_where_all_is_well_has_nothing_to_look_at() -> None:
         (status(daemon=DaemonStatus(running=True, state=Life.RUNNING, problem="disk full")), "disk full"),
         (status(capture=CaptureStatus(NOW, 400.0)), "400 s"),
         (status(parked=1), "parked"),
-        (status(pending=1), "Pending"),
+        (status(parked=2), "`streamd log syncs --status failed` lists them"),
+        (status(held=3), "3 events held: `streamd log syncs --status held` lists them"),
+        (
+            status(consumers=(consumer({"Invoice": "Pending", "Sales Order": "Pending", "Item": "Approved"}),)),
+            "`streamd consumers approve b Invoice 'Sales Order'`",
+        ),
+        (status(producers=(shown(subscribed("Pending")),)), "`streamd consumers approve NAME Invoice` at that site"),
+        (status(daemon=DaemonStatus(running=True, state=Life.RUNNING, problem=STARTING)), "the daemon is starting"),
+        (status(daemon=DaemonStatus(running=False, held_by="streamd 7@shop")), "streamd 7@shop"),
         (status(incomplete=("Invoice",)), "resync"),
         (status(producers=(shown(subscribed("Pending")),)), "Pending"),
         (status(producers=(shown(subscribed(age=400_000)),)), "402 s"),
@@ -179,3 +203,11 @@ def test_limits_say_from_where_on_a_lag_is_something_to_look_at() -> None:
     assert attention(found, Limits()) == ()
     assert attention(found, Limits(max_behind=12))
     assert attention(found, Limits(max_age=10))
+
+
+def test_a_paused_type_says_why_since_when_and_what_ends_it() -> None:
+    entry = SubscribedType("Invoice", "Approved", paused="no column Total", paused_at=NOW - 90_000)
+    (line,) = attention(status(producers=(shown(entry),)), Limits())
+    assert "Invoice is paused since 90 s ago" in line
+    assert "no column Total" in line
+    assert "continues by itself" in line

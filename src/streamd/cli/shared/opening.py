@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +85,23 @@ async def opened_state(settings: Settings, site: str) -> AsyncIterator[State]:
     state = State(settings.state.database, site)
     try:
         if await state.revision() is None:
-            raise NotInstalled("there is no state database yet", hint="run `streamd install`")
+            holder = await holder_of(settings)
+            hint = "run `streamd install`"
+            if holder is not None:
+                hint = (
+                    f"another daemon works on the site's database, with another state database ({holder}): stop it, or "
+                    "name its state database in state.database"
+                )
+            raise NotInstalled("there is no state database yet", hint=hint)
         await state.check_revision()
         yield state
     finally:
         await state.close()
+
+
+async def holder_of(settings: Settings) -> str | None:
+    """Who works on the site's database now, as a daemon does; None: nobody. Raises `SiteError`."""
+    return await open_hold(settings.site.database).holder()
 
 
 async def state_revision(settings: Settings) -> str | None:
@@ -107,8 +119,11 @@ async def state_is_current(settings: Settings) -> bool:
 
 
 @asynccontextmanager
-async def alone(settings: Settings, *, waits: bool = False) -> AsyncIterator[None]:
-    """Hold the site's database meanwhile, as its daemon does. Raises `SiteHeld`; `waits`: until nobody has it."""
+async def alone(settings: Settings, *, waits: Callable[[str], None] | None = None) -> AsyncIterator[None]:
+    """Hold the site's database meanwhile, as its daemon does. Raises `SiteHeld`.
+
+    With `waits` it waits until nobody has it, and tells `waits` for whom.
+    """
     hold, said = open_hold(settings.site.database), False
     try:
         while True:
@@ -116,8 +131,9 @@ async def alone(settings: Settings, *, waits: bool = False) -> AsyncIterator[Non
                 await hold.take()
                 break
             except SiteHeld as error:
-                if not waits:
+                if waits is None:
                     raise
+                waits(f"waiting: {error.message}")
                 if not said:
                     click.echo(f"waiting: {error}", err=True)
                 said = True

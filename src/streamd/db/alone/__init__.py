@@ -35,6 +35,10 @@ class Hold(ABC):
         """
 
     @abstractmethod
+    async def holder(self) -> str | None:
+        """Who holds it now, empty where nobody knows who; None where nobody does. Takes nothing. Raises `SiteError`."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Let it go. Never raises."""
 

@@ -35,7 +35,7 @@ class FileHold(Hold):
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
         except OSError as error:
             raise SiteError(
-                f"the file that tells others of this daemon cannot be written: {error}",
+                f"{self.path}, which tells others of this daemon, cannot be written: {error.strerror}",
                 hint="let the user of streamd write to that file, and in its folder: SQLite needs that as well",
             ) from error
         try:
@@ -52,6 +52,19 @@ class FileHold(Hold):
             os.close(file)
             raise
         self._file = file
+
+    async def holder(self) -> str | None:
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.pread(file, 200, 0).decode(errors="replace")
+        finally:
+            os.close(file)
+        return None
 
     def _is_there(self, file: int) -> bool:
         try:

@@ -37,14 +37,14 @@ class MariadbHold(ServerHold[_Connection]):
                 return _Connection(session, stack.pop_all())
         raise AssertionError("not reached")
 
-    async def _locked(self, connection: _Connection) -> tuple[int, Holder]:
-        session = connection.session
+    async def _holder(self, connection: _Connection) -> tuple[int, Holder]:
         with plain_errors("the site's database"):
-            ((me, holder, who),) = await session.fetch(_HOLDER)
-            if holder is None:
-                await session.fetch(f"SELECT GET_LOCK({_NAME}, 0)")
-                ((me, holder, who),) = await session.fetch(_HOLDER)
+            ((me, holder, who),) = await connection.session.fetch(_HOLDER)
         return int(me), Holder(None if holder is None else int(holder), who or "")
+
+    async def _try_lock(self, connection: _Connection) -> None:
+        with plain_errors("the site's database"):
+            await connection.session.fetch(f"SELECT GET_LOCK({_NAME}, 0)")
 
     async def _end(self, connection: _Connection) -> None:
         connection.session.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -51,21 +50,16 @@ class PostgresqlHold(ServerHold[AsyncConnection]):
                 raise
             return connection
 
-    async def _locked(self, connection: AsyncConnection) -> tuple[int, Holder]:
+    async def _holder(self, connection: AsyncConnection) -> tuple[int, Holder]:
         with plain_errors():
-            driver = await driver_of(connection)
-            me, holder, who = await _holder(driver)
-            if holder is None:
-                await driver.fetchval("SELECT pg_try_advisory_lock($1::int, $2::int)", *_KEY)
-                me, holder, who = await _holder(driver)
-            return me, Holder(holder, who)
+            ((me, holder, who),) = await (await driver_of(connection)).fetch(_HOLDER)
+        return me, Holder(holder, who)
+
+    async def _try_lock(self, connection: AsyncConnection) -> None:
+        with plain_errors():
+            await (await driver_of(connection)).fetchval("SELECT pg_try_advisory_lock($1::int, $2::int)", *_KEY)
 
     async def _end(self, connection: AsyncConnection) -> None:
         with suppress(SQLAlchemyError, OSError):  # it may be broken already
             await connection.invalidate()
         await connection.engine.dispose()
-
-
-async def _holder(driver: asyncpg.Connection) -> tuple[int, int | None, str]:
-    (row,) = await driver.fetch(_HOLDER)
-    return row[0], row[1], row[2]

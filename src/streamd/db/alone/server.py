@@ -36,7 +36,10 @@ class ServerHold(Hold, Generic[C]):
             async with asyncio.timeout(ANSWER_SECONDS):
                 if self._connection is None:
                     self._connection = await self._connect()
-                me, holder = await self._locked(self._connection)
+                me, holder = await self._holder(self._connection)
+                if holder.number is None:
+                    await self._try_lock(self._connection)
+                    me, holder = await self._holder(self._connection)
         except BaseException as error:
             await self.close()
             if isinstance(error, TimeoutError):
@@ -50,6 +53,15 @@ class ServerHold(Hold, Generic[C]):
             raise SiteBusy("a connection of ours that broke is still there for the server", hint="it is tried again")
         raise held_by(holder.who)
 
+    async def holder(self) -> str | None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            connection = await self._connect()
+            try:
+                _, holder = await self._holder(connection)
+            finally:
+                await self._end(connection)
+        return None if holder.number is None else holder.who
+
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
@@ -60,8 +72,12 @@ class ServerHold(Hold, Generic[C]):
         """A connection of its own. Raises `SiteError`."""
 
     @abstractmethod
-    async def _locked(self, connection: C) -> tuple[int, Holder]:
-        """Take the lock if nobody has it. Returns the connection's number, and who has it now. Raises `SiteError`."""
+    async def _holder(self, connection: C) -> tuple[int, Holder]:
+        """The connection's own number, and who has the lock. Raises `SiteError`."""
+
+    @abstractmethod
+    async def _try_lock(self, connection: C) -> None:
+        """Take the lock if nobody has it. Raises `SiteError`."""
 
     @abstractmethod
     async def _end(self, connection: C) -> None:

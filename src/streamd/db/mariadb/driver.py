@@ -17,14 +17,15 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import asyncmy
-from asyncmy.errors import Error
+from asyncmy.errors import Error, OperationalError
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from streamd.common.endpoint import Endpoint
 from streamd.common.progress import record_progress
-from streamd.db.mariadb.errors import is_broken
+from streamd.db.mariadb.errors import NO_CONNECTION, is_broken, number_of
 from streamd.db.sockets import keep_alive
 from streamd.errors import SiteBusy, SiteError
 
@@ -277,14 +278,20 @@ def shown(url: URL) -> str:
 
 async def _connect(**options: Any) -> Any:
     """What SQLAlchemy calls for a new connection."""
+    where = Endpoint(str(options.get("host") or "localhost"), options.get("port"), "site.database", "MariaDB")
     try:
         async with asyncio.timeout(GREETING_SECONDS):
             connection: Any = await asyncmy.connect(**options)
     except TimeoutError as error:
         raise SiteBusy(
-            f"what listens at {options.get('host')}:{options.get('port')} does not greet as a MariaDB server does",
+            f"what listens at {where} does not greet as a MariaDB server does",
             hint="look at the port in site.database (MariaDB's is 3306); a server that is very busy is tried again",
         ) from error
+    except (OperationalError, OSError) as error:
+        if number_of(error) not in NO_CONNECTION and not isinstance(error, OSError):
+            raise
+        what, hint = where.why(error)
+        raise SiteBusy(what, hint=f"{hint}. A daemon retries by itself") from error
     try:
         if "mariadb" not in connection.get_server_info().lower():
             raise SiteError(

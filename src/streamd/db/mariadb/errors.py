@@ -29,6 +29,7 @@ from streamd.errors import (
 WAITED_TOO_LONG = 1205
 DEADLOCK = 1213
 NO_SUCH_TABLE = 1146
+NO_CONNECTION = (2002, 2003)
 
 _PASSING = frozenset(
     {
@@ -90,7 +91,7 @@ _SERVER = {
     1792: "the transaction is read-only",
 }
 _ACCESS = {
-    1044: "look at site.database: this user may not use this database",
+    1044: "fix the name in site.database, create that database, or GRANT this user its privileges",
     1045: f"look at site.database: user and password ({ENCODED})",
     1049: "look at site.database: the server has no such database; create it first",
     1129: "the server blocks this host after many errors: FLUSH HOSTS fixes it",
@@ -140,8 +141,10 @@ def plain_errors(where: str, *, of_documents: bool = False, table: str = "") -> 
     except (Error, DBAPIError, PoolTimeout) as error:
         raise _plain(where, error, of_documents, table) from error
     except (OSError, EOFError) as error:
-        raise SiteBusy(f"{where}: {error or type(error).__name__}", hint=_AWAY) from error
+        raise SiteBusy(f"{where}: the connection was lost", hint=_AWAY) from error
 
+
+_KEY = re.compile(r"'(?:[^'.]+\.)?([^'.]+)'$")
 
 _OURS = re.compile(r"(?:\.`?|')streamd_\w+['`]")
 """A table of ours in the server's words; the database's name stands before it, or is left out."""
@@ -155,14 +158,13 @@ def _plain(where: str, error: BaseException, of_documents: bool, table: str) -> 
     words = " ".join(str(each) for each in original.args[1:]) or str(original) or type(original).__name__
     text = f"{where}: {words}"
     if number in _PASSING or not isinstance(original, Error) or isinstance(original, InterfaceError) or not number:
-        hint = _AWAY
-        if number in (2002, 2003):
-            hint = "is the server running, and are host and port of site.database right? It is tried again"
-        return SiteBusy(text, hint=hint)
+        return SiteBusy(text, hint=_AWAY)
     if number in _SERVER:
         return SiteBusy(text, hint=f"{_SERVER[number]}; it is tried again")
     if number in _TAKEN:
-        return ValueTaken(words)
+        # A key of one column has mostly that column's name.
+        named = _KEY.search(words)
+        return ValueTaken(words, columns=() if named is None else (named[1],))
     ours = _OURS.search(words) is not None
     if number == NO_SUCH_TABLE and ours:
         return NotInstalled(f"{where} has none of streamd's tables", hint="run `streamd install`")

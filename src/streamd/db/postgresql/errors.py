@@ -6,12 +6,15 @@ many languages. Listed is what is *not* a document's; all else that a statement 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from streamd.common.endpoint import Endpoint
 from streamd.db.engines import ENCODED
 from streamd.errors import (
     NotInstalled,
@@ -57,6 +60,9 @@ SEES_ALL = "give the daemon's role BYPASSRLS, or let it own the table, and take 
 _TAKEN = ("23505", "23P01")
 """A unique constraint or index, and an exclusion constraint."""
 
+_KEY = re.compile(r"\(([^()]+)\)=\(")
+"""The columns of the value that another row has, in whatever language the rest is."""
+
 _ROW_SECURITY = "ExecWithCheckOptions"
 """The server's function that refuses one row for a policy; it has the same SQLSTATE as a right that is missing."""
 
@@ -74,29 +80,54 @@ def plain_errors(*, of_documents: bool = False, table: str = "") -> Iterator[Non
         yield
     except asyncpg.PostgresError as error:
         raise _translated(error, of_documents, table) from error
-    except DBAPIError as error:
-        # What SQLAlchemy says where connecting failed.
-        cause = error.orig.__cause__ if error.orig is not None else None
-        if isinstance(cause, asyncpg.PostgresError):
-            raise _translated(cause, of_documents=False) from cause
-        raise _unreachable(error.orig or error) from error
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
+    except (DBAPIError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         # The driver says so of a connection that was closed under its hands.
-        raise _unreachable(error) from error
+        raise SiteBusy(
+            "the connection to the site's database was lost", hint="is PostgreSQL running? It is tried again"
+        ) from error
 
 
-def _unreachable(error: BaseException) -> SiteBusy:
-    words = str(error) or type(error).__name__
-    hint = "is PostgreSQL running? It is tried again"
-    if "rejected SSL upgrade" in words:  # the driver's own words for an answer that is not PostgreSQL's
-        hint = "what answers there is no PostgreSQL server: look at the port in site.database (PostgreSQL's is 5432)"
-    return SiteBusy(f"the site's database cannot be reached: {words}", hint=hint)
+async def connected(**options: Any) -> asyncpg.Connection:
+    """A connection to the site's database; what SQLAlchemy calls for a new one. Raises `SiteError`."""
+    where = Endpoint(str(options.get("host") or "the socket"), options.get("port"), "site.database", "PostgreSQL")
+    try:
+        return await asyncpg.connect(**options)
+    except asyncpg.PostgresError as error:
+        raise _translated(error, of_documents=False, where=f"PostgreSQL at {where}") from error
+    except FAILED as error:
+        what, hint = why_not(where, error)
+        raise SiteBusy(what, hint=f"{hint}. A daemon retries by itself") from error
 
 
-def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "") -> SiteError:
+FAILED = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What the driver raises where it gets no connection, but for what the server says."""
+
+
+def why_not(where: Endpoint, error: BaseException) -> tuple[str, str]:
+    """Why there is no connection, and how to fix it."""
+    if "rejected SSL upgrade" in str(error):  # the driver's own words for an answer that is not PostgreSQL's
+        return (
+            f"what answers at {where} is no PostgreSQL server, or one without TLS",
+            f"fix the port in {where.setting} (mostly 5432), or its sslmode",
+        )
+    return where.why(error)
+
+
+def access_hint(state: str, setting: str) -> str:
+    """How to fix what the server said to somebody who wanted to come in."""
+    if state == "28P01":
+        return f"fix user and password in {setting} ({ENCODED})"
+    if state.startswith("28"):
+        return f"fix the user in {setting}; or create that role, and let it in with a line in the server's pg_hba.conf"
+    return f"fix the database's name in {setting}, or create that database"
+
+
+def _translated(
+    error: asyncpg.PostgresError, of_documents: bool, table: str = "", where: str = "the site's database"
+) -> SiteError:
     state = getattr(error, "sqlstate", None) or ""
     words = str(error).replace("\nDETAIL:  ", ": ").replace("\nHINT:  ", "; ")
-    said = f"the site's database: {words}"
+    said = f"{where}: {words}"
     if error.server_source_function == _JUDGES_POLICIES:
         return PartialView(words, hint=SEES_ALL, table=table)
     if error.server_source_function == _RAISE:
@@ -104,7 +135,7 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
     if state.startswith(_PASSING) or isinstance(error, asyncpg.InvalidCachedStatementError):
         return SiteBusy(said, hint="it is tried again")
     if state.startswith(_ACCESS):
-        return SiteError(said, hint=f"look at site.database: user, password and name ({ENCODED})")
+        return SiteError(said, hint=access_hint(state, "site.database"))
     if state in _DAMAGED:
         return SiteError(said, hint="restore the database from a backup")
     # Within a function of the user's the server says in which one; what stands in our own statement has a place there.
@@ -122,7 +153,8 @@ def _translated(error: asyncpg.PostgresError, of_documents: bool, table: str = "
             hint="run `streamd install` as a role that may, and `streamd install --grant ROLE` for the one that runs",
         )
     if state in _TAKEN:
-        return ValueTaken(words)
+        named = _KEY.search(words)
+        return ValueTaken(words, columns=() if named is None else tuple(re.findall(r'[^,\s"]+', named[1])))
     return RowRefused(words) if of_documents or state.startswith(_DATA) else SiteError(said)
 
 

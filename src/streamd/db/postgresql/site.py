@@ -27,7 +27,7 @@ from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIden
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables, rights_missing, wanted_rights
 from streamd.db.postgresql import sql
-from streamd.db.postgresql.errors import SEES_ALL, plain_errors
+from streamd.db.postgresql.errors import SEES_ALL, connected, plain_errors
 from streamd.db.postgresql.partitions import differs, our_triggers, unseen
 from streamd.db.postgresql.reflect import reflect
 from streamd.db.postgresql.session import (
@@ -358,6 +358,7 @@ def open_engine(url: str) -> AsyncEngine:
         pool_size=5,
         max_overflow=5,
         connect_args={
+            "async_creator_fn": connected,
             "timeout": CONNECT_SECONDS,
             "server_settings": SESSION | {"lock_timeout": f"{LOCK_SECONDS}s"},
         },

@@ -13,14 +13,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 from sqlalchemy import URL, Connection, Executable, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
+from streamd.common.endpoint import Endpoint
+from streamd.db.postgresql.errors import access_hint, why_not
 from streamd.db.state import BUSY_SECONDS, DOCUMENTED, FAULTS, StateDatabase
 from streamd.db.urls import shown_url
-from streamd.errors import ConfigurationError, Problem, StateBusy, StateError
+from streamd.errors import StateBusy, StateError
 
 SCHEMA = "streamd_state"
 
@@ -64,8 +68,9 @@ PASSING = (
 """SQLSTATEs, or the beginnings of some, after which the same may succeed by itself."""
 
 _HINTS = {
-    "28": "look at state.database: its user, and its password",
-    "3D": "look at state.database, or make that database",
+    "28P01": access_hint("28P01", "state.database"),
+    "28": access_hint("28", "state.database"),
+    "3D": access_hint("3D", "state.database"),
     "42501": "an administrator has to let the user of state.database do it: see docs/how-to/state-database.md",
     "42P01": "run `streamd install`",
     "3F": "run `streamd install`",
@@ -77,6 +82,7 @@ class PostgresqlState(StateDatabase):
 
     def __init__(self, url: URL) -> None:
         self.where = shown_url(url.render_as_string())
+        self._url = url
         self._versions = itertools.count()
         # One connection at most waits for the site's lock on the server; the others are for readers.
         self._turn = asyncio.Lock()
@@ -181,12 +187,21 @@ class PostgresqlState(StateDatabase):
 
     def in_plain_words(self, error: BaseException) -> StateError:
         state = _sqlstate(error)
+        where = Endpoint(self._url.host or "the socket", self._url.port or 5432, "state.database", "PostgreSQL")
+        if isinstance(error, NoConnectionFree):
+            return StateBusy(
+                f"the state database {self.where}: all connections to it are in use", hint="it is tried again"
+            )
+        if not isinstance(error, DBAPIError):
+            what, hint = why_not(where, error)
+            said = f"the state database {self.where}: {what}"
+            if isinstance(error, ssl.SSLCertVerificationError):
+                return StateError(said, hint=f"{hint}: the options sslmode and sslrootcert of state.database")
+            return StateBusy(said, hint=f"{hint}. A daemon retries by itself")
         said = f"the state database {self.where}: {_words(error)}"
-        if isinstance(error, DBAPIError) and not error.connection_invalidated and not state.startswith(PASSING):
+        if not error.connection_invalidated and not state.startswith(PASSING):
             hint = next((hint for begin, hint in _HINTS.items() if state.startswith(begin)), DOCUMENTED)
             return StateError(said, hint=hint)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return StateError(said, hint="look at state.database: its options sslmode and sslrootcert")
         if state == LOCK_TIMEOUT:
             return StateBusy(said, hint="another program holds it; it is tried again")
         return StateBusy(said, hint="is the server there, and reachable from here? A daemon tries again by itself")
@@ -202,19 +217,10 @@ def _while_it_restarts(restarts: Callable[[BaseException], bool]) -> AsyncRetryi
 
 
 def _driver() -> Any:
-    """What SQLAlchemy makes of asyncpg. Raises `ConfigurationError` where that is not installed."""
+    """What SQLAlchemy makes of asyncpg."""
     from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-    try:
-        return PGDialect_asyncpg.import_dbapi()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this one untyped
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            Problem(
-                "state.database",
-                "is a PostgreSQL database, and the package that talks to one is not installed",
-                "pip install asyncpg",
-            )
-        ) from None
+    return PGDialect_asyncpg.import_dbapi()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves this one untyped
 
 
 def _connector(url: URL) -> Callable[..., Any]:
@@ -223,8 +229,6 @@ def _connector(url: URL) -> Callable[..., Any]:
     name = {} if "application_name" in url.query else {"application_name": "streamd"}
 
     async def connect() -> Any:
-        import asyncpg
-
         connection = await asyncpg.connect(
             plain, timeout=BUSY_SECONDS, command_timeout=STATEMENT_SECONDS + BUSY_SECONDS, server_settings=name
         )
@@ -247,10 +251,7 @@ def _sqlstate(error: BaseException) -> str:
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
-def _words(error: BaseException) -> str:
-    """What the server or the network said, without the names of classes."""
-    if isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _words(error: DBAPIError) -> str:
+    """What the server said, without the names of classes."""
+    cause = error if error.orig is None else error.orig.__cause__ or error.orig
+    return str(cause).strip().partition("\n")[0] or "the connection was lost"

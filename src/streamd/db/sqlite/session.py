@@ -317,7 +317,8 @@ class SqliteTransaction(SqliteReader, BookTransaction):
             if not is_documents(error):
                 raise  # said in plain words where the transaction ends
             if getattr(error, "sqlite_errorcode", None) in _TAKEN:
-                raise ValueTaken(str(error)) from error
+                columns = tuple(found[1] for found in _COLUMN.finditer(str(error)))
+                raise ValueTaken(str(error), columns=columns) from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise RowRefused(str(error)) from error
             if _is_gone(error, write):
@@ -345,6 +346,7 @@ def change_of(row: Sequence[Any]) -> Change:
 
 
 _TAKEN = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID)
+_COLUMN = re.compile(r"[\w ]+\.(\w+)(?:, |$)")
 _GONE = re.compile(r"no such table: (?P<table>.+)|no such column: (?P<column>.+)|has no column named (?P<new>.+)")
 
 

@@ -109,7 +109,7 @@ class SqliteState(StateDatabase):
 
     def in_plain_words(self, error: BaseException) -> StateError:
         original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        words = str(original)
+        words = (original.strerror if isinstance(original, OSError) else None) or str(original)
         said = f"the state database {self.where}: {words}"
         if passes(original):
             return StateBusy(said, hint=passes(original))

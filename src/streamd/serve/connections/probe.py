@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
+from streamd.common.endpoint import Endpoint
 from streamd.errors import StreamdError
 
 ANSWER_SECONDS = 20.0
@@ -26,7 +27,7 @@ async def probe(host: str, port: int, *, encrypted: bool) -> None:
             finally:
                 writer.transport.abort()
     except (OSError, TimeoutError) as error:
-        raise _no_answer(port, str(error) or "no answer in time") from error
+        raise _no_answer(port, Endpoint(host, port, "[server]", "streamd").why(error)[0]) from error
     if not first_byte:
         raise _no_answer(port, "the connection was closed")
 

@@ -17,7 +17,7 @@ import pytest
 from streamd.errors import PeerError
 from streamd.pull import Peer
 from streamd.settings import ProducerSettings
-from tests.support.ports import free_port
+from tests.support.processes.ports import free_port
 
 SITE = "11111111-1111-4111-8111-111111111111"
 JARGON = re.compile(r"Errno|ssl:|_ssl\.c|Error\b|Exception|Cannot connect|Connect call|\[SSL|None\b|Response|<")
