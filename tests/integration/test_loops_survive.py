@@ -69,7 +69,10 @@ class Thrown:
                     # What was waited for has happened; the word of it is another one.
                     self.reached = True
                     step = partial(waits.throw, self._error)
-            except asyncio.CancelledError as error:
+            except GeneratorExit:
+                waits.close()
+                raise
+            except BaseException as error:  # noqa: BLE001  # a future's own error is thrown in here, as a cancellation is
                 step = partial(waits.throw, error)
         return None
 

@@ -186,6 +186,8 @@ class Subscriber:
             if not task.done():
                 task.cancel()
                 await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # where we are cancelled ourselves, nobody else asks for it
             self._wake.clear()
 
     async def _rest(self, seconds: float | None) -> None:
