@@ -77,7 +77,7 @@ def judge_triggers(ours: Mapping[str, str], wanted: Mapping[str, str], may_insta
 
 
 def judge_addresses(settings: Settings) -> list[Finding]:
-    """Plain HTTP beyond this machine: keys and documents can be read on the way."""
+    """Plain HTTP beyond this machine, where keys and documents can be read on the way; and a site's own address."""
     why = "keys and documents can be read, and changed, on the way"
     found = []
     server = settings.server
@@ -92,7 +92,18 @@ def judge_addresses(settings: Settings) -> list[Finding]:
         )
     for name, producer in settings.producers.items():
         parts = urlsplit(producer.url)
-        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        host = parts.hostname or ""
+        everywhere = is_loopback(host) and (is_loopback(server.host) or server.host in ("0.0.0.0", "::"))  # noqa: S104
+        if parts.port == server.port and (everywhere or host == server.host):
+            found.append(
+                problem(
+                    f"producers.{name}",
+                    f"{producer.url} is this very site: [server] listens there",
+                    "a site does not receive its own documents",
+                    "write the other site's address, or change port in [server]",
+                )
+            )
+        if parts.scheme == "http" and not is_loopback(host):
             found.append(warning(f"producers.{name}", f"{producer.url} is plain HTTP", why, "use its https:// address"))
     return found
 

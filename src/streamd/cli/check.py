@@ -212,7 +212,7 @@ async def _producers(
             if own is None and error.code == "duplicate_site":
                 findings.append(ok(f"producers.{name}", "answers; more is known when this site's database is"))
                 continue
-            findings.append(problem(f"producers.{name}", error.message, hint=error.hint))
+            findings.append(problem(f"producers.{name}", error.message.removeprefix(f"{name}: "), hint=error.hint))
             continue
         finally:
             await peer.close()

@@ -135,7 +135,7 @@ def _here(found: Status, limits: Limits) -> Iterator[str]:
 
 def _producer(row: ProducerStatus, limits: Limits, now: int) -> Iterator[str]:
     if row.error:
-        yield f"{row.name}: {row.status}: {row.error}"
+        yield f"{row.name}: {row.status}: {row.error.removeprefix(f'{row.name}: ')}"
     elif row.why:
         yield f"{row.name}: nothing is known since the last contact: {row.why}"
     since = {each.doctype: each.paused_since_at for each in row.types}

@@ -88,14 +88,19 @@ def test_triggers_that_are_missing_or_old_are_a_problem() -> None:
 @pytest.mark.parametrize(
     ("url", "host", "areas"),
     [
-        ("http://127.0.0.1:8100", "127.0.0.1", []),
-        ("http://[::1]:8100", "localhost", []),
+        ("http://127.0.0.1:8101", "127.0.0.1", []),
+        ("http://[::1]:8101", "localhost", []),
+        ("http://127.0.0.1:8100", "127.0.0.1", ["producers.hq"]),
+        ("http://localhost:8100", "0.0.0.0", ["server", "producers.hq"]),  # noqa: S104
+        ("http://127.0.0.1:8100", "10.0.0.8", ["server"]),
         ("https://hq.example.com", "::1", []),
         ("http://hq.example.com", "127.0.0.1", ["producers.hq"]),
         ("http://10.0.0.7:8100", "10.0.0.8", ["server", "producers.hq"]),
     ],
 )
-def test_plain_http_is_warned_about_beyond_this_machine(url: str, host: str, areas: list[str]) -> None:
+def test_plain_http_beyond_this_machine_and_a_sites_own_address_are_found(
+    url: str, host: str, areas: list[str]
+) -> None:
     settings = Settings(
         site={"name": "here", "database": "sqlite:////x.db"},  # type: ignore[arg-type]
         server={"host": host},  # type: ignore[arg-type]
