@@ -13,7 +13,7 @@ from streamd.db.base import REMOTE_COLUMNS
 from streamd.store.peers import Peers
 from streamd.wire import HandshakeRequest, WantedDoctype
 from tests.contract.conftest import Installed
-from tests.contract.test_site_database import ADA, _waiting
+from tests.contract.site.writes import ADA, waiting
 
 CONFIG = """
 [site]
@@ -61,7 +61,7 @@ async def test_the_columns_are_added_once_and_changes_of_them_are_seen(installed
     assert tables["Item"].column("remote_docname") is None
     name = "SINV-é😀" * 100
     installed.access.execute('UPDATE "Customer" SET remote_docname = ? WHERE "Id" = 1', name)
-    after = json.loads((await _waiting(installed))[-1].after or b"")
+    after = json.loads((await waiting(installed))[-1].after or b"")
     assert (after["remote_docname"], after["remote_site_name"]) == (name, None)
     assert "nothing to do" in await _streamd(installed, "install", "--remote-columns", "Customer")
     assert await installed.site.update_log.entries() == [], "no change went unseen, so there is no gap"

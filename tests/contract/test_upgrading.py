@@ -13,7 +13,7 @@ from streamd.identity import Identity
 from streamd.lifecycle.installing import install_site, require_tables
 from streamd.model import Counterpart, DocumentId, Event, QueuedEvent, Record
 from tests.contract.conftest import Installed
-from tests.contract.test_site_database import ADA, _waiting
+from tests.contract.site.writes import ADA, waiting
 from tests.support import servers
 
 
@@ -52,7 +52,7 @@ async def test_the_tables_of_the_release_before_are_completed(installed: Install
     assert after is not None
     assert (after.site, after.schema) == (before.site, SITE_SCHEMA)
     assert await database.our_triggers() == triggers
-    assert (await installed.claim(), len(await _waiting(installed))) == (claim, 1), "nothing was lost"
+    assert (await installed.claim(), len(await waiting(installed))) == (claim, 1), "nothing was lost"
     async with database.transaction() as transaction:
         await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
         assert await transaction.next_numbers("S", 1) == 1

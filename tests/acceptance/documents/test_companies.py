@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.sites.site import Site, Wanted
+from tests.support.sites.site import Site
+from tests.support.sites.wanted import Wanted
 from tests.support.sites.world import Link, World
 
 MASTERS = """

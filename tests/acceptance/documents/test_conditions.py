@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.database_url import Engine
 from tests.support.matrix import ONE_SERVER_PAIR
-from tests.support.sites.site import Producer, Site, Wanted
+from tests.support.sites.site import Producer, Site
+from tests.support.sites.wanted import Wanted
 from tests.support.sites.world import Link, World, approvals
 
 SCHEMA = """

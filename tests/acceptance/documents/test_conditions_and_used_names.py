@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sites.site import Wanted
+from tests.support.sites.wanted import Wanted
 from tests.support.sites.world import Link, World, update_log
 
 CUSTOMER = 'CREATE TABLE "Customer" ("id" INTEGER PRIMARY KEY, "who" VARCHAR(40), "val" VARCHAR(40), "active" INTEGER)'

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.sites.frappe import FrappeSite
-from tests.support.sites.site import Site, Wanted
+from tests.support.sites.site import Site
+from tests.support.sites.wanted import Wanted
 from tests.support.sites.world import Link, World, nothing_synced_twice
 
 SHOP = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.engines.test_mariadb_site import _as_another
+from tests.contract.engines.mariadb.sessions import as_another
 from tests.simulation.sites import Site
 from tests.support.polling import eventually
 
@@ -35,7 +35,7 @@ async def look(site: Site) -> list[str]:
     """Look once; on MariaDB as a user who may see how InnoDB makes its tables."""
     if site.access.engine != "mariadb":
         return await site.database.note_unseen(site.catalogue)
-    async with _as_another(site, "PROCESS") as database:
+    async with as_another(site, "PROCESS") as database:
         return await database.note_unseen(site.catalogue)
 
 

@@ -17,7 +17,7 @@ from streamd.db.postgresql.sql import NOW_MS, grants
 from streamd.errors import SiteError
 from streamd.model import Change, Kind, Operation
 from tests.contract.conftest import Installed
-from tests.contract.test_site_database import ADA, INVOICE, MARK, TEA, _rename_of, _waiting
+from tests.contract.site.writes import ADA, INVOICE, MARK, TEA, rename_of, waiting
 from tests.simulation.sites import Site
 from tests.support import servers
 from tests.support.engines import open_access
@@ -38,7 +38,7 @@ async def test_a_role_without_rights_on_our_tables_is_captured_all_the_same(inst
     open_access(user).execute(ADA)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         open_access(user).execute("INSERT INTO streamd.streamd_origin VALUES ('Customer', 'i1', 'forged')")
-    assert [change.origin for change in await _waiting(installed)] == [""]
+    assert [change.origin for change in await waiting(installed)] == [""]
 
 
 async def test_a_user_cannot_forge_an_origin_with_a_setting(installed: Installed) -> None:
@@ -47,7 +47,7 @@ async def test_a_user_cannot_forge_an_origin_with_a_setting(installed: Installed
     with open_access(user).connection() as connection:
         connection.execute("SELECT set_config('streamd.applying', 'on', false)")
         connection.execute(ADA)
-    assert [change.origin for change in await _waiting(installed)] == [""]
+    assert [change.origin for change in await waiting(installed)] == [""]
 
 
 async def test_the_running_role_needs_no_right_to_change_the_schema(installed: Installed) -> None:
@@ -65,7 +65,7 @@ async def test_the_running_role_needs_no_right_to_change_the_schema(installed: I
         assert len(changes) == 1
         async with running.transaction() as transaction:
             await transaction.mark({("Customer", (1,)): MARK})
-            await transaction.write([_rename_of(installed, 1, "ours")])
+            await transaction.write([rename_of(installed, 1, "ours")])
             await transaction.put_checkpoint("p", "l", 1, "n")
         with pytest.raises(SiteError) as refused:
             await running.run_script(["CREATE TABLE streamd.more (a int)"])
@@ -92,7 +92,7 @@ async def test_what_a_users_session_has_set_does_not_change_the_captured_values(
             "INSERT INTO public.\"Customer\" VALUES (1, 'Ada', NULL, NULL, '2026-03-01 12:00:00.5+05:30',"
             " '1 day 02:03:04', '\\x00ff', 0.1)"
         )
-    (row,) = _rows(await _waiting(installed))
+    (row,) = _rows(await waiting(installed))
     assert row["at"] == "2026-03-01 06:30:00.5+00:00"
     assert row["seen"] == "1 day 02:03:04"
     assert row["raw"] == {"$hex": "00ff"}
@@ -132,7 +132,7 @@ async def test_a_schema_of_the_users_cannot_stand_before_what_our_triggers_call(
         connection.execute("SET search_path = evil, pg_catalog, public")
         connection.execute(ADA)
         connection.execute("UPDATE Customer SET Name = 'Eve' WHERE Id = 1")
-    created, renamed = await _waiting(installed)
+    created, renamed = await waiting(installed)
     assert [json.loads(each.after or "")["Id"] for each in (created, renamed)] == [1, 1]
     assert json.loads(renamed.after or "")["Name"] == "Eve"
 
@@ -172,7 +172,7 @@ async def test_a_session_that_plays_a_replica_is_captured(installed: Installed) 
     with open_access(servers.administrator(installed.access.database)).connection() as connection:
         connection.execute("SET session_replication_role = 'replica'")
         connection.execute(ADA)
-    assert len(await _waiting(installed)) == 1
+    assert len(await waiting(installed)) == 1
 
 
 async def test_a_disabled_trigger_is_noticed(installed: Installed) -> None:
@@ -193,16 +193,16 @@ async def test_no_migration_of_a_user_breaks_the_writes_of_users(installed: Inst
     ):
         installed.access.raw(change)
         installed.write(write)
-    rows = _rows(await _waiting(installed))
+    rows = _rows(await waiting(installed))
     assert [row.get("Mail") or row.get("Email") for row in rows[1:]] == ["a@b", "c@d", "e@f", "g@h", "i@j"]
 
 
 async def test_an_update_that_changes_nothing_is_no_change_also_beside_json(installed: Installed) -> None:
     installed.access.raw('ALTER TABLE "Customer" ADD "Doc" json')
     installed.write(ADA, """UPDATE Customer SET "Doc" = '{"a": 1}' WHERE Id = 1""")
-    seen = len(await _waiting(installed))
+    seen = len(await waiting(installed))
     installed.write("UPDATE Customer SET Name = 'Ada' WHERE Id = 1")
-    assert len(await _waiting(installed)) == seen
+    assert len(await waiting(installed)) == seen
 
 
 async def test_our_trigger_sees_a_change_before_what_a_users_trigger_makes_of_it(installed: Installed) -> None:
@@ -212,7 +212,7 @@ async def test_our_trigger_sees_a_change_before_what_a_users_trigger_makes_of_it
         CREATE TRIGGER aaa AFTER INSERT ON "Customer" FOR EACH ROW EXECUTE FUNCTION shout()"""
     )
     installed.write(ADA)
-    changes = await _waiting(installed)
+    changes = await waiting(installed)
     assert [change.op for change in changes] == ["I", "U"]
     assert [row["City"] for row in _rows(changes)] == ["Turin", "TURIN"]
 

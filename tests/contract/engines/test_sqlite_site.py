@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.conftest import Installed
-from tests.contract.test_site_database import ADA, EVA
+from tests.contract.site.writes import ADA, EVA
 from tests.support.database_url import Engine
 
 

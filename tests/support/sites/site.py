@@ -25,35 +25,13 @@ from tests.support.engines import make_site_database
 from tests.support.polling import eventually, patience
 from tests.support.processes.forked import Forked
 from tests.support.processes.ports import free_port
+from tests.support.sites.wanted import Wanted, wanted
 
 START_SECONDS = 15.0
 STOP_SECONDS = 5.0
 """The promise: the daemon ends within this time after a SIGTERM."""
 LOG_LINES = 40
 """Lines of a daemon's log that a failed test shows."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """An entry of a producer's `doctypes` that says more than the type. `remote` is what the producer calls that."""
-
-    doctype: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    remote: str = ""
-
-    @property
-    def there(self) -> str:
-        return self.remote or self.doctype
-
-    def toml(self) -> str:
-        said = {"doctype": self.doctype, **self.settings}
-        return (
-            "{ " + ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()) + " }"
-        )
-
-
-def wanted(doctype: str | Wanted) -> Wanted:
-    return Wanted(doctype) if isinstance(doctype, str) else doctype
 
 
 @dataclass

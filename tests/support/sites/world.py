@@ -12,7 +12,8 @@ from tests.support import servers
 from tests.support.compare import contained_rows, same_rows
 from tests.support.database_url import DatabaseUrl, Engine
 from tests.support.polling import eventually
-from tests.support.sites.site import Producer, Site, Wanted, wanted
+from tests.support.sites.site import Producer, Site
+from tests.support.sites.wanted import Wanted, wanted
 
 T = TypeVar("T")
 
