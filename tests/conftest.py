@@ -17,7 +17,7 @@ from tests.support.sites.site import Site
 # How many examples a property is tried with, and whether they are the same each time. Properties say nothing about it,
 # but for those in which one example takes long (`support/examples.py`).
 settings.register_profile(
-    "quick", max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "quick", max_examples=50, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "soak", max_examples=10_000, print_blob=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]

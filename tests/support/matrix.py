@@ -30,7 +30,13 @@ def _run(*values: Any, each_time: bool, name: str | None = None) -> Any:
 
 
 EACH_ENGINE = pytest.mark.parametrize("engine", ENGINES)
-EACH_PAIR = pytest.mark.parametrize("engines", [ALIKE, *CIRCLE], ids="-to-".join)
+EACH_PAIR = pytest.mark.parametrize(
+    "engines",
+    [_run(each, each_time=each in (ALIKE, SERVERS), name="-to-".join(each)) for each in (ALIKE, *CIRCLE)],
+)
+"""SQLite at both sites, and PostgreSQL to MariaDB; in the matrix the rest of the circle."""
+EACH_TURN = pytest.mark.parametrize("engines", [ALIKE, *CIRCLE], ids="-to-".join)
+"""SQLite at both sites, and the whole circle: for one test of a file, which shows that each engine plays each part."""
 
 ONE_ENGINE = [_run(each, each_time=each == "sqlite") for each in ENGINES]
 """SQLite; in the matrix the others."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
-from tests.support.servers import ENGINES
+from tests.support.matrix import EACH_ENGINE
 
 SCHEMA = """
 CREATE TABLE "Item" ("Sku" VARCHAR(20) PRIMARY KEY, "Title" VARCHAR(40));
@@ -20,9 +20,8 @@ CREATE TABLE "Part" ("Id" INTEGER PRIMARY KEY, "Item" VARCHAR(20) REFERENCES "It
 TYPES: dict[str, Any] = {"Item": {"children": {"parts": {"table": "Part", "key": "Id", "parent_key": "Item"}}}}
 
 
-@pytest.fixture(params=ENGINES)
-async def pair(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Site, Site]]:
-    engine: Engine = request.param
+@pytest.fixture
+async def pair(tmp_path: Path, engine: Engine) -> AsyncIterator[tuple[Site, Site]]:
     sites = [Site(tmp_path, name, engine=engine, schema=SCHEMA, doctypes=TYPES) for name in ("hq", "store")]
     for site in sites:
         await site.open()
@@ -74,6 +73,7 @@ async def test_a_default_of_the_later_site_never_replaces_what_the_document_was_
     assert hq.rows('SELECT "Title" FROM "Item"') == [("B",)]
 
 
+@EACH_ENGINE
 async def test_an_edit_in_the_new_column_travels_before_the_rest_of_it_was_read(pair: tuple[Site, Site]) -> None:
     hq, store = pair
     await add_column(hq, "none")
@@ -112,6 +112,7 @@ async def test_where_both_sites_have_defaults_that_of_the_site_that_made_the_doc
     assert colours(hq) == colours(store) == [("a", "of hq"), ("b", "of the store")]
 
 
+@EACH_ENGINE
 async def test_once_it_was_read_the_column_is_as_any_other(pair: tuple[Site, Site]) -> None:
     hq, store = pair
     await add_column(hq, "none")

@@ -31,7 +31,6 @@ def sites(opened: Opened) -> Sites:
     return Sites(opened, schema=SCHEMA, doctypes=TYPES)
 
 
-@EACH_ENGINE
 @pytest.mark.parametrize("declared", [True, False], ids=["foreign key", "no foreign key"])
 async def test_an_invoice_for_a_customer_whose_name_got_another_one_never_ends_on_that_one(
     sites: Sites, engine: Engine, declared: bool
@@ -68,7 +67,6 @@ async def test_an_invoice_of_the_producers_for_the_new_document_never_ends_on_th
     assert [await site.queue() for site in (hq, store)] == [[], []]
 
 
-@EACH_ENGINE
 async def test_a_link_follows_a_document_that_was_renamed_where_the_link_was_set_unheard_of(
     sites: Sites, engine: Engine
 ) -> None:
@@ -222,7 +220,6 @@ async def test_names_that_are_exchanged_beside_an_event_that_is_refused_end_at_t
     assert ("c7", "n6", "edited") in store.rows(who)
 
 
-@EACH_ENGINE
 @pytest.mark.parametrize("capture", ["before", "after"])
 async def test_a_link_that_arrives_before_local_renames_are_captured_means_the_document_that_had_the_name(
     sites: Sites, engine: Engine, capture: str

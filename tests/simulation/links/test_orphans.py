@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.simulation.sites import Site
-from tests.support.servers import ENGINES
+from tests.support.database_url import Engine
+from tests.support.matrix import EACH_ENGINE
 
 SCHEMA = """
 CREATE TABLE "Item" ("Id" INTEGER PRIMARY KEY, "A" VARCHAR(20));
@@ -23,9 +24,9 @@ PARENT = "INSERT INTO \"Item\" VALUES (9, 'a')"
 CHANGED = 'UPDATE "Part" SET "Label" = \'changed\' WHERE "Id" = 1'
 
 
-@pytest.fixture(params=ENGINES)
-async def pair(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Site, Site]]:
-    store = Site(tmp_path, "store", schema=SCHEMA, doctypes=TYPES, engine=request.param)
+@pytest.fixture
+async def pair(tmp_path: Path, engine: Engine) -> AsyncIterator[tuple[Site, Site]]:
+    store = Site(tmp_path, "store", schema=SCHEMA, doctypes=TYPES, engine=engine)
     hq = Site(tmp_path, "hq", schema=SCHEMA, doctypes=TYPES)
     for site in (store, hq):
         await site.open()
@@ -51,6 +52,7 @@ async def arrived(store: Site, hq: Site) -> None:
     assert hq.rows('SELECT count(*) FROM "Part"') == [(len(documents(store)[1]),)]
 
 
+@EACH_ENGINE
 async def test_a_change_of_an_orphan_is_no_event_and_its_row_comes_with_the_document(pair: tuple[Site, Site]) -> None:
     store, hq = pair
     store.write(ORPHAN)
@@ -122,6 +124,7 @@ async def test_rows_that_follow_their_document_are_no_orphans(pair: tuple[Site, 
     assert (await told(store))[0] == ("create", "[9]"), "what is told later is nothing that was there before"
 
 
+@EACH_ENGINE
 async def test_rows_that_go_after_their_document_are_told_of_no_more(pair: tuple[Site, Site]) -> None:
     store, hq = pair
     store.write(PARENT, ORPHAN)

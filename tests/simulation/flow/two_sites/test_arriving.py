@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.simulation.flow.two_sites.statements import CUSTOMER, INVOICE, ITEM, LINE
 from tests.simulation.sites import Site
-from tests.support.matrix import EACH_PAIR
+from tests.support.matrix import EACH_PAIR, EACH_TURN
 
 
-@EACH_PAIR
+@EACH_TURN
 async def test_a_document_arrives_whole_and_the_sites_are_equal(hq: Site, store: Site) -> None:
     store.write(CUSTOMER, ITEM, INVOICE, LINE)
     await hq.pull_all(store)

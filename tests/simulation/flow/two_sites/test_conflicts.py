@@ -9,7 +9,7 @@ import msgspec
 from streamd.model import Cursor, Event
 from tests.simulation.flow.two_sites.statements import CUSTOMER, INVOICE, ITEM
 from tests.simulation.sites import DOCTYPES, Site, event
-from tests.support.matrix import EACH_PAIR
+from tests.support.matrix import EACH_PAIR, EACH_TURN
 
 
 def later() -> None:
@@ -19,7 +19,7 @@ def later() -> None:
         pass
 
 
-@EACH_PAIR
+@EACH_TURN
 async def test_edits_of_one_field_at_two_sites_end_equal_and_others_merge(hq: Site, store: Site) -> None:
     store.write(ITEM)
     await hq.pull_all(store)

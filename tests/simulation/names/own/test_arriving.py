@@ -19,7 +19,6 @@ async def test_two_tills_that_both_begin_at_invoice_1_keep_all_their_invoices(hq
     assert count(hq, "Line") == 4
 
 
-@EACH_ENGINE
 async def test_later_changes_reach_the_document_under_its_name_here(hq: Site, tills: list[Site]) -> None:
     for till in tills:
         sale(till)
@@ -58,7 +57,6 @@ async def test_what_is_linked_to_and_was_never_sent_is_fetched_and_named_too(hq:
     assert count(hq, "Customer") == 3
 
 
-@EACH_ENGINE
 async def test_links_in_a_circle_are_followed(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     hq.write("INSERT INTO Customer VALUES (1, 'of hq', NULL, NULL)")

@@ -31,7 +31,6 @@ async def test_an_edit_at_headquarters_goes_back_to_the_tills_own_document(hq: S
     assert north.rows("SELECT Id FROM Invoice WHERE Note = 'checked'") == [(1,)]
 
 
-@EACH_ENGINE
 async def test_a_row_that_was_added_by_the_other_site_is_one_row_ever_after(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)
@@ -48,7 +47,6 @@ async def test_a_row_that_was_added_by_the_other_site_is_one_row_ever_after(hq: 
     assert count(north, "Line") == 2
 
 
-@EACH_ENGINE
 async def test_a_document_that_is_renamed_here_is_the_same_to_the_till(hq: Site, tills: list[Site]) -> None:
     north, _ = tills
     sale(north)

@@ -108,7 +108,6 @@ async def test_rows_that_are_removed_and_added_again_in_one_transaction_and_in_o
     await equal(hq, north, 1, 111, 121, 5)
 
 
-@EACH_ENGINE
 @pytest.mark.parametrize("heard", [False, True], ids=["first_edit", "known_at_both"])
 async def test_a_row_that_sqlite_replaces_is_the_row_that_it_was(hq: Site, tills: list[Site], *, heard: bool) -> None:
     """SQLite says of a replaced row that it was inserted, and nothing of the one before."""
