@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
+
 from tests.acceptance.conftest import Pair
 from tests.support.compare import same_rows
 from tests.support.sites.chinook import ALL, NEW, add_invoice, delete_invoice, line_id
@@ -71,6 +73,7 @@ def test_second_changes_before_the_first_came_back_do_not_play_ping_pong(twins: 
     assert twins.hq.rows("SELECT Company, Address FROM Customer WHERE CustomerId = 7") == [("hq 19", "store 19")]
 
 
+@pytest.mark.matrix  # each time by documents/test_engine_pairs.py
 def test_edits_of_one_field_end_equal_and_other_fields_merge(twins: Pair) -> None:
     add_invoice(twins.hq, 1001)
     twins.start()
@@ -106,6 +109,7 @@ def test_edits_of_one_field_end_equal_and_other_fields_merge(twins: Pair) -> Non
     assert "Ulm" in said
 
 
+@pytest.mark.matrix  # each time by simulation/flow/two_sites/test_conflicts.py
 def test_the_newest_edit_of_a_field_wins_on_both_sides(twins: Pair) -> None:
     twins.start()
     twins.hq.stop()  # the store's edit is captured first, the one made later at headquarters is newer

@@ -162,6 +162,7 @@ def test_a_changed_key_renames_the_document(shared: Pair) -> None:
     assert shared.store.value("SELECT count(*) FROM InvoiceLine WHERE InvoiceId = 5001") == 5
 
 
+@pytest.mark.matrix  # each time by simulation/names/test_renames_of_referenced.py
 def test_a_changed_key_of_a_linked_document_takes_its_links_along(pair: Pair) -> None:
     pair.start()
     add_invoice(pair.hq, 1601, customer=1)
@@ -187,6 +188,7 @@ def test_a_name_that_is_used_again_in_one_transaction_is_the_new_document(shared
     shared.world.equal(shared.hq, shared.store, NEW)
 
 
+@pytest.mark.matrix  # each time by simulation/names/test_exchanges.py
 def test_documents_that_swap_a_unique_value_arrive(pair: Pair) -> None:
     for site in (pair.hq, pair.store):
         site.execute("CREATE UNIQUE INDEX one_name ON MediaType (Name)")

@@ -52,6 +52,7 @@ def test_what_cannot_be_applied_is_shown_with_its_error_and_what_waits_for_it(po
     assert rows == [(900, "ada@example.org")]
 
 
+@pytest.mark.matrix  # each time by documents/test_engine_pairs.py
 def test_it_heals_by_itself_when_the_source_mends_it(poisoned: Pair) -> None:
     poisoned.hq.execute("UPDATE Customer SET Email = 'lovelace@example.org' WHERE CustomerId = 100")
     healed(poisoned)
