@@ -25,7 +25,7 @@ help:
 	@echo 'make demo     two sites in sync before your eyes, until Ctrl-C'
 	@echo 'make test     the test suite'
 	@echo 'make check    format, lint, types, import contracts, and the test suite'
-	@echo 'make matrix   on all engines what `make test` tries on SQLite'
+	@echo 'make matrix   on all engines, and with real daemons, what `make test` tries on SQLite'
 	@echo 'make cases    what real databases do, if the folder with these programs is there (STREAMD_CASES names it)'
 	@echo 'make bench    the benchmark: prints a table, writes bench.json'
 	@echo 'make structure  lines and files per folder, the most complex functions, the files that one event crosses'

@@ -59,6 +59,7 @@ def test_the_wheel_carries_every_migration_and_the_mark_of_its_types(wheel: Path
     assert wanted | {"streamd/migrations/script.py.mako", "streamd/py.typed"} <= packed
 
 
+@pytest.mark.matrix  # a clean environment gets every dependency installed
 def test_the_installed_wheel_migrates_a_new_state_database(environment: Path, tmp_path: Path) -> None:
     folder = run(
         environment / "python",
@@ -79,5 +80,6 @@ def test_the_installed_wheel_migrates_a_new_state_database(environment: Path, tm
     state.close()
 
 
+@pytest.mark.matrix
 def test_the_installed_command_says_its_version(environment: Path, tmp_path: Path) -> None:
     assert __version__ in run(environment / "streamd", "--version", cwd=tmp_path)
