@@ -1,4 +1,4 @@
-"""Decimal numbers that are, or were, 64-bit floats. Pure.
+"""Decimal numbers that are, or were, floats. Pure.
 
 SQLite keeps a DECIMAL column's 52.12345678 as the float next to it, which takes 18 digits to write. A float surely
 keeps 15 digits, and is told from all others by 17: what stands behind them is how a number was kept, and nothing that
@@ -8,6 +8,7 @@ anybody meant.
 from __future__ import annotations
 
 import re
+import struct
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from streamd.model import Column
@@ -49,3 +50,28 @@ def fitting(value: Decimal, scale: int | None) -> Decimal | None:
 def is_noise(value: Decimal, kept: Decimal) -> bool:
     """Whether all that a number lost, of which `kept` was kept, is what a 64-bit float added to it."""
     return SURE_DIGITS < digits_of(value) <= FLOAT_DIGITS + 1 and _SURE.plus(value) == kept
+
+
+def is_same_float32(one: int | float | Decimal, other: int | float | Decimal) -> bool:
+    """Whether one number is a 32-bit float, and the other one the shortest number that is written for it.
+
+    PostgreSQL writes the REAL 0.1 so; MariaDB and SQLite know it as the 64-bit float 0.10000000149011612.
+    """
+    return _shortest_float32(one) == _decimal(other) or _shortest_float32(other) == _decimal(one)
+
+
+def _shortest_float32(value: int | float | Decimal) -> Decimal | None:
+    """The shortest number that a 32-bit float is written as; None for what is no such float."""
+    try:
+        number = float(value)
+        packed = struct.pack("f", number)
+    except OverflowError:
+        return None
+    if struct.unpack("f", packed)[0] != number:
+        return None
+    written = (format(number, f".{digits}g") for digits in range(6, 10))
+    return Decimal(next((text for text in written if struct.pack("f", float(text)) == packed), repr(number)))
+
+
+def _decimal(value: int | float | Decimal) -> Decimal:
+    return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ def _time(value: Any) -> Any:
     return (_FIRST + value).time()  # PyMySQL gives a timedelta
 
 
+def _single(value: Any) -> Any:
+    """The 32-bit float that a number is kept as."""
+    return struct.pack("f", float(value))
+
+
 @dataclass(frozen=True)
 class Sort:
     """One column: how each engine calls its type, what it may hold, and what its values mean."""
@@ -81,7 +87,7 @@ _SINCE_1000 = st.datetimes(_FIRST, _LAST)
 _STAMPS = st.datetimes(_STAMPS_FROM, _STAMPS_TO, timezones=st.just(UTC))
 _INT64 = st.sampled_from([-(2**63), 2**63 - 1, 0, -1]) | st.integers(-(2**63), 2**63 - 1)
 
-_EIGHTHS = st.integers(-1000, 1000).map(lambda number: number / 8)
+_HUNDREDTHS = st.integers(-99999, 99999).map(lambda number: number / 100)
 """MariaDB shows six digits of a FLOAT."""
 _UINT64 = st.just(2**64 - 1) | st.integers(0, 2**64 - 1)
 
@@ -139,7 +145,7 @@ OWN: dict[Engine, tuple[Sort, ...]] = {
             "padded", ("TEXT", "char(5)", "CHAR(5)"), st.sampled_from(["", "ab", "abcde"]), lambda value: value.rstrip()
         ),
         Sort("kind", ("TEXT", "mood", "TEXT"), st.sampled_from(["calm", "über", "so-so"])),
-        Sort("single", ("REAL", "real", "DOUBLE"), _EIGHTHS),
+        Sort("single", ("REAL", "real", "DOUBLE"), _HUNDREDTHS, _single),
         Sort("address", ("TEXT", "inet", "TEXT"), st.sampled_from(["10.0.0.1", "::1", "10.1.0.0/16"]), str),
     ),
     "mariadb": (
@@ -159,7 +165,8 @@ OWN: dict[Engine, tuple[Sort, ...]] = {
         Sort("some", ("TEXT", "text", "SET('a','b','c')"), st.sampled_from(["", "a", "a,c"])),
         Sort("year", ("INTEGER", "integer", "YEAR"), st.integers(1901, 2155)),
         Sort("latin", ("TEXT", "text", "VARCHAR(20) CHARACTER SET latin1"), st.sampled_from(["", "Käse", "naïve €"])),
-        Sort("single", ("REAL", "real", "FLOAT"), _EIGHTHS),
+        Sort("single", ("REAL", "real", "FLOAT"), _HUNDREDTHS, _single),
+        Sort("measured", ("NUMERIC(10,2)", "numeric(10,2)", "FLOAT"), _HUNDREDTHS, _single),
     ),
 }
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from streamd.db.numbers import is_same_float32
 from streamd.model import ChildTable, DocumentType, Kind, Row
 from streamd.wire import read_json, write_json
 
@@ -31,7 +33,10 @@ def same(table: Fields, column: str, one: Any, other: Any) -> bool:
         return False
     if one == other:
         return True
-    return isinstance(one, str) and same_text(_kind(table, column), one, other)
+    if isinstance(one, str):
+        return same_text(_kind(table, column), one, other)
+    are_numbers = isinstance(one, float | Decimal) and isinstance(other, float | Decimal)
+    return are_numbers and _kind(table, column) == Kind.FLOAT and is_same_float32(one, other)
 
 
 def same_text(kind: Kind | None, one: str, other: str) -> bool:

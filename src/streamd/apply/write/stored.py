@@ -13,7 +13,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from streamd.apply.decide.values import same_text
-from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise
+from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise, is_same_float32
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
 
@@ -147,7 +147,7 @@ def _same_number(column: Column, meant: Any, found: Any) -> bool:
         return True
     if column.kind == Kind.FLOAT:
         same = not isinstance(meant, int) and digits_of(one) <= FLOAT_DIGITS + 1 and _double(one) == _double(other)
-        return same or _single(other) == one
+        return same or is_same_float32(one, other)
     return column.kind == Kind.DECIMAL and is_noise(one, other)
 
 
@@ -160,18 +160,6 @@ def _double(value: Decimal) -> float:
         return float(value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
-
-
-def _single(value: Decimal) -> Decimal | None:
-    """The shortest number that a 32-bit float is written as; None for what is no such float."""
-    number = _double(value)
-    try:
-        if struct.unpack("f", _packed(number))[0] != number:
-            return None
-    except OverflowError:
-        return None
-    written = (format(number, f".{digits}g") for digits in range(6, 10))
-    return Decimal(next((text for text in written if _packed(float(text)) == _packed(number)), repr(number)))
 
 
 def _packed(number: float) -> bytes:

@@ -133,7 +133,11 @@ def plain_value(column: Column, reference: str) -> str:
         return _trimmed(declared, reference)
     if declared.startswith(("bit", "year")) or (column.kind == Kind.INTEGER and "zerofill" in declared):
         return f"CAST({reference} AS UNSIGNED)"
-    if declared.startswith("float") or (column.kind == Kind.FLOAT and "zerofill" in declared):
+    if declared.startswith("float"):
+        # What somebody wrote, where six digits say which 32-bit float that is: 0.1, and not 0.10000000149011612.
+        short = f"CAST({reference} AS CHAR)"
+        return f"IF(CAST({short} AS FLOAT) = {reference}, {short} + 0e0, CAST({reference} AS DOUBLE))"
+    if column.kind == Kind.FLOAT and "zerofill" in declared:
         return f"CAST({reference} AS DOUBLE)"
     if column.kind == Kind.DECIMAL and "zerofill" in declared:
         return f"({reference} + 0)"
