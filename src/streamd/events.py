@@ -168,3 +168,4 @@ class Documents(msgspec.Struct, omit_defaults=True):
     documents: list[FetchedDocument]
     as_of: str
     gone: dict[str, list[Name]] = {}
+    unreadable: dict[str, list[tuple[Name, str]]] = {}

@@ -311,6 +311,9 @@ class DocumentsAnswer(Message):
     gone: dict[str, list[NameParts]] = Field(
         {}, description="by approved type, those that surely are not there for you"
     )
+    unreadable: dict[str, list[tuple[NameParts, str]]] = Field(
+        {}, description="by approved type, those that exist and cannot be read, each with the reason"
+    )
 
 
 class FindRequest(Message):

@@ -307,6 +307,7 @@ class LocalFetcher:
         found = []
         subscribed = {} if self._consumer is None else {self._consumer.name: producer.types}
         unread = await producer.unread.of_producers(subscribed)
+        unreadable: dict[str, list[tuple[Name, str]]] = {}
         async with producer.database.snapshot() as reader:
             claim = await reader.last_claim()
             waiting = deque((want.doctype, tuple(want.name)) for want in wanted)
@@ -318,6 +319,9 @@ class LocalFetcher:
                     continue
                 record = (await reader.records(key[0], [key[1]])).get(key[1])
                 document = documents[key[1]]
+                if not document.readable():
+                    unreadable.setdefault(key[0], []).append((key[1], document.problem()))
+                    continue
                 new = unread.get(key[0], ())
                 clock = claim.clock if claim else ""
                 found.append(build_fetched_document(key, document, clock, record, unfilled=new, site=producer.site))
@@ -333,9 +337,10 @@ class LocalFetcher:
         given = {(each.doctype, each.name) for each in found}
         gone: dict[str, list[Name]] = {}
         for each in wanted:
-            if (each.doctype, tuple(each.name)) not in given:
+            problems = dict(unreadable.get(each.doctype, ()))
+            if (each.doctype, tuple(each.name)) not in given and tuple(each.name) not in problems:
                 gone.setdefault(each.doctype, []).append(tuple(each.name))
-        return Documents(found, write_cursor(head.cursor), gone)
+        return Documents(found, write_cursor(head.cursor), gone, unreadable)
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         await self._producer.capture.drain()

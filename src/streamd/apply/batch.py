@@ -49,8 +49,8 @@ class Unit:
     were fetched for it; `missing`: those that nobody can give; `renamed`: those that are here under an older name, as
     their renames are still queued; `coming`: those that other events of the batch make or rename, and that it links
     to, or what was fetched for it; `whole`: its document as fetched, if it was never here; `refused`: why the database
-    refused it; `planned`: the event in remote form, where `incoming` is as it is written; `bound`: why something of
-    what is missing was not asked for.
+    refused it; `planned`: the event in remote form, where `incoming` is as it is written; `why_missing`: why the first
+    of what is missing did not come.
     """
 
     incoming: Incoming
@@ -65,7 +65,7 @@ class Unit:
     refused: str = ""
     note: str = ""
     planned: Incoming | None = None
-    bound: str = ""
+    why_missing: str = ""
 
     @property
     def refs(self) -> list[Ref]:

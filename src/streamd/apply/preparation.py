@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from streamd.apply.batch import Unit
 from streamd.apply.event.incoming import Incoming, ref_of, without_former_name
 from streamd.apply.fetch.dependency import afterwards, needed, replaced
-from streamd.apply.fetch.fetching import Fetched, Fetcher, Want, absent, fetch_missing
+from streamd.apply.fetch.fetching import CANNOT_READ, Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import look_up
@@ -73,6 +73,8 @@ class Preparation:
             if unit.wants_whole and ref in fetched.documents:
                 unit.whole = without_former_name(fetched.documents[ref])
                 wanted += fetched.links[ref]
+            elif unit.wants_whole and ref in fetched.problems:
+                unit.refused = unit.refused or CANNOT_READ.format(fetched.problems[ref])
             unit.before = [each for each in fetched.for_links(wanted) if ref_of(each) != ref]
             later = [each for each in wanted if each in made and each not in fetched.documents]
             later += [target for each in unit.before for target in coming.get(ref_of(each), ())]
@@ -83,7 +85,7 @@ class Preparation:
                 if each in missing_refs.difference(made, fetched.documents, elsewhere[id(unit)])
             ]
             unit.missing += self._missing(unit, fetched)
-            unit.bound = fetched.bound if fetched.beyond.intersection(unit.missing) else ""
+            unit.why_missing = fetched.why_missing(unit.missing[0]) if unit.missing else ""
             linked = [*unit.links, *(target for each in unit.before for target in fetched.links[ref_of(each)])]
             unit.renamed = [each for each in linked if each in (missing.renamed | fetched.renamed) - made]
         return units

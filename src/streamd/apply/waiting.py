@@ -107,10 +107,7 @@ class _Sorter:
             return Kept(unit, QueueState.HELD, waits_for_failed(first), first)
         if not unit.missing:
             return Kept(unit, QueueState.HELD, comes_later(first), first)
-        error = f"needs {_label(first)}, which is neither here nor given by the producer"
-        if unit.bound:
-            error = f"needs {_label(first)}, which was not fetched: links lead on beyond {unit.bound}. Raise that"
-        return Kept(unit, QueueState.PARKED, error, first)
+        return Kept(unit, QueueState.PARKED, unit.why_missing, first)
 
 
 def comes_later(ref: Ref) -> str:

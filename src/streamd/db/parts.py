@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import itemgetter
@@ -107,6 +108,20 @@ class RawDocument:
         except UnicodeDecodeError:
             return False
         return True
+
+    def problem(self) -> str:
+        """Why it is not readable: which columns hold what is not text. Empty if it is readable."""
+        found = list(_invalid_columns(self.row))
+        for field, rows in self.children.items():
+            found += [f"{field}.{column}" for row in rows for column in _invalid_columns(row)]
+        return f"{', '.join(dict.fromkeys(found))}: not valid UTF-8 text" if found else ""
+
+
+def _invalid_columns(row: bytes) -> Iterator[str]:
+    """The columns of a row, as JSON, whose texts are not valid UTF-8."""
+    for column, value in json.loads(row.decode("utf-8", "surrogateescape")).items():
+        if isinstance(value, str) and not value.isascii() and value != value.encode("utf-8", "replace").decode():
+            yield column
 
 
 class WriteKind(StrEnum):

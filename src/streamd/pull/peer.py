@@ -135,8 +135,7 @@ class Peer:
         Each request may also return up to `follow` documents that they link to, directly or indirectly.
         """
         documents: list[Any] = []
-        gone: dict[str, list[Name]] = {}
-        as_of = ""
+        found = Documents(documents, "")
         waiting = deque(wanted)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(self._documents_size.current, len(waiting)))]
@@ -154,11 +153,13 @@ class Peer:
                 continue
             self._count_success(self._documents_size)
             # The earliest of several snapshots: anything newer arrives again as events.
-            as_of = as_of or answer.as_of
+            found.as_of = found.as_of or answer.as_of
             documents += answer.documents
             for doctype, names in answer.gone.items():
-                gone.setdefault(doctype, []).extend(names)
-        return Documents(documents, as_of, gone)
+                found.gone.setdefault(doctype, []).extend(names)
+            for doctype, problems in answer.unreadable.items():
+                found.unreadable.setdefault(doctype, []).extend(problems)
+        return found
 
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
         """Look up documents by the values of their columns. Returns at most two."""

@@ -98,8 +98,8 @@ class DocumentReader:
                 raise _too_many_documents(len(steps), limit * PATH_FACTOR)
             opened = access.verify_paths(linked, await self._read(snapshot.reader, steps))
             keys = [key for ref in wanted if (key := _key(ref)) in opened or ref.doctype in grants.starts]
-            stored = await self._read_stored(snapshot.reader, dict.fromkeys(keys))
-            readable = _keep_readable(stored)
+            stored, problems = await self._read_stored(snapshot.reader, dict.fromkeys(keys))
+            readable = {key: document for key, document in stored.items() if key not in problems}
             documents = {key: doc for key, doc in readable.items() if key in opened or access.may_read(key, doc)}
             if request.follow:
                 most = min(request.follow, limit * FOLLOW_FACTOR)
@@ -109,7 +109,9 @@ class DocumentReader:
             await add_former_names(self._services.log, answer.documents, grants.starts)
             # A document that exists but is not readable is not reported as gone.
             gone = [key for key in keys if key[0] in grants.starts and key not in documents]
-            answer.gone = names_by_type(key for key in gone if key not in stored or key in readable)
+            answer.gone = names_by_type(key for key in gone if key not in problems)
+            for doctype, name in problems.keys() & set(gone):
+                answer.unreadable.setdefault(doctype, []).append((name, problems[doctype, name]))
         crash_point("serve.documents")
         return answer
 
@@ -208,21 +210,25 @@ class DocumentReader:
 
     async def _read(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument]:
         """The documents that exist and are readable, with a few queries per type."""
-        return _keep_readable(await self._read_stored(reader, keys))
+        stored, problems = await self._read_stored(reader, keys)
+        return {key: document for key, document in stored.items() if key not in problems}
 
-    async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, RawDocument | None]:
-        """The documents that exist, including unreadable ones; None for one that the database cannot read.
+    async def _read_stored(self, reader: Reader, keys: Iterable[Key]) -> tuple[dict[Key, RawDocument], dict[Key, str]]:
+        """The documents that the database could read, and why some of all these cannot be served.
 
         Such a document does not keep the others back. A later request may be able to read it.
         """
-        stored: dict[Key, RawDocument | None] = {}
+        stored: dict[Key, RawDocument] = {}
+        problems: dict[Key, str] = {}
         for doctype, names in names_by_type(keys).items():
             documents, errors = await _read_each(reader, self._services.catalogue[doctype], names)
-            stored.update({(doctype, name): document for name, document in documents.items()})
-            stored.update({(doctype, name): None for name in errors})
+            stored |= {(doctype, name): document for name, document in documents.items()}
+            # SQLite stores any bytes as TEXT. A document with invalid UTF-8 cannot be served, not even in part.
+            errors |= {name: each.problem() for name, each in documents.items() if not each.readable()}
+            problems |= {(doctype, name): error for name, error in errors.items()}
             for name, error in errors.items():
                 log.warning("document_unreadable", doctype=doctype, name=name_label(name), error=error, hint=_HINT)
-        return stored
+        return stored, problems
 
     async def _read_records(self, reader: Reader, keys: Iterable[Key]) -> dict[Key, Record]:
         """The sync records of these documents. From them a consumer can tell which of its edits have arrived."""
@@ -311,11 +317,6 @@ async def _read_each(
     first, first_errors = await _read_each(reader, doctype, names[:half])
     second, second_errors = await _read_each(reader, doctype, names[half:])
     return first | second, first_errors | second_errors
-
-
-def _keep_readable(documents: Mapping[Key, RawDocument | None]) -> dict[Key, RawDocument]:
-    # SQLite stores any bytes as TEXT. A document with invalid UTF-8 cannot be served, not even in part.
-    return {key: document for key, document in documents.items() if document is not None and document.readable()}
 
 
 async def add_former_names(log: UpdateLog, documents: Iterable[FetchedDocument], doctypes: Container[str]) -> None:

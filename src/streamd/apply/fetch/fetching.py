@@ -33,6 +33,8 @@ FOLLOWED_FIRST, FOLLOWED_MOST = 50, 5000
 SHORT_WAY = 20
 """Longer ways are told from the last document on that may be had by itself."""
 
+CANNOT_READ = "the producer cannot read this document: {}. Correct it there"
+
 ROUNDS_BEFORE = 2
 """Requests before that: most links lead to what is here, or ends soon."""
 
@@ -57,7 +59,8 @@ class Fetched:
     """What was fetched, ready to be put here, with what each links to.
 
     Of what it links to, `absent` was not here, and `renamed` is here under names from before renames that are queued.
-    `beyond` was not asked for, because of the source's bounds; `bound` says which one.
+    `beyond` was not asked for, because of the source's bounds; `bound` says which one. `problems` say why the producer
+    cannot read some that exist.
     """
 
     documents: dict[Ref, Incoming] = field(default_factory=dict)
@@ -66,6 +69,16 @@ class Fetched:
     renamed: set[Ref] = field(default_factory=set)
     beyond: set[Ref] = field(default_factory=set)
     bound: str = ""
+    problems: dict[Ref, str] = field(default_factory=dict)
+
+    def why_missing(self, ref: Ref) -> str:
+        """Why an event that needs this document has to wait."""
+        label = f"needs {ref[0]} {name_label(ref[1])}"
+        if ref in self.problems:
+            return f"{label}: {CANNOT_READ.format(self.problems[ref])}"
+        if ref in self.beyond:
+            return f"{label}, which was not fetched: links lead on beyond {self.bound}. Raise that"
+        return f"{label}, which is neither here nor given by the producer"
 
     def for_links(self, wanted: Iterable[Ref]) -> list[Incoming]:
         """The documents behind these links and all that they need in turn, in the order in which to put them."""
@@ -134,6 +147,8 @@ async def fetch_missing(
         answer = await (fetcher.fetch(requests, follow) if follow else fetcher.fetch(requests))
         rounds += 1
         crash_point("apply.fetched")
+        for doctype, problems in answer.unreadable.items():
+            fetched.problems |= {(source.local(doctype), name): problem for name, problem in problems}
         given = incoming_documents(answer, source, catalogue)
         await look.take(given if follow else [each for each in given if ref_of(each) in asked])
         frontier = look.walk(frontier)

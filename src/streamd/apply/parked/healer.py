@@ -17,7 +17,7 @@ from streamd.apply.batch import Replan, Unit
 from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming, Purpose, read_for
 from streamd.apply.event.joining import ended, joined_updates
-from streamd.apply.fetch.fetching import Fetcher, Want, fetch_missing
+from streamd.apply.fetch.fetching import CANNOT_READ, Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.fetch.former import without_room
 from streamd.apply.localnames.counterparts import Names
@@ -317,6 +317,9 @@ class Healer:
             coming=frozenset(),
             complete=Finder(route.source, self._catalogue, route.fetcher).complete,
         )
+        problem = next((ref for ref in refs if ref in fetched.problems), None)
+        if problem is not None:
+            raise RowRefused(CANNOT_READ.format(fetched.problems[problem]))
         if not all(ref in fetched.documents for ref in refs):
             return []
         taken = [read_for(fetched.documents[ref], purpose) for ref in refs]

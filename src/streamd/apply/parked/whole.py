@@ -24,7 +24,7 @@ from streamd.apply.decide.remembering import NO_LOG
 from streamd.apply.event.decoding import DELETE
 from streamd.apply.event.incoming import Incoming, Purpose, Reading, read_for, ref_of
 from streamd.apply.fetch.dependency import in_order
-from streamd.apply.fetch.fetching import Fetcher, incoming_documents
+from streamd.apply.fetch.fetching import CANNOT_READ, Fetcher, incoming_documents
 from streamd.apply.fetch.former import with_former_names
 from streamd.apply.localnames.counterparts import Names
 from streamd.apply.parked.queues import renamed_names
@@ -44,7 +44,7 @@ NAMES_AT_ONCE = 1000
 TOGETHER = 400
 """Documents that are tried again together, at most: those that were refused, and those that are to be removed."""
 
-NOT_GIVEN = "the producer lists this document, and does not give it: can it be read there?"
+NOT_GIVEN = "the producer lists this document, and does not give it"
 
 
 Unread = Mapping[str, frozenset[str]]
@@ -222,7 +222,8 @@ class _Reading:
         read = [self._taken(each) for each in read]
         given = {each.event.name for each in read} | renamed | set(answer.gone.get(self._source.remote(doctype), ()))
         place = self._place(answer.as_of)
-        read += [self._not_given((doctype, name), place) for name in names if name not in given]
+        problems = dict(answer.unreadable.get(self._source.remote(doctype), ()))
+        read += [self._not_given((doctype, name), place, problems.get(name, "")) for name in names if name not in given]
         # A name that one document gave up may be another one's now: what moves goes first.
         return sorted(read, key=lambda each: each.event.renamed_from is None)
 
@@ -340,12 +341,13 @@ class _Reading:
         event = Event(0, "", 0, doctype, name, Operation.DELETE, hlc.reading(now, 0, self._source.site), now)
         return Incoming(event, {"old": None}, self._source.site, NO_LOG, Reading())
 
-    def _not_given(self, ref: Ref, place: Cursor) -> Incoming:
-        """A document that is there, and was not given: it fails."""
+    def _not_given(self, ref: Ref, place: Cursor, problem: str) -> Incoming:
+        """A document that is there, and was not given, for this problem if the producer tells: it fails."""
         doctype, name = ref
         event = Event(place.sequence, place.nonce, 0, doctype, name, Operation.CREATE, hlc.ZERO, 0)
         arrived = msgspec.structs.replace(event, doctype=self._source.remote(doctype))
-        return Incoming(event, None, self._source.site, place.log, Reading(), fault=NOT_GIVEN, arrived=arrived)
+        fault = CANNOT_READ.format(problem) if problem else NOT_GIVEN
+        return Incoming(event, None, self._source.site, place.log, Reading(), fault=fault, arrived=arrived)
 
 
 def _in_link_order(doctypes: Iterable[str], catalogue: Catalogue) -> list[str]:
