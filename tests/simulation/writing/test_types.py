@@ -307,3 +307,23 @@ async def test_infinite_numbers_travel_where_both_engines_have_them(
     assert await sites[1].queue() == []
     for site in sites:
         await site.close()
+
+
+async def test_an_equal_document_is_adopted_although_its_columns_are_of_other_types(tmp_path: Path) -> None:
+    hq = Site(tmp_path, "hq", schema='CREATE TABLE "Item" ("Id" TEXT PRIMARY KEY, "Rate" TEXT)', doctypes={"Item": {}})
+    schema = 'CREATE TABLE "Item" ("Id" TEXT PRIMARY KEY, "Rate" NUMERIC)'
+    store = Site(tmp_path, "store", schema=schema, doctypes={"Item": {}})
+    await hq.open()
+    await store.open()
+    try:
+        store.write("INSERT INTO \"Item\" VALUES ('a', 5)")
+        await store.capture.drain()
+        hq.write("INSERT INTO \"Item\" VALUES ('a', '5')")
+        await store.pull_all(hq)
+        assert await store.queue() == []
+        hq.write('UPDATE "Item" SET "Rate" = \'6\'')
+        await store.pull_all(hq)
+        assert (await store.queue(), store.rows('SELECT "Rate" FROM "Item"')) == ([], [(6,)])
+    finally:
+        await hq.close()
+        await store.close()

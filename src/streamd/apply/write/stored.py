@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
 from ipaddress import ip_interface
 from typing import Any
+from uuid import UUID
 
-from streamd.apply.decide.values import same_text
+import msgspec
+
 from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise, is_same_float32
 from streamd.model import Column, Kind
-from streamd.wire import HEX, write_json
+from streamd.wire import HEX, read_json, write_json
 
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN)
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -164,3 +168,83 @@ def _double(value: Decimal) -> float:
 
 def _packed(number: float) -> bytes:
     return struct.pack("f", number)
+
+
+# Texts
+
+
+def same_text(kind: Kind | None, one: str, other: str) -> bool:
+    """Whether two texts of a column of this kind mean the same, though they differ."""
+    meaning = _MEANINGS.get(kind)
+    if meaning is None:
+        return False
+    found = meaning(one)
+    return found is not None and found == meaning(other)
+
+
+def _of_json(text: str) -> object:
+    """What a JSON text means, in a form in which `true` is not 1; numbers compare by value. None for no JSON."""
+    try:
+        return _plain(read_json(text))
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, bool):
+        return (value,)
+    return value
+
+
+def _of_uuid(text: str) -> object:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+_MOMENT = re.compile(
+    r"(?P<date>\d{4,}-\d\d-\d\d)?[T ]?(?P<minute>\d\d:\d\d)?(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
+    r" ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII,
+)
+
+
+def _of_moment(text: str) -> object:
+    """Date, time and zone of a text, without the zeros that say nothing. None for a text that is none of these."""
+    found = _MOMENT.fullmatch(text)
+    if found is None or not (found["date"] or found["minute"]):
+        return None
+    date, zone = found["date"] or "", found["zone"]
+    time = f"{found['minute'] or '00:00'}:{found['second'] or '00'}"
+    fraction = (found["fraction"] or "").rstrip("0")
+    if zone is not None and zone != "Z" and zone.strip("+-0:"):
+        try:
+            # One moment has many names: as many as there are zones.
+            moment = datetime.fromisoformat(f"{date or '2000-01-01'}T{time}") - _offset(zone)
+        except (ValueError, OverflowError):
+            return text  # not between the years 1 and 9999: compared as it is written
+        if not date:
+            return time, fraction, zone[0], _offset(zone)
+        date, time = moment.date().isoformat(), moment.time().isoformat()
+    return date, time, fraction, zone is not None
+
+
+def _offset(zone: str) -> timedelta:
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return -offset if zone[0] == "-" else offset
+
+
+_MEANINGS: dict[Kind | None, Callable[[str], object]] = {
+    Kind.JSON: _of_json,
+    Kind.UUID: _of_uuid,
+    Kind.DATE: _of_moment,
+    Kind.TIME: _of_moment,
+    Kind.DATETIME: _of_moment,
+    Kind.DATETIME_ZONED: _of_moment,
+}
