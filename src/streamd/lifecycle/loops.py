@@ -51,22 +51,13 @@ class Loop:
         """Take turns for ever, until cancelled. Raises `Fenced`."""
         watch(self.pulse)
         while True:
-            try:
-                rest = await self._one_turn()
-            except asyncio.CancelledError:
-                if _is_cancelled():
-                    raise
-                await self._failed(RuntimeError("something that the loop waited for was cancelled"))
-            except Exception as error:  # noqa: BLE001  # whatever it is, the loop has to go on
-                cause = first_of(error)
-                if isinstance(cause, Fenced):
-                    raise cause from None
-                await self._failed(cause)
-            else:
-                self._went_well()
-                if rest is not None:
-                    with resting():
-                        await asyncio.sleep(rest)
+            rest = await self._one_turn()
+            if _is_cancelled():
+                # The turn lost it: before Python 3.12 `asyncio.wait_for` does, if what it waits for ends just then.
+                raise asyncio.CancelledError
+            if rest is not None:
+                with resting():
+                    await asyncio.sleep(rest)
 
     def interrupt(self, why: str) -> None:
         """Cancel what the turn waits for: it fails with `why`, and the next one begins after a pause."""
@@ -75,6 +66,22 @@ class Loop:
             self._bound.reschedule(asyncio.get_running_loop().time())
 
     async def _one_turn(self) -> float | None:
+        """Take a turn. Returns the seconds to rest, also after it failed. Raises `Fenced`."""
+        try:
+            rest = await self._bounded_turn()
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            return await self._failed(RuntimeError("something that the loop waited for was cancelled"))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the loop has to go on
+            cause = first_of(error)
+            if isinstance(cause, Fenced):
+                raise cause from None
+            return await self._failed(cause)
+        self._went_well()
+        return rest
+
+    async def _bounded_turn(self) -> float | None:
         record_progress()
         try:
             async with asyncio.timeout(None) as self._bound:
@@ -93,7 +100,8 @@ class Loop:
         self.problem = self._said = ""
         self.turns += 1
 
-    async def _failed(self, error: Exception) -> None:
+    async def _failed(self, error: Exception) -> float:
+        """Returns the seconds to rest before the next turn."""
         self.failures += 1
         self.problem = in_words(error)
         self._say(error)
@@ -102,8 +110,7 @@ class Loop:
                 await self._look(error)
             except Exception as further:  # noqa: BLE001  # it comes on top of the first one
                 self._say(further)
-        with resting():
-            await asyncio.sleep(loop_pause(self.failures))
+        return loop_pause(self.failures)
 
     def _say(self, error: Exception) -> None:
         """Log an error, unless it is the one that was logged last; a fault of ours with its traceback, once."""

@@ -88,6 +88,36 @@ async def test_whoever_runs_it_can_cancel_it() -> None:
             await task
 
 
+@pytest.mark.parametrize("lost_in", ["a failed turn", "a turn that ends well", "the look at the cause"])
+async def test_it_ends_also_where_a_library_loses_the_cancellation(lost_in: str) -> None:
+    waits = asyncio.Event()
+
+    async def lose_it() -> None:
+        """As `asyncio.wait_for` does before Python 3.12, where a connection is refused in the same moment."""
+        waits.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    async def turn() -> None:
+        if waits.is_set():
+            await asyncio.Event().wait()  # the next turn waits for something that may never come
+        if lost_in != "the look at the cause":
+            await lose_it()
+        if lost_in != "a turn that ends well":
+            raise ConnectionRefusedError
+
+    async def look(_error: Exception) -> None:
+        if lost_in == "the look at the cause":
+            await lose_it()
+
+    task = asyncio.create_task(Loop("one", turn, look=look).run())
+    await waits.wait()
+    task.cancel()
+    ended, _ = await asyncio.wait({task}, timeout=10)
+    assert ended
+    assert task.cancelled()
+
+
 async def test_a_fault_of_ours_is_logged_with_its_traceback_once_however_often_it_comes() -> None:
     def broken() -> BaseException:
         return ValueError("broken")
