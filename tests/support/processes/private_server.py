@@ -83,6 +83,11 @@ class PrivateServer:
         assert self._command is not None
         self.start(*self._command)
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started, and has not ended, by itself or by `kill`."""
+        return self._process is not None and self._process.poll() is None
+
     def assert_running(self) -> None:
         """Raise `ServerFailed` with the end of the server's log, if it has ended by itself."""
         if self._process is not None and (code := self._process.poll()) is not None:
