@@ -34,7 +34,7 @@ class Stalled:
         self.items = ITEM[engine]
         self.count = 0
         self._passages: list[Passage] = []
-        self._locks: list[sqlite3.Connection] = []
+        self._locks: dict[str, sqlite3.Connection] = {}
         self.databases: dict[str, Passage] = {}
         for site in (self.hq, self.store):
             site.execute(TABLE[engine])
@@ -56,7 +56,7 @@ class Stalled:
         return self._passages[-1]
 
     def close(self) -> None:
-        for lock in self._locks:
+        for lock in self._locks.values():
             lock.close()
         for passage in self._passages:
             passage.end()
@@ -81,22 +81,20 @@ class Stalled:
             self.write()
         lock = sqlite3.connect(site.database, isolation_level=None, timeout=30, check_same_thread=False)
         lock.execute("BEGIN IMMEDIATE")
-        self._locks.append(lock)
+        self._locks[site.name] = lock
         if site is self.hq:
             _signal(site, signal.SIGCONT)
 
     def is_locked(self, site: Site) -> bool:
         """Whether nobody can write there, because the lock is taken."""
-        return bool(self._locks) and site is self.hq
+        return site.name in self._locks
 
     def answer(self, site: Site) -> None:
         """It answers again."""
         if self.engine != "sqlite":
             self.databases[site.name].release()
             return
-        for lock in self._locks:
-            lock.close()
-        self._locks.clear()
+        self._locks.pop(site.name).close()
 
 
 def _signal(site: Site, number: signal.Signals) -> None:
