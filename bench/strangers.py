@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -142,18 +143,18 @@ async def _phase(name: str, pid: int, url: str, keys: list[str], seconds: float)
     """All consumers ask, over connections that they keep and over new ones, and say how long it took."""
     until = time.monotonic() + seconds
     took: list[float] = []
-    failed = 0
+    failed: Counter[str] = Counter()
 
     async def ask(http: aiohttp.ClientSession, key: str) -> None:
-        nonlocal failed
         began = time.monotonic()
         try:
             headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
             async with http.post(f"{url}/events", data=b"{}", headers=headers) as answer:
                 await answer.read()
-                failed += answer.status not in (200, 409)
-        except aiohttp.ClientError:
-            failed += 1
+                if answer.status not in (200, 409):
+                    failed[str(answer.status)] += 1
+        except aiohttp.ClientError as error:
+            failed[type(error).__name__] += 1
         took.append(time.monotonic() - began)
 
     async def consumer(key: str) -> None:
@@ -165,8 +166,10 @@ async def _phase(name: str, pid: int, url: str, keys: list[str], seconds: float)
 
     await asyncio.gather(*(consumer(key) for key in keys))
     took.sort()
+    of_what = f" ({', '.join(f'{kind} {count}' for kind, count in failed.items())})" if failed else ""
     print(
-        f"{name:28} {len(took)} requests, {failed} failed; median {statistics.median(took) * 1000:.0f} ms, "
+        f"{name:28} {len(took)} requests, {failed.total()} failed{of_what}; "
+        f"median {statistics.median(took) * 1000:.0f} ms, "
         f"99 % {took[len(took) * 99 // 100] * 1000:.0f} ms; {_cost(pid)}",
         flush=True,
     )

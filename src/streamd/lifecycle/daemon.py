@@ -18,7 +18,7 @@ from streamd.capture import Capture
 from streamd.common.progress import resting
 from streamd.common.retry import transient
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
-from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced, StreamdError
+from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
@@ -289,9 +289,11 @@ class Daemon:
 
         What stays behind is formed by the next one, as well as it can be.
         """
-        with suppress(TimeoutError, StreamdError):
+        try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self.capture.drain()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next daemon has to begin
+            log.warning("not_logged_before_restart", error=in_words(error), hint="the next daemon reads what is left")
 
     async def _drain(self) -> None:
         """Bring the log up to date, for whoever waits for it; a busy moment is waited for. Raises `SiteBusy`."""

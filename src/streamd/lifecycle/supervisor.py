@@ -180,15 +180,16 @@ class Supervisor:
 
 async def _show(last: Daemon, problem: str | None) -> None:
     """Let `streamd status` say what is wrong, while no daemon runs that would; None: that it was stopped."""
-    state = State(last.settings.state.database, last.site)
     try:
-        if await state.revision() == HEAD:  # its own file may be what is gone
-            heartbeat = Heartbeat(state)
-            await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
-    except StreamdError as error:
-        log.warning("heartbeat_failed", error=error.message)
-    finally:
-        await state.close()
+        state = State(last.settings.state.database, last.site)
+        try:
+            if await state.revision() == HEAD:  # its own file may be what is gone
+                heartbeat = Heartbeat(state)
+                await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
+        finally:
+            await state.close()
+    except Exception as error:  # noqa: BLE001  # the log says the same
+        log.warning("heartbeat_failed", error=in_words(error))
 
 
 async def make(settings: Settings, last: Daemon | None, holding: Holding) -> Daemon:
