@@ -7,10 +7,15 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from sqlalchemy import insert
 
 from streamd.store.engine import State
 from streamd.store.schema import heartbeat
+from tests.simulation.sites import Site
+from tests.support.database_url import Engine
+from tests.support.sabotage import Saboteur
+from tests.support.servers import ENGINES
 from tests.support.sites.serving import ProducerSite, state_database
 
 TIMES = 80
@@ -47,3 +52,29 @@ async def test_a_write_that_is_cancelled_anywhere_leaves_no_lock_behind(tmp_path
     finally:
         other.close()
         await state.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_read_that_is_stopped_anywhere_leaves_no_old_snapshot_to_the_next_one(
+    tmp_path: Path, engine: Engine
+) -> None:
+    site = Site(tmp_path, "store", engine=engine)
+    await site.open()
+
+    async def read() -> None:
+        async with site.database.snapshot() as reader:
+            await reader.queue()
+
+    stopped = Saboteur(read)
+    for place in range(1, 100):
+        stopped.arm(place, RuntimeError("stopped"))
+        with suppress(RuntimeError):
+            await stopped()
+        for count in (2 * place - 1, 2 * place):
+            site.write(f"INSERT INTO \"Customer\" VALUES ({count}, 'x', NULL, NULL)")
+            seen = await asyncio.gather(*(site.database.table_rows("Customer", ["Id"]) for _ in range(3)))
+            assert [len(rows) for rows in seen] == [count] * 3
+        if not stopped.reached:
+            break
+    assert place > 2
+    await site.close()

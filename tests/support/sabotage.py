@@ -30,10 +30,13 @@ class Thrown:
                 awaited = step()
             except StopIteration as end:
                 return end.value
+            if count == self._at and isinstance(self._error, asyncio.CancelledError) and awaited is not None:
+                self.reached = True
+                awaited.cancel()  # as a task that is cancelled does: what was waited for does not happen
             try:
                 yield awaited
                 step = partial(next, waits)
-                if count == self._at:
+                if count == self._at and not self.reached:
                     # What was waited for has happened; the word of it is another one.
                     self.reached = True
                     step = partial(waits.throw, self._error)
@@ -53,6 +56,7 @@ class Saboteur:
         self.error: BaseException | None = None
         self.at = 0
         self.calls = 0
+        self.ended = 0
         self.reached = False
 
     async def __call__(self, *arguments: Any, **named: Any) -> Any:
@@ -66,10 +70,14 @@ class Saboteur:
         thrown = Thrown(self._target(*arguments, **named), at, error)
         try:
             return await thrown
+        except asyncio.CancelledError:
+            self.ended -= 1  # it was stopped before it came to that place
+            raise
         finally:
+            self.ended += 1
             if thrown.reached:
                 self.reached, self.error = True, None
 
     def arm(self, at: int, error: BaseException) -> None:
         """The next call that waits so often gets this error."""
-        self.at, self.calls, self.reached, self.error = at, 0, False, error
+        self.at, self.calls, self.ended, self.reached, self.error = at, 0, 0, False, error

@@ -263,8 +263,8 @@ class PostgresqlSite(SiteDatabase):
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
         async with self._connection(of_documents=True) as driver:
-            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
+                await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 yield PostgresqlReader(driver, self._floor.id)
             finally:
                 if not driver.is_closed():
@@ -288,8 +288,8 @@ class PostgresqlSite(SiteDatabase):
         async with self._write_lock:
             with plain_errors(of_documents=of_documents):
                 driver = await self._writing_driver()
-                await driver.execute("BEGIN")
                 try:
+                    await driver.execute("BEGIN")
                     await self._take_turn(driver)
                     yield driver
                     await to_its_end(driver.execute("COMMIT"))
@@ -307,9 +307,15 @@ class PostgresqlSite(SiteDatabase):
             if not driver.is_closed():
                 return driver
             await self._drop_writer()
-        self._writer = await self._engine.connect()
-        driver = await driver_of(self._writer)
-        await driver.execute(f"SELECT set_config('{sql.APPLYING}', 'on', false)")
+        writer = await self._engine.connect()
+        try:
+            driver = await driver_of(writer)
+            await driver.execute(f"SELECT set_config('{sql.APPLYING}', 'on', false)")
+        except BaseException:
+            # Without that setting our own writes would be captured.
+            await to_its_end(_give_up(writer))
+            raise
+        self._writer = writer
         return driver
 
     async def _undo(self, driver: asyncpg.Connection) -> None:
@@ -322,8 +328,7 @@ class PostgresqlSite(SiteDatabase):
     async def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
-            await writer.invalidate()
-            await writer.close()
+            await _give_up(writer)
 
     @asynccontextmanager
     async def _connection(self, *, of_documents: bool = False) -> AsyncIterator[asyncpg.Connection]:
@@ -333,13 +338,20 @@ class PostgresqlSite(SiteDatabase):
                 try:
                     yield driver
                 finally:
-                    if driver.is_closed():
+                    # In a transaction that is left open, the next reader would see what was there long ago.
+                    if driver.is_closed() or driver.is_in_transaction():
                         await connection.invalidate()
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
         async with self._connection() as driver:
             found: Sequence[Any] = await driver.fetch(sql.numbered(statement), *values)
             return found
+
+
+async def _give_up(connection: AsyncConnection) -> None:
+    """Close a connection, so that nobody gets it from the pool."""
+    await connection.invalidate()
+    await connection.close()
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
