@@ -41,7 +41,6 @@ def open_state(url: str) -> StateDatabase:
     parsed = state_url(url)
     engine = engine_of(parsed)
     try:
-        make = engine.load(engine.state)
+        return cast(StateDatabase, engine.load(engine.state)(parsed))
     except ImportError as error:
         raise ConfigurationError(Problem("state.database", *engine.missing(error))) from error
-    return cast(StateDatabase, make(parsed))
