@@ -16,13 +16,14 @@ from itertools import groupby
 import msgspec
 
 from streamd.capture.formed import Edit, Formed
-from streamd.capture.happening import Happening, event_data, goes_along
+from streamd.capture.happening import Happening, event_data, goes_along, named_now
 from streamd.capture.unseen import Unseen, renames_in, was_moved
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
 from streamd.model import (
     Change,
     ChangeOp,
+    DocumentId,
     DocumentType,
     LogEntry,
     Mark,
@@ -314,7 +315,7 @@ class _Former:
         self._closed.sort(key=lambda found: (found.last_change, found.adds))
         entries = [gap for gap in self._gaps if gap.doctype in logged]
         edits = []
-        for found in self._closed:
+        for found, (now, id) in zip(self._closed, named_now(self._closed, self._mark), strict=True):
             name = found.doctype.name
             wanted = not found.origin and name in remembered
             if name not in logged and not wanted:
@@ -329,22 +330,20 @@ class _Former:
             if text is None:
                 continue
             if wanted:
-                edits.append(
-                    Edit(name, found.name, found.operation, found.clock, found.at, tuple(fields), found.renamed_from)
-                )
+                edits.append(Edit(name, now, found.operation, found.clock, found.at, tuple(fields), found.renamed_from))
             if name in logged:
-                entries.append(self._entry(found, text))
+                entries.append(self._entry(found, text, id))
         for index, entry in enumerate(entries):
             entry.last_in_tx = index == len(entries) - 1
             entry.tx = entries[-1].tx
         return Formed(entries, edits, self._clock)
 
-    def _entry(self, found: Happening, data: str) -> LogEntry:
-        origin, path, id, links = None, self._site, None, None
+    def _entry(self, found: Happening, data: str, id: DocumentId | None) -> LogEntry:
+        origin, path, links = None, self._site, None
         if found.origin:
             mark = self._mark(found.origin)
             first = mark.origin
-            id = None if mark.id is None else _encode(mark.id).decode()
+            id = mark.id
             links = _encode(mark.links).decode() if mark.links else None
             sites = (*first.path, self._site)
             origin = _encode(Origin(first.site, first.log, first.sequence, sites)).decode()
@@ -365,7 +364,7 @@ class _Former:
             None if found.renamed_from is None else name_text(found.renamed_from),
             origin,
             path,
-            id,
+            None if id is None else _encode(id).decode(),
             links,
         )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from streamd.model import Change, ChildTable, DocumentType, LogEntry, Name, Operation, name_text
+from streamd.identity import natural
+from streamd.model import Change, ChildTable, DocumentId, DocumentType, LogEntry, Mark, Name, Operation, name_text
 from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -47,6 +48,30 @@ class Happening:
         """
         untold = self.parent_touched and self.operation == Operation.UPDATE and self.renamed_from is None
         return untold and self.origin == change.origin
+
+
+def named_now(happenings: Sequence[Happening], mark_of: Callable[[str], Mark]) -> list[tuple[Name, DocumentId | None]]:
+    """For each of these, in order: the name under which its document is remembered now, and its id if a mark tells it.
+
+    Apply has remembered what its own writes did to names. A row that a foreign key changed in the same transaction may
+    have been told of under a name from before a rename.
+    """
+    found: list[tuple[Name, DocumentId | None]] = []
+    later: dict[tuple[str, Name], tuple[Name, DocumentId | None]] = {}
+    for each in reversed(happenings):
+        ref, kind = (each.doctype.name, each.name), each.doctype.name
+        if each.origin:
+            id = mark_of(each.origin).id
+            now, _ = later.pop(ref, (each.name, None))
+            if each.renamed_from is not None:
+                later[kind, each.renamed_from] = now, id or natural(each.renamed_from)
+            found.append((each.name, id))
+        elif each.operation == Operation.UPDATE and each.renamed_from is None and ref in later:
+            now, id = later[ref]
+            found.append((now, None if id == natural(each.name) else id))
+        else:
+            found.append((each.name, None))
+    return found[::-1]
 
 
 def event_data(found: Happening) -> tuple[bytes | None, list[str]]:

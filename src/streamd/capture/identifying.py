@@ -92,6 +92,8 @@ def _follow(identities: Identities, edit: Edit) -> None:
 
 
 def _say_id(entry: LogEntry, identities: Identities) -> None:
+    if entry.id is not None:
+        return  # an applied change that comes after it tells
     name = name_from_text(entry.name)
     id = identities.of(entry.doctype, name)
     if entry.renamed_from is not None:
