@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from streamd.errors import Problem
-from streamd.model import Catalogue, ChildTable, Column, DocumentType
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
 
 User = tuple[DocumentType, ChildTable | None]
 """A document type to whose documents a table's rows belong: as the parent (None), or as child rows."""
@@ -32,6 +34,12 @@ def kept_columns(columns: Iterable[Column], users: Sequence[User]) -> tuple[Colu
     """The columns of a table that are captured."""
     excluded = excluded_columns(users)
     return tuple(column for column in columns if column.name not in excluded)
+
+
+def fingerprint(table: Table) -> str:
+    """A short digest of a table's columns. With other ones its rows may have changed, and no trigger saw that."""
+    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def wanted_rights(catalogue: Catalogue, written: Collection[str]) -> Iterator[tuple[str, str]]:

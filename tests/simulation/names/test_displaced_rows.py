@@ -210,15 +210,6 @@ async def test_a_displaced_child_row_goes_from_its_document(pair: tuple[Site, Si
     assert hq.rows(sold) == store.rows(sold)
 
 
-async def test_a_table_without_another_unique_key_has_no_further_triggers(tmp_path: Path) -> None:
-    site = Site(tmp_path, "store", schema='CREATE TABLE "Item" ("Id" INTEGER PRIMARY KEY, "Code" TEXT)', doctypes=ITEM)
-    await site.open()
-    ours = await site.database.our_triggers()
-    await site.close()
-    assert sorted(ours) == ["streamd_Item_delete", "streamd_Item_insert", "streamd_Item_update"]
-    assert "streamd_displaced" not in "".join(ours.values())
-
-
 async def test_a_unique_index_that_is_made_later_has_its_triggers_and_what_was_missed_is_a_gap(tmp_path: Path) -> None:
     schema = PLAIN.replace(" UNIQUE", "")
     site = Site(tmp_path, "store", schema=schema, doctypes=ITEM)

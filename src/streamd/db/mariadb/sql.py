@@ -7,12 +7,11 @@ character set, isolation) must not change what is written, and nothing that a tr
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.db.base import TableWrite, WriteKind
-from streamd.db.bound import User, bound_tables, kept_columns
+from streamd.db.bound import User, bound_tables, fingerprint, kept_columns
 from streamd.db.mariadb.driver import TRIGGER_MODE
 from streamd.db.numbers import scale_of
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
@@ -210,12 +209,6 @@ def name_key_sql(key: Sequence[str], columns: Mapping[str, Column], alias: str) 
             parts.append(f"CONCAT('t', CONVERT({value} USING utf8mb4))")
     joined = parts[0] if len(parts) == 1 else "CONCAT(" + ", CHAR(31 USING utf8mb4), ".join(parts) + ")"
     return f"CAST(CONVERT({joined} USING utf8mb4) AS BINARY)"
-
-
-def fingerprint(table: Table) -> str:
-    """A short digest of a table's columns: a row captured under another one was another table."""
-    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def triggers(

@@ -1,4 +1,4 @@
-"""Rows that a write removes because they hold a unique value that it brings (`INSERT OR REPLACE`, and its like).
+"""Rows that a write removes because they hold a key, or a unique value, that it brings (`INSERT OR REPLACE`).
 
 SQLite tells no trigger of them unless the writer's connection has `PRAGMA recursive_triggers = ON`. So what is in the
 way of a row is put into `streamd_displaced` before that is written, and looked for after: what is gone by then, and
@@ -10,7 +10,7 @@ No statement here can meet a conflict: the user's own conflict clause would hold
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from streamd.db.bound import User
@@ -34,29 +34,21 @@ class Displacement:
     @property
     def before(self) -> dict[str, str]:
         """What further triggers do, by what they come before: nothing, unless there are rows in the way."""
-        name = self._name("o")
-        inserted = f"({name} IS NOT {self._name('NEW')}{self._unknown()})"
-        keys = [key for key in self.table.enforced if not key.exact.issuperset(self.name)]
+        other = f" AND {self._name('o')} IS NOT {self._name('OLD')}"
         return {
-            "INSERT": self._look([(key, inserted, "") for key in keys]),
-            "UPDATE": self._look(
-                [(key, f"{name} IS NOT {self._name('OLD')}", self._changed(key)) for key in self.table.enforced]
-            ),
+            "INSERT": self._look([(self._alike(key), "") for key in self.table.enforced]),
+            "UPDATE": self._look([(self._alike(key) + other, self._changed(key)) for key in self.table.enforced]),
         }
 
-    def _look(self, looks: Iterable[tuple[UniqueKey, str, str]]) -> str:
-        """When to look, and the statements: each look is for a key, for other rows, and may have a condition first."""
-        found = [(f"{self._alike(key)} AND {other}", first) for key, other, first in looks]
-        there = [f"{first}EXISTS (SELECT 1 FROM {quote(self.table.name)} AS o WHERE {rows})" for rows, first in found]
-        return f"WHEN {' OR '.join(there)} BEGIN {' '.join(self._note(rows) for rows, _ in found)} END"
+    def _look(self, looks: Iterable[tuple[str, str]]) -> str:
+        """When to look, and the statements: each look is for rows in the way, and may have a condition first.
 
-    def _unknown(self) -> str:
-        """An insert that leaves its number to SQLite says -1 for it before it is written."""
-        return "".join(
-            f" OR NEW.{quote(column.name)} IS -1"
-            for column in self.table.columns
-            if column.automatic and column.name in self.name
-        )
+        What an earlier write noted is over by then: so no more is kept than what one row met.
+        """
+        found = list(looks)
+        there = [f"{first}EXISTS (SELECT 1 FROM {quote(self.table.name)} AS o WHERE {rows})" for rows, first in found]
+        clear = f"DELETE FROM streamd_displaced WHERE tbl = {literal(self.table.name)};"
+        return f"WHEN {' OR '.join(there)} BEGIN {clear} {' '.join(self._note(rows) for rows, _ in found)} END"
 
     def _changed(self, key: UniqueKey) -> str:
         """Whether an update changes the key at all, where that is told by its columns."""
@@ -68,8 +60,9 @@ class Displacement:
     def after(self, event: str, change: str) -> str:
         """The statements that log, before the change itself, what it displaced. `change`: how one is logged."""
         new, old = self._name("NEW"), self._name("OLD")
-        gone = f"d.tbl = {literal(self.table.name)} AND {self._gone()}"
         if event == "INSERT":
+            # Also one of its own name: an update would have come by the other trigger.
+            gone = f"d.tbl = {literal(self.table.name)} AND (d.name = {new} OR {self._gone()})"
             return self._log(change, gone) + self._strike(f"name = {new} OR {self._gone('streamd_displaced')}")
         if event == "DELETE":
             return self._strike(f"name = {old}")
@@ -133,12 +126,6 @@ class Displacement:
 
     def _name(self, alias: str) -> str:
         return f"({name_key_sql(self.name, alias)})"
-
-
-def displaces_unseen(table: Table, users: Sequence[User]) -> bool:
-    """Whether a row may displace one of another name. One of its own name is that document, or child row, replaced."""
-    keys = [frozenset((child or doctype).key) for doctype, child in users]
-    return any(not key <= unique.exact for unique in table.enforced for key in keys)
 
 
 def told_apart_by(users: Iterable[User]) -> tuple[str, ...]:

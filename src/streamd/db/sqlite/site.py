@@ -31,7 +31,7 @@ from streamd.db.sqlite.driver import OpenFile, connect, set_pragmas, to_its_end
 from streamd.db.sqlite.errors import PlainErrors
 from streamd.db.sqlite.reflect import reflect
 from streamd.db.sqlite.session import SqliteReader, SqliteTransaction, change_of
-from streamd.db.sqlite.triggers import outgrown, triggers
+from streamd.db.sqlite.triggers import OURS, outgrown, triggers
 from streamd.errors import NotInstalled, Problem, SiteError, SiteReplaced
 from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
 
@@ -157,10 +157,7 @@ class SqliteSite(SiteDatabase):
                     raise SiteError(f"the site's database refused “{statement[:80]}…”: {error}") from error
 
     async def our_triggers(self) -> dict[str, str]:
-        rows = await self._fetch(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'streamd\\_%' ESCAPE '\\'"
-        )
-        return dict(rows)
+        return dict(await self._fetch(OURS))
 
     def wanted_triggers(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str]:
         return triggers(catalogue, tables)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 
-from streamd.db.bound import User, bound_tables, kept_columns
-from streamd.db.sqlite.displaced import Displacement, displaces_unseen, told_apart_by
+from streamd.db.bound import User, bound_tables, fingerprint, kept_columns
+from streamd.db.sqlite.displaced import Displacement, told_apart_by
 from streamd.db.sqlite.sql import NOW_MS, PREFIX, label, literal, name_key_sql, quote, row_as_json
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Table
 
+BEFORE = "_before"
+BEHIND = " -- fires behind a trigger of the site"
 
-def fingerprint(table: Table) -> str:
-    """A short digest of a table's columns: a row captured under another one was another table."""
-    text = json.dumps([(column.name, column.declared, column.generated) for column in table.columns])
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+OURS = f"""
+SELECT name, sql || CASE WHEN EXISTS (
+    SELECT 1 FROM sqlite_master AS t WHERE t.type = 'trigger' AND t.tbl_name = o.tbl_name COLLATE NOCASE
+    AND t.rowid > o.rowid AND t.name NOT LIKE 'streamd\\_%' ESCAPE '\\') THEN '{BEHIND}' ELSE '' END
+FROM sqlite_master AS o WHERE type = 'trigger' AND name LIKE 'streamd\\_%' ESCAPE '\\'
+"""
+"""Our triggers, each with its text. The newest trigger of a table fires first: what a user's one does before ours has
+noted the row would seem to have come before the row itself."""
 
 
 def _mark(doctype: DocumentType, child: ChildTable | None, alias: str) -> str:
@@ -34,13 +38,6 @@ def _mark_of(users: Sequence[User], alias: str) -> str:
     return marks[0] if len(marks) == 1 else f"coalesce({', '.join(marks)})"
 
 
-def _displacement(table: Table, users: Sequence[User], kept: tuple[Column, ...]) -> Displacement | None:
-    """What the triggers of a table need for rows that go unseen; None where none do, which costs nothing then."""
-    if not displaces_unseen(table, users):
-        return None
-    return Displacement(table, told_apart_by(users), kept, _mark_of(users, "o"))
-
-
 def trigger_name(table: str, event: str) -> str:
     return f"{PREFIX}{table}_{event.lower()}"
 
@@ -51,7 +48,7 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
     for table_name, users in bound_tables(catalogue).items():
         table = tables[table_name]
         stamp, kept = fingerprint(table), kept_columns(table.columns, users)
-        displacement = _displacement(table, users, kept)
+        displacement = Displacement(table, told_apart_by(users), kept, _mark_of(users, "o")) if table.enforced else None
         for op, event, old, new in (
             ("I", "INSERT", False, True),
             ("U", "UPDATE", True, True),
@@ -78,17 +75,21 @@ def triggers(catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, str
             )
         if displacement is not None:
             for event, body in displacement.before.items():
-                name = f"{trigger_name(table_name, event)}_before"
+                name = f"{trigger_name(table_name, event)}{BEFORE}"
                 found[name] = f"CREATE TRIGGER {quote(name)} BEFORE {event} ON {quote(table_name)} {body}"
     return found
 
 
 def outgrown(ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]) -> dict[str, tuple[str, ...]]:
-    """The triggers that were made for other columns, with those that they do not write.
+    """The triggers that were made for other columns or keys, with the columns that they do not write; or fire too late.
 
     SQLite follows a column's new name in a trigger, but not in the text that the trigger writes.
     """
-    found = {}
+    found: dict[str, tuple[str, ...]] = {
+        name: ()
+        for name, text in triggers(catalogue, tables).items()
+        if ours.get(name, text) != text and (name.endswith(BEFORE) or ours[name].endswith(BEHIND))
+    }
     for table_name, users in bound_tables(catalogue).items():
         table = tables[table_name]
         kept = kept_columns(table.columns, users)
