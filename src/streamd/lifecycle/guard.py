@@ -129,7 +129,7 @@ def differences(catalogue: Catalogue, before: Mapping[str, Table], after: Mappin
 def columns_added(
     catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]
 ) -> dict[str, dict[str, Column]]:
-    """The columns that the tables of each document type got since, by `column`, or `child field/column`.
+    """The columns of each document type that are new since, or of another type, by `column`, or `child field/column`.
 
     Types without such are left out.
     """
@@ -144,11 +144,16 @@ def columns_added(
                 new = {
                     place + column.name: column
                     for column in after[name].columns
-                    if before[name].column(column.name) is None and column.name not in owner.excluded
+                    if column.name not in owner.excluded and _is_new(before[name].column(column.name), column)
                 }
                 if new:
                     found.setdefault(doctype.name, {}).update(new)
     return found
+
+
+def _is_new(before: Column | None, column: Column) -> bool:
+    """Whether the column was not there, or had another type: then the database converted what it held."""
+    return before is None or before.declared != column.declared
 
 
 def _columns(table: str, before: Iterable[Column], after: Iterable[Column]) -> str:

@@ -128,8 +128,8 @@ def losses(
 def columns_changed(columns: Iterable[str]) -> str:
     """The reason of a gap: columns of the type's tables that were not seen; none if nobody can tell which."""
     names = ", ".join(sorted(columns))
-    what = f"columns were added: {names}" if names else "the columns of its tables were changed"
-    return f"{what}; rows that were changed before the triggers were renewed may lack them"
+    what = f"columns were added: {names}" if names else "the columns, keys or triggers of its tables were changed"
+    return f"{what}; what changed before streamd's triggers were renewed was not seen as it is"
 
 
 async def note_gaps(state: State, reasons: Mapping[str, str]) -> None:

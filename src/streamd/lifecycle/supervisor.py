@@ -27,10 +27,8 @@ from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.guard import columns_added
 from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.installing import (
-    columns_changed,
     install_site,
     missing_triggers,
-    note_gaps,
     require_tables,
     write_gaps,
 )
@@ -210,7 +208,6 @@ async def make(settings: Settings, last: Daemon | None, holding: Holding) -> Dae
         try:
             await state.check_revision()
             before = last.tables if last is not None and last.site == identity.site else tables
-            await note_gaps(state, _filled(catalogue, before, tables))
             await _note_new_columns(settings, state, catalogue, before, tables)
             await _install(settings, database, catalogue, tables, state)
             daemon = Daemon(settings, database, catalogue, tables, state, holding)
@@ -245,20 +242,10 @@ async def _install(
         log.warning("installed", done=line)
 
 
-def _filled(catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]) -> dict[str, str]:
-    """The offered types that got a column which gave every row a value at once: no trigger sees that."""
-    added = {
-        doctype: [column.name for column in columns.values() if column.has_default or column.generated]
-        for doctype, columns in columns_added(catalogue, before, after).items()
-        if doctype in catalogue.offers
-    }
-    return {doctype: columns_changed(names) for doctype, names in added.items() if names}
-
-
 async def _note_new_columns(
     settings: Settings, state: State, catalogue: Catalogue, before: Mapping[str, Table], after: Mapping[str, Table]
 ) -> None:
-    """Note the columns that subscribed types got here: what came for them before was left out."""
+    """Note the columns of subscribed types that are new here, or of another type: what came for them may be lost."""
     added = columns_added(catalogue, before, after)
     for name, producer in settings.producers.items():
         await UnreadColumns(state).add(name, {each: added[each] for each in added.keys() & set(producer.subscribed)})

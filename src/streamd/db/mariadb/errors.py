@@ -30,6 +30,8 @@ WAITED_TOO_LONG = 1205
 DEADLOCK = 1213
 NO_SUCH_TABLE = 1146
 NO_CONNECTION = (2002, 2003)
+TRIGGER_ELSEWHERE = 1360
+"""A trigger is to be replaced, and the one of its name is on another table."""
 
 _PASSING = frozenset(
     {

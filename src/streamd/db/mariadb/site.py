@@ -33,7 +33,7 @@ from streamd.db.mariadb.emptied import (
     partitions,
     remember,
 )
-from streamd.db.mariadb.errors import NO_SUCH_TABLE, number_of, plain_errors
+from streamd.db.mariadb.errors import NO_SUCH_TABLE, TRIGGER_ELSEWHERE, number_of, plain_errors
 from streamd.db.mariadb.floor import TransactionWatch
 from streamd.db.mariadb.names import Indexes
 from streamd.db.mariadb.reflect import reflect
@@ -152,7 +152,7 @@ class MariadbSite(SiteDatabase):
                 if trigger is None:
                     await session.run(statement)
                 elif there.get(trigger[0]) != trigger[1]:
-                    await _make_trigger(session, statement)
+                    await _make_trigger(session, trigger[0], statement)
 
     async def our_triggers(self) -> dict[str, str]:
         return sql.placed(await self._fetch(sql.TRIGGERS))[0]
@@ -308,10 +308,16 @@ class MariadbSite(SiteDatabase):
             return await session.fetch(statement, values)
 
 
-async def _make_trigger(session: Session, statement: str) -> None:
+async def _make_trigger(session: Session, name: str, statement: str) -> None:
     """A trigger runs in the mode in which it was made."""
     await session.run(f"SET sql_mode = '{TRIGGER_MODE}'")
     try:
+        await session.run(statement)
+    except Exception as error:
+        if number_of(error) != TRIGGER_ELSEWHERE:
+            raise
+        # A table that was renamed took the trigger of this name along.
+        await session.run(f"DROP TRIGGER {sql.quote(name)}")
         await session.run(statement)
     finally:
         if session.is_open:

@@ -1,7 +1,9 @@
-"""Tables whose rows are in other tables as well: partitions, and child tables by inheritance.
+"""What changes the rows of a table, and no trigger sees.
 
-Rows come and go with them, and no trigger says so: by ATTACH and DETACH PARTITION, INHERIT and NO INHERIT, DROP TABLE,
-and by TRUNCATE of one partition that has no trigger of ours yet. So it is remembered which there were, and their files.
+Rows are in other tables as well: in partitions, and in child tables by inheritance. They come and go with these: by
+ATTACH and DETACH PARTITION, INHERIT and NO INHERIT, DROP TABLE, and by TRUNCATE of one partition that has no trigger of
+ours yet. So it is remembered which there were, and their files. ALTER TABLE gives all rows other values: by another
+type of a column, and by a new column with a default. So the columns are remembered too.
 """
 
 from __future__ import annotations
@@ -38,6 +40,18 @@ WHERE n.nspname = '{sql.SCHEMA}' AND t.tgenabled = 'A'
 """
 
 
+_COLUMNS = """
+SELECT c.relname::text, a.attnum::text, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod) || coalesce(
+           (SELECT string_agg(' ' || e.enumlabel, '' ORDER BY e.enumsortorder) FROM pg_enum e
+            WHERE e.enumtypid = a.atttypid), ''), a.atthasdef
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relname = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+COLUMN = "column "
+"""Before the number of a column, among the parts of its table."""
+
+
 class Part(NamedTuple):
     """One table below another one. `kind` is PostgreSQL's `relkind`; `guarded`: a trigger of ours sees its TRUNCATE."""
 
@@ -51,7 +65,7 @@ class Part(NamedTuple):
 
 
 class Seen(msgspec.Struct, array_like=True):
-    """A part as it was when we looked last."""
+    """A part as it was when we looked last; of a column its name with its type, and whether it has a default."""
 
     name: str
     file: int
@@ -144,6 +158,8 @@ async def _before_and_now(
     for part in await parts(driver):
         if part.root in tables and part.kind == "r":
             now.setdefault(part.root, {})[str(part.oid)] = Seen(part.name, part.file, part.guarded)
+    for table, number, name, declared, has_default in await driver.fetch(_COLUMNS, list(tables)):
+        now.setdefault(table, {})[COLUMN + number] = Seen(f"{name} {declared}", 0, has_default)
     rows = await driver.fetch("SELECT tbl, parts FROM streamd_table WHERE tbl = ANY($1)", list(tables))
     return {table: _SEEN.decode(text) for table, text in rows}, now
 
@@ -152,7 +168,10 @@ def went(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> Iterator[str]:
     """What became of the parts that there were, where rows may have gone with it."""
     for oid, old in before.items():
         new = now.get(oid)
-        if new is None:
+        if oid.startswith(COLUMN):
+            if new is not None and new.name != old.name:
+                yield f"the column {old.name} is {new.name} now (ALTER TABLE)"
+        elif new is None:
             yield f"{old.name} is no part of it any more (DETACH PARTITION, NO INHERIT or DROP TABLE)"
         elif new.file != old.file and not (old.guarded and new.guarded):
             yield f"{new.name} was emptied or written anew (TRUNCATE, or VACUUM FULL)"
@@ -161,8 +180,14 @@ def went(before: Mapping[str, Seen], now: Mapping[str, Seen]) -> Iterator[str]:
 async def _came(driver: asyncpg.Connection, before: Mapping[str, Seen], now: Mapping[str, Seen]) -> Sequence[str]:
     """The parts that are new and hold rows. One that is empty was made empty, or its rows went again as others do."""
     words = []
+    names = {each.name.partition(" ")[0] for oid, each in before.items() if oid.startswith(COLUMN)}
     for oid, part in now.items():
-        if oid not in before and await _has_rows(driver, part.name):
+        if oid in before:
+            continue
+        if oid.startswith(COLUMN):
+            if names and (part.guarded or part.name.partition(" ")[0] in names):
+                words.append(f"the column {part.name} is new: every row has another value (ALTER TABLE)")
+        elif await _has_rows(driver, part.name):
             words.append(f"{part.name} became a part of it, with rows (ATTACH PARTITION or INHERIT)")
     return words
 

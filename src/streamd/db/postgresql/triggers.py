@@ -122,6 +122,8 @@ END
 def _called(name: str, event: str, on: str, how: str) -> list[str]:
     """The statements of one trigger."""
     return [
+        # There is one on a table that had another name.
+        f"DROP TRIGGER IF EXISTS {quote(name)} ON {on}",
         f"CREATE TRIGGER {quote(name)} AFTER {event} ON {on} FOR EACH {how}",
         # Also where a session plays a replica, and other triggers rest.
         f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {quote(name)}",
