@@ -152,6 +152,11 @@ class ChildTable:
         """The names of those columns."""
         return frozenset(column.name for column in self.written_columns)
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether its rows have keys that say nothing of their documents: a site may give them keys of its own."""
+        return len(self.key) == 1 and self.key[0] not in self.parent_key
+
     @cached_property
     def identity(self) -> tuple[str, ...]:
         """The columns that tell a row from all others: its key, and its parent's."""

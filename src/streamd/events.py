@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 
-from streamd.common.names import DocumentId, LinkId, Name
+from streamd.common.names import DocumentId, LinkId, Name, RowId, Scalar
+
+SaidRows = dict[str, list[tuple[Scalar, RowId]]]
+"""By field, the keys of child rows with the ids that the rows have, where these say something else."""
 
 
 class Operation(StrEnum):
@@ -40,20 +43,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     clock: str
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
-
-
-class OwnName(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the consumer itself calls a document of the producer's, and its child rows.
-
-    `name` is the producer's name, `own` the consumer's; `rows` holds by field pairs of row keys: the producer's, the
-    consumer's. `alike` says that all rows have the same keys at both, also those that the producer adds.
-    """
-
-    doctype: str
-    name: Name
-    own: Name
-    rows: dict[str, list[tuple[Name, Name]]] = {}
-    alike: bool = False
+    rows: SaidRows = {}
 
 
 class Event(msgspec.Struct, omit_defaults=True):
@@ -62,9 +52,10 @@ class Event(msgspec.Struct, omit_defaults=True):
     `data` is JSON: for a create the whole document (columns, and each child table's field as a list of rows);
     for an update the difference (`Difference`); for a delete null; for a gap `{"reason": …}`.
     `origin` is None for an event that was made at the site which serves it. `enters` says that the document came to
-    satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `own` says which documents of the
-    event have another name at the consumer. `id` says which document
-    it is, where that is not the natural one of its name, and `links` the same of documents that it links to.
+    satisfy the consumer's condition: it has to be taken whole, whatever is in `data`. `id` says which document
+    it is, where that is not the natural one of its name, `links` the same of documents that it links to, and `rows` of
+    child rows. `birth` is the site where the document came from, if the id does not say it: consumers that name
+    documents themselves are told.
     """
 
     sequence: int
@@ -80,9 +71,10 @@ class Event(msgspec.Struct, omit_defaults=True):
     renamed_from: Name | None = None
     origin: Origin | None = None
     enters: bool = False
-    own: tuple[OwnName, ...] = ()
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
+    rows: SaidRows = {}
+    birth: str = ""
 
 
 Row = dict[str, Any]
@@ -117,7 +109,7 @@ class Difference(msgspec.Struct, omit_defaults=True):
 class LogEntry:
     """An event as the update log keeps it: with the parent row before and after, whole.
 
-    `path` holds the sites that it has been at, this one last. `id` and `links` are those of the event, as JSON.
+    `path` holds the sites that it has been at, this one last. `id`, `links` and `rows` are those of the event, as JSON.
     """
 
     sequence: int
@@ -137,6 +129,7 @@ class LogEntry:
     path: str
     id: str | None = None
     links: str | None = None
+    rows: str | None = None
 
 
 class FormerName(msgspec.Struct, omit_defaults=True):
@@ -156,9 +149,10 @@ class FetchedDocument(msgspec.Struct, omit_defaults=True):
     clock: str
     source: str = ""
     clocks: dict[str, str] = {}
-    own: tuple[OwnName, ...] = ()
     id: DocumentId | None = None
     links: tuple[LinkId, ...] = ()
+    rows: SaidRows = {}
+    birth: str = ""
     former: tuple[FormerName, ...] = ()
 
 

@@ -15,7 +15,6 @@ approval        what a consumer may have of one document type, from which sequen
 checkpoint      how far we have applied a producer's log; committed together with the rows
 record          what we remember of one synced document, beside it (`streamd_document`)
 parked / held   an event that failed / an event that waits behind a failed one
-counterpart     a document here and the same one at another site, where it has another name
 id              which document is meant, whatever it is called (`identity.py`)
 """
 
@@ -24,9 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from streamd.common.names import DocumentId, LinkId, Name, Scalar, name_from_text, name_label, name_text
+from streamd.common.names import DocumentId, LinkId, Name, RowId, Scalar, name_from_text, name_label, name_text
 from streamd.doctypes import Catalogue, ChildTable, Column, DocumentType, ForeignKey, Kind, Link, Table
-from streamd.events import Difference, Event, LogEntry, Mark, OldValues, Operation, Origin, OwnName, Row
+from streamd.events import Difference, Event, LogEntry, Mark, OldValues, Operation, Origin, Row, SaidRows
 
 __all__ = [
     "LOCAL",
@@ -37,7 +36,6 @@ __all__ = [
     "ChildTable",
     "Claim",
     "Column",
-    "Counterpart",
     "Cursor",
     "Difference",
     "Document",
@@ -54,11 +52,12 @@ __all__ = [
     "OldValues",
     "Operation",
     "Origin",
-    "OwnName",
     "QueueState",
     "QueuedEvent",
     "Record",
     "Row",
+    "RowId",
+    "SaidRows",
     "Scalar",
     "Subscription",
     "SyncEntry",
@@ -171,21 +170,6 @@ class Record:
     def clock_of(self, fieldname: str) -> str:
         """When this field was last written, as far as we know."""
         return max(self.field_clocks.get(fieldname, ""), self.clock)
-
-
-@dataclass(slots=True)
-class Counterpart:
-    """A document here and the same one at another site (`peer`, a UUID), where it has another name.
-
-    `doctype` and the fields of `rows` are called as they are here. `rows` maps, by field, the key that a child row has
-    there (as text) to the key that it has here; an empty one, if the row was removed there.
-    """
-
-    peer: str
-    doctype: str
-    name: Name
-    remote_name: Name
-    rows: dict[str, dict[str, Name]] = field(default_factory=dict)
 
 
 class QueueState(StrEnum):

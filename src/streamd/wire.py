@@ -54,9 +54,9 @@ Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT, pattern=PRINTAB
 SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 CursorText = Annotated[str, Field(max_length=200)]
 Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
-NameParts = Annotated[
-    list[StrictInt | Finite | Annotated[StrictStr, Field(max_length=4000)]], Field(min_length=1, max_length=16)
-]
+NamePart = StrictInt | Finite | Annotated[StrictStr, Field(max_length=4000)]
+NameParts = Annotated[list[NamePart], Field(min_length=1, max_length=16)]
+RowPairs = dict[str, list[tuple[NamePart, tuple[NamePart, str]]]]
 
 
 class Message(BaseModel):
@@ -157,8 +157,7 @@ class HandshakeAnswer(Message):
 
 _OWN_NAMES = Field(
     False,
-    description="whether the consumer names documents itself: then it is also said which of them came from it and kept "
-    "their names",
+    description="whether the consumer names documents itself: then it is also said where they came from",
 )
 
 
@@ -188,16 +187,6 @@ class OriginModel(Message):
     path: list[SiteId]
 
 
-class OwnNameModel(Message):
-    """A document that the consumer calls otherwise than the producer, with the keys of its child rows."""
-
-    doctype: str
-    name: NameParts = Field(description="at the producer")
-    own: NameParts = Field(description="at the consumer")
-    rows: dict[str, list[tuple[NameParts, NameParts]]] = Field(default={}, description="by field: key there, key here")
-    alike: bool = Field(False, description="all child rows have the same keys at both, also those that are added")
-
-
 class IdModel(Message):
     """Which document is meant, whatever it is called: the name that it was made under, and what sets it apart."""
 
@@ -206,14 +195,23 @@ class IdModel(Message):
     site: str = Field("", description="where it was made, once it came to a site that names documents itself")
 
 
+_BIRTH = Field("", description="the site that the document came from, for consumers that name documents themselves")
+
+
 class LinkIdModel(Message):
     doctype: str
     name: NameParts
     id: IdModel | None = Field(None, description="null where no document had the name")
+    birth: str = _BIRTH
 
 
 _ID = Field(None, description="which document it is; absent where that is the one that was made under the name first")
 _LINKS: list[LinkIdModel] = Field(default=[], description="the same of documents that it links to")
+_ROWS: RowPairs = Field(
+    default={},
+    description="the same of child rows, by field: the key, and the id of the row, which is the key that it got where "
+    "it was added, and that site, or an empty text",
+)
 
 
 class EventModel(Message):
@@ -232,9 +230,10 @@ class EventModel(Message):
     renamed_from: NameParts | None = None
     origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
     enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
-    own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     id: IdModel | None = _ID
     links: list[LinkIdModel] = _LINKS
+    rows: RowPairs = _ROWS
+    birth: str = _BIRTH
 
 
 class EventsPage(Message):
@@ -294,9 +293,10 @@ class DocumentModel(Message):
         description="when its fields were edited, where that is remembered; all others under the empty name. Empty for "
         "a column that is new there: but for what has a clock, its values are nobody's edits",
     )
-    own: list[OwnNameModel] = Field(default=[], description="documents that the consumer calls otherwise")
     id: IdModel | None = _ID
     links: list[LinkIdModel] = _LINKS
+    rows: RowPairs = _ROWS
+    birth: str = _BIRTH
     former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from streamd.common import clock as hlc
 from streamd.db import open_site
 from streamd.db.base import SITE_SCHEMA
 from streamd.db.postgresql.sql import grants
 from streamd.errors import NotInstalled
 from streamd.identity import Identity
 from streamd.lifecycle.installing import install_site, require_tables
-from streamd.model import Counterpart, DocumentId, Event, QueuedEvent, Record
+from streamd.model import DocumentId, Event, LinkId, QueuedEvent, Record, RowId
+from streamd.rowids import RowIds
 from tests.contract.conftest import Installed
 from tests.contract.site.writes import ADA, waiting
 from tests.support import servers
@@ -25,6 +27,7 @@ def _go_back(installed: Installed) -> None:
         f"DROP TABLE {ours}streamd_series",
         f"DROP TABLE {ours}streamd_life",
         f"DROP TABLE {ours}streamd_identity",
+        f"DROP TABLE {ours}streamd_row_ids",
         f"DROP TABLE {ours}streamd_told",
         f'UPDATE {ours}streamd_site SET "schema" = 1',
     ):
@@ -54,7 +57,7 @@ async def test_the_tables_of_the_release_before_are_completed(installed: Install
     assert await database.our_triggers() == triggers
     assert (await installed.claim(), len(await waiting(installed))) == (claim, 1), "nothing was lost"
     async with database.transaction() as transaction:
-        await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
+        await transaction.put_row_ids([("Item", DocumentId((1,)), RowIds())])
         assert await transaction.next_numbers("S", 1) == 1
     assert await _install(installed) == []
 
@@ -96,6 +99,52 @@ async def test_what_the_release_before_remembered_of_names_is_kept_as_ids(instal
     assert await _install(installed) == []
 
 
+async def test_what_the_release_before_remembered_of_names_at_other_sites_is_kept_as_ids(installed: Installed) -> None:
+    """The till made invoice 1, and calls it 5 by now; it is 57 here. Ours is 8 there. Rows 101 and 8 are the till's."""
+    ours = "streamd." if installed.access.engine == "postgresql" else ""
+    identity = await installed.database.identity()
+    assert identity is not None
+    here, till = identity.site, "11111111-2222-3333-4444-555555555555"
+    clocks = {site: hlc.reading(1, 0, site) for site in (here, till)}
+    event = Event(7, "00", 7, "Item", (8,), "update", "c9", 1, links=(LinkId("Other", (3,), None),))
+    async with installed.database.transaction() as transaction:
+        await transaction.put_records(
+            [
+                Record("Item", (57,), till, (1,), "c1", {"lines/[900]": clocks[here]}),
+                Record("Item", (2,), here, (2,), "c2", {"lines/[8]": clocks[till]}),
+            ]
+        )
+        await transaction.enqueue([QueuedEvent(0, till, "log", event, "parked", "no", 1, 0)])
+    said = '"own":[{"doctype":"Item","name":[8],"own":[2],"rows":{"lines":[[[5],[50]]]}},'
+    said += '{"doctype":"Item","name":[1],"own":[57]}],"clock"'
+    for statement in (
+        f'UPDATE {ours}streamd_site SET "schema" = 6',
+        f"INSERT INTO {ours}streamd_counterpart VALUES "
+        f"('{till}', 'Item', 'a', '[5]', 'b', '[57]', '{{\"lines\":{{\"[10]\":[101],\"[12]\":[900],\"[13]\":[]}}}}')",
+        f"INSERT INTO {ours}streamd_counterpart VALUES "
+        f"('{till}', 'Item', 'c', '[8]', 'd', '[2]', '{{\"lines\":{{\"[5]\":[50],\"[80]\":[8]}}}}')",
+        f"UPDATE {ours}streamd_parked SET event = replace(event, '\"clock\"', '{said}')",
+    ):
+        installed.access.execute(statement)
+    await _install(installed)
+    born, own = DocumentId((1,), site=till), DocumentId((2,))
+    async with installed.database.snapshot() as reader:
+        assert await reader.identities("Item", [(57,), (2,)]) == [Identity("Item", born, (57,), "c1")]
+        assert (await reader.records("Item", [(57,)]))[(57,)].remote_name == (5,), "as it is called at the till by now"
+        assert await reader.row_ids("Item", [born, own]) == {
+            born: RowIds({"lines": {"[101]": RowId(10)}}),
+            own: RowIds({"lines": {"[8]": RowId(80, till)}}),
+        }
+        (queued,) = await reader.queue()
+    assert queued.event == msgspec.structs.replace(
+        event,
+        id=DocumentId((2,), site=here),
+        rows={"lines": [(5, RowId(50))]},
+        links=(LinkId("Other", (3,), None), LinkId("Item", (1,), DocumentId((57,), site=here))),
+    )
+    assert await _install(installed) == []
+
+
 async def test_tables_of_a_newer_release_are_not_touched(installed: Installed) -> None:
     ours = "streamd." if installed.access.engine == "postgresql" else ""
     installed.access.execute(f'UPDATE {ours}streamd_site SET "schema" = {SITE_SCHEMA + 1}')
@@ -119,7 +168,7 @@ async def test_a_role_that_was_given_its_rights_before_has_them_on_the_new_table
     running = open_site(role.url)
     try:
         async with running.transaction() as transaction:
-            await transaction.put_counterparts([Counterpart("hq", "Item", (1,), ("A",))])
+            await transaction.put_row_ids([("Item", DocumentId((1,)), RowIds())])
             assert await transaction.next_numbers("S", 2) == 1
             assert await transaction.last_claim() == await installed.claim()
     finally:

@@ -17,14 +17,13 @@ from streamd.apply import Applier, Healer, Route, Source, WholeResync, columns_l
 from streamd.capture import Capture
 from streamd.catalog import build, read_metadata
 from streamd.db import open_site
-from streamd.db.base import SiteDatabase
+from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
-from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, name_from_text
+from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, SaidRows, name_from_text
 from streamd.rows import written_fields
 from streamd.serve.descriptors import describe
 from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
-from streamd.serve.identities import say_ids
-from streamd.serve.names import name_documents, name_events
+from streamd.serve.identities import Births, Given, say_births, say_ids
 from streamd.settings import Settings
 from streamd.store.engine import State
 from streamd.store.migrate import migrate
@@ -211,9 +210,15 @@ class Site:
         )
         events = [event(entry) for entry in entries]
         async with producer.database.snapshot() as reader:
-            await name_events(reader, self.site, producer.catalogue, entries, events, every=bool(self.renamed))
+            await self.say_births(reader, producer, events)
         await self.applier.apply(self.source(producer), events, end, types, producer.fetcher(self))
         return len(entries)
+
+    async def say_births(self, reader: Reader, producer: Site, given: Sequence[Given]) -> None:
+        """What the producer says of where documents were made, as it names our documents and we its."""
+        births = Births(producer.site, elsewhere=bool(self.renamed), here=producer.renamed)
+        if births.elsewhere or births.here:
+            await say_births(reader, producer.catalogue, given, births)
 
     async def pull_all(self, producer: Site) -> int:
         total = 0
@@ -259,6 +264,7 @@ class Site:
             url=f"https://{producer.name}.example",
             renamed=self.renamed,
             columns=columns_there(map(describe, producer.catalogue.doctypes.values()), {}),
+            here=self.site,
         )
 
 
@@ -283,6 +289,7 @@ def event(entry: LogEntry) -> Event:
         None if entry.origin is None else msgspec.json.decode(entry.origin, type=Origin),
         id=None if entry.id is None else msgspec.json.decode(entry.id, type=DocumentId),
         links=() if entry.links is None else msgspec.json.decode(entry.links, type=tuple[LinkId, ...]),
+        rows={} if entry.rows is None else msgspec.json.decode(entry.rows, type=SaidRows),
     )
     return msgspec.json.decode(msgspec.json.encode(made), type=Event)
 
@@ -329,10 +336,9 @@ class LocalFetcher:
                     links = linked_documents(producer.catalogue[key[0]], document) - seen
                     seen |= links
                     waiting += links
-            await say_ids(reader, producer.catalogue, found)
+            await say_ids(reader, producer.catalogue, found, producer.site)
             if self._consumer is not None:
-                every = bool(self._consumer.renamed)
-                await name_documents(reader, self._consumer.site, producer.catalogue, found, every=every)
+                await self._consumer.say_births(reader, producer, found)
         await add_former_names(producer.update_log, found, producer.types)
         given = {(each.doctype, each.name) for each in found}
         gone: dict[str, list[Name]] = {}

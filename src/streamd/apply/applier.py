@@ -33,9 +33,9 @@ from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming, ref_of
 from streamd.apply.event.joining import joined
 from streamd.apply.fetch.fetching import Fetcher
-from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import localise, look_up, remember
 from streamd.apply.localnames.meaning import meaning_of
+from streamd.apply.localnames.names import Names
 from streamd.apply.localnames.taking import meant
 from streamd.apply.places import Places
 from streamd.apply.preparation import Preparation
@@ -302,7 +302,7 @@ class Applier:
             async with self._database.transaction() as transaction:
                 started = time.perf_counter()
                 names = Names(source, self.catalogue)
-                await look_up(transaction, names, units, self.catalogue)
+                await look_up(transaction, names, units)
                 concerned = Concerned(self._tried(source, units), names, self.catalogue)
                 await self._lock(transaction, concerned.documents())
                 if self.catalogue.offers:

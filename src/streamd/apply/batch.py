@@ -10,7 +10,7 @@ from itertools import takewhile
 import msgspec
 
 from streamd.apply.event.incoming import Incoming, ref_of
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.source import Ref, Source
 from streamd.common.retry import parked_pause
 from streamd.db.base import Transaction
@@ -180,7 +180,7 @@ class Concerned:
         return {ref[0] for ref in refs if self.names.renames(ref)}
 
     def _here(self, refs: Iterable[Ref]) -> list[Ref]:
-        return [(ref[0], name) for ref in refs for name in self.names.each(ref)]
+        return [(ref[0], name) for ref in refs if (name := self.names.local(ref)) is not None]
 
 
 async def require_captured(

@@ -41,13 +41,8 @@ def names_here(incoming: Incoming, identities: Identities) -> set[Name]:
 
 
 def noted(identities: Identities, decision: Decision, incoming: Incoming) -> DocumentId | None:
-    """Note what becomes of a document's name here. Returns the document's id, where it is not its name's natural one.
-
-    What has got a name of this site's own is known here by that.
-    """
+    """Note what becomes of a document's name here. Returns its id, where that is not the natural one of its name."""
     event, id = incoming.event, incoming.id
-    if incoming.named_here:
-        id = identities.made(event.doctype, event.name, event.clock)
     # Of a document that was read, it is not known since when it is called so.
     named_at = incoming.field_clocks.get(NAME, event.clock if incoming.reading is None else "")
     for record in decision.records:
@@ -56,7 +51,7 @@ def noted(identities: Identities, decision: Decision, incoming: Incoming) -> Doc
             identities.put(Identity(event.doctype, id, record.name, record.clock, record.deleted_at))
         elif row is None or row.gone_at is not None or row.name != record.name:
             identities.put(Identity(event.doctype, id, record.name, named_at))
-    if decision.forgotten:
+    if decision.forgotten and not incoming.by_id:
         identities.forget(event.doctype, id)
     return None if id == natural(event.renamed_from or event.name) else id
 
@@ -64,4 +59,4 @@ def noted(identities: Identities, decision: Decision, incoming: Incoming) -> Doc
 def mark_of(incoming: Incoming, id: DocumentId | None) -> Mark:
     event: Event = incoming.event
     origin = event.origin or Origin(incoming.producer_site, incoming.log, event.sequence, (incoming.producer_site,))
-    return Mark(origin, event.clock, id, event.links)
+    return Mark(origin, event.clock, id, event.links, event.rows)

@@ -12,9 +12,9 @@ from streamd.apply.event.incoming import Incoming, ref_of, without_former_name
 from streamd.apply.fetch.dependency import afterwards, needed, replaced
 from streamd.apply.fetch.fetching import CANNOT_READ, Fetched, Fetcher, Want, absent, fetch_missing
 from streamd.apply.fetch.finding import Finder
-from streamd.apply.localnames.counterparts import Names
 from streamd.apply.localnames.localise import look_up
 from streamd.apply.localnames.meaning import Meaning, meaning_of
+from streamd.apply.localnames.names import Names
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref, Source
 from streamd.db.base import SiteDatabase
@@ -40,7 +40,7 @@ class Preparation:
         for unit in busy:
             unit.refused = unit.refused or finder.failed.get(ref_of(unit.incoming), "")
         async with self._database.snapshot() as reader:
-            await look_up(reader, names, units, self._catalogue)
+            await look_up(reader, names, units)
             meaning = await meaning_of(reader, busy, names, self._catalogue)
         documents, records = await self._here([unit.incoming for unit in busy], names, meaning)
         created = {ref_of(each) for each in chunk if each.event.operation == Operation.CREATE}
@@ -51,7 +51,9 @@ class Preparation:
             unit.links = needed(unit.incoming, self._catalogue, here)
             unit.replaced = replaced(unit.incoming, self._catalogue, here)
             stands = None if self._catalogue[event.doctype].single else here
-            unit.wants_whole = _wants_whole(unit.incoming, stands, records, created)
+            known = names.of(unit.incoming)
+            is_gone = known is not None and known.gone
+            unit.wants_whole = not is_gone and _wants_whole(unit.incoming, stands, records, created)
             # A later event of the batch changes the document that this one leaves.
             after = afterwards(unit.incoming, self._catalogue[event.doctype], here)
             if after is not None:
@@ -149,9 +151,10 @@ class Preparation:
             event = incoming.event
             if event.operation == Operation.UPDATE and not incoming.fault:
                 ref = (event.doctype, event.renamed_from or event.name)
-                name = names.local(ref)
-                row = None if meaning is None or names.renames(ref) else meaning.identities.row(ref[0], incoming.id)
-                name = name if row is None else row.name
+                known = names.of(incoming)
+                row = None if meaning is None else meaning.identities.row(ref[0], incoming.id)
+                name: Name | None = ref[1] if row is None else row.name
+                name = known.name if known is not None and known.keeps else name
                 if name is not None:
                     by_type.setdefault(event.doctype, {})[name] = ref
         documents: dict[Ref, Document] = {}

@@ -209,16 +209,11 @@ class Segment:
         if arrived is unit.incoming and not self._stuck.isdisjoint(unit.refs):
             self._keep(unit, QueueState.HELD, BEHIND)
             return None, incoming
-        # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
-        nobodys = incoming.named_here or incoming.another
-        if incoming.by_counterpart:
-            record = records.get((event.doctype, event.name))
-            known = identities.of(event.doctype, event.name) if record is None else record.id
-            incoming = replace(incoming, event=msgspec.structs.replace(event, id=known))
-        elif not nobodys:
+        if not incoming.by_id:
             incoming = led(incoming, doctype, identities, there)
         event = incoming.event
-        record = None if nobodys else records.get((event.doctype, event.renamed_from or event.name))
+        # A name that was given just now may have been that of a document which is gone: of that one nothing counts.
+        record = None if incoming.named_here else records.get((event.doctype, event.renamed_from or event.name))
         if contained(incoming, record) and not incoming.gone and (record is None or is_of(record, incoming)):
             return None, incoming
         here = documents.get((event.doctype, event.renamed_from or event.name))
@@ -235,6 +230,9 @@ class Segment:
             self._stuck |= set(unit.refs)
             self.refused.add((doctype.name, incoming.remote.name))
             return None, incoming
+        if incoming.by_id:
+            for remembered in (each for each in decision.records if each.source == incoming.producer_site):
+                remembered.remote_name = incoming.remote.name
         if arrived is unit.incoming or decision.writes:
             note = "; ".join(part for part in (decision.note, self._why(arrived, unit)) if part)
             self._entries.append(sync_entry(incoming, self._producer, SyncStatus.SYNCED, note=note))

@@ -33,7 +33,7 @@ class Source:
     that come through a Document Type Mapping. `renamed` are the types whose documents get names of this site's own.
     `on_leave` has the types that we want under a condition: whether a document that ceases to satisfy it is deleted
     here, or kept. `columns` are those that the producer has too: all others are this site's own. A source is made at
-    each handshake, so that what was mended goes on.
+    each handshake, so that what was mended goes on. `here` is this site's UUID.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Source:
     renamed: frozenset[str] = frozenset()
     on_leave: Mapping[str, str] = field(default_factory=dict)
     columns: ColumnsThere = field(default_factory=dict)
+    here: str = ""
 
     def closed(self, catalogue: Catalogue) -> frozenset[str]:
         """The types of which no link makes us fetch a document."""

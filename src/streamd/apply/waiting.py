@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from streamd.apply.batch import BEHIND, PAUSED, Kept, Unit
 from streamd.apply.event.incoming import ref_of
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.source import Ref
 from streamd.db.base import Reader
 from streamd.model import QueueState, name_label

@@ -11,7 +11,7 @@ from streamd.model import LogEntry, Name
 class Edit:
     """A change made at this site to a document that other sites may change too: what has to be remembered.
 
-    `fields` are the fields that were written, as `Record.field_clocks` names them.
+    `fields` are the fields that were written, as `Record.field_clocks` names them, and `data` is that of the event.
     """
 
     doctype: str
@@ -21,6 +21,7 @@ class Edit:
     at: int
     fields: tuple[str, ...]
     renamed_from: Name | None
+    data: str = "null"
 
 
 @dataclass(slots=True)

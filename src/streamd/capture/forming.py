@@ -330,7 +330,8 @@ class _Former:
             if text is None:
                 continue
             if wanted:
-                edits.append(Edit(name, now, found.operation, found.clock, found.at, tuple(fields), found.renamed_from))
+                written, old = tuple(fields), found.renamed_from
+                edits.append(Edit(name, now, found.operation, found.clock, found.at, written, old, text))
             if name in logged:
                 entries.append(self._entry(found, text, id))
         for index, entry in enumerate(entries):
@@ -339,12 +340,13 @@ class _Former:
         return Formed(entries, edits, self._clock)
 
     def _entry(self, found: Happening, data: str, id: DocumentId | None) -> LogEntry:
-        origin, path, links = None, self._site, None
+        origin, path, links, rows = None, self._site, None, None
         if found.origin:
             mark = self._mark(found.origin)
             first = mark.origin
             id = mark.id
             links = _encode(mark.links).decode() if mark.links else None
+            rows = _encode(mark.rows).decode() if mark.rows else None
             sites = (*first.path, self._site)
             origin = _encode(Origin(first.site, first.log, first.sequence, sites)).decode()
             path = " ".join(sites)
@@ -366,6 +368,7 @@ class _Former:
             path,
             None if id is None else _encode(id).decode(),
             links,
+            rows,
         )
 
     def _unreadable(self, found: Happening, why: str) -> LogEntry:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from streamd.identity import natural
-from streamd.model import Change, ChildTable, DocumentId, DocumentType, LogEntry, Mark, Name, Operation, name_text
+from streamd.model import (
+    Change,
+    ChildTable,
+    DocumentId,
+    DocumentType,
+    Link,
+    LogEntry,
+    Mark,
+    Name,
+    Operation,
+    name_text,
+)
 from streamd.rows import Binding, has_name_in_key, key_under
 
 _ROW = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -127,7 +138,7 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
     fields: list[str] = []
     if found.parent_touched and found.before is not None and found.after is not None:
         before, after = _ROW.decode(found.before), _ROW.decode(found.after)
-        changed = _changed(before, after)
+        changed = _whole_links(_changed(before, after), found.doctype.links)
         if changed:
             data["changed"] = {column: after[column] for column in changed}
             old["changed"] = {column: _old(before, column) for column in changed}
@@ -145,6 +156,7 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
             elif row_before is not None and row_after is not None:
                 before, after = _ROW.decode(row_before), _ROW.decode(row_after)
                 changed = [column for column in _changed(before, after) if column not in child.parent_key]
+                changed = _whole_links(changed, child.links)
                 if changed:
                     named = {column: after[column] for column in child.key}
                     data.setdefault("row_changed", {}).setdefault(child.field, []).append(
@@ -166,6 +178,12 @@ def _difference(found: Happening) -> tuple[bytes | None, list[str]]:
 def _changed(before: Mapping[str, msgspec.Raw], after: Mapping[str, msgspec.Raw]) -> list[str]:
     nothing = msgspec.Raw(b"")
     return [column for column, value in after.items() if bytes(before.get(column, nothing)) != bytes(value)]
+
+
+def _whole_links(changed: list[str], links: Iterable[Link]) -> list[str]:
+    """The columns that changed, and those that say of which type a link is that did: they are one value."""
+    types = (link.type_column for link in links if not set(link.columns).isdisjoint(changed))
+    return list(dict.fromkeys([*changed, *(column for column in types if column is not None)]))
 
 
 def _old(before: Mapping[str, msgspec.Raw], column: str) -> msgspec.Raw:

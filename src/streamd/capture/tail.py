@@ -19,7 +19,7 @@ from streamd.capture.cutting import between_documents
 from streamd.capture.formed import Formed
 from streamd.capture.forming import form
 from streamd.capture.happening import as_update, as_whole
-from streamd.capture.identifying import Told, changes_identities, documents_in, identify, tell_again
+from streamd.capture.identifying import RowBook, Told, changes_identities, documents_in, identify, ids_in, tell_again
 from streamd.capture.remembering import latest, records_of, remember, without_document
 from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
@@ -35,12 +35,14 @@ from streamd.model import (
     Catalogue,
     Change,
     Claim,
+    DocumentId,
     Name,
     Operation,
     Record,
     name_from_text,
     name_label,
 )
+from streamd.rowids import RowIds
 from streamd.rows import bindings, names_touched
 from streamd.store.engine import now_ms
 from streamd.update_log import Head, UpdateLog
@@ -227,9 +229,6 @@ class Capture:
                 for ref in freed:
                     await transaction.forget_record(*ref)
                 await transaction.put_records([each for each in edits if self._can_remember(transaction, each)])
-                for edit in formed.edits:
-                    if edit.renamed_from is not None:
-                        await transaction.rename_counterparts(edit.doctype, edit.renamed_from, edit.name)
             told = await self._identify(transaction, formed)
             if told:
                 await transaction.put_ids_told(last.batch + 1, msgspec.json.encode(told))
@@ -249,15 +248,22 @@ class Capture:
 
     async def _identify(self, transaction: Transaction, formed: Formed) -> Told:
         """Write into the entries which documents they mean, and remember what became of documents' names."""
-        known = await transaction.has_identities()
+        has_rows = await transaction.has_row_ids()
+        known = has_rows or await transaction.has_identities()
         if not known and not changes_identities(formed):
             return []
         refs = documents_in(formed, self._doctypes) if known else ()
         by_type = names_by_type(refs)
         rows = [row for doctype, names in by_type.items() for row in await transaction.identities(doctype, names)]
         identities = Identities(rows)
-        told = identify(formed, identities, self._doctypes)
+        row_ids: dict[tuple[str, DocumentId], RowIds] = {}
+        if has_rows:
+            for doctype, ids in ids_in(formed, identities).items():
+                row_ids |= {(doctype, id): found for id, found in (await transaction.row_ids(doctype, ids)).items()}
+        book = RowBook(row_ids, self._site)
+        told = identify(formed, identities, self._doctypes, book)
         await transaction.put_identities(*identities.changes())
+        await transaction.put_row_ids(book.changed)
         return told
 
     def _say_what_is_known(self, formed: Formed, records: Mapping[tuple[str, Name], Record]) -> None:

@@ -29,12 +29,23 @@ class DocumentId(msgspec.Struct, frozen=True, omit_defaults=True):
 class LinkId(msgspec.Struct, frozen=True, omit_defaults=True):
     """The document that the links of an event to `name` mean, where that is not the name's natural id.
 
-    `id` is None where no document had the name: the link leads nowhere.
+    `id` is None where no document had the name: the link leads nowhere. `birth` is that of `Event`.
     """
 
     doctype: str
     name: Name
     id: DocumentId | None = None
+    birth: str = ""
+
+
+class RowId(msgspec.Struct, frozen=True, array_like=True):
+    """Which child row of a document is meant, whatever its key is here: the key that it got where it was added.
+
+    `site` is where that was, if that site names documents itself and the document was not made there; else "".
+    """
+
+    key: Scalar
+    site: str = ""
 
 
 def names_by_type(refs: Iterable[tuple[str, N]]) -> dict[str, list[N]]:

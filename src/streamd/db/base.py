@@ -28,7 +28,6 @@ from streamd.model import (
     Change,
     Claim,
     Column,
-    Counterpart,
     DocumentType,
     Name,
     QueuedEvent,
@@ -88,18 +87,6 @@ class Reader(IdentityReader):
     @abstractmethod
     async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
         """What is remembered of these documents."""
-
-    @abstractmethod
-    async def counterparts(self, peer: str, doctype: str, remote_names: Iterable[Name]) -> dict[Name, Counterpart]:
-        """The documents here that have these names at another site, by those names."""
-
-    @abstractmethod
-    async def counterparts_here(self, peer: str, doctype: str, names: Iterable[Name]) -> dict[Name, Counterpart]:
-        """What these documents are called at another site, by their names here."""
-
-    @abstractmethod
-    async def has_counterparts(self, peer: str) -> bool:
-        """Whether any document has another name at that site."""
 
     @abstractmethod
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
@@ -192,14 +179,6 @@ class Transaction(Reader, IdentityTransaction):
 
     @abstractmethod
     async def forget_record(self, doctype: str, name: Name) -> None: ...
-    @abstractmethod
-    async def put_counterparts(self, counterparts: Sequence[Counterpart]) -> None:
-        """Remember these, replacing what was remembered of the same document at the same site."""
-
-    @abstractmethod
-    async def rename_counterparts(self, doctype: str, old: Name, new: Name) -> None:
-        """The document has another name here from now on."""
-
     @abstractmethod
     async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
         """The next values that the database itself would give to an `automatic` column; nobody else gets them.

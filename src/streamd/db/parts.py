@@ -14,8 +14,9 @@ import msgspec
 
 from streamd.identity import Identity
 from streamd.model import Change, Column, DocumentId, DocumentType, Name
+from streamd.rowids import RowIds
 
-SITE_SCHEMA = 6
+SITE_SCHEMA = 7
 """The version of our tables in the site's database."""
 
 
@@ -40,8 +41,16 @@ class IdentityReader(ABC):
         """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
 
     @abstractmethod
-    async def has_lives(self) -> bool:
-        """Whether what an earlier release remembered of names waits for `convert_lives`."""
+    async def row_ids(self, doctype: str, ids: Iterable[DocumentId]) -> dict[DocumentId, RowIds]:
+        """What is remembered of the rows of these documents, of which anything is (`streamd_row_ids`)."""
+
+    @abstractmethod
+    async def has_row_ids(self) -> bool:
+        """Whether anything is remembered of any row. Where documents have the same names everywhere, there is not."""
+
+    @abstractmethod
+    async def has_conversions(self) -> bool:
+        """Whether what an earlier release remembered of names waits for `convert`."""
 
     @abstractmethod
     async def ids_told(self, batch: int) -> bytes | None:
@@ -56,8 +65,12 @@ class IdentityTransaction(IdentityReader):
         """Remember these rows, each in place of what was remembered of its document, and forget the others."""
 
     @abstractmethod
-    async def convert_lives(self) -> None:
-        """Bring what the release before remembered of names (schema 5 and older) to ids."""
+    async def put_row_ids(self, documents: Iterable[tuple[str, DocumentId, RowIds]]) -> None:
+        """Remember this of the rows of documents, in place of what was remembered of them."""
+
+    @abstractmethod
+    async def convert(self, site: str) -> None:
+        """Bring what earlier releases remembered of names to ids: lives (schema 5 and older) and counterparts (6)."""
 
     @abstractmethod
     async def put_ids_told(self, batch: int, ids: bytes) -> None:

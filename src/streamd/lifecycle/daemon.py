@@ -13,7 +13,7 @@ from contextlib import suppress
 import structlog
 
 from streamd import __version__
-from streamd.apply import Applier, Healer, Route
+from streamd.apply import Applier, Healer, Route, own_names
 from streamd.capture import Capture
 from streamd.common.progress import resting
 from streamd.common.retry import transient
@@ -111,8 +111,10 @@ class Daemon:
                 watermark_at=self._covered_by,
                 problem=lambda: self.problem,
                 unfilled_columns=self._unread,
+                named_here=self._named_here,
             )
         )
+        self._own_names = {name: own_names(producer, catalogue) for name, producer in settings.producers.items()}
         self.subscribers = [
             self._subscriber(name) for name, producer in settings.producers.items() if producer.doctypes
         ]
@@ -167,6 +169,13 @@ class Daemon:
     async def _unread(self) -> dict[str, frozenset[str]]:
         """The columns here that have not been read yet from where their documents come from."""
         return await self.unread.of_producers({name: each.subscribed for name, each in self.settings.producers.items()})
+
+    async def _named_here(self, site: str) -> frozenset[str]:
+        """The types of which the documents of another site get names of this site's own."""
+        if not any(self._own_names.values()):
+            return frozenset()
+        names = [each.name for each in await self.producers.all() if each.producer_site == site]
+        return frozenset[str]().union(*(self._own_names.get(name, ()) for name in names))
 
     async def _returns(self, site: str) -> frozenset[str]:
         """The types that a site has from us."""

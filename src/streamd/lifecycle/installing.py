@@ -17,8 +17,8 @@ from streamd.store.peers import Peers
 from streamd.store.pending_gaps import PendingGaps
 from streamd.update_log import UpdateLog
 
-IDS_SINCE = 6
-"""The schema of our tables that has ids of documents; the ones before have lives of names."""
+IDS_SINCE = 7
+"""The schema of our tables that knows documents by ids alone; the ones before have lives of names, or counterparts."""
 
 VANISHED = (
     "triggers had vanished, or are new (for a unique key that is new, or that an earlier release did not look at): "
@@ -68,10 +68,10 @@ async def install_site(
 async def _convert(site: SiteDatabase, before: SiteIdentity) -> None:
     """Bring what an earlier release remembered of names to ids; also where that was interrupted once."""
     async with site.snapshot() as reader:
-        is_due = before.schema < IDS_SINCE or await reader.has_lives()
+        is_due = before.schema < IDS_SINCE or await reader.has_conversions()
     if is_due:
         async with site.transaction() as transaction:
-            await transaction.convert_lives()
+            await transaction.convert(before.site)
 
 
 def add_remote_columns(

@@ -261,6 +261,7 @@ class Subscriber:
             own,
             {entry.doctype: entry.on_leave for entry in self._settings.doctypes if entry.condition},
             columns_there(answer.doctypes, mapped),
+            self._site,
         )
         left_out = columns_left_out(self._source.columns, self._catalogue)
         await self._unread.add(self.name, {each: left_out[each] for each in left_out.keys() & self._wanted})

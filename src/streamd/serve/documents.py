@@ -20,8 +20,7 @@ from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
 from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
-from streamd.serve.identities import say_ids
-from streamd.serve.names import name_documents
+from streamd.serve.identities import Births, say_births, say_ids
 from streamd.serve.services import Caller, Columns, Grants, Services
 from streamd.serve.snapshots import Snapshot, open_snapshot
 from streamd.update_log import UpdateLog
@@ -85,6 +84,7 @@ class DocumentReader:
         # Approvals are read after the snapshot is taken, so that a type rejected before it is not served.
         async with open_snapshot(self._services) as snapshot:
             standing, site = await self._services.require_registration(caller)
+            births = await self._births(site, elsewhere=request.own_names)
             grants = self._services.resolve_grants(standing)
             wanted = [
                 ref
@@ -105,7 +105,7 @@ class DocumentReader:
                 most = min(request.follow, limit * FOLLOW_FACTOR)
                 opened = {key: access.opened_by(key, doc, opened.get(key)) for key, doc in documents.items()}
                 documents |= await self._follow_links(snapshot.reader, access, documents, opened, most)
-            answer = await self._build_answer(snapshot, site, documents, unfilled, every=request.own_names)
+            answer = await self._build_answer(snapshot, documents, unfilled, births)
             await add_former_names(self._services.log, answer.documents, grants.starts)
             # A document that exists but is not readable is not reported as gone.
             gone = [key for key in keys if key[0] in grants.starts and key not in documents]
@@ -156,7 +156,8 @@ class DocumentReader:
             documents: dict[Key, RawDocument] = {}
             if doctype is not None and (doctype.name in grants.starts or doctype.name in grants.lookups):
                 documents = await self._find(snapshot.reader, doctype, request, grants)
-            return await self._build_answer(snapshot, site, documents, unfilled, every=request.own_names)
+            births = await self._births(site, elsewhere=request.own_names)
+            return await self._build_answer(snapshot, documents, unfilled, births)
 
     async def _find(
         self, reader: Reader, doctype: DocumentType, request: FindRequest, grants: Grants
@@ -178,13 +179,14 @@ class DocumentReader:
         return await reader.find_documents(doctype, request.filters, most)
 
     async def _build_answer(
-        self, snapshot: Snapshot, site: str, documents: Mapping[Key, RawDocument], unfilled: Columns, *, every: bool
+        self, snapshot: Snapshot, documents: Mapping[Key, RawDocument], unfilled: Columns, births: Births
     ) -> Documents:
-        """The answer with these documents, and with the own names of the consumer at `site`.
+        """The answer with these documents.
 
         `unfilled` must be read before the snapshot: a backfill that ends in between may not be in the snapshot.
         """
         records = await self._read_records(snapshot.reader, documents)
+        site = self._services.identity.site
         fetched = [
             build_fetched_document(
                 key,
@@ -192,14 +194,18 @@ class DocumentReader:
                 snapshot.clock,
                 records.get(key),
                 unfilled=unfilled.get(key[0], ()),
-                site=self._services.identity.site,
+                site=site,
             )
             for key, document in documents.items()
         ]
-        await say_ids(snapshot.reader, self._services.catalogue, fetched)
-        if fetched and (every or await snapshot.reader.has_counterparts(site)):
-            await name_documents(snapshot.reader, site, self._services.catalogue, fetched, every=every)
+        await say_ids(snapshot.reader, self._services.catalogue, fetched, site)
+        if fetched and (births.elsewhere or births.here):
+            await say_births(snapshot.reader, self._services.catalogue, fetched, births)
         return Documents(fetched, snapshot.as_of)
+
+    async def _births(self, consumer: str, *, elsewhere: bool) -> Births:
+        here = await self._services.named_here(consumer)
+        return Births(self._services.identity.site, elsewhere=elsewhere, here=here)
 
     def _is_possible(self, wanted: WantedDocument) -> bool:
         """Whether the wanted document and each document of its path could exist."""

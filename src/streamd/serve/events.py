@@ -16,8 +16,8 @@ import structlog
 
 from streamd.common.faults import crash_point
 from streamd.errors import ResyncRequired
-from streamd.model import Cursor, DocumentId, Event, LinkId, LogEntry, Origin, name_from_text
-from streamd.serve.names import name_events
+from streamd.model import Cursor, DocumentId, Event, LinkId, LogEntry, Origin, SaidRows, name_from_text
+from streamd.serve.identities import Births, say_births
 from streamd.serve.pages import Limits, LogPage, PageReader
 from streamd.serve.services import Caller, Grants, Services
 from streamd.store.engine import now_ms
@@ -66,7 +66,11 @@ class EventFeed:
             result = await self._wait(caller, request, result, is_client_gone)
         events = [_event(*item) for item in result.page.served]
         if events:
-            await self._add_own_names(result, events, every=request.own_names)
+            here = await self._services.named_here(result.site)
+            if request.own_names or here:
+                async with self._services.database.snapshot() as reader:
+                    births = Births(self._services.identity.site, elsewhere=request.own_names, here=here)
+                    await say_births(reader, self._services.catalogue, events, births)
             crash_point("serve.page")
         return Page(
             events=events,
@@ -157,13 +161,6 @@ class EventFeed:
             await self._services.require_head()  # a missing log means that the daemon is starting: no resync
             raise
 
-    async def _add_own_names(self, result: ApprovedPage, events: list[Event], *, every: bool) -> None:
-        """Add the consumer's own names of documents to the events, if it has any or asks for all."""
-        async with self._services.database.snapshot() as reader:
-            if every or await reader.has_counterparts(result.site):
-                entries = [item.entry for item in result.page.served]
-                await name_events(reader, result.site, self._services.catalogue, entries, events, every=every)
-
     async def _acknowledge(self, caller: Caller, request: EventsRequest, standing: Standing) -> None:
         """Store how far the consumer has applied the log. Raises `ResyncRequired`."""
         if request.acknowledged is None:
@@ -179,6 +176,7 @@ class EventFeed:
 _ORIGIN = msgspec.json.Decoder(Origin)
 _ID = msgspec.json.Decoder(DocumentId)
 _LINKS = msgspec.json.Decoder(tuple[LinkId, ...])
+_ROWS = msgspec.json.Decoder(SaidRows)
 
 
 def _event(entry: LogEntry, enters: bool) -> Event:
@@ -198,4 +196,5 @@ def _event(entry: LogEntry, enters: bool) -> Event:
         enters=enters,
         id=None if entry.id is None else _ID.decode(entry.id),
         links=() if entry.links is None else _LINKS.decode(entry.links),
+        rows={} if entry.rows is None else _ROWS.decode(entry.rows),
     )

@@ -22,6 +22,11 @@ async def no_columns() -> Columns:
     return {}
 
 
+async def no_types(_: str) -> frozenset[str]:
+    """An empty set."""
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """The consumer that sent a request, as identified by its credential."""
@@ -52,6 +57,8 @@ class Services:
     """What is wrong with the daemon now; empty if nothing is."""
     unfilled_columns: Callable[[], Awaitable[Columns]] = no_columns
     """New columns of this site whose values are not backfilled from the producer yet."""
+    named_here: Callable[[str], Awaitable[frozenset[str]]] = no_types
+    """The types of which this site names the documents itself that come from another site (its UUID)."""
 
     async def require_standing(self, caller: Caller) -> Standing:
         """What the caller may read now. Raises `InvalidRequest` (401) if its key was revoked since the request."""

@@ -19,7 +19,7 @@ from streamd.errors import StreamdError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision. A test compares it with `migrations/versions`."""
 
 URL_VARIABLE = "STREAMD_STATE__DATABASE"

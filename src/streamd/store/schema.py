@@ -102,6 +102,7 @@ update_log = Table(
     Column("path", WORDS, nullable=False, comment="the sites that it has been at, separated by spaces"),
     Column("id", WORDS, comment="which document it is, as JSON, where that is not what its name says"),
     Column("links", WORDS, comment="the same of the documents that it links to"),
+    Column("rows", WORDS, comment="the same of its child rows"),
     PrimaryKeyConstraint("site", "sequence"),
 )
 Index("update_log_document", update_log.c.site, update_log.c.doctype, _prefix(update_log.c.name))

@@ -128,7 +128,7 @@ def of_the_release_before(shop: Shop) -> None:
     with closing(shop.connect()) as connection:
         connection.executescript(
             "DROP TABLE streamd_counterpart; DROP TABLE streamd_series; DROP TABLE streamd_life; "
-            "DROP TABLE streamd_identity; DROP TABLE streamd_told; "
+            "DROP TABLE streamd_identity; DROP TABLE streamd_row_ids; DROP TABLE streamd_told; "
             "UPDATE streamd_site SET schema = 1"
         )
 

@@ -165,7 +165,7 @@ async def test_nothing_is_remembered_for_ever_of_documents_that_were_made_rename
         assert {table: site.rows(f'SELECT count(*) FROM "{table}"')[0][0] for table in ours} == dict.fromkeys(ours, 0)
 
 
-KEPT_OF_DOCUMENTS = ("streamd_document", "streamd_counterpart", "streamd_identity")
+KEPT_OF_DOCUMENTS = ("streamd_document", "streamd_identity", "streamd_row_ids")
 
 TREE = """CREATE TABLE "Node" ("Id" VARCHAR(10) PRIMARY KEY NOT NULL, "Who" VARCHAR(10),
     "Parent" VARCHAR(10) REFERENCES "Node" ("Id") ON UPDATE CASCADE)"""

@@ -10,7 +10,19 @@ import msgspec
 from streamd.apply.event.decoding import decode
 from streamd.apply.event.mapping import MappedType, mapped_type, mapped_types
 from streamd.apply.source import Source, columns_there
-from streamd.model import ChildTable, Column, Difference, DocumentType, Event, Kind, OldValues, Operation, OwnName, Row
+from streamd.model import (
+    ChildTable,
+    Column,
+    Difference,
+    DocumentType,
+    Event,
+    Kind,
+    OldValues,
+    Operation,
+    Row,
+    RowId,
+    SaidRows,
+)
 from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype
 from tests.support.sites import mapping as example
@@ -201,7 +213,7 @@ def test_child_rows_keep_their_keys_whatever_the_columns_are_called() -> None:
     assert changed.row_changed == {"lines": [{"doc": "O", "position": 2, "what": "y"}]}
 
 
-def test_what_the_producer_says_of_our_rows_keys_is_said_of_the_table_that_is_mapped_to_its_own() -> None:
+def test_what_the_producer_says_of_rows_is_said_of_the_table_that_is_mapped_to_its_own() -> None:
     here = ChildTable("lines", "line", ("id",), ("doc",), columns("id", "doc", "what"))
     there = ChildTable("rows", "row", ("id",), ("order",), columns("id", "order", "what"))
     local, remote = doctype("Here", (), children=(here,)), doctype("There", (), children=(there,))
@@ -211,10 +223,9 @@ def test_what_the_producer_says_of_our_rows_keys_is_said_of_the_table_that_is_ma
         "R": MappingSettings(local_doctype="lines", remote_doctype="rows", fields=[]),
     }
     source = Source("there", "site", 1, 1, mapped={"There": mapped_type("M", given, local, describe(remote))})
-    said = OwnName("There", ("T",), ("H",), {"rows": [(("R1",), ("L1",))], "unknown": []})
-    event = Event(1, "", 1, "There", ("T",), Operation.UPDATE, "", 0, msgspec.Raw(b"{}"), own=(said,))
-    (own,) = decode(event, source, "log", example.catalogue(local)).event.own
-    assert own == OwnName("Here", ("T",), ("H",), {"lines": [(("R1",), ("L1",))]})
+    said: SaidRows = {"rows": [("R1", RowId("L1"))], "unknown": []}
+    event = Event(1, "", 1, "There", ("T",), Operation.UPDATE, "", 0, msgspec.Raw(b"{}"), rows=said)
+    assert decode(event, source, "log", example.catalogue(local)).event.rows == {"lines": [("R1", RowId("L1"))]}
 
 
 def test_the_producer_has_a_say_in_columns_that_get_a_value_of_its_own_and_in_no_others() -> None:

@@ -65,8 +65,6 @@ def decide(
     parked, and `NeedsWhole`.
     """
     operation = incoming.event.operation
-    if incoming.another and here is not None:
-        return _ofanother_document(incoming, here)
     if incoming.gone:
         return _gone(incoming)
     if operation == Operation.DELETE:
@@ -97,14 +95,6 @@ def is_about(incoming: Incoming, doctype: DocumentType, here: Document, record: 
         return is_made_then or _fits(doctype, incoming.data, here)
     old = incoming.data.get("old") if isinstance(incoming.data, dict) else None
     return isinstance(old, dict) and same_row(doctype, known(doctype, old), here.fields)
-
-
-def _ofanother_document(incoming: Incoming, here: Document) -> Decision:
-    """An event of a document that is not here, under the name of one that the producer calls otherwise."""
-    if incoming.event.operation in (Operation.DELETE, Operation.LEAVE):
-        return Decision(notes=["was not here: nothing to do"])
-    there = incoming.data.changed if isinstance(incoming.data, Difference) else incoming.data
-    raise RowRefused(another_document(incoming.event, here, there))
 
 
 def _gone(incoming: Incoming) -> Decision:

@@ -86,7 +86,11 @@ def is_replaced_there(incoming: Incoming, record: Record | None) -> bool:
     """Whether the document that came from there is gone there, and the one that was read again has its name now."""
     if record is None or is_of(record, incoming):
         return False
-    made = "" if record.id is None else record.id.clock
+    known = record.id or natural(record.name)
+    # What was named at its own site, or here, has no successor of another naming.
+    if known.site != incoming.id.site:
+        return False
+    made = known.clock
     return came_from_there(incoming, record) and (not made or hlc.made_at(made, incoming.producer_site))
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from streamd.apply.event.incoming import Incoming
 from streamd.apply.source import Source
-from streamd.identity import natural
-from streamd.model import Catalogue, Difference, DocumentId, DocumentType, Event, Link, Name, Operation, OwnName, Row
+from streamd.identity import id_of
+from streamd.model import Catalogue, Difference, DocumentId, DocumentType, Event, Link, Name, Operation, Row
 from streamd.wire import read_json
 
 _DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
@@ -70,32 +70,23 @@ def is_document(doctype: DocumentType, data: Any) -> bool:
 
 
 def _with_birth(event: Event, source: Source) -> Event:
-    """The event with the site where its document was made, where that is a third one and documents are named here."""
-    id = event.id
-    if id is None or not id.site or (event.doctype in source.renamed and id.site != source.site):
+    """The event with the site where its document was made, where documents are named here."""
+    id = id_of(event)
+    if event.doctype not in source.renamed or id.site or event.operation == Operation.GAP:
         return event
-    plain = DocumentId(id.name, id.clock)
-    return msgspec.structs.replace(event, id=None if plain == natural(event.renamed_from or event.name) else plain)
+    return msgspec.structs.replace(event, id=DocumentId(id.name, id.clock, event.birth or source.site))
 
 
 def _in_our_words(event: Event, source: Source) -> Event:
     """The event, and the documents that it speaks of, under the types that these are here."""
     if not source.mapped:
         return event
-    own = tuple(
-        msgspec.structs.replace(each, doctype=source.local(each.doctype), rows=_our_tables(each, source))
-        for each in event.own
-    )
+    mapped = source.mapped.get(event.doctype)
+    rows = event.rows
+    if mapped is not None:
+        rows = {mapped.children[there].local.field: said for there, said in rows.items() if there in mapped.children}
     links = tuple(msgspec.structs.replace(each, doctype=source.local(each.doctype)) for each in event.links)
-    return msgspec.structs.replace(event, doctype=source.local(event.doctype), own=own, links=links)
-
-
-def _our_tables(said: OwnName, source: Source) -> dict[str, list[tuple[Name, Name]]]:
-    """What the producer says of the keys of our child rows, by the fields that the tables have here."""
-    mapped = source.mapped.get(said.doctype)
-    if mapped is None:
-        return said.rows
-    return {mapped.children[there].local.field: rows for there, rows in said.rows.items() if there in mapped.children}
+    return msgspec.structs.replace(event, doctype=source.local(event.doctype), links=links, rows=rows)
 
 
 def _fault(doctype: DocumentType, event: Event) -> str:

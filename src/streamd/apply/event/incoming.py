@@ -58,9 +58,8 @@ class Incoming:
     `fault` says why the event can be used in no case. `field_clocks` holds the clocks of single fields where several
     events were folded into one. `arrived` is the event as the producer sent it, where `event` is another one by now;
     `named_here` says that the document has got a name of this site's own just now, and `delete_on_leave` what becomes
-    of it where it ceases to satisfy our condition. `by_counterpart` is set where the document was found by what is
-    remembered of names, and not by its name; `another` where that tells that its name is another
-    document's here; `gone` where it is deleted here and its name is another one's by now.
+    of it where it ceases to satisfy our condition. `by_id` is set where the event is under the name that its document
+    has here, whatever it is called there; `gone` where it is deleted here and its name is another one's by now.
     `at_once` says that its old name is the one from before its transaction, whoever has taken that since: it is to be
     written together with the others of that transaction.
     `is_stranger` says that another document than its own has its name here, unless the two turn out to be equal.
@@ -78,8 +77,7 @@ class Incoming:
     arrived: Event | None = None
     named_here: bool = False
     delete_on_leave: bool = False
-    by_counterpart: bool = False
-    another: bool = False
+    by_id: bool = False
     gone: bool = False
     at_once: bool = False
     is_stranger: bool = False

@@ -28,6 +28,7 @@ from streamd.model import (
     Row,
     name_text,
 )
+from streamd.rowids import together
 from streamd.wire import ChildDescriptor, DoctypeDescriptor, write_json
 
 _ENDS = frozenset({Operation.DELETE, Operation.LEAVE})
@@ -121,7 +122,7 @@ def joined_updates(events: Sequence[Incoming], catalogue: Catalogue, source: Sou
     event = msgspec.structs.replace(
         last.remote,
         data=msgspec.Raw(write_json(reduce(partial(_joined, table), differences))),
-        own=tuple(said for each in events for said in each.remote.own),
+        rows=together(each.remote.rows for each in events),
         links=tuple({(link.doctype, link.name): link for each in events for link in each.remote.links}.values()),
         renamed_from=None if name == last.remote.name else name,
         id=None if id == natural(name) else id,

@@ -15,7 +15,7 @@ from streamd.apply.event.decoding import decode
 from streamd.apply.event.incoming import Incoming, Reading, ref_of
 from streamd.apply.fetch.dependency import in_order, needed
 from streamd.apply.fetch.former import with_former_names
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
 from streamd.common.faults import crash_point
@@ -174,7 +174,7 @@ async def absent(database: SiteDatabase, names: Names, wants: Sequence[Want], si
         return Absent()
     refs = list(dict.fromkeys(want.ref for want in wants))
     async with database.snapshot() as reader:
-        await names.load(reader, refs)
+        await names.load(reader, refs=refs)
         here = await names.here(reader, refs)
         first: dict[Ref, Want] = {}
         for want in wants:
@@ -220,11 +220,10 @@ class _Look:
 
     async def take(self, given: Sequence[Incoming]) -> None:
         """These documents came."""
-        given = [*given, *await self.complete(given)]
-        own = [each for incoming in given for each in incoming.event.own]
-        if own:
+        given = [each for each in (*given, *await self.complete(given)) if not self.names.differs(each)]
+        if given:
             async with self.database.snapshot() as reader:
-                await self.names.load(reader, (), own)
+                await self.names.load(reader, given)
         if any(incoming.former for incoming in given):
             async with self.database.snapshot() as reader:
                 given = await with_former_names(reader, self.names, given, self.catalogue)
@@ -296,9 +295,10 @@ def incoming_documents(answer: Documents, source: Source, catalogue: Catalogue) 
             clock=hlc.tick(document.clock, 0, source.site) if hlc.is_reading(document.clock) else hlc.ZERO,
             at=0,
             data=document.data,
-            own=document.own,
             id=id,
             links=document.links,
+            rows=document.rows,
+            birth=document.birth,
         )
         incoming = decode(event, source, as_of.log, catalogue)
         if incoming.data is not None and incoming.event.doctype in catalogue:

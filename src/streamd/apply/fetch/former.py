@@ -14,7 +14,7 @@ import msgspec
 from streamd.apply.decide.remembering import came_from_there, is_of
 from streamd.apply.decide.values import same_row
 from streamd.apply.event.incoming import NAME, Incoming, Reading, ref_of
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.segment import Segment
 from streamd.apply.source import Ref
 from streamd.apply.write.rowwrite import known
@@ -31,15 +31,18 @@ async def with_former_names(
     named = [each for each in read if each.former and not each.fault]
     if not named:
         return list(read)
+    await names.load(reader, named)
+    # What has a name of this site's own is found by its id.
+    named = [each for each in named if not names.renames(ref_of(each))]
     formerly = {_former(each, name) for each in named for name in each.former}
-    await names.load(reader, {*map(ref_of, named), *formerly}, [said for each in named for said in each.event.own])
+    await names.load(reader, refs=formerly)
     taken = await names.here(reader, map(ref_of, named))
     records, documents = await _here(reader, names, catalogue, formerly)
     found = []
     for each in read:
         doctype = catalogue.get(each.event.doctype)
-        if each.former and doctype is not None and not each.fault and ref_of(each) not in taken:
-            each = _moved(each, doctype, names, documents, records)
+        if doctype is not None and any(each is one for one in named) and ref_of(each) not in taken:
+            each = _moved(each, doctype, documents, records)
         found.append(each)
     return found
 
@@ -47,11 +50,12 @@ async def with_former_names(
 async def without_room(reader: Reader, names: Names, read: Sequence[Incoming], catalogue: Catalogue) -> Incoming | None:
     """One of these documents that is here under a former name, and whose name another document has; None for none."""
     named = [each for each in read if each.former and not each.fault and each.event.renamed_from is None]
+    named = [each for each in named if not names.renames(ref_of(each))]
     records, documents = await _here(
         reader, names, catalogue, {_former(each, name) for each in named for name in each.former}
     )
     for each in named:
-        if _moved(each, catalogue[each.event.doctype], names, documents, records) is not each:
+        if _moved(each, catalogue[each.event.doctype], documents, records) is not each:
             return each
     return None
 
@@ -67,7 +71,7 @@ async def _here(
     by_type: dict[str, dict[Name, Ref]] = {}
     for ref in refs:
         local = names.local(ref)
-        if local is not None and not names.is_anothers(ref):
+        if local is not None:
             by_type.setdefault(ref[0], {})[local] = ref
     records: dict[Ref, Record] = {}
     documents: dict[Ref, Document] = {}
@@ -79,17 +83,11 @@ async def _here(
 
 
 def _moved(
-    incoming: Incoming,
-    doctype: DocumentType,
-    names: Names,
-    documents: Mapping[Ref, Document],
-    records: Mapping[Ref, Record],
+    incoming: Incoming, doctype: DocumentType, documents: Mapping[Ref, Document], records: Mapping[Ref, Record]
 ) -> Incoming:
     for place, former in enumerate(incoming.former):
         ref = _former(incoming, former)
-        if ref in documents and _is_it(
-            incoming, former, doctype, documents[ref], records.get(ref), is_known=names.renames(ref)
-        ):
+        if ref in documents and _is_it(incoming, former, doctype, documents[ref], records.get(ref)):
             event = msgspec.structs.replace(incoming.event, renamed_from=former.name, id=incoming.id)
             clocks = {**incoming.field_clocks, NAME: incoming.former[0].clock}
             reading = replace(incoming.reading or Reading(), former=incoming.former[: place + 1])
@@ -98,18 +96,9 @@ def _moved(
 
 
 def _is_it(
-    incoming: Incoming,
-    former: FormerName,
-    doctype: DocumentType,
-    here: Document,
-    record: Record | None,
-    *,
-    is_known: bool,
+    incoming: Incoming, former: FormerName, doctype: DocumentType, here: Document, record: Record | None
 ) -> bool:
-    """Whether the document here is the one that had this name there until the rename.
-
-    `is_known` says that it has a name of this site's own, by which it is known.
-    """
+    """Whether the document here is the one that had this name there until the rename."""
     if record is None or record.is_only_made:
         # It came with a copy of the database: then all but its name is the same.
         fields, _ = split(doctype, incoming.data)
@@ -117,4 +106,4 @@ def _is_it(
         return bool(there) and same_row(doctype, there, here.fields)
     if record.deleted_at is not None or record.seen.get(incoming.log, 0) >= former.sequence:
         return False
-    return is_known or (is_of(record, incoming) and came_from_there(incoming, record))
+    return is_of(record, incoming) and came_from_there(incoming, record)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 from streamd.apply.event.incoming import Incoming
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.localnames.naming import (
     Convention,
     Naming,
@@ -19,7 +19,7 @@ from streamd.apply.localnames.naming import (
     row_key_naming,
 )
 from streamd.apply.localnames.renaming import with_local_links
-from streamd.apply.localnames.rowkeys import RowKey, RowKeys, keys_added
+from streamd.apply.localnames.rowkeys import RowKey, RowKeys
 from streamd.apply.source import Ref
 from streamd.db.base import OUR_SERIES, SeriesBook, Transaction
 from streamd.errors import ExpressionError, RowRefused
@@ -34,6 +34,7 @@ from streamd.model import (
     Scalar,
     name_label,
 )
+from streamd.rowids import keys_added
 from streamd.rows import linked, split
 
 HASH_BYTES = 5
@@ -62,7 +63,7 @@ class GivenNames:
         for doctype, refs in by_type.items():
             if rules[doctype].convention in _BY_THEMSELVES:
                 for ref, name in zip(refs, await self._unread(doctype, rules[doctype], refs), strict=True):
-                    self._names.give(ref, name, {})
+                    self._names.give(ref, name)
                     del waiting[ref]
         while waiting:
             ready = [ref for ref, each in waiting.items() if not self._waits(each, rules[ref[0]], waiting)]
@@ -115,10 +116,10 @@ class GivenNames:
             if rule.convention is Convention.SERIES:
                 places.setdefault((ref[0], _place(ref, rule, fields, today)), []).append(ref)
             else:
-                self._names.give(ref, (_value(ref, rule, fields),), {})
+                self._names.give(ref, (_value(ref, rule, fields),))
         for (kind, place), refs in places.items():
             for ref, name in zip(refs, await self._numbered(kind, place, len(refs)), strict=True):
-                self._names.give(ref, name, {})
+                self._names.give(ref, name)
 
     async def _numbered(self, doctype: str, place: Place, count: int) -> list[Name]:
         """The next names of a series. One that no new document can have is passed over: another has it, or its like."""
@@ -133,42 +134,37 @@ class GivenNames:
 
     # Child rows
 
-    async def give_rows(self, run: Iterable[Incoming], keys: RowKeys) -> dict[RowKey, Name]:
+    async def give_rows(self, run: Iterable[Incoming], keys: RowKeys) -> None:
         """Keys for the child rows that are new here, of documents under another name."""
-        wanted: dict[tuple[str, str], dict[RowKey, None]] = {}
+        wanted: dict[tuple[str, str], dict[RowKey, Name]] = {}
         for incoming in run:
-            ref = self._names.known_as(incoming.event)
-            doctype = self._catalogue.get(incoming.event.doctype)
-            if doctype is None or ref is None:
+            owner = keys.owner(incoming)
+            if owner is None:
                 continue
-            for child in doctype.children:
-                if row_key_naming(child) is None:
-                    continue
-                for text in keys_added(incoming, child):
-                    if keys.is_new(incoming, ref, child.field, text):
-                        wanted.setdefault((ref[0], child.field), {})[(ref, child.field, text)] = None
-        given: dict[RowKey, Name] = {}
+            for child in self._catalogue[owner[0]].children:
+                for key in keys_added(incoming.data, child) if child.is_numbered else ():
+                    if keys.is_new(incoming, child.field, key):
+                        row = keys.id_of(incoming, child.field, key)
+                        wanted.setdefault((owner[0], child.field), {})[owner, child.field, row] = key
         for (name, fieldname), rows in wanted.items():
             table = self._catalogue[name].child(fieldname)
             assert table is not None  # noqa: S101  # it was asked for above
-            given |= await self._row_keys(table, list(rows), keys)
-        for (ref, fieldname, _), key in given.items():
-            keys.give(ref, fieldname, key)
-        return given
+            await self._give_keys(table, rows, keys)
 
-    async def _row_keys(self, table: ChildTable, rows: Sequence[RowKey], keys: RowKeys) -> dict[RowKey, Name]:
+    async def _give_keys(self, table: ChildTable, rows: Mapping[RowKey, Name], keys: RowKeys) -> None:
         """A key for each of these rows. One that another row of the same document had before is passed over."""
         rule = row_key_naming(table)
-        assert rule is not None  # noqa: S101  # the caller looked
-        given: dict[RowKey, Name] = {}
-        waiting, asked = list(reversed(rows)), len(rows)
+        if rule is None:
+            for row, key in rows.items():
+                keys.give(row, key)
+            return
+        waiting, asked = list(rows)[::-1], len(rows)
         while waiting:
             for part in await self._keys(table.table, _key_column(table), rule, asked):
                 if waiting and not keys.was_used(waiting[-1][0], table.field, (part,)):
-                    given[waiting.pop()] = (part,)
+                    keys.give(waiting.pop(), (part,))
             # There may be many of them: then more and more are looked at together.
             asked *= 2
-        return given
 
 
 _BY_THEMSELVES = frozenset({Convention.DATABASE, Convention.UUID, Convention.HASH, Convention.SAME})

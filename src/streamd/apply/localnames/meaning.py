@@ -13,7 +13,7 @@ import msgspec
 
 from streamd.apply.batch import Kept, Unit
 from streamd.apply.event.incoming import Incoming, ref_of
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.localnames.renaming import Relinked
 from streamd.apply.source import Ref
 from streamd.apply.waiting import waits_for_failed
@@ -91,7 +91,7 @@ class Meaning:
         return {
             ref: said.get(ref, natural(ref[1]))
             for ref in links_in(doctype, incoming.data, old=old)
-            if ref[0] in self.catalogue and not self.names.renames(ref) and not self.names.is_anothers(ref)
+            if ref[0] in self.catalogue and not self.names.renames(ref)
         }
 
     def _is_stranger(self, ref: Ref, id: DocumentId | None) -> bool:
@@ -107,13 +107,14 @@ class Meaning:
 
     def _relinked(self, incoming: Incoming, unit: Unit) -> Incoming:
         moves = self.local(incoming)
-        links = [
+        if not moves and not incoming.event.links:
+            return incoming
+        links = [each for each in incoming.event.links if self.names.renames((each.doctype, each.name))]
+        links += [
             LinkId(ref[0], moves.get(ref, ref[1]), id)
             for ref, id in self._links(incoming).items()
             if id != natural(moves.get(ref, ref[1]))
         ]
-        if not moves and not links and not incoming.event.links:
-            return incoming
         doctype = self.catalogue[incoming.event.doctype]
         event = msgspec.structs.replace(incoming.event, links=tuple(links))
         data = Relinked(doctype, moves, [*unit.links, *unit.replaced]).data(incoming.data) if moves else incoming.data

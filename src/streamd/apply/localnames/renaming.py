@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
 
 from streamd.apply.event.incoming import Incoming
-from streamd.apply.localnames.counterparts import Names
-from streamd.apply.localnames.naming import row_key_naming
-from streamd.apply.localnames.rowkeys import RowKey, RowKeys
+from streamd.apply.localnames.names import Names
+from streamd.apply.localnames.rowkeys import RowKeys
 from streamd.apply.source import Ref
+from streamd.identity import natural
 from streamd.model import (
     Catalogue,
     ChildTable,
-    Counterpart,
     Difference,
+    DocumentId,
     DocumentType,
     Event,
     Link,
+    LinkId,
     Name,
     OldValues,
     Operation,
     Row,
     name_label,
-    name_text,
 )
+from streamd.rowids import RowIds
 from streamd.rows import linked, name_in, split
 
 REMOTE_SITE, REMOTE_NAME = "remote_site_name", "remote_docname"
@@ -64,86 +65,61 @@ def _targets(link: Link, row: Row, known: Sequence[Ref]) -> Iterable[Ref]:
 
 
 class Renaming:
-    """Rewrites events of one producer. `rows` are the keys that new child rows have got here, `keys` knows all others.
+    """Rewrites events of one producer. `keys` knows the rows; `remembered` has what is to be written down of those."""
 
-    `remembered` has what is to be written down, in the order of the events; `gone` are names that are used no more
-    there.
-    """
-
-    def __init__(
-        self,
-        names: Names,
-        catalogue: Catalogue,
-        rows: Mapping[RowKey, Name],
-        keys: RowKeys,
-        *,
-        url: str,
-    ) -> None:
+    def __init__(self, names: Names, catalogue: Catalogue, keys: RowKeys, *, url: str) -> None:
         self._names = names
         self._catalogue = catalogue
-        self._rows = rows
-        self._row_keys = keys
+        self._keys = keys
         self._url = url
-        self.remembered: list[tuple[Incoming, Counterpart]] = []
-        self.gone: list[Ref] = []
-
-    def place(self, incoming: Incoming) -> Name | None:
-        """The name here of the event's document; None where it has none."""
-        event = incoming.event
-        if event.renamed_from is not None:
-            old = self._names.local((event.doctype, event.renamed_from))
-            if old is not None:
-                return old
-        return self._names.local((event.doctype, event.name))
+        self.remembered: list[tuple[Incoming, tuple[str, DocumentId, RowIds]]] = []
 
     def of(self, incoming: Incoming, links: Sequence[Ref], *, named: Collection[Ref] = ()) -> Incoming:
         """The event under the names of this site.
 
         `links` are all documents that it links to, or linked to before, `named` those that get their names with it.
         """
-        doctype = self._catalogue.get(incoming.event.doctype)
         event = incoming.event
+        doctype = self._catalogue.get(event.doctype)
         if doctype is None or incoming.fault or event.operation == Operation.GAP:
             return incoming
-        old, new = (event.doctype, event.renamed_from or event.name), (event.doctype, event.name)
-        renamed = self._names.renames(old) or self._names.renames(new)
-        here = self.place(incoming) if renamed else event.name
-        assert here is not None  # noqa: S101  # the caller looked
-        known_as = self._names.known_as(event) if renamed else None
-        keys = {} if known_as is None else self._keys(doctype, known_as, incoming)
-        moved = _Moved(doctype, here if renamed else None, keys, self._names, links)
+        ref = (event.doctype, event.name)
+        renamed = self._names.renames(ref)
+        here = self._names.local(ref) if renamed else None
+        moved = _Moved(doctype, here, self._names, links, lambda child, key: self._keys.key(incoming, child, key))
         made = replace(
-            incoming, event=self._event(event, here, renamed=renamed), data=moved.data(incoming.data),
-            arrived=incoming.remote, named_here=new in named, by_counterpart=renamed,
-            another=not renamed and (self._names.is_anothers(new) or self._names.is_anothers(old)),
+            incoming, event=self._event(incoming, here), data=moved.data(incoming.data),
+            arrived=incoming.remote, named_here=ref in named, by_id=renamed,
         )  # fmt: skip
-        if known_as is not None:
-            self._remember(incoming, old, new, here, self._row_keys.after(incoming, known_as, keys))
+        made = self._keys.follow(incoming, made, doctype)
+        changed = self._keys.changed(incoming)
+        if changed is not None:
+            self.remembered.append((incoming, changed))
+        if renamed:
             made.data = self._marked(doctype, made, event)
         return made
 
-    def _event(self, event: Event, here: Name, *, renamed: bool) -> Event:
-        if not renamed:
+    def _event(self, incoming: Incoming, here: Name | None) -> Event:
+        event = msgspec.structs.replace(incoming.event, links=self._links(incoming))
+        if here is None:
             return event
         # What it is called there, and was called before, is no matter of the document here.
-        return msgspec.structs.replace(event, name=here, renamed_from=None, id=None)
+        known = self._names.known((event.doctype, event.name))
+        assert known is not None  # noqa: S101  # it has a name here
+        id = None if known.id == natural(here) else known.id
+        return msgspec.structs.replace(event, name=here, renamed_from=None, id=id)
 
-    def _keys(self, doctype: DocumentType, ref: Ref, incoming: Incoming) -> dict[str, dict[str, Name]]:
-        """By field, the keys of child rows: those that are known, and those that were given just now."""
-        known = self._row_keys.of(incoming, ref)
-        found = {child.field: dict(known.get(child.field, {})) for child in doctype.children}
-        for (owner, fieldname, text), key in self._rows.items():
-            if owner in (ref, (incoming.event.doctype, incoming.event.name)):
-                found[fieldname][text] = key
-        return found
-
-    def _remember(
-        self, incoming: Incoming, old: Ref, new: Ref, here: Name, keys: Mapping[str, Mapping[str, Name]]
-    ) -> None:
-        given = self._names.give(new, here, keys)
-        self.remembered += [(incoming, each) for each in (given, *self._names.also(given))]
-        if old != new:
-            self.gone.append(old)
+    def _links(self, incoming: Incoming) -> tuple[LinkId, ...]:
+        """The documents that the event links to, where their names here do not tell."""
+        found = {(each.doctype, each.name): each for each in incoming.event.links}
+        for ref in self._names.meant(incoming):
+            known, local = self._names.known(ref), self._names.local(ref)
+            if known is None or local is None or not self._names.renames(ref):
+                continue
+            found.pop(ref, None)
+            if known.id != natural(local):
+                found[ref[0], local] = LinkId(ref[0], local, known.id)
+        return tuple(found.values())
 
     def _marked(self, doctype: DocumentType, incoming: Incoming, remote: Event) -> Any:
         """The data with what users see of the document's origin, where the table has columns for that."""
@@ -164,13 +140,13 @@ class _Moved:
         self,
         doctype: DocumentType,
         here: Name | None,
-        keys: Mapping[str, Mapping[str, Name]],
         names: LocalNames,
         links: Sequence[Ref],
+        row_key: Callable[[ChildTable, Name], Name | None] = lambda _, key: key,
     ) -> None:
         self._doctype = doctype
         self._here = here
-        self._keys = keys
+        self._row_key = row_key
         self._names = names
         self._links = links
 
@@ -185,7 +161,7 @@ class _Moved:
         fields, children = split(self._doctype, data)
         whole: Row = self._parent(fields)
         for child in self._doctype.children:
-            whole[child.field] = [self._row(child, row) for row in children[child.field]]
+            whole[child.field] = [self._row(child, row) for row in children[child.field] if self._known(child, row)]
         return whole
 
     def _difference(self, data: Difference) -> Difference:
@@ -226,27 +202,22 @@ class _Moved:
     def _row(self, child: ChildTable, row: Row) -> Row:
         key = self._key(child, [row.get(column) for column in child.key])
         row = with_local_links(child.links, row, self._names, self._links)
-        if self._here is None:
-            return row
         changed: Row = {}
-        if key is not None:
+        if key is not None and (child.is_numbered or self._here is not None):
             changed = {column: part for column, part in zip(child.key, key, strict=True) if column in row}
-        changed |= {column: part for column, part in zip(child.parent_key, self._here, strict=True) if column in row}
-        return row | changed
+        if self._here is not None:
+            changed |= {part: value for part, value in zip(child.parent_key, self._here, strict=True) if part in row}
+        return row | changed if changed else row
 
     def _known(self, child: ChildTable, row: Row) -> bool:
         return self._key(child, [row.get(column) for column in child.key]) is not None
 
     def _key(self, child: ChildTable, parts: Sequence[Any]) -> tuple[Any, ...] | None:
         """The key of a child row here; None for a row that never came here, so that no other one is hit."""
+        if child.is_numbered and parts[0] is not None:
+            return self._row_key(child, tuple(parts))
         if self._here is None:
             return tuple(parts)
-        keys = self._keys.get(child.field, {})
-        known = keys.get(name_text(tuple("" if part is None else part for part in parts)))
-        if known is not None:
-            return known
-        if row_key_naming(child) is not None:
-            return None
         parent = dict(zip(child.parent_key, self._here, strict=True))
         row = with_local_links(child.links, dict(zip(child.key, parts, strict=True)), self._names, self._links)
         return tuple(parent.get(column, row[column]) for column in child.key)
@@ -256,7 +227,7 @@ class Relinked(_Moved):
     """The data of an event with links to documents under the names `moves`."""
 
     def __init__(self, doctype: DocumentType, moves: Mapping[Ref, Name], links: Sequence[Ref]) -> None:
-        super().__init__(doctype, None, {}, self, links)
+        super().__init__(doctype, None, self, links)
         self._moves = moves
 
     def local(self, ref: Ref) -> Name | None:

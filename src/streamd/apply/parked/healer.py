@@ -20,7 +20,7 @@ from streamd.apply.event.joining import ended, joined_updates
 from streamd.apply.fetch.fetching import CANNOT_READ, Fetcher, Want, fetch_missing
 from streamd.apply.fetch.finding import Finder
 from streamd.apply.fetch.former import without_room
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.parked.queues import by_document, documents_of, groupings
 from streamd.apply.source import Ref, Source
 from streamd.common.faults import crash_point
@@ -186,7 +186,7 @@ class Healer:
         if ref[0] not in self._catalogue or route is None:
             return False
         names = Names(route.source, self._catalogue)
-        await names.load(reader, [ref])
+        await names.load(reader, [decode(head.event, route.source, head.log, self._catalogue)], [ref])
         return bool(await names.here(reader, [ref]))
 
     async def _try(self, queue: Sequence[QueuedEvent], route: Route) -> int:

@@ -26,14 +26,25 @@ from streamd.apply.event.incoming import Incoming, Purpose, Reading, read_for, r
 from streamd.apply.fetch.dependency import in_order
 from streamd.apply.fetch.fetching import CANNOT_READ, Fetcher, incoming_documents
 from streamd.apply.fetch.former import with_former_names
-from streamd.apply.localnames.counterparts import Names
+from streamd.apply.localnames.names import Names
 from streamd.apply.parked.queues import renamed_names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
 from streamd.common.names import names_by_type
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerUnreachable, RowRefused
-from streamd.model import Catalogue, Cursor, DocumentType, Event, Name, Operation, QueuedEvent, QueueRequest, Record
+from streamd.model import (
+    Catalogue,
+    Cursor,
+    DocumentId,
+    DocumentType,
+    Event,
+    Name,
+    Operation,
+    QueuedEvent,
+    QueueRequest,
+    Record,
+)
 from streamd.wire import PARTIAL_VIEW, Documents, NamesAnswer, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
@@ -144,6 +155,7 @@ class _Reading:
         self.new: Unread = NONE_UNREAD
         self._log: str | None = None
         self._refused: dict[Ref, str] = {}
+        self._ids: dict[Ref, DocumentId] = {}
         self._removed: dict[str, int] = {}
         self._kept: dict[str, int] = {}
         self._queued: dict[str, int] = {}
@@ -296,17 +308,15 @@ class _Reading:
             async with self._database.snapshot() as reader:
                 names = await reader.list_names(doctype, after, NAMES_AT_ONCE)
                 records = await reader.records(doctype.name, names)
-                known = await reader.counterparts_here(self._source.site, doctype.name, names)
             if not names:
                 return found
             after = names[-1]
-            remote = [
-                known[name].remote_name if name in known else _called_there(record, there)
-                for name, record in records.items()
-                if record.source == self._source.site
-                and not record.deleted_at
-                and (name in known or doctype.name not in self._source.renamed)
-            ]
+            came = [each for each in records.values() if each.source == self._source.site and not each.deleted_at]
+            named = {each.remote_name: each.id for each in came if each.id is not None and each.id.site}
+            self._ids |= {(doctype.name, name): id for name, id in named.items()}
+            remote = [*named]
+            if doctype.name not in self._source.renamed:
+                remote += [_called_there(each, there) for each in came if each.id is None or not each.id.site]
             absent = [name for name in remote if name not in there and name not in renamed]
             for begin in range(0, len(absent), DOCUMENTS_AT_ONCE):
                 found += await self._proven_gone(doctype.name, absent[begin : begin + DOCUMENTS_AT_ONCE])
@@ -338,7 +348,8 @@ class _Reading:
     def _deletion(self, ref: Ref) -> Incoming:
         now = time.time_ns() // 1_000_000
         doctype, name = ref
-        event = Event(0, "", 0, doctype, name, Operation.DELETE, hlc.reading(now, 0, self._source.site), now)
+        clock = hlc.reading(now, 0, self._source.site)
+        event = Event(0, "", 0, doctype, name, Operation.DELETE, clock, now, id=self._ids.get(ref))
         return Incoming(event, {"old": None}, self._source.site, NO_LOG, Reading())
 
     def _not_given(self, ref: Ref, place: Cursor, problem: str) -> Incoming:

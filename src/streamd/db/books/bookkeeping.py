@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from streamd.db.books.converting import ConvertingTransaction
-from streamd.db.books.counterparts import CounterpartReader, CounterpartTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys
 from streamd.db.books.identities import IdentityBookReader
 from streamd.db.books.series import SeriesTransaction
@@ -59,7 +58,7 @@ def went_back(known: Claim, found: Claim | None) -> bool:
     return found is None or (found.log == known.log and found.batch < known.batch)
 
 
-class BookReader(CounterpartReader, IdentityBookReader):
+class BookReader(IdentityBookReader):
     """Reads our own tables."""
 
     CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx'
@@ -133,7 +132,7 @@ class BookReader(CounterpartReader, IdentityBookReader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, CounterpartTransaction, ConvertingTransaction, SeriesTransaction):
+class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
     """Writes our own tables."""
 
     def __init__(self, taken: TakenKeys) -> None:

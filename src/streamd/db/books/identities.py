@@ -1,20 +1,31 @@
-"""Which documents have had which names, on every engine. Ids and names are found by digests, as in `counterparts`."""
+"""Which documents have had which names, and their rows which keys, on every engine.
+
+Ids and names are of any length, and no engine has an index over such: they are found by digests of their texts, which
+compare exactly, whatever the collation.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from streamd.db.books.counterparts import name_digest
 from streamd.db.statements import Fetching, Running, some_of
 from streamd.identity import Identity, natural
 from streamd.model import DocumentId, Name, name_from_text, name_text
+from streamd.rowids import RowIds
 
 _COLUMNS = "doctype, id_key, id, name_key, name, clock, gone_at"
 _ID = msgspec.json.Decoder(DocumentId)
+_ROWS = msgspec.json.Decoder(RowIds)
 _id_text = msgspec.json.Encoder().encode
+
+
+def name_digest(text: str | bytes) -> str:
+    """32 characters that stand for a name or an id, given as text."""
+    return hashlib.blake2b(text if isinstance(text, bytes) else text.encode(), digest_size=16).hexdigest()
 
 
 class IdentityBookReader(Fetching):
@@ -40,8 +51,24 @@ class IdentityBookReader(Fetching):
     async def has_identities(self) -> bool:
         return bool(await self._fetch("SELECT 1 FROM streamd_identity LIMIT 1"))
 
-    async def has_lives(self) -> bool:
-        return bool(await self._fetch("SELECT 1 FROM streamd_life LIMIT 1"))
+    async def row_ids(self, doctype: str, ids: Iterable[DocumentId]) -> dict[DocumentId, RowIds]:
+        by_key = {name_digest(_id_text(each)): each for each in ids}
+        found: dict[DocumentId, RowIds] = {}
+        for some in some_of((key,) for key in by_key):
+            marks = ", ".join("?" * len(some))
+            rows = await self._fetch(
+                f'SELECT id_key, "rows" FROM streamd_row_ids WHERE doctype = ? AND id_key IN ({marks})',
+                [doctype, *(key for (key,) in some)],
+            )
+            found |= {by_key[key]: _ROWS.decode(text) for key, text in rows}
+        return found
+
+    async def has_row_ids(self) -> bool:
+        return bool(await self._fetch("SELECT 1 FROM streamd_row_ids LIMIT 1"))
+
+    async def has_conversions(self) -> bool:
+        tables = ("streamd_life", "streamd_counterpart")
+        return any([await self._fetch(f"SELECT 1 FROM {table} LIMIT 1") for table in tables])
 
     async def ids_told(self, batch: int) -> bytes | None:
         rows = await self._fetch("SELECT ids FROM streamd_told WHERE batch = ?", (batch,))
@@ -58,6 +85,29 @@ class IdentityBookTransaction(IdentityBookReader, Running):
         gone = [(doctype, name_digest(_id_text(each))) for doctype, each in forgotten]
         if gone:
             await self._run_many("DELETE FROM streamd_identity WHERE doctype = ? AND id_key = ?", gone)
+
+    async def put_row_ids(self, documents: Iterable[tuple[str, DocumentId, RowIds]]) -> None:
+        values = [
+            (doctype, name_digest(_id_text(id)), msgspec.json.encode(ids).decode()) for doctype, id, ids in documents
+        ]
+        if values:
+            await self._run_many(self._put("streamd_row_ids", 'doctype, id_key, "rows"', "doctype, id_key"), values)
+
+    async def forget_deleted(self, before: int, limit: int) -> int:
+        """Forget tombstones older than `before` (ms since 1970), `limit` at most, and the ids of their rows.
+
+        Returns how many.
+        """
+        gone = await self._fetch(
+            f"SELECT doctype, name FROM streamd_document WHERE deleted_at < ? LIMIT {int(limit)}", (before,)
+        )
+        await self._run_many("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", gone)
+        ids = await self._fetch(
+            f"SELECT doctype, id_key FROM streamd_identity WHERE gone_at < ? LIMIT {int(limit)}", (before,)
+        )
+        for table in ("streamd_identity", "streamd_row_ids"):
+            await self._run_many(f"DELETE FROM {table} WHERE doctype = ? AND id_key = ?", ids)
+        return max(len(gone), len(ids))
 
     async def put_ids_told(self, batch: int, ids: bytes) -> None:
         await self._run("DELETE FROM streamd_told")

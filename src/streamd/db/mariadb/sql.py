@@ -72,6 +72,8 @@ TABLES = {
         {_DOCTYPE}, id_key CHAR(32) NOT NULL, id LONGTEXT NOT NULL, name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL,
         clock LONGTEXT NOT NULL, gone_at BIGINT, PRIMARY KEY (doctype, id_key),
         KEY streamd_identity_name (doctype, name_key)) {_TABLE}""",
+    "streamd_row_ids": f"""CREATE TABLE IF NOT EXISTS streamd_row_ids (
+        {_DOCTYPE}, id_key CHAR(32) NOT NULL, "rows" LONGTEXT NOT NULL, PRIMARY KEY (doctype, id_key)) {_TABLE}""",
     "streamd_told": f"""CREATE TABLE IF NOT EXISTS streamd_told (
         batch BIGINT PRIMARY KEY, ids LONGTEXT NOT NULL) {_TABLE}""",
     "streamd_series": f"""CREATE TABLE IF NOT EXISTS streamd_series (

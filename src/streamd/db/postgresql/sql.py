@@ -68,6 +68,8 @@ TABLES = (
         doctype text NOT NULL, id_key text NOT NULL, id text NOT NULL, name_key text NOT NULL, name text NOT NULL,
         clock text NOT NULL, gone_at bigint, PRIMARY KEY (doctype, id_key))""",
     f"CREATE INDEX IF NOT EXISTS streamd_identity_name ON {SCHEMA}.streamd_identity (doctype, name_key)",
+    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_row_ids (
+        doctype text NOT NULL, id_key text NOT NULL, "rows" text NOT NULL, PRIMARY KEY (doctype, id_key))""",
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_told (batch bigint PRIMARY KEY, ids text NOT NULL)",
     f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_table (tbl text PRIMARY KEY, parts text NOT NULL)",
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
@@ -79,7 +81,7 @@ TABLES = (
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON {SCHEMA}.streamd_counterpart, '
                 '{SCHEMA}.streamd_series, {SCHEMA}.streamd_life, {SCHEMA}.streamd_table, '
-                '{SCHEMA}.streamd_identity, {SCHEMA}.streamd_told TO %I', grantee);
+                '{SCHEMA}.streamd_identity, {SCHEMA}.streamd_row_ids, {SCHEMA}.streamd_told TO %I', grantee);
         END LOOP;
     END $streamd$""",
 )

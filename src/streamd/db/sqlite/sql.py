@@ -56,6 +56,9 @@ TABLES = {
         clock TEXT NOT NULL, gone_at INTEGER, PRIMARY KEY (doctype, id_key)) WITHOUT ROWID""",
     "streamd_identity_name": """CREATE INDEX IF NOT EXISTS streamd_identity_name
         ON streamd_identity (doctype, name_key)""",
+    "streamd_row_ids": """CREATE TABLE IF NOT EXISTS streamd_row_ids (
+        doctype TEXT NOT NULL, id_key TEXT NOT NULL, "rows" TEXT NOT NULL,
+        PRIMARY KEY (doctype, id_key)) WITHOUT ROWID""",
     "streamd_told": """CREATE TABLE IF NOT EXISTS streamd_told (batch INTEGER PRIMARY KEY, ids TEXT NOT NULL)""",
     "streamd_displaced": """CREATE TABLE IF NOT EXISTS streamd_displaced (
         tbl TEXT NOT NULL, name TEXT NOT NULL, k1, k2, k3, before TEXT NOT NULL, origin TEXT,
