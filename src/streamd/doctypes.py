@@ -1,4 +1,4 @@
-"""What documents are made of: tables as a database describes them, and document types as a site declares them."""
+"""Tables as a database describes them, and document types as a site declares them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from streamd.common.names import Name, Scalar
+from streamd.common.values import Name, Scalar
 
 
 class Kind(StrEnum):
-    """What a column holds, whatever an engine calls it."""
+    """What a column contains, whatever an engine calls it."""
 
     INTEGER = "integer"
     DECIMAL = "decimal"
@@ -32,10 +32,10 @@ class Kind(StrEnum):
 class Column:
     """One column, as the database describes it. `unique`: it is part of a unique index, not of the primary key.
 
-    `automatic`: the database gives it a value of its own, another one each time (identity, auto-increment, a sequence,
-    or an expression such as a new UUID). `renews`: the database sets it again at each update that does not name it.
-    `as_text`: it travels as the text that the database writes of it, since it makes JSON of it that it cannot read.
-    `default`: what it holds where nothing is brought, in SQL; only where a unique key is `enforced` (see `Table`).
+    `automatic`: the database sets a new value in each row (identity, auto-increment, a sequence, or an expression such
+    as a new UUID). `renews`: the database sets it again at each update that does not name it. `as_text`: it travels as
+    the database's text, because the database cannot read its own JSON of it. `default`: the default in SQL, only if the
+    table has `enforced` keys (see `Table`).
     """
 
     name: str
@@ -55,8 +55,8 @@ class Column:
 class ForeignKey:
     """A foreign key, as the database describes it.
 
-    `on_delete` and `on_update` say what happens to these rows when the other one goes or changes its key, in SQL's
-    words (`CASCADE`, `SET NULL`, …); empty where nobody asked. `silent`: no trigger fires for what it does.
+    `on_delete` and `on_update` are its actions in SQL (`CASCADE`, `SET NULL`, …); empty if unknown. `silent`: no
+    trigger fires for rows that its actions change.
     """
 
     columns: tuple[str, ...]
@@ -69,10 +69,10 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class UniqueKey:
-    """A primary key, unique constraint or unique index, in the database's own words.
+    """A primary key, unique constraint or unique index, as the database writes it.
 
-    `terms` are columns (quoted) or expressions; `collations` say how each compares; `where` is the condition of a
-    partial index. `exact` are the columns that two rows have exactly alike if they are alike to this key.
+    `terms` are columns (quoted) or expressions, each with its collation in `collations`. `where` is the condition of a
+    partial index. `exact` are the columns that are exactly equal in rows that are equal under this key.
     """
 
     terms: tuple[str, ...]
@@ -83,12 +83,11 @@ class UniqueKey:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, as the database describes it. `triggers` are those that are not ours.
+    """A table, as the database describes it. `triggers` are the user's, not streamd's.
 
-    `unreadable` says why nothing is known of it, where that is so.
-    Its rows are in other tables too: in `heirs` (children by inheritance) and in `partitions`. These names are quoted,
-    and have their schemas.
-    `enforced` are all unique keys, where a write may remove unseen the rows that are in its way.
+    `unreadable` is the reason if streamd cannot read the table. Its rows are also in `heirs` (children by inheritance)
+    and in `partitions`; these names are quoted, with their schemas. `enforced` are all unique keys, if a write may
+    silently remove the rows that violate them (SQLite's `ON CONFLICT REPLACE`).
     """
 
     name: str
@@ -110,8 +109,8 @@ class Table:
 class Link:
     """Columns whose values name a document of another type.
 
-    `doctype` is None for a dynamic link: then `type_column` names the column that holds the type. The link is there
-    only in rows that hold the values of `where`. `blank_is_null`: an empty text names nothing, as NULL does.
+    `doctype` is None for a dynamic link: then `type_column` names the column with the type. Only rows with the values
+    of `where` have the link. `blank_is_null`: empty text links to nothing, like NULL.
     """
 
     columns: tuple[str, ...]
@@ -121,13 +120,29 @@ class Link:
     blank_is_null: bool = False
 
 
+class Rows:
+    """Rows of one table: what child tables and parent tables have in common."""
+
+    columns: tuple[Column, ...]
+
+    @property
+    def written_columns(self) -> tuple[Column, ...]:
+        """The columns that contain data of their own (not generated ones)."""
+        return tuple(column for column in self.columns if not column.generated)
+
+    @cached_property
+    def written_names(self) -> frozenset[str]:
+        """The names of those columns."""
+        return frozenset(column.name for column in self.written_columns)
+
+
 @dataclass(frozen=True)
-class ChildTable:
+class ChildTable(Rows):
     """A table whose rows belong to documents: the field `field` of the document.
 
-    `keeps_unique` is False where the database does not see to it that the key is unique: then a write may hit twins.
-    `naming` says how rows get keys of this site's own; empty where nothing says so. `excluded` columns are not among
-    `columns`: they are never captured and never served.
+    `keeps_unique` is False if the database does not enforce that the key is unique, so that a write may hit several
+    rows. `naming` is how rows get local keys; empty if undeclared. `excluded` columns are not among `columns`: they are
+    never captured and never served.
     """
 
     field: str
@@ -143,33 +158,23 @@ class ChildTable:
     excluded: tuple[str, ...] = ()
 
     @property
-    def written_columns(self) -> tuple[Column, ...]:
-        """The columns that hold data of their own (not generated ones)."""
-        return tuple(column for column in self.columns if not column.generated)
-
-    @cached_property
-    def written_names(self) -> frozenset[str]:
-        """The names of those columns."""
-        return frozenset(column.name for column in self.written_columns)
-
-    @property
     def is_numbered(self) -> bool:
         """Whether its rows have keys that say nothing of their documents: a site may give them keys of its own."""
         return len(self.key) == 1 and self.key[0] not in self.parent_key
 
     @cached_property
     def identity(self) -> tuple[str, ...]:
-        """The columns that tell a row from all others: its key, and its parent's."""
+        """The columns that identify a row: its key, and its parent's."""
         return tuple(dict.fromkeys((*self.key, *self.parent_key)))
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Rows of documents that the database itself changes when the rows go, or change their keys, that they refer to.
+    """Rows that the database itself changes, when a row that they refer to is deleted or its key changes.
 
-    `rows` are the rows as a child table, with no more columns than tell whose they are and what they refer to; its
-    field is empty where they are the documents' own rows. `key` says what happens to them. `doctype` is empty where
-    they are no document's, but others refer to them in turn.
+    `rows` are these rows as a child table, with the columns of their keys and of the foreign key only. Its field is
+    empty for parent rows of documents. `key` is the foreign key with the action. `doctype` is empty for rows that
+    belong to no document, but that documents refer to in turn.
     """
 
     doctype: str
@@ -178,15 +183,15 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class DocumentType:
-    """Which tables make a document, which columns name it, and which link it to others.
+class DocumentType(Rows):
+    """The tables of a document, the columns that name it, and the columns that link it to others.
 
-    `single`: there is always exactly one such document, named as its type (`only_name`). It has no row of its own:
-    its one column is `name`, which no table holds (`table` is empty), and all else of it is in child rows. So
-    nothing creates, renames or deletes it.
-    `naming` says how documents are named here that come under another name; empty where nothing says so. `excluded`
+    `single`: there is always exactly one such document, named like its type (`only_name`). It has no parent row: its
+    one column is `name`, which is in no table (`table` is empty), and all its values are in child rows. So it is never
+    created, renamed or deleted.
+    `naming` is how documents from other sites are named here, if they get local names; empty if undeclared. `excluded`
     columns are not among `columns`: they are never captured and never served.
-    `accept_changes`: this database's triggers have the last word on the values of its rows.
+    `accept_changes`: values that the user's triggers change on writing are accepted.
     """
 
     name: str
@@ -202,7 +207,7 @@ class DocumentType:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The columns that tell a row from all others."""
+        """The columns that identify a row."""
         return self.key
 
     @property
@@ -210,41 +215,32 @@ class DocumentType:
         """The name of a single's one document."""
         return (self.name,)
 
-    @property
-    def written_columns(self) -> tuple[Column, ...]:
-        """The columns that hold data of their own (not generated ones)."""
-        return tuple(column for column in self.columns if not column.generated)
-
-    @cached_property
-    def written_names(self) -> frozenset[str]:
-        """The names of those columns."""
-        return frozenset(column.name for column in self.written_columns)
-
     def child(self, fieldname: str) -> ChildTable | None:
         return next((child for child in self.children if child.field == fieldname), None)
 
+    @property
+    def all_links(self) -> tuple[Link, ...]:
+        """The links of its own columns and of its child tables."""
+        return (*self.links, *(link for child in self.children for link in child.links))
+
     def linked_doctypes(self) -> frozenset[str]:
-        """The types that this one's links name; dynamic links can name any, so they are left out."""
-        every = (*self.links, *(link for child in self.children for link in child.links))
-        return frozenset(link.doctype for link in every if link.doctype is not None)
+        """The types that this one links to, without those of dynamic links, which can be any."""
+        return frozenset(link.doctype for link in self.all_links if link.doctype is not None)
 
     def has_dynamic_links(self) -> bool:
-        return any(
-            link.doctype is None for link in (*self.links, *(link for child in self.children for link in child.links))
-        )
+        return any(link.doctype is None for link in self.all_links)
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """All document types of a site, and which of them it offers to others.
 
-    `guarded` types are never brought along by a link: their documents travel only where the type itself is named, by
-    the offer and the approval at the producer, and by the subscription at the consumer. `dynamic` are the types that
-    a dynamic link may lead to; None stands for all. `series` is the table in which the site's application counts its
-    series, with the columns of their names and of their last numbers; None where it has none. `references` are the
-    foreign keys by which the database itself changes documents; what applied events make the database do to documents
-    of the types in `open_to_effects` is an edit of this site, and to others it is refused. `triggered` are the tables
-    that have triggers of the user's.
+    `guarded` types are not opened by links. Their documents travel only if the type itself is offered and approved at
+    the producer, and subscribed to at the consumer. `dynamic` are the types that a dynamic link may lead to; None means
+    all. `series` is the application's table of naming series, with its columns for names and last numbers; None if it
+    has none. `references` are the foreign keys by which the database itself changes documents. If applied events cause
+    such a change of a type in `open_to_effects`, it is a local edit; of other types, it is refused. `triggered` are the
+    tables with triggers of the user.
     """
 
     doctypes: dict[str, DocumentType]
@@ -266,7 +262,7 @@ class Catalogue:
         return self.doctypes.get(name)
 
     def stored_in(self, tables: Collection[str]) -> frozenset[str]:
-        """The types that have one of these tables."""
+        """The types with rows in one of these tables."""
         return frozenset(
             name
             for name, doctype in self.doctypes.items()
@@ -274,20 +270,17 @@ class Catalogue:
         )
 
     def opened_by(self, doctype: str) -> tuple[str, ...]:
-        """The further types that approving `doctype` opens through links, however far; sorted.
+        """The further types that an approval of `doctype` opens through links, directly or indirectly; sorted.
 
-        A dynamic link can name any type, so it opens all of them, unless `dynamic` says which. Guarded types stay
-        closed.
+        A dynamic link opens all types, or those of `dynamic`. Guarded types stay closed.
         """
-        every = frozenset(self.doctypes) if self.dynamic is None else self.dynamic
+        dynamic = frozenset(self.doctypes) if self.dynamic is None else self.dynamic
         seen: set[str] = set()
         waiting = [doctype]
         while waiting:
             current = self.doctypes.get(waiting.pop())
-            if current is None:
-                continue
-            linked = current.linked_doctypes() | (every if current.has_dynamic_links() else frozenset())
-            linked -= self.guarded
-            waiting.extend(linked - seen)
-            seen |= linked
+            if current is not None:
+                linked = current.linked_doctypes() | (dynamic if current.has_dynamic_links() else frozenset())
+                waiting.extend(linked - self.guarded - seen)
+                seen |= linked - self.guarded
         return tuple(sorted(seen - {doctype}))

@@ -1,30 +1,4 @@
-"""Every error that streamd raises on purpose, as one tree.
-
-    StreamdError                    what is wrong, where, and a hint
-    ├── ConfigurationError          the TOML file, or what it says about the database (exit code 2)
-    ├── ExpressionError             an expression that does not compile, or has no result (exit code 2)
-    ├── SiteError                   the site's database
-    │   ├── NotInstalled            streamd's tables or triggers are missing
-    │   ├── SiteBusy                locked, away, or its disk is full              (retryable)
-    │   │   └── SiteHeld            another daemon works on it; wait until it ends
-    │   ├── Fenced                  another daemon captures this site
-    │   ├── RowRefused              the database refused a row (constraint, type, trigger)
-    │   │   ├── ValueTaken          … because another row has a value that must be unique
-    │   │   └── TypeRefused         … and would refuse every row of that table
-    │   │       └── PartialView     … because it shows only some of the rows
-    │   └── SchemaChanged           a known table or column no longer exists
-    │       └── SiteReplaced        the database is not the one that the daemon opened
-    ├── StateError                  the daemon's state database
-    │   ├── StateReplaced           the file is not the one that the daemon opened
-    │   └── StateBusy               locked by another writer                       (retryable)
-    ├── PeerError                   another site
-    │   ├── PeerUnreachable         no connection, no answer, a 5xx                (retryable)
-    │   │   └── TransferBroken      an answer was cut off
-    │   │       └── TransferStalled … or stopped arriving
-    │   ├── PeerRefused             credentials, protocol, approval: a person must act
-    │   └── ResyncRequired          the cursor no longer fits the producer's log
-    ├── InvalidRequest              a peer sent something malformed
-    └── NotFound                    a command named something that does not exist
+"""Every error that streamd raises on purpose.
 
 The class of an error decides what happens next. Retryable errors are retried. `RowRefused` parks the document.
 `TypeRefused` pauses the document type. `PeerError` affects that producer alone. A loop of the daemon logs any other

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from streamd.common.names import DocumentId, Name
-from streamd.events import Event
+from streamd.common.values import DocumentId, Name
+from streamd.model import Event
 
 Ref = tuple[str, Name]
 

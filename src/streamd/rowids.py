@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from streamd.common.names import DocumentId, Name, RowId, Scalar, name_from_text, name_text
+from streamd.common.values import DocumentId, Name, RowId, Scalar, name_from_text, name_text
 from streamd.doctypes import ChildTable, DocumentType
-from streamd.events import Difference, Row, SaidRows
+from streamd.model import Difference, Row, SaidRows
 
 
 class RowIds(msgspec.Struct, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""Names and links in rows: pure functions that every stage shares."""
+"""Names and links in rows, for every stage. Pure."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from functools import cache
 
 import msgspec
 
-from streamd.common.json_values import read_json
-from streamd.model import Catalogue, Change, ChildTable, Difference, DocumentType, Link, Name, Row, Scalar, name_text
+from streamd.common.values import read_json
+from streamd.model import (
+    Catalogue,
+    Change,
+    ChildTable,
+    Difference,
+    DocumentType,
+    Link,
+    Name,
+    OldValues,
+    Row,
+    Scalar,
+    name_text,
+)
 
 
 def name_in(row: Mapping[str, object], columns: Sequence[str]) -> Name | None:
-    """The name that these columns of a row hold; None where one is NULL, missing, or can be no name."""
+    """The name in these columns of a row; None if a value is NULL, missing, or cannot be part of a name."""
     if len(columns) == 1:
         value = row.get(columns[0])
-        return (value,) if isinstance(value, str | int | float) else _rarer((value,))
-    values = tuple(row.get(column) for column in columns)
+        if isinstance(value, str | int | float):  # nearly always
+            return (value,)
+    # In names, a number with a point is a float.
+    values = [float(value) if isinstance(value := row.get(column), Decimal) else value for column in columns]
     if all(isinstance(value, str | int | float) for value in values):
-        return values  # type: ignore[return-value]  # just checked
-    return _rarer(values)
-
-
-def _rarer(values: tuple[object, ...]) -> Name | None:
-    """A name with a number with a point in it, which is a float in names; None for what can be no name."""
-    found = tuple(float(value) if isinstance(value, Decimal) else value for value in values)
-    if all(isinstance(value, str | int | float) for value in found):
-        return found  # type: ignore[return-value]  # just checked
+        return tuple(values)  # type: ignore[arg-type]  # just checked
     return None
 
 
 def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[str, Name, Link]]:
-    """The documents (type, name) that the links of a row name, with the link. NULL links name nothing."""
+    """The documents (type, name) that these links of a row lead to, each with its link. NULL links lead nowhere."""
     for link in links:
         name = name_in(row, link.columns)
         if name is None or (link.blank_is_null and "" in name):
@@ -47,19 +53,19 @@ def linked(links: Iterable[Link], row: Mapping[str, object]) -> Iterator[tuple[s
 
 
 def tables_of(doctype: DocumentType) -> list[str]:
-    """The tables that a document's rows are in."""
+    """The tables with a document's rows."""
     return [doctype.table, *(child.table for child in doctype.children)]
 
 
 def split(doctype: DocumentType, data: Row) -> tuple[Row, dict[str, list[Row]]]:
-    """A whole document as it travels, as (columns, child rows by field)."""
+    """A whole document as it is sent → its columns, and its child rows by field."""
     fields = dict(data)
     children = {child.field: fields.pop(child.field, None) or [] for child in doctype.children}
     return fields, children
 
 
 def written_fields(doctype: DocumentType) -> frozenset[str]:
-    """The columns of a type that hold data of their own: `column`, or `child field/column`."""
+    """The columns of a type that are not generated: `column`, or `child field/column`."""
     children = (f"{child.field}/{column}" for child in doctype.children for column in child.written_names)
     return doctype.written_names.union(children)
 
@@ -68,42 +74,41 @@ def document_links(
     doctype: DocumentType, fields: Row, children: Mapping[str, Iterable[Row]]
 ) -> Iterator[tuple[str, Name]]:
     """Every document that a document's columns and child rows link to."""
-    for target, name, _ in linked(doctype.links, fields):
-        yield target, name
-    for child in doctype.children:
-        for row in children.get(child.field, ()):
-            for target, name, _ in linked(child.links, row):
-                yield target, name
+    return _links(doctype, [fields], [children])
 
 
-def links_in(doctype: DocumentType, data: object, *, old: bool = True) -> Iterator[tuple[str, Name]]:
-    """Every document that an event's data links to, and (`old`) linked to before."""
-    if isinstance(data, Difference):
-        rows: Iterable[Row] = (data.changed, data.old.changed) if old else (data.changed,)
-        children = [data.added, data.row_changed]
-        children += [data.old.row_changed, data.old.removed] if old else []
-    elif isinstance(data, dict):
-        before = data.get("old") if data.keys() == {"old"} else None
-        fields, tables = split(doctype, (before if old else {}) if isinstance(before, dict) else data)
-        rows, children = (fields,), [tables]
-    else:
-        return
+def _links(
+    doctype: DocumentType, rows: Iterable[Row], tables: Sequence[Mapping[str, Iterable[Row]]]
+) -> Iterator[tuple[str, Name]]:
+    """The links of parent rows, and of child rows by field."""
     for row in rows:
         for target, name, _ in linked(doctype.links, row):
             yield target, name
     for child in doctype.children:
-        for table in children:
+        for table in tables:
             for row in table.get(child.field, ()):
                 for target, name, _ in linked(child.links, row):
                     yield target, name
 
 
+def links_in(doctype: DocumentType, data: object, *, old: bool = True) -> Iterator[tuple[str, Name]]:
+    """Every document that an event's data links to, and (`old`) linked to before."""
+    if isinstance(data, Difference):
+        before = data.old if old else OldValues()
+        tables = (data.added, data.row_changed, before.row_changed, before.removed)
+        return _links(doctype, (data.changed, before.changed), tables)
+    if isinstance(data, dict):
+        deleted = data.get("old") if data.keys() == {"old"} else None
+        return document_links(doctype, *split(doctype, (deleted if old else {}) if isinstance(deleted, dict) else data))
+    return iter(())
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One way in which a table's rows belong to documents: as the parent (`child` is None) or as child rows.
+    """One way in which a table's rows belong to documents: as parent rows (`child` is None) or as child rows.
 
-    `silent`: when such a parent row is deleted, what becomes of its child rows may go unseen. `follows_unseen`: such
-    child rows get the new name of a renamed document from the database, unseen.
+    `silent`: if such a parent row is deleted, no trigger may fire for its child rows. `follows_unseen`: if a document
+    is renamed, the database updates such child rows, and no trigger fires.
     """
 
     doctype: DocumentType
@@ -116,10 +121,10 @@ class Binding:
 
 
 def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
-    """For each table, the document types whose rows it holds. The readers decode key columns only.
+    """For each table, the document types with rows in it. The readers decode key columns only.
 
-    A single has no row of its own, so its table is bound by its child rows alone. Each reader raises
-    `msgspec.DecodeError` or `ValueError` where a row's JSON cannot be read.
+    A single has no parent row, so only its child rows are bound. Each reader raises `msgspec.DecodeError` or
+    `ValueError` if a row's JSON cannot be read.
     """
     found: dict[str, list[Binding]] = {}
     acting = [each for each in catalogue.references if each.key.silent and each.rows.field]
@@ -151,11 +156,11 @@ def bindings(catalogue: Catalogue) -> dict[str, list[Binding]]:
 
 
 def name_reader(columns: Sequence[str]) -> Callable[[bytes], Name | None]:
-    """What reads the name that these columns hold out of a row's JSON, and decodes nothing else."""
+    """A function that reads the name in these columns from a row's JSON, and decodes nothing else."""
     return _reader(tuple(columns))
 
 
-@cache  # making one is slow, and hundreds of types may be named by the same columns
+@cache  # creating one is slow, and hundreds of types may have the same key columns
 def _reader(columns: tuple[str, ...]) -> Callable[[bytes], Name | None]:
     if any(character in '"\\' or character < " " for column in columns for character in column):
         return _slow_reader(columns)
@@ -184,7 +189,7 @@ def _reader(columns: tuple[str, ...]) -> Callable[[bytes], Name | None]:
 
 
 def _slow_reader(columns: tuple[str, ...]) -> Callable[[bytes], Name | None]:
-    """The same for columns whose names cannot be those of a struct's fields in JSON: with quotes or backslashes."""
+    """The same for columns with names that a struct's fields cannot have in JSON: with quotes or backslashes."""
     decode, value_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode, msgspec.json.Decoder(Scalar | None).decode
 
     def read(row: bytes) -> Name | None:
@@ -208,21 +213,20 @@ def _always(_row: bytes) -> bool:
 
 
 UNSEEN = "$unseen"
-"""In the `after` of a `TRUNCATE`: what happened instead, where rows of the table came or went in another way."""
-
+"""In the `after` of a `TRUNCATE`: what happened, if rows of the table came or went in another way."""
 
 _UNSEEN = msgspec.json.Decoder(dict[str, str])
 
 
 def unseen(change: Change) -> str:
-    """What happened to a table that no trigger saw row by row, in words: to a change of the kind `TRUNCATE`."""
+    """In words, what happened to a table without a trigger firing for each row: for a change of the kind `TRUNCATE`."""
     if change.after is None:
         return f"{change.table} was emptied (TRUNCATE)"
     return f"{change.table}: {_UNSEEN.decode(change.after)[UNSEEN]}"
 
 
 def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name | None:
-    """What `Binding.name_of` or `row_key_of` reads; None where the row is missing or cannot be read."""
+    """What `Binding.name_of` or `row_key_of` reads; None if the row is missing or cannot be read."""
     try:
         return None if row is None else reader(row)
     except msgspec.DecodeError:
@@ -231,17 +235,13 @@ def read_name(reader: Callable[[bytes], Name | None], row: bytes | None) -> Name
 
 def names_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
     """The documents (type, name) that local changes touch, under their old and new names."""
-    found: set[tuple[str, Name]] = set()
-    for change in changes:
-        if not change.origin:
-            found |= documents_of(change, bound)
-    return found
+    return set().union(*(documents_of(change, bound) for change in changes if not change.origin))
 
 
 def namings(
     changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]
 ) -> Iterator[tuple[str, Name | None, Name | None]]:
-    """The changes by which documents get names or lose them: type, name before and name after, None for none."""
+    """The changes by which documents get or lose names: type, name before and name after, None for no name."""
     for change in changes:
         for binding in bound.get(change.table, ()):
             before, after = read_name(binding.name_of, change.before), read_name(binding.name_of, change.after)
@@ -250,7 +250,7 @@ def namings(
 
 
 def links_touched(changes: Iterable[Change], bound: Mapping[str, Sequence[Binding]]) -> set[tuple[str, Name]]:
-    """The documents (type, name) to which rows that were changed here link by now, as far as they can be read."""
+    """The documents (type, name) that locally changed rows link to now, as far as the rows can be read."""
     found: set[tuple[str, Name]] = set()
     for change in changes:
         for binding in bound.get(change.table, ()) if not change.origin and change.after is not None else ():
@@ -274,7 +274,7 @@ def documents_of(change: Change, bound: Mapping[str, Sequence[Binding]]) -> set[
 
 
 def may_match(binding: Binding, row: bytes) -> bool:
-    """Whether a row is one of the binding's, or cannot be read."""
+    """Whether a row belongs to the binding, or cannot be read."""
     try:
         return binding.matches(row)
     except msgspec.DecodeError:
@@ -282,12 +282,12 @@ def may_match(binding: Binding, row: bytes) -> bool:
 
 
 def has_name_in_key(child: ChildTable) -> bool:
-    """Whether the key of a child row holds its document's name."""
+    """Whether the key of a child row contains its document's name."""
     return set(child.parent_key) <= set(child.key)
 
 
 def key_under(child: ChildTable, key: Name, moves: Mapping[Name, Name]) -> Name:
-    """The key of a child row, where that holds the name of its document, once the document has its new name."""
+    """The key of a child row after its document was renamed, if the key contains the document's name."""
     if not has_name_in_key(child) or len(key) != len(child.key):
         return key
     parts = dict(zip(child.key, key, strict=True))
@@ -296,11 +296,9 @@ def key_under(child: ChildTable, key: Name, moves: Mapping[Name, Name]) -> Name:
 
 
 def clocks_under(doctype: DocumentType, clocks: Mapping[str, str], moves: Mapping[Name, Name]) -> dict[str, str]:
-    """The clocks of single fields, once the document has its new name: those of child rows are told by their keys."""
+    """The clocks of fields after a document was renamed: those of child rows are identified by their keys."""
     children = [child for child in doctype.children if has_name_in_key(child)]
-    return (
-        {_field_under(children, field, moves): clock for field, clock in clocks.items()} if children else dict(clocks)
-    )
+    return {_field_under(children, field, moves): clock for field, clock in clocks.items()}
 
 
 def _field_under(children: Iterable[ChildTable], field: str, moves: Mapping[Name, Name]) -> str:

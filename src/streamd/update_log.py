@@ -2,6 +2,11 @@
 
 A new log with a new id begins when the site or its state database was restored. Cursors of the old log then match
 nothing, and their consumers get `ResyncRequired`.
+
+A *watermark* is the moment up to which the log is complete. Capture starts a read of its changes at T, by its wall
+clock. If the read left no change behind and its changes are appended up to entry n, then the log up to n contains
+everything that was committed before T. A transaction that is open at T does not count: it commits later. A consumer
+that has applied the log up to n is complete up to T, for each type without obstacles (`store/producers.py`).
 """
 
 from __future__ import annotations
@@ -9,25 +14,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from operator import attrgetter
-from typing import Any
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from operator import attrgetter, itemgetter
 
-from sqlalchemy import Row, and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from streamd.common.faults import crash_point
+from streamd.common.instrumentation import crash_point
 from streamd.errors import ResyncRequired, StateError
 from streamd.model import Cursor, LogEntry
 from streamd.store.engine import State, now_ms
-from streamd.store.log_rows import renames_told, rows_told
 from streamd.store.schema import approvals, is_named, log_head, update_log
-from streamd.wire import FormerName, write_json
+from streamd.wire import write_json
 
 NONCE_BYTES = 6
 ENTRY_OVERHEAD = 200
 """Approximate bytes of an entry on the wire, besides its data and name."""
+
+MAX_WATERMARKS = 1000
+"""Watermarks to keep, so that a page that ends before the log's end has one too."""
 
 _FIELDS = tuple(column for column in update_log.c if column.name != "site")
 _NAMES = tuple(column.name for column in _FIELDS)
@@ -39,12 +47,12 @@ class Head:
     """The end of the log: its id, the last batch and entry in it, and the last entry that was trimmed."""
 
     log: str
-    batch: int
-    digest: str
-    sequence: int
-    nonce: str
-    trimmed_to: int
-    trimmed_nonce: str
+    batch: int = 0
+    digest: str = ""
+    sequence: int = 0
+    nonce: str = ""
+    trimmed_to: int = 0
+    trimmed_nonce: str = ""
 
     @property
     def cursor(self) -> Cursor:
@@ -55,46 +63,37 @@ class UpdateLog:
     """The Event Update Log of one site."""
 
     def __init__(self, state: State) -> None:
-        self._state = state
+        self.state = state
         self._appended = asyncio.Condition()
         self._wakes = 0
 
     async def head(self) -> Head | None:
         """The end of the log; None before the first log."""
-        async with self._state.read() as connection:
+        async with self.state.read() as connection:
             return await self._head(connection)
 
     async def begin(self) -> Head:
         """Replace the log by a new, empty one, because the old one may contain changes that the site no longer has."""
-        log = str(uuid.uuid4())
-        values = {
-            "log": log,
-            "batch": 0,
-            "digest": "",
-            "sequence": 0,
-            "nonce": "",
-            "trimmed_to": 0,
-            "trimmed_nonce": "",
-        }
-        async with self._state.write() as connection:
-            await connection.execute(delete(log_head).where(log_head.c.site == self._state.site))
-            await connection.execute(delete(update_log).where(update_log.c.site == self._state.site))
-            await connection.execute(insert(log_head).values(site=self._state.site, **values))
+        head = Head(str(uuid.uuid4()))
+        async with self.state.write() as connection:
+            await connection.execute(delete(log_head).where(log_head.c.site == self.state.site))
+            await connection.execute(delete(update_log).where(update_log.c.site == self.state.site))
+            await connection.execute(insert(log_head).values(site=self.state.site, **asdict(head)))
             # Approvals stay valid, from the beginning of the new log.
             await connection.execute(
                 update(approvals)
-                .where(approvals.c.site == self._state.site, approvals.c.log.is_not(None))
-                .values(log=log, from_sequence=0)
+                .where(approvals.c.site == self.state.site, approvals.c.log.is_not(None))
+                .values(log=head.log, from_sequence=0)
             )
         await self.wake()
-        return Head(**values)  # type: ignore[arg-type]  # the values of a Head by name
+        return head
 
     async def append(self, batch: int, digest: str, entries: Sequence[LogEntry], *, log: str) -> Head:
         """Append the entries of one claimed batch in one durable transaction, and number them.
 
         Raises `StateError` if another daemon has written this log: the batch is not the next one.
         """
-        async with self._state.write() as connection:
+        async with self.state.write() as connection:
             head = await self._head(connection)
             if head is None or head.log != log or head.batch != batch - 1:
                 raise StateError(
@@ -109,8 +108,8 @@ class UpdateLog:
 
     async def add_gap(self, doctypes: Sequence[str], reason: str, *, clock: str) -> None:
         """Append one gap for each type: changes of it may be missing, for this reason."""
-        data, site = write_json({"reason": reason}).decode(), self._state.site
-        async with self._state.write() as connection:
+        data, site = write_json({"reason": reason}).decode(), self.state.site
+        async with self.state.write() as connection:
             head = await self._head(connection)
             if head is None or not doctypes:
                 return
@@ -127,7 +126,7 @@ class UpdateLog:
         rows = [
             {
                 **dict(zip(_NAMES, _values(entry), strict=True)),
-                "site": self._state.site,
+                "site": self.state.site,
                 "sequence": head.sequence + 1 + index,
                 "nonce": noise[index * width : (index + 1) * width],
             }
@@ -138,7 +137,7 @@ class UpdateLog:
             head = replace(head, sequence=head.sequence + len(rows), nonce=noise[-width:])
         await connection.execute(
             update(log_head)
-            .where(log_head.c.site == self._state.site)
+            .where(log_head.c.site == self.state.site)
             .values(batch=head.batch, digest=head.digest, sequence=head.sequence, nonce=head.nonce)
         )
         return head
@@ -159,81 +158,52 @@ class UpdateLog:
         site `not_through` are left out, except those of the types `judged`. The page ends with a complete transaction
         if the limits allow it. Raises `ResyncRequired` if the cursor does not fit this log.
         """
-        async with self._state.read() as connection:
+        async with self.state.read() as connection:
             head = await self._require_head(connection)
             await self._check(connection, head, after)
             if not intervals:
                 return [], head.cursor, head
-            allowed = or_(
-                *(
-                    and_(update_log.c.doctype == doctype, update_log.c.sequence > start)
-                    for doctype, start in intervals.items()
-                )
+            c = update_log.c
+            readable = or_(*(and_(c.doctype == doctype, c.sequence > start) for doctype, start in intervals.items()))
+            elsewhere = c.path.not_like(f"%{not_through}%")
+            query = select(*_FIELDS).where(
+                c.site == self.state.site,
+                c.sequence > after.sequence,
+                readable,
+                or_(elsewhere, c.doctype.in_(judged)) if judged else elsewhere,
             )
-            elsewhere = update_log.c.path.not_like(f"%{not_through}%")
-            found = await connection.execute(
-                select(*_FIELDS)
-                .where(
-                    update_log.c.site == self._state.site,
-                    update_log.c.sequence > after.sequence,
-                    allowed,
-                    or_(elsewhere, update_log.c.doctype.in_(judged)) if judged else elsewhere,
-                )
-                .order_by(update_log.c.sequence)
-                .limit(limit + 1)
-            )
-            entries = [_entry(row) for row in found]
+            found = await connection.execute(query.order_by(c.sequence).limit(limit + 1))
+            entries = [LogEntry(*row) for row in found]
         page = entries[: fitting(entries, limit, max_bytes)]
         if len(page) == len(entries) and len(entries) <= limit:
             return page, head.cursor, head
         last = page[-1]
         return page, Cursor(head.log, last.sequence, last.nonce), head
 
-    async def rows_told(self, after: int, documents: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
-        """The parent rows (JSON) of these documents (type, name as text) as of the entry `after`.
-
-        None where there was no row. Documents whose rows did not change since then are left out.
-        """
-        return await rows_told(self._state, after, documents)
-
-    async def renames_told(self, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
-        """The renames that gave documents these names (as text), latest first, as far as the log goes back."""
-        return await renames_told(self._state, doctype, names)
-
     async def start(self, from_sequence: int) -> Cursor:
         """The cursor after the entry `from_sequence`, for a consumer without a cursor.
 
         Raises `ResyncRequired` if entries after it were trimmed.
         """
-        async with self._state.read() as connection:
+        async with self.state.read() as connection:
             head = await self._require_head(connection)
-            is_trimmed = from_sequence == head.trimmed_to
-            nonce = head.trimmed_nonce if is_trimmed else await self._nonce(connection, from_sequence)
+            nonce = await self._nonce(connection, head, from_sequence)
             cursor = Cursor(head.log, from_sequence, nonce or "")
             await self._check(connection, head, cursor)
             return cursor
 
     async def first_after(self, sequence: int, doctypes: Collection[str]) -> int | None:
         """The time (ms since 1970) of the first entry of these types after `sequence`; None if there is none."""
-        query = (
-            select(update_log.c.at)
-            .where(
-                update_log.c.site == self._state.site,
-                update_log.c.sequence > sequence,
-                update_log.c.doctype.in_(doctypes),
-            )
-            .order_by(update_log.c.sequence)
-            .limit(1)
-        )
-        async with self._state.read() as connection:
-            found = await connection.scalar(query)
+        c = update_log.c
+        query = select(c.at).where(c.site == self.state.site, c.sequence > sequence, c.doctype.in_(doctypes))
+        async with self.state.read() as connection:
+            found = await connection.scalar(query.order_by(c.sequence).limit(1))
             return None if found is None else int(found)
 
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""
-        async with self._state.read() as connection:
-            head = await self._require_head(connection)
-            await self._check(connection, head, cursor)
+        async with self.state.read() as connection:
+            await self._check(connection, await self._require_head(connection), cursor)
 
     async def wait(self, after_sequence: int, timeout: float) -> None:
         """Wait until the log may have grown beyond `after_sequence`, `wake` is called, or `timeout` seconds pass."""
@@ -263,7 +233,7 @@ class UpdateLog:
         limit: int = 50,
     ) -> list[LogEntry]:
         """The newest matching entries, newest first."""
-        query = select(*_FIELDS).where(update_log.c.site == self._state.site)
+        query = select(*_FIELDS).where(update_log.c.site == self.state.site)
         if name is not None:
             query = query.where(is_named(update_log.c.name, name))
         for column, value in (
@@ -273,15 +243,14 @@ class UpdateLog:
         ):
             if value is not None:
                 query = query.where(column == value)
-        async with self._state.read() as connection:
+        async with self.state.read() as connection:
             found = await connection.execute(query.order_by(update_log.c.sequence.desc()).limit(limit))
-            return [_entry(row) for row in found]
+            return [LogEntry(*row) for row in found]
 
     async def _head(self, connection: AsyncConnection) -> Head | None:
-        row = (await connection.execute(select(log_head).where(log_head.c.site == self._state.site))).first()
-        if row is None:
-            return None
-        return Head(row.log, row.batch, row.digest, row.sequence, row.nonce, row.trimmed_to, row.trimmed_nonce)
+        columns = (log_head.c[field.name] for field in fields(Head))
+        row = (await connection.execute(select(*columns).where(log_head.c.site == self.state.site))).first()
+        return None if row is None else Head(*row)
 
     async def _require_head(self, connection: AsyncConnection) -> Head:
         head = await self._head(connection)
@@ -289,26 +258,24 @@ class UpdateLog:
             raise ResyncRequired("this site has no log yet", code="resync_required")
         return head
 
-    async def _nonce(self, connection: AsyncConnection, sequence: int) -> str | None:
-        """The nonce of an entry; None if there is no such entry."""
-        mine = (update_log.c.site == self._state.site, update_log.c.sequence == sequence)
+    async def _nonce(self, connection: AsyncConnection, head: Head, sequence: int) -> str | None:
+        """The nonce of an entry, also of the last one that was trimmed; None if there is no such entry."""
+        if sequence == head.trimmed_to:
+            return head.trimmed_nonce
+        mine = (update_log.c.site == self.state.site, update_log.c.sequence == sequence)
         nonce: str | None = await connection.scalar(select(update_log.c.nonce).where(*mine))
         return nonce
 
     async def _check(self, connection: AsyncConnection, head: Head, cursor: Cursor) -> None:
         problem = ""
         if cursor.log != head.log:
-            problem = (
-                "the producer began a new log (its database or its state was restored, or another daemon ran beside it)"
-            )
+            problem = "the producer began a new log "
+            problem += "(its database or its state was restored, or another daemon ran beside it)"
         elif cursor.sequence > head.sequence:
             problem = "the cursor is ahead of the log (the producer's state was restored)"
         elif cursor.sequence < head.trimmed_to:
             problem = "the next entries were trimmed (the consumer was away longer than they are kept)"
-        elif cursor.sequence == head.trimmed_to:
-            if head.trimmed_to and cursor.nonce != head.trimmed_nonce:
-                problem = "the cursor belongs to another history of this log"
-        elif await self._nonce(connection, cursor.sequence) != cursor.nonce:
+        elif cursor.sequence and cursor.nonce != await self._nonce(connection, head, cursor.sequence):
             problem = "the cursor belongs to another history of this log"
         if problem:
             raise ResyncRequired(
@@ -316,6 +283,35 @@ class UpdateLog:
                 hint="at the consumer run `streamd resync --all --whole`",
                 code="resync_required",
             )
+
+
+class Watermarks:
+    """The watermarks of the log's latest entries."""
+
+    def __init__(self) -> None:
+        self._log = ""
+        self._marks: deque[tuple[int, int]] = deque(maxlen=MAX_WATERMARKS)  # (sequence, moment)
+
+    @property
+    def latest(self) -> int | None:
+        """The moment (ms since 1970) up to which the whole log is complete; None if unknown."""
+        return self._marks[-1][1] if self._marks else None
+
+    def add(self, log: str, sequence: int, moment: int) -> None:
+        """Record that a read that began at `moment` (ms since 1970) left nothing behind; the log ends at `sequence`."""
+        if log != self._log:
+            self._log = log
+            self._marks.clear()
+        if self._marks and self._marks[-1][0] == sequence:
+            self._marks.pop()
+        self._marks.append((sequence, moment))
+
+    def at(self, cursor: Cursor) -> int | None:
+        """The moment up to which everything is at or before this place of the log; None if unknown."""
+        if cursor.log != self._log:
+            return None
+        index = bisect_right(self._marks, cursor.sequence, key=itemgetter(0))
+        return self._marks[index - 1][1] if index else None
 
 
 def fitting(entries: Sequence[LogEntry], limit: int, max_bytes: int) -> int:
@@ -334,7 +330,3 @@ def fitting(entries: Sequence[LogEntry], limit: int, max_bytes: int) -> int:
         if entry.last_in_tx:
             complete = index + 1
     return len(entries)
-
-
-def _entry(row: Row[Any]) -> LogEntry:
-    return LogEntry(*tuple(row))

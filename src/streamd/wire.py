@@ -1,33 +1,35 @@
-"""The peer API's words: requests and answers, cursors, and how documents are written as JSON.
+"""The peer API: its messages, and cursors as text.
 
-Small messages are pydantic models, of which the OpenAPI document is made; pages of events are encoded and
-decoded with msgspec, because they are the hot path (`EventsPage` describes them for readers and for the
-OpenAPI document, and a test holds both against each other). `docs/reference/protocol.md` explains the whole.
+Each message is declared once. It is encoded, checked, and described in the OpenAPI document by this declaration. Events
+and documents are declared in `model.py`. `docs/reference/protocol.md` explains the protocol.
 
-Values: JSON's own types; a number with a point is a decimal or float and is never rounded on its way;
-bytes are `{"$hex": "00ff"}`; dates, times and UUIDs are ISO text.
+Values are JSON's own types. A number with a point is a decimal or a float, and is never rounded on its way. Bytes are
+`{"$hex": "00ff"}`. Dates, times and UUIDs are ISO text.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+import hashlib
+import sys
+from typing import Annotated, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from msgspec import Meta
 
-from streamd.common.json_values import HEX as HEX
-from streamd.common.json_values import read_json as read_json
-from streamd.common.json_values import read_lists as read_lists
-from streamd.common.json_values import read_rows as read_rows
-from streamd.common.json_values import write_json as write_json
+from streamd.common.values import HEX as HEX
+from streamd.common.values import Name
+from streamd.common.values import read_json as read_json
+from streamd.common.values import read_lists as read_lists
+from streamd.common.values import read_rows as read_rows
+from streamd.common.values import write_json as write_json
 from streamd.errors import InvalidRequest
-from streamd.events import Documents as Documents
-from streamd.events import Event
-from streamd.events import FetchedDocument as FetchedDocument
-from streamd.events import FormerName as FormerName
-from streamd.model import Cursor
+from streamd.model import Cursor, DocumentType
+from streamd.model import Documents as Documents
+from streamd.model import Event as Event
+from streamd.model import FetchedDocument as FetchedDocument
+from streamd.model import FormerName as FormerName
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -37,38 +39,47 @@ API = "/v1"
 SITE_HEADER = "Streamd-Site"
 """The header with the consumer's site UUID. It gives no rights: a site refuses itself by it, before any key."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a message raises if it is invalid."""
+
 NAME_LIMIT = 140
-PATH_LIMIT = 10_000
 """Characters in the name of a site or document type, at most."""
 
+PATH_LIMIT = 10_000
+"""Documents on the path to a wanted document, at most."""
+
 PARTIAL_VIEW = "partial_view"
-"""The code of a refusal where the producer may not see all documents of a type, so that it lists none."""
+"""The error code if the producer cannot see every document of a type, so that it lists none."""
 
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
-"""What a peer says of itself is shown in terminals, so it may hold no control characters."""
+END = r"$(?!\n)"
+"""The end of a pattern. In Python, `$` alone also matches before a line break at the end."""
 
-SHOWABLE = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
-"""The same for what may have several lines."""
+PRINTABLE = Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f]*" + END)
+"""Text of a peer is shown in terminals, so it may not contain control characters."""
 
-Text = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT, pattern=PRINTABLE)]
-SiteId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-CursorText = Annotated[str, Field(max_length=200)]
-Finite = Annotated[StrictFloat, Field(allow_inf_nan=False)]
-NamePart = StrictInt | Finite | Annotated[StrictStr, Field(max_length=4000)]
-NameParts = Annotated[list[NamePart], Field(min_length=1, max_length=16)]
-RowPairs = dict[str, list[tuple[NamePart, tuple[NamePart, str]]]]
+MULTILINE = Meta(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*" + END)
+"""The same for text that may have several lines."""
+
+Text = Annotated[str, Meta(min_length=1, max_length=NAME_LIMIT), PRINTABLE]
+SiteId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" + END)]
+CursorText = Annotated[str, Meta(max_length=200)]
+Finite = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+LongText = Annotated[str, Meta(max_length=4000)]
+NameParts = Annotated[tuple[int | Finite | LongText, ...], Meta(min_length=1, max_length=16)]
+OwnNames = Annotated[
+    bool,
+    Meta(description="whether the consumer names documents itself: then it is also said where they came from"),
+]
 
 
-class Message(BaseModel):
-    """A request or an answer. Unknown fields are ignored, so that a newer peer can say more."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+class Message(msgspec.Struct):
+    """A request or an answer. Unknown fields are ignored, so that a newer peer can send more."""
 
 
 class ErrorDetail(Message):
-    code: str = Field(description="for programs; listed in docs/reference/protocol.md")
-    message: str = Field(description="what is wrong, for people")
-    hint: str = Field("", description="how to fix it")
+    code: Annotated[str, Meta(description="for programs; listed in docs/reference/protocol.md")]
+    message: Annotated[str, Meta(description="what is wrong, for people")]
+    hint: Annotated[str, Meta(description="how to fix it")] = ""
 
 
 class ErrorAnswer(Message):
@@ -76,31 +87,35 @@ class ErrorAnswer(Message):
 
 
 class HealthAnswer(Message):
-    status: Literal["ok", "troubled"] = Field("ok", description="whether all that the daemon does goes well")
+    status: Annotated[Literal["ok", "troubled"], Meta(description="whether the daemon has no problem")] = "ok"
 
 
-class WantedDoctype(Message):
+class WantedDoctype(Message, omit_defaults=True):
     doctype: Text
     use_same_name: bool = True
     unsubscribe: bool = False
-    condition: str = Field(
-        "", max_length=2000, pattern=SHOWABLE, description="only documents for which this holds (an expression)"
-    )
-    lookups: list[Text] = Field(
-        default=[], max_length=100, description="further types of which documents are looked for by their values"
-    )
+    condition: Annotated[
+        str, MULTILINE, Meta(max_length=2000, description="only documents for which this expression holds")
+    ] = ""
+    lookups: Annotated[
+        list[Text], Meta(max_length=100, description="further types whose documents are looked up by their values")
+    ] = []
 
 
-class HandshakeRequest(Message):
-    """A consumer introduces itself, and says what it wants. What it no longer names, it no longer wants."""
+class HandshakeRequest(Message, omit_defaults=True):
+    """A consumer introduces itself, and says which types it wants. Types that it no longer lists are unsubscribed."""
 
-    protocols: list[int] = Field(min_length=1, max_length=16, description="the versions that the consumer speaks")
+    protocols: Annotated[
+        list[int], Meta(min_length=1, max_length=16, description="the versions that the consumer speaks")
+    ]
     site: SiteId
     name: Text
-    version: str = Field("", max_length=40, pattern=PRINTABLE)
-    clock_ms: int = Field(0, ge=0, le=1 << 52, description="the consumer's wall clock, milliseconds since 1970")
-    doctypes: list[WantedDoctype] = Field(max_length=1000)
-    trial: bool = Field(False, description="answer as to a handshake, and change nothing")
+    doctypes: Annotated[list[WantedDoctype], Meta(max_length=1000)]
+    version: Annotated[str, PRINTABLE, Meta(max_length=40)] = ""
+    clock_ms: Annotated[
+        int, Meta(ge=0, le=1 << 52, description="the consumer's wall clock, milliseconds since 1970")
+    ] = 0
+    trial: Annotated[bool, Meta(description="answer as to a handshake, but change nothing")] = False
 
 
 class ColumnDescriptor(Message):
@@ -120,13 +135,13 @@ class LinkDescriptor(Message):
 class ChildDescriptor(Message):
     field: str
     key: list[str]
-    parent_key: list[str] = []
     columns: list[ColumnDescriptor]
     links: list[LinkDescriptor]
+    parent_key: list[str] = []
 
 
 class DoctypeDescriptor(Message):
-    """How a document type looks at this site, so that the other side can be judged before a document arrives."""
+    """How a document type looks at this site, so that a consumer can check compatibility before a document arrives."""
 
     doctype: str
     key: list[str]
@@ -139,9 +154,11 @@ class DoctypeDescriptor(Message):
 class SubscriptionState(Message):
     doctype: str
     status: Literal["Pending", "Approved", "Rejected", "Unsubscribed"]
-    opens: list[str] = Field(default=[], description="further types that the approval opens through links")
-    approved_at: int | None = Field(None, description="when it was approved, milliseconds since 1970")
-    resumed: bool = Field(False, description="approved again after a break: what was logged in between is not served")
+    opens: Annotated[list[str], Meta(description="further types that the approval opens through links")] = []
+    approved_at: Annotated[int | None, Meta(description="when it was approved, milliseconds since 1970")] = None
+    resumed: Annotated[
+        bool, Meta(description="approved again after a break: changes during the break are not served")
+    ] = False
 
 
 class HandshakeAnswer(Message):
@@ -152,101 +169,43 @@ class HandshakeAnswer(Message):
     log: str
     clock_ms: int
     subscriptions: list[SubscriptionState]
-    doctypes: list[DoctypeDescriptor] = Field(description="the approved types, and those that they open")
+    doctypes: Annotated[list[DoctypeDescriptor], Meta(description="the approved types, and those that they open")]
 
 
-_OWN_NAMES = Field(
-    False,
-    description="whether the consumer names documents itself: then it is also said where they came from",
-)
-
-
-class EventsRequest(Message):
-    """Ask for the entries of the log after a cursor. Without a cursor: from where the approvals begin."""
+class EventsRequest(Message, omit_defaults=True):
+    """Asks for the log's entries after a cursor. Without a cursor: from where the approvals begin."""
 
     cursor: CursorText | None = None
-    acknowledged: CursorText | None = Field(None, description="everything up to here is durable at the consumer")
-    limit: int = Field(1000, ge=1, le=20_000)
-    max_bytes: int | None = Field(
-        None, ge=1, description="how large the answer may be, about; one event is given in any case"
-    )
-    wait_seconds: float = Field(0, ge=0, le=120, description="how long to wait if there is nothing yet")
-    subscriptions: dict[str, str] | None = Field(
-        None,
-        max_length=1000,
-        description="what the consumer knows of its subscriptions: the status by type. Where one is another now, there "
-        "is no waiting",
-    )
-    own_names: bool = _OWN_NAMES
+    acknowledged: Annotated[
+        CursorText | None, Meta(description="everything up to this cursor is durable at the consumer")
+    ] = None
+    limit: Annotated[int, Meta(ge=1, le=20_000)] = 1000
+    max_bytes: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="approximate size of the answer; it has at least one event")
+    ] = None
+    wait_seconds: Annotated[float, Meta(ge=0, le=120, description="how long to wait for the next event")] = 0
+    subscriptions: Annotated[
+        Annotated[dict[str, str], Meta(max_length=1000)] | None,
+        Meta(description="the status of each type, as the consumer knows it; if one has changed, there is no wait"),
+    ] = None
+    own_names: OwnNames = False
 
 
-class OriginModel(Message):
-    site: SiteId
-    log: str
-    sequence: int
-    path: list[SiteId]
+class Page(Message):
+    """A page of the Event Update Log."""
 
-
-class IdModel(Message):
-    """Which document is meant, whatever it is called: the name that it was made under, and what sets it apart."""
-
-    name: NameParts
-    clock: str = Field("", description="of the event that made it, where its name had been another document's")
-    site: str = Field("", description="where it was made, once it came to a site that names documents itself")
-
-
-_BIRTH = Field("", description="the site that the document came from, for consumers that name documents themselves")
-
-
-class LinkIdModel(Message):
-    doctype: str
-    name: NameParts
-    id: IdModel | None = Field(None, description="null where no document had the name")
-    birth: str = _BIRTH
-
-
-_ID = Field(None, description="which document it is; absent where that is the one that was made under the name first")
-_LINKS: list[LinkIdModel] = Field(default=[], description="the same of documents that it links to")
-_ROWS: RowPairs = Field(
-    default={},
-    description="the same of child rows, by field: the key, and the id of the row, which is the key that it got where "
-    "it was added, and that site, or an empty text",
-)
-
-
-class EventModel(Message):
-    """One entry of the Event Update Log."""
-
-    sequence: int
-    nonce: str
-    tx: int
-    last_in_tx: bool = True
-    doctype: str
-    name: NameParts
-    operation: str = Field(description="create, update, delete, leave or gap")
-    clock: str
-    at: int
-    data: Any = None
-    renamed_from: NameParts | None = None
-    origin: OriginModel | None = Field(None, description="absent for an event that was made at the producer")
-    enters: bool = Field(False, description="the document came to satisfy the condition: it is to be taken whole")
-    id: IdModel | None = _ID
-    links: list[LinkIdModel] = _LINKS
-    rows: RowPairs = _ROWS
-    birth: str = _BIRTH
-
-
-class EventsPage(Message):
-    events: list[EventModel]
-    next: str = Field(description="the cursor to ask with next")
-    head: int = Field(description="the sequence of the log's last entry")
-    subscriptions: dict[str, str] = Field(description="each type's status, as it is now")
-    complete_to: int | None = Field(
-        None,
-        description="everything that was committed at this site before this moment (its clock, ms since 1970) is in "
-        "the log up to `next`; null where that is not known",
-    )
-    clock_ms: int = Field(0, description="this site's wall clock, ms since 1970")
+    events: list[Event]
+    next: Annotated[str, Meta(description="the cursor to send next")]
+    head: Annotated[int, Meta(description="the sequence of the log's last entry")]
+    subscriptions: Annotated[dict[str, str], Meta(description="the current status of each type")] = {}
+    complete_to: Annotated[
+        int | None,
+        Meta(
+            description="everything that was committed at this site before this moment (its clock, ms since 1970) is "
+            "in the log up to `next`; null if unknown"
+        ),
+    ] = None
+    clock_ms: Annotated[int, Meta(description="this site's wall clock, ms since 1970")] = 0
 
 
 class DocumentRef(Message):
@@ -254,104 +213,55 @@ class DocumentRef(Message):
     name: NameParts
 
 
-class WantedDocument(Message):
-    """A document that the consumer misses, and the way on which it came to need it.
+class WantedDocument(Message, omit_defaults=True):
+    """A document that the consumer misses.
 
-    `path` goes from a document of an approved type to the one that links to this; it is empty where the type
+    `path` leads from a document of an approved type to the one that links to this document. It is empty if the type
     itself is approved.
     """
 
     doctype: Text
     name: NameParts
-    path: list[DocumentRef] = Field(default=[], max_length=PATH_LIMIT)
+    path: Annotated[list[DocumentRef], Meta(max_length=PATH_LIMIT)] = []
 
 
-class DocumentsRequest(Message):
-    documents: list[WantedDocument] = Field(min_length=1, max_length=5000)
-    own_names: bool = _OWN_NAMES
-    follow: int = Field(
-        0, ge=0, description="how many further documents may come along: those that the wanted ones link to, in turn"
-    )
+class DocumentsRequest(Message, omit_defaults=True):
+    documents: Annotated[list[WantedDocument], Meta(min_length=1, max_length=5000)]
+    own_names: OwnNames = False
+    follow: Annotated[
+        int, Meta(ge=0, description="how many further documents may be added: those that the wanted ones link to")
+    ] = 0
 
 
-class FormerNameModel(Message):
-    """A name that a document had until it was renamed by the log's entry `sequence`."""
-
-    name: NameParts
-    sequence: int
-    clock: str
-
-
-class DocumentModel(Message):
-    doctype: str
-    name: NameParts
-    data: Any
-    clock: str
-    source: str = Field("", description="the site that it came from, if the producer remembers that it came")
-    clocks: dict[str, str] = Field(
-        default={},
-        description="when its fields were edited, where that is remembered; all others under the empty name. Empty for "
-        "a column that is new there: but for what has a clock, its values are nobody's edits",
-    )
-    id: IdModel | None = _ID
-    links: list[LinkIdModel] = _LINKS
-    rows: RowPairs = _ROWS
-    birth: str = _BIRTH
-    former: list[FormerNameModel] = Field([], description="its names before renames that the log has, the newest first")
-
-
-class DocumentsAnswer(Message):
-    """The documents as they are now. What is absent, and what is forbidden, is simply not among them.
-
-    Those that come along (`follow`) stand behind the wanted ones. An older producer gives none.
-    """
-
-    documents: list[DocumentModel]
-    as_of: str = Field(description="the cursor up to which the log's entries are contained in them")
-    gone: dict[str, list[NameParts]] = Field(
-        {}, description="by approved type, those that surely are not there for you"
-    )
-    unreadable: dict[str, list[tuple[NameParts, str]]] = Field(
-        {}, description="by approved type, those that exist and cannot be read, each with the reason"
-    )
-
-
-class FindRequest(Message):
-    """Look for documents of a type by the values of their columns: for a mapping's remote value filters.
-
-    The answer holds two at the most: more than one is as good as none.
-    """
+class FindRequest(Message, omit_defaults=True):
+    """Looks up documents of a type by the values of their columns. The answer has at most two."""
 
     doctype: Text
-    filters: dict[Text, StrictInt | Finite | StrictBool | Annotated[StrictStr, Field(max_length=4000)]] = Field(
-        min_length=1, max_length=16
-    )
-    own_names: bool = _OWN_NAMES
+    filters: Annotated[dict[Text, bool | int | Finite | LongText], Meta(min_length=1, max_length=16)]
+    own_names: OwnNames = False
 
 
-class NamesRequest(Message):
-    """Ask for the names of all documents of an approved type, a page at a time."""
+class NamesRequest(Message, omit_defaults=True):
+    """Asks for the names of all documents of an approved type, in pages."""
 
     doctype: Text
     after: NameParts | None = None
-    limit: int = Field(1000, ge=1, le=5000)
+    limit: Annotated[int, Meta(ge=1, le=5000)] = 1000
 
 
 class NamesAnswer(Message):
-    names: list[NameParts]
+    names: list[Name]
     more: bool
     as_of: str
 
 
-class Page(msgspec.Struct):
-    """`EventsPage` as it is encoded and decoded."""
-
-    events: list[Event]
-    next: str
-    head: int
-    subscriptions: dict[str, str] = {}
-    complete_to: int | None = None
-    clock_ms: int = 0
+def describe(doctype: DocumentType) -> DoctypeDescriptor:
+    """Describe the type's columns, links and child tables. Equal types have equal fingerprints."""
+    shared = {field: getattr(doctype, field) for field in ("key", "columns", "links", "children")}
+    values = {"doctype": doctype.name, "fingerprint": "", **shared}
+    descriptor = msgspec.convert(values, DoctypeDescriptor, from_attributes=True)
+    descriptor.fingerprint = hashlib.sha256(msgspec.json.encode(descriptor)).hexdigest()[:16]
+    return descriptor
 
 
 def write_cursor(cursor: Cursor) -> str:
@@ -370,5 +280,5 @@ def read_cursor(text: str) -> Cursor:
         return Cursor(log, int(sequence), nonce)
     except (ValueError, binascii.Error):
         raise InvalidRequest(
-            "the cursor is none that this site gave out", hint="send the cursor of the last page unchanged"
+            "the cursor does not come from this site", hint="send the cursor of the last page unchanged"
         ) from None

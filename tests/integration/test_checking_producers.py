@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -74,7 +75,7 @@ doctypes = ["Employee", "Customer", "Track"]
         asked = HandshakeRequest(protocols=[PROTOCOL], site=site, name="store", doctypes=wanted)
         headers = {"Authorization": f"Bearer {self.credential}", "Content-Type": "application/json"}
         async with hq.http.post(
-            f"{hq.server.url}/v1/handshake", data=asked.model_dump_json(), headers=headers
+            f"{hq.server.url}/v1/handshake", data=msgspec.json.encode(asked), headers=headers
         ) as answer:
             assert answer.status == 200, await answer.text()
 

@@ -15,9 +15,7 @@ from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.pull import Peer, wanted_doctypes
 from streamd.settings import ProducerSettings
-from streamd.store.heartbeat import Requests
 from streamd.store.producers import Producers, SubscribedType
-from streamd.store.unread_columns import UnreadColumns
 from tests.simulation.sites import Site
 from tests.support.sites.serving import DOCTYPES, SCHEMA, ProducerSite, until
 
@@ -63,22 +61,18 @@ async def make_subscriber(store: Site, hq: ProducerSite, producers: Producers) -
         url=hq.server.url, api_key=key, api_secret=secret, use_same_name=True, doctypes=("Invoice",)
     )
     await producers.upsert("hq", hq.server.url)
-    return Subscriber(
+    subscriber = Subscriber(
         "hq",
-        settings,
+        store.settings.model_copy(update={"producers": {"hq": settings}}),
         Peer("hq", settings, (key, secret), wanted_doctypes(settings, {})),
-        site=store.site,
-        site_name="store",
         database=store.database,
         catalogue=store.catalogue,
         applier=store.applier,
-        producers=producers,
-        requests=Requests(store.state),
-        unread=UnreadColumns(store.state),
-        sync_log=store.sync_log,
-        mappings={},
-        applied=lambda: None,
+        state=store.state,
+        on_applied=lambda: None,
     )
+    subscriber.producers = producers
+    return subscriber
 
 
 async def test_an_approval_is_logged_once_even_if_the_subscriber_is_interrupted(hq: ProducerSite, store: Site) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from streamd.common.progress import resting
+from streamd.common.instrumentation import resting
 from streamd.errors import Fenced, StateBusy
 from streamd.lifecycle import daemon as daemons
-from streamd.lifecycle import guard, holding, loops, readings, subscriber, supervisor, watchdog
+from streamd.lifecycle import guard, holding, loops, refetching, subscriber, supervisor, watchdog
 from streamd.lifecycle.daemon import Daemon
 from streamd.lifecycle.holding import Holding
 from streamd.lifecycle.loops import Loop
@@ -28,7 +28,7 @@ from streamd.lifecycle.notify import Notifier
 from streamd.serve import app
 from streamd.serve.connections.listener import Listener
 from streamd.settings import Settings
-from streamd.store.heartbeat import WHOLE
+from streamd.store.heartbeat import WHOLE, Requests
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
 from tests.support.polling import patience
@@ -107,9 +107,9 @@ def _lively(monkeypatch: pytest.MonkeyPatch) -> None:
         (guard, "LOOK_SECONDS"),
         (guard, "LONGEST_SECONDS"),
         (holding, "LOOK_SECONDS"),
-        (readings, "AGAIN_SECONDS"),
+        (refetching, "AGAIN_SECONDS"),
         (subscriber, "WAIT_SECONDS"),
-        (supervisor, "AGAIN_SECONDS"),
+        (supervisor, "RETRY_SECONDS"),
         (watchdog, "TICK_SECONDS"),
         (app, "CHECK_SECONDS"),
     ):
@@ -151,7 +151,7 @@ async def test_whatever_is_raised_wherever_a_loop_waits_the_daemon_goes_on(
             await hq.capture.drain()
             daemon._heal.set()
             with suppress(StateBusy):
-                await daemon.requests.add(WHOLE, "hq", "Track")
+                await Requests(daemon.state).add(WHOLE, "hq", "Track")
             await asyncio.sleep(0.05)
 
     async with consumer(tmp_path, engine, hq) as (daemon, store):
@@ -193,9 +193,9 @@ def _targets(daemon: Daemon) -> list[tuple[Loop, Saboteur]]:
     (pulling,) = daemon.subscribers
     pull = next(loop for loop in daemon.loops if loop.name == f"pull {pulling.name}")
     found += [
-        (pull, _within(pulling, "_round")),
-        (pull, _within(pulling, "_whole")),
-        (pull, _within(pulling._readings, "read")),
+        (pull, _within(pulling, "_pull")),
+        (pull, _within(pulling, "_refetch")),
+        (pull, _within(pulling._refetches, "run")),
         (pull, _within(pulling._puller, "_fetch_page")),
     ]
     return found
@@ -256,20 +256,20 @@ async def test_whatever_is_raised_between_two_daemons_there_is_a_next_one(
         return began[-1]
 
     making, showing = Saboteur(made), Saboteur(supervisor._show)
-    draining, closing = Saboteur(Daemon._log_what_was_changed), Saboteur(Daemon.close)
+    draining, closing = Saboteur(Daemon._drain_before_restart), Saboteur(Daemon.close)
     monkeypatch.setattr(supervisor, "make", making)
     monkeypatch.setattr(supervisor, "_show", showing)
-    monkeypatch.setattr(Daemon, "_log_what_was_changed", lambda daemon: draining(daemon))
+    monkeypatch.setattr(Daemon, "_drain_before_restart", lambda daemon: draining(daemon))
     monkeypatch.setattr(Daemon, "close", lambda daemon, **how: closing(daemon, **how))
     ours = supervisor.Supervisor(path)
-    listening = _within(ours, "_listening")
+    listening = _within(ours, "_reload_configuration")
     running = asyncio.create_task(ours.run())
 
     async def next_one(target: Saboteur) -> None:
         before = len(began)
 
         def is_there() -> bool:
-            ours.asked.set()
+            ours.reload.set()
             return running.done() or (len(began) > before and (target.reached or target.ended > 0))
 
         await until(is_there, "another daemon was made")

@@ -106,7 +106,7 @@ async def test_documents_and_names_arrive_over_it_too(hq: ProducerSite) -> None:
         try:
             await peer.handshake(CONSUMER, "store")
             await hq.approve("Invoice")
-            wanted = [WantedDocument(doctype="Invoice", name=[number]) for number in range(100, 900)]
+            wanted = [WantedDocument("Invoice", (number,)) for number in range(100, 900)]
             async with asyncio.timeout(60):
                 fetched = await peer.fetch(wanted)
                 listed = await peer.names("Invoice", None, 5000)

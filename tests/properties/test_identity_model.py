@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from streamd.common.names import DocumentId
+from streamd.common.values import DocumentId
 from streamd.identity import Identities, Identity
 
 CUSTOMER = "Customer"

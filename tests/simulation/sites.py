@@ -21,7 +21,6 @@ from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import ResyncRequired, StateBusy
 from streamd.model import Catalogue, Cursor, DocumentId, Event, LinkId, LogEntry, Name, Origin, SaidRows, name_from_text
 from streamd.rows import written_fields
-from streamd.serve.descriptors import describe
 from streamd.serve.documents import add_former_names, build_fetched_document, linked_documents
 from streamd.serve.identities import Births, Given, say_births, say_ids
 from streamd.settings import Settings
@@ -30,7 +29,7 @@ from streamd.store.migrate import migrate
 from streamd.store.sync_log import SyncLog
 from streamd.store.unread_columns import UnreadColumns
 from streamd.update_log import UpdateLog
-from streamd.wire import Documents, NamesAnswer, WantedDocument, write_cursor
+from streamd.wire import Documents, NamesAnswer, WantedDocument, describe, write_cursor
 from tests.support.database_url import Engine
 from tests.support.engines import make_site_database
 
@@ -354,8 +353,7 @@ class LocalFetcher:
         assert head is not None
         async with self._producer.database.snapshot() as reader:
             names = await reader.list_names(self._producer.catalogue[doctype], after, limit + 1)
-        page = list(map(list, names[:limit]))
-        return NamesAnswer(names=page, more=len(names) > limit, as_of=write_cursor(head.cursor))
+        return NamesAnswer(names=names[:limit], more=len(names) > limit, as_of=write_cursor(head.cursor))
 
 
 async def write(site: Site, *transactions: str | list[str]) -> None:

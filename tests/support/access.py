@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Protocol
 
-from streamd.common.names import ranges_of
+from streamd.common.values import ranges_of
 from tests.support.database_url import DatabaseUrl, Engine
 
 TypedRow = tuple[tuple[str, Any], ...]

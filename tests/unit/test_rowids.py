@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from streamd.doctypes import ChildTable, DocumentType
-from streamd.events import Difference
-from streamd.model import DocumentId, RowId
+from streamd.model import Difference, DocumentId, RowId
 from streamd.rowids import RowIds, note_added, note_removed, said_rows, together
 
 LINES = ChildTable("lines", "line", ("id",), ("parent",), ())

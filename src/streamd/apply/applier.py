@@ -45,8 +45,8 @@ from streamd.apply.source import Ref, Source
 from streamd.apply.waiting import sort_out, waits_for_failed
 from streamd.apply.write.blame import name_the_other
 from streamd.apply.write.writer import columns_of
-from streamd.common.faults import crash_point
-from streamd.common.names import names_by_type
+from streamd.common.instrumentation import crash_point
+from streamd.common.values import names_by_type
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SiteBusy, TypeRefused
 from streamd.model import (

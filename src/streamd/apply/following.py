@@ -20,7 +20,7 @@ from streamd.apply.write.effects import changed_columns, is_move, moves_of, side
 from streamd.apply.write.ordering import Planned
 from streamd.apply.write.rowwrite import RowWrite, links_to
 from streamd.common.clock import made_at
-from streamd.common.names import names_by_type
+from streamd.common.values import names_by_type
 from streamd.db.base import Reader, Transaction
 from streamd.model import Catalogue, Change, ChildTable, DocumentType, Link, Mark, Name, Record, Row
 from streamd.rows import bindings, linked, name_in, names_touched

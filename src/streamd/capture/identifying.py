@@ -12,7 +12,7 @@ from itertools import groupby
 import msgspec
 
 from streamd.capture.formed import Edit, Formed
-from streamd.common.json_values import read_json
+from streamd.common.values import read_json
 from streamd.identity import Identities, Ref, natural
 from streamd.model import (
     Difference,

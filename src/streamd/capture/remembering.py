@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from streamd.capture.formed import Edit
 from streamd.common import clock as hlc
-from streamd.common.names import names_by_type
+from streamd.common.values import names_by_type
 from streamd.db.base import Reader
 from streamd.identity import Identities
 from streamd.model import DocumentType, Name, Operation, Record

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from streamd.capture.untold import NOTHING, Field, Naming, Place, Ref, RowChange, Rows, Standing, Untold, untold_rows
-from streamd.common.json_values import write_json
-from streamd.common.names import names_by_type
+from streamd.common.values import names_by_type, write_json
 from streamd.db.base import Reader
 from streamd.model import Change, ChangeOp, ChildTable, Claim, DocumentType, Name
 from streamd.rows import Binding, may_match, name_in, read_name

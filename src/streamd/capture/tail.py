@@ -24,9 +24,8 @@ from streamd.capture.remembering import latest, records_of, remember, without_do
 from streamd.capture.standing import look, touched
 from streamd.capture.untold import NOTHING, Standing
 from streamd.common import clock as hlc
-from streamd.common.faults import crash_point
-from streamd.common.names import id_ranges, names_by_type
-from streamd.completeness import CapturedThrough
+from streamd.common.instrumentation import crash_point
+from streamd.common.values import id_ranges, names_by_type
 from streamd.db.base import SiteDatabase, Transaction
 from streamd.errors import RowRefused, SchemaChanged
 from streamd.identity import Identities
@@ -45,7 +44,7 @@ from streamd.model import (
 from streamd.rowids import RowIds
 from streamd.rows import bindings, names_touched
 from streamd.store.engine import now_ms
-from streamd.update_log import Head, UpdateLog
+from streamd.update_log import Head, UpdateLog, Watermarks
 
 log = structlog.get_logger("streamd.capture")
 
@@ -80,7 +79,7 @@ class Capture:
         self._batch = batch
         self._claim: Claim | None = None
         self._logged_to = 0
-        self.through = CapturedThrough()
+        self.watermarks = Watermarks()
         self._busy = asyncio.Lock()
         self.taken = 0
         """The changes that were read since the start, with those that came from other sites."""
@@ -171,7 +170,7 @@ class Capture:
             changes, everything = await self._next_changes(self._claim)
             if not changes:
                 if everything:
-                    self.through.saw_everything(self._claim.log, self._logged_to, began)
+                    self.watermarks.add(self._claim.log, self._logged_to, began)
                 return 0
             # From here on only the databases know: whoever cancels this may do so while the claim is committed, and
             # if the append fails the claim stands one ahead. Recovering looks, and appends it again.
@@ -185,7 +184,7 @@ class Capture:
                 raise
             self._claim, self._logged_to = claim, head.sequence
             if everything:
-                self.through.saw_everything(claim.log, head.sequence, began)
+                self.watermarks.add(claim.log, head.sequence, began)
             crash_point("capture.appended")
             self.taken += len(changes)
             self.captured += sum(change.origin == LOCAL for change in changes)

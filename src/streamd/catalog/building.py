@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from streamd.catalog.builder import build_declared, declare
+from streamd.catalog.builder import declare
 from streamd.catalog.excluding import without_excluded
-from streamd.catalog.frappe import SCHEMA, SERIES, document_types, guarded
-from streamd.catalog.frappe_metadata import DOCTYPES, USERS, Meta, Metadata, read
-from streamd.catalog.naming import path
+from streamd.catalog.frappe import DOCTYPES, SCHEMA, SERIES, USERS, Meta, Metadata, document_types, guarded, read
+from streamd.catalog.naming import Faults, path
 from streamd.catalog.referring import references_of
 from streamd.common.spelling import did_you_mean
-from streamd.errors import ConfigurationError, Problem
+from streamd.errors import ConfigurationError
 from streamd.model import Catalogue, ChildTable, DocumentType, Link, Table
 from streamd.settings import DoctypeSettings, Settings
 
@@ -23,10 +22,13 @@ def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | 
 
     `metadata` contains the rows of the tables that `metadata_tables` names.
     """
+    faults = Faults()
     if settings.site.catalog == "frappe":
-        catalogue = _build_frappe(settings, tables, metadata or {})
+        catalogue = _build_frappe(settings, tables, metadata or {}, faults)
     else:
-        catalogue = build_declared(settings, tables)
+        catalogue = _build_declared(settings, tables, faults)
+    if faults:
+        raise ConfigurationError(*faults)
     return replace(
         catalogue,
         references=references_of(catalogue.doctypes.values(), tables),
@@ -37,61 +39,58 @@ def build(settings: Settings, tables: Mapping[str, Table], metadata: Metadata | 
     )
 
 
-def _build_frappe(settings: Settings, tables: Mapping[str, Table], metadata: Metadata) -> Catalogue:
+def _build_declared(settings: Settings, tables: Mapping[str, Table], faults: Faults) -> Catalogue:
+    """The document types that the configuration declares."""
+    for name in settings.site.offers or ():
+        if name not in settings.doctypes:
+            hint = did_you_mean(name, list(settings.doctypes), f"declare [doctypes.{path(name)}], or remove it")
+            faults.add("site.offers", f"{name} is not a document type of this site", hint)
+    doctypes = declare(settings.doctypes, tables, {}, faults)
+    doctypes = without_excluded(doctypes, settings.doctypes, tables, faults)
+    return Catalogue(doctypes, frozenset(doctypes if settings.site.offers is None else settings.site.offers))
+
+
+def _build_frappe(settings: Settings, tables: Mapping[str, Table], metadata: Metadata, faults: Faults) -> Catalogue:
     """Every DocType of the site, and the changes and additions of `[doctypes]`.
 
     Documents may link to any type, so the catalogue has all of them. Only offered types get triggers, and none is
     offered unless the configuration names it.
     """
     if not metadata.get(DOCTYPES):
-        raise ConfigurationError(
-            Problem(
-                "site.catalog",
-                f"the database has no DocTypes in a table {DOCTYPES}, so it is not the database of a Frappe site",
-                "set site.database to the site's database (db_name in its site_config.json), or remove catalog",
-            )
+        faults.add(
+            "site.catalog",
+            f"the database has no DocTypes in a table {DOCTYPES}, so it is not the database of a Frappe site",
+            "set site.database to the site's database (db_name in its site_config.json), or remove catalog",
         )
+        raise ConfigurationError(*faults)
     metas = read(metadata)
     doctypes = document_types(metas, tables)
-    own, problems = _build_declared_types(settings, tables, doctypes)
-    doctypes, faults = without_excluded(doctypes | own, settings.doctypes, tables)
-    problems += faults
-    problems += _unknown_type_problems(settings, metas, doctypes)
-    problems += _subscriber_problems(settings, metadata)
-    if problems:
-        raise ConfigurationError(*problems)
+    _check_conflicts(settings, doctypes, faults)
+    declared = {
+        name: _complete_settings(doctypes[name], declaration) if name in doctypes else declaration
+        for name, declaration in settings.doctypes.items()
+        if name not in doctypes or not doctypes[name].single
+    }
+    for name, doctype in declare(declared, tables, doctypes, faults).items():
+        doctypes[name] = _treat_blank_as_null(doctype)
+    doctypes = without_excluded(doctypes, settings.doctypes, tables, faults)
+    _check_named_types(settings, metas, doctypes, faults)
+    _check_subscribers(settings, metadata, faults)
     offers = frozenset(settings.site.offers or ())
     closed = guarded(doctypes)
     return Catalogue(doctypes, offers, closed, offers - closed, SERIES if SERIES[0] in tables else None)
 
 
-def _build_declared_types(
-    settings: Settings, tables: Mapping[str, Table], doctypes: Mapping[str, DocumentType]
-) -> tuple[dict[str, DocumentType], list[Problem]]:
-    """The types of `[doctypes]`: changed DocTypes, and tables that are not DocTypes."""
-    problems = list(_conflict_problems(settings, doctypes))
-    wanted = {
-        name: _complete_settings(doctypes[name], declaration) if name in doctypes else declaration
-        for name, declaration in settings.doctypes.items()
-        if name not in doctypes or not doctypes[name].single
-    }
-    made, faults = declare(wanted, tables, doctypes)
-    return {name: _treat_blank_as_null(doctype) for name, doctype in made.items()}, [*problems, *faults]
-
-
-def _conflict_problems(settings: Settings, doctypes: Mapping[str, DocumentType]) -> Iterator[Problem]:
+def _check_conflicts(settings: Settings, doctypes: Mapping[str, DocumentType], faults: Faults) -> None:
     taken = {doctype.table: name for name, doctype in doctypes.items() if not doctype.single}
     for name, declaration in settings.doctypes.items():
         table = declaration.table or name
         if name in doctypes and doctypes[name].single:
+            what = "is a single, which has no table" + (" with columns to exclude" if declaration.exclude else "")
             hint = "leave it out of offers" if declaration.exclude else "remove this: offer it by its name"
-            yield Problem(
-                path("doctypes", name),
-                "is a single, which has no table" + (" with columns to exclude" if declaration.exclude else ""),
-                hint,
-            )
+            faults.add(path("doctypes", name), what, hint)
         elif name not in doctypes and table in taken:
-            yield Problem(
+            faults.add(
                 path("doctypes", name, "table"),
                 f"{table} is the table of the DocType {taken[table]}",
                 f"declare [doctypes.{path(taken[table])}], with the keys that should differ from the DocType",
@@ -140,16 +139,16 @@ def _treat_blank_as_null(doctype: DocumentType) -> DocumentType:
     return replace(doctype, links=change_links(doctype), children=children)
 
 
-def _unknown_type_problems(
-    settings: Settings, metas: Mapping[str, Meta], doctypes: Mapping[str, DocumentType]
-) -> Iterator[Problem]:
-    """Unknown types in `offers` and in the producers' `doctypes`."""
+def _check_named_types(
+    settings: Settings, metas: Mapping[str, Meta], doctypes: Mapping[str, DocumentType], faults: Faults
+) -> None:
+    """The types in `offers` and in the producers' `doctypes` must exist."""
     named = [("site.offers", name) for name in settings.site.offers or ()]
     for producer, declaration in settings.producers.items():
         named += [(path("producers", producer, "doctypes"), name) for name in declaration.subscribed]
     for where, name in named:
         if name not in doctypes:
-            yield Problem(where, *_explain_missing(name, metas, doctypes))
+            faults.add(where, *_explain_missing(name, metas, doctypes))
 
 
 def _explain_missing(name: str, metas: Mapping[str, Meta], doctypes: Mapping[str, DocumentType]) -> tuple[str, str]:
@@ -169,12 +168,9 @@ def _explain_missing(name: str, metas: Mapping[str, Meta], doctypes: Mapping[str
     return f"the DocType {name} has no table in this database", "remove it, or run `bench migrate` first"
 
 
-def _subscriber_problems(settings: Settings, metadata: Metadata) -> Iterator[Problem]:
+def _check_subscribers(settings: Settings, metadata: Metadata, faults: Faults) -> None:
     users = {row["name"] for row in metadata.get(USERS, ())}
     for name, producer in settings.producers.items():
         if producer.subscriber is not None and producer.subscriber not in users:
-            yield Problem(
-                path("producers", name, "subscriber"),
-                f"the site has no user {producer.subscriber}",
-                did_you_mean(producer.subscriber, sorted(users), "create this user, or name another one"),
-            )
+            hint = did_you_mean(producer.subscriber, sorted(users), "create this user, or name another one")
+            faults.add(path("producers", name, "subscriber"), f"the site has no user {producer.subscriber}", hint)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from streamd.catalog.naming import missing_columns, path, same_name
+from streamd.catalog.naming import Faults, missing_columns, path, same_name
 from streamd.common.spelling import did_you_mean
-from streamd.errors import Problem
 from streamd.model import ForeignKey, Link, Table
 from streamd.settings import ChildSettings, DoctypeSettings
 
@@ -36,95 +35,76 @@ class Owner:
         return self.parent is not None and doctype == self.parent.doctype and set(columns) == set(self.parent_key)
 
 
-def links_of(owner: Owner, targets: Mapping[str, Target]) -> tuple[tuple[Link, ...], list[Problem]]:
-    """The links of one table, and their faults. `targets` contains every declared type."""
+def find_links(owner: Owner, targets: Mapping[str, Target], faults: Faults) -> tuple[Link, ...]:
+    """The links of one table. `targets` contains every declared type."""
     if owner.settings.links is None:
-        links, problems = _links_from_foreign_keys(owner, targets)
+        links = _links_from_foreign_keys(owner, targets, faults)
     else:
-        links, problems = _links_from_settings(owner, owner.settings.links, targets)
-    dynamic, more = _dynamic_links(owner)
-    return (*links, *dynamic), [*problems, *more]
+        links = _links_from_settings(owner, owner.settings.links, targets, faults)
+    return (*links, *_dynamic_links(owner, faults))
 
 
 def _links_from_settings(
-    owner: Owner, declared: Mapping[str, str], targets: Mapping[str, Target]
-) -> tuple[list[Link], list[Problem]]:
-    links, problems = [], []
+    owner: Owner, declared: Mapping[str, str], targets: Mapping[str, Target], faults: Faults
+) -> list[Link]:
+    links = []
     for text, doctype in declared.items():
         columns = tuple(part.strip() for part in text.split(","))
         where = path(*owner.where, "links", text)
-        faults = missing_columns(where, columns, owner.table)
+        found = Faults(missing_columns(where, columns, owner.table))
         target = targets.get(doctype)
         if target is None:
-            faults.append(
-                Problem(
-                    where,
-                    f"links to {doctype}, which is not a document type of this site",
-                    did_you_mean(doctype, list(targets), f"declare [doctypes.{path(doctype)}], or remove the link"),
-                )
-            )
+            hint = did_you_mean(doctype, list(targets), f"declare [doctypes.{path(doctype)}], or remove the link")
+            found.add(where, f"links to {doctype}, which is not a document type of this site", hint)
         elif len(columns) != len(target.key):
-            faults.append(
-                Problem(
-                    where,
-                    f"has {len(columns)} column(s), but the key of {doctype} has {len(target.key)}",
-                    f"name the columns that contain {', '.join(target.key)}, in this order, separated by commas",
-                )
+            found.add(
+                where,
+                f"has {len(columns)} column(s), but the key of {doctype} has {len(target.key)}",
+                f"name the columns that contain {', '.join(target.key)}, in this order, separated by commas",
             )
         elif owner.is_parent_reference(columns, doctype):
-            faults.append(
-                Problem(where, "links child rows to their own parent", "remove it: parent_key already says this")
-            )
-        problems += faults
-        if not faults:
+            found.add(where, "links child rows to their own parent", "remove it: parent_key already says this")
+        if not found:
             links.append(Link(columns, doctype))
-    return links, problems
+        faults += found
+    return links
 
 
-def _links_from_foreign_keys(owner: Owner, targets: Mapping[str, Target]) -> tuple[list[Link], list[Problem]]:
+def _links_from_foreign_keys(owner: Owner, targets: Mapping[str, Target], faults: Faults) -> list[Link]:
     links: list[Link] = []
-    problems = []
     for key in owner.table.foreign_keys:
         target = target_of(key, targets)
         if target is None or owner.is_parent_reference(key.columns, target.doctype):
             continue
         refers = dict(zip((same_name(name, target.key) for name in key.referred), key.columns, strict=False))
         if None in refers or set(refers) != set(target.key):
-            columns = ", ".join(key.columns)
-            problems.append(
-                Problem(
-                    path(*owner.where, "links"),
-                    f"the foreign key on {columns} refers to {', '.join(key.referred)} of {key.table}, but "
-                    f"the key of {target.doctype} is {', '.join(target.key)}",
-                    f"set key in [doctypes.{path(target.doctype)}] to the columns that foreign keys refer to, "
-                    "or set links without this column",
-                )
+            faults.add(
+                path(*owner.where, "links"),
+                f"the foreign key on {', '.join(key.columns)} refers to {', '.join(key.referred)} of {key.table}, but "
+                f"the key of {target.doctype} is {', '.join(target.key)}",
+                f"set key in [doctypes.{path(target.doctype)}] to the columns that foreign keys refer to, "
+                "or set links without this column",
             )
             continue
         link = Link(tuple(refers[name] for name in target.key), target.doctype)
         if link not in links:
             links.append(link)
-    return links, problems
+    return links
 
 
-def _dynamic_links(owner: Owner) -> tuple[list[Link], list[Problem]]:
-    links, problems = [], []
+def _dynamic_links(owner: Owner, faults: Faults) -> list[Link]:
+    links = []
     for text, type_column in owner.settings.dynamic_links.items():
         columns = tuple(part.strip() for part in text.split(","))
         where = path(*owner.where, "dynamic_links", text)
-        faults = missing_columns(where, (*columns, type_column), owner.table)
+        found = Faults(missing_columns(where, (*columns, type_column), owner.table))
         if type_column in columns:
-            faults.append(
-                Problem(
-                    where,
-                    "names itself as the column with the document type",
-                    "name the column that contains the document type",
-                )
-            )
-        problems += faults
-        if not faults:
+            hint = "name the column that contains the document type"
+            found.add(where, "names itself as the column with the document type", hint)
+        if not found:
             links.append(Link(columns, None, type_column))
-    return links, problems
+        faults += found
+    return links
 
 
 def target_of(key: ForeignKey, targets: Mapping[str, Target]) -> Target | None:

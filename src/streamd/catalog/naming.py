@@ -1,4 +1,4 @@
-"""Paths of keys in the file, and checks of columns and keys."""
+"""Faults of the configuration: paths of keys in the file, and checks of columns and keys. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from streamd.common.spelling import did_you_mean
 from streamd.errors import Problem
-from streamd.model import Column, Kind, Table
+from streamd.model import Kind, Table
 from streamd.settings import toml_key
+
+
+class Faults(list[Problem]):
+    """The faults that are found while the catalogue is built."""
+
+    def add(self, where: str, what: str, hint: str) -> None:
+        self.append(Problem(where, what, hint))
 
 
 def path(*parts: str) -> str:
@@ -49,23 +56,14 @@ def key_problems(where: str, key: Sequence[str], table: Table) -> list[Problem]:
                 "or add a UNIQUE constraint on these columns",
             )
         ]
-    columns = [column for column in map(table.column, key) if column is not None]
-    return [problem for column in columns for problem in _key_column_problems(where, column, table)]
-
-
-def _key_column_problems(where: str, column: Column, table: Table) -> list[Problem]:
-    problems = []
-    if column.nullable and column.name not in table.primary_key:
-        problems.append(
-            Problem(where, f"{table.name}.{column.name} may be NULL", "declare it NOT NULL, or use another key")
-        )
-    if column.kind in (Kind.BYTES, Kind.JSON) or column.declared == "boolean":
-        content = {Kind.BYTES: "bytes", Kind.JSON: "JSON"}.get(column.kind, "true and false")
-        problems.append(
-            Problem(where, f"{table.name}.{column.name} contains {content}, which cannot be a key", "use another key")
-        )
-    if column.generated:
-        problems.append(
-            Problem(where, f"{table.name}.{column.name} is generated and cannot be written", "use another key")
-        )
-    return problems
+    faults = Faults()
+    for column in filter(None, map(table.column, key)):
+        label = f"{table.name}.{column.name}"
+        if column.nullable and column.name not in table.primary_key:
+            faults.add(where, f"{label} may be NULL", "declare it NOT NULL, or use another key")
+        if column.kind in (Kind.BYTES, Kind.JSON) or column.declared == "boolean":
+            content = {Kind.BYTES: "bytes", Kind.JSON: "JSON"}.get(column.kind, "true and false")
+            faults.add(where, f"{label} contains {content}, which cannot be a key", "use another key")
+        if column.generated:
+            faults.add(where, f"{label} is generated and cannot be written", "use another key")
+    return faults

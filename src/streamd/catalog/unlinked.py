@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from streamd.catalog.building import build
-from streamd.catalog.frappe_metadata import Metadata
+from streamd.catalog.frappe import Metadata
 from streamd.catalog.links import Target, target_of
 from streamd.catalog.naming import path
 from streamd.errors import Problem

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential, wait_random
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from streamd.errors import StreamdError
 
@@ -38,27 +38,24 @@ def transient() -> AsyncRetrying:
 
 def parked_pause(attempts: int) -> float:
     """The pause before a parked event is retried after this many attempts."""
-    return _pause(wait_exponential(multiplier=PARKED_FIRST, max=PARKED_LONGEST) + wait_random(0, 1), attempts)
-
-
-def away_pause(failures: int, longest: float) -> float:
-    """The pause before a producer is contacted again after this many failures in a row."""
-    policy = wait_exponential(multiplier=AWAY_FIRST, max=longest) + wait_random(0, AWAY_FIRST)
-    return min(_pause(policy, failures), longest)
+    return _pause(attempts, PARKED_FIRST, PARKED_LONGEST, jitter=1)
 
 
 def type_pause(attempts: int) -> float:
     """The pause before a type is retried that the database refused this many times."""
-    return _pause(wait_exponential(multiplier=PARKED_FIRST, max=TYPE_LONGEST) + wait_random(0, 1), attempts)
+    return _pause(attempts, PARKED_FIRST, TYPE_LONGEST, jitter=1)
+
+
+def away_pause(failures: int, longest: float) -> float:
+    """The pause before a producer is contacted again after this many failures in a row."""
+    return min(_pause(failures, AWAY_FIRST, longest, jitter=AWAY_FIRST), longest)
 
 
 def loop_pause(failures: int) -> float:
     """The pause before a loop starts again after this many failures in a row."""
-    policy = wait_exponential(multiplier=LOOP_FIRST, max=LOOP_LONGEST) + wait_random(0, LOOP_FIRST)
-    return _pause(policy, failures)
+    return _pause(failures, LOOP_FIRST, LOOP_LONGEST, jitter=LOOP_FIRST)
 
 
-def _pause(policy: Any, attempt: int) -> float:
-    state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]  # the policies read the attempt number only
-    state.attempt_number = max(attempt, 1)
-    return float(policy(state))
+def _pause(attempt: int, first: float, longest: float, *, jitter: float) -> float:
+    doublings = min(max(attempt - 1, 0), 30)
+    return min(first * (1 << doublings), longest) + random.uniform(0, jitter)  # noqa: S311  # jitter is no secret

@@ -1,7 +1,7 @@
 """The composition root: builds everything once, runs the loops (`loops.py`) in one task group, and stops cleanly.
 
-A daemon knows the configuration and the tables as they were when it was made. Where they change, it ends, and
-`supervisor.py` makes the next one.
+A daemon has the configuration and the tables as they were when it was created. If they change, it ends, and
+`supervisor.py` creates the next one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import structlog
 from streamd import __version__
 from streamd.apply import Applier, Healer, Route, own_names
 from streamd.capture import Capture
-from streamd.common.progress import resting
+from streamd.common.instrumentation import resting
 from streamd.common.retry import transient
 from streamd.db.base import SITE_SCHEMA, SiteDatabase, SiteIdentity
 from streamd.errors import SchemaChanged, SiteBusy, SiteError, StateReplaced
 from streamd.lifecycle.guard import Guard
 from streamd.lifecycle.holding import Holding
-from streamd.lifecycle.loops import Loop, Turn, in_words, problems_of
+from streamd.lifecycle.loops import Loop, Turn, describe_error, problems_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.subscriber import Subscriber
 from streamd.lifecycle.watchdog import TICK_SECONDS, Watchdog
-from streamd.model import ApprovalStatus, Catalogue, Cursor, Table
+from streamd.model import Catalogue, Cursor, Table
 from streamd.pull import Peer, wanted_doctypes
 from streamd.retention import trim_update_log
 from streamd.serve import Server, Services
@@ -42,20 +42,20 @@ log = structlog.get_logger("streamd.daemon")
 
 BEAT_SECONDS = 5.0
 WATCH_SECONDS = 0.5
-"""How often the daemon looks for what commands wrote; it looks at file times only."""
+"""How often the daemon checks for what commands wrote. This reads only file times."""
 
 TRIM_SECONDS = 60.0
 DRAIN_SECONDS = 1.0
-"""How long a daemon that makes way for the next one takes to log what was changed before."""
+"""How long a daemon that ends may take to log earlier changes."""
 
 PROBE_SECONDS = 15.0
-"""How often the daemon asks its own API whether it answers."""
+"""How often the daemon checks that its own API answers."""
 
 WAIT_FOR_CAPTURE = 60.0
-"""How long one who needs the log up to date waits for capture."""
+"""How long requests that need an up-to-date log wait for capture."""
 
 QUIET_SECONDS = 5.0
-"""How long capture waits for a change before it looks all the same."""
+"""How long capture waits for a change before it looks anyway."""
 
 
 class Daemon:
@@ -70,7 +70,7 @@ class Daemon:
         state: State,
         holding: Holding,
     ) -> None:
-        """Everything is open, and `holding` holds the site's database."""
+        """Both databases are open, and `holding` holds the site's."""
         site = state.site
         self.settings = settings
         self.database = database
@@ -81,19 +81,17 @@ class Daemon:
         self.update_log = UpdateLog(state)
         self.peers = Peers(state)
         self.producers = Producers(state)
-        self.requests = Requests(state)
         self.heartbeat = Heartbeat(state)
         self.sync_log = SyncLog(state)
-        self.unread = UnreadColumns(state)
         subscribed = {doctype for producer in settings.producers.values() for doctype in producer.subscribed}
-        remembered = frozenset(subscribed) & catalogue.offers
+        tracked = frozenset(subscribed) & catalogue.offers
         self.capture = Capture(
             database,
             self.update_log,
             catalogue,
             site=site,
             logged=self.peers.approved_doctypes,
-            remembered=remembered,
+            remembered=tracked,
             batch=settings.site.capture_batch,
         )
         self.applier = Applier(database, self.sync_log, catalogue, site=site, drain=self._drain)
@@ -107,10 +105,10 @@ class Daemon:
                 log=self.update_log,
                 database=database,
                 drain_capture=self._drain,
-                tracked_doctypes=remembered,
-                watermark_at=self._covered_by,
+                tracked_doctypes=tracked,
+                watermark_at=self._watermark_at,
                 problem=lambda: self.problem,
-                unfilled_columns=self._unread,
+                unfilled_columns=self._unfilled_columns,
                 named_here=self._named_here,
             )
         )
@@ -121,54 +119,48 @@ class Daemon:
         self._heal = asyncio.Event()
         self._heal_everything = False
         self._heal_in: float | None = 0.0
-        self._seen: object = None
-        self._asked_before: object = None
+        self._seen_version: object = None
+        self._seen_decisions: object = None
         self._guard = Guard(database, catalogue, tables, site=site, claimed=lambda: self.capture.claimed)
         self._watchdog: Watchdog | None = None
         self._notifier = Notifier("")
-        self._anew = asyncio.Event()
-        self._why = ""
+        self._restart = asyncio.Event()
+        self._restart_reason = ""
         self.loops = [
             self._loop(name, turn)
             for name, turn in (
-                ("capture", self._capturing),
-                ("heal", self._healing),
-                ("heartbeat", self._beating),
-                ("commands", self._watching),
-                ("trim", self._trimming),
-                ("schema", self._guarding),
+                ("capture", self._capture_changes),
+                ("heal", self._retry_queue),
+                ("heartbeat", self._beat),
+                ("commands", self._check_commands),
+                ("trim", self._trim),
+                ("schema", self._check_schema),
                 ("alone", holding.turn),
-                ("serve", self._answering),
+                ("serve", self._check_api),
                 ("serve", self.server.close_overdue_connections),
                 *((f"pull {subscriber.name}", subscriber.turn) for subscriber in self.subscribers),
             )
         ]
-        """All that runs beside the site, with how far each has come, and what is wrong with it."""
+        """All loops, with their progress and problems."""
         self._by_name = {loop.name: loop for loop in self.loops}
 
     def _subscriber(self, name: str) -> Subscriber:
         settings = self.settings.producers[name]
         return Subscriber(
             name,
-            settings,
+            self.settings,
             Peer(name, settings, secret_of(settings, name), wanted_doctypes(settings, self.settings.mappings)),
-            site=self.site,
-            site_name=self.settings.site.name,
             database=self.database,
             catalogue=self.catalogue,
             applier=self.applier,
-            producers=self.producers,
-            requests=self.requests,
-            sync_log=self.sync_log,
-            unread=self.unread,
-            mappings=self.settings.mappings,
-            applied=self._wake_healer,
-            returns=self._returns,
+            state=self.state,
+            on_applied=self._wake_healer,
         )
 
-    async def _unread(self) -> dict[str, frozenset[str]]:
-        """The columns here that have not been read yet from where their documents come from."""
-        return await self.unread.of_producers({name: each.subscribed for name, each in self.settings.producers.items()})
+    async def _unfilled_columns(self) -> dict[str, frozenset[str]]:
+        """New columns of this site whose values are not read from the producers yet."""
+        subscribed = {name: each.subscribed for name, each in self.settings.producers.items()}
+        return await UnreadColumns(self.state).of_producers(subscribed)
 
     async def _named_here(self, site: str) -> frozenset[str]:
         """The types of which the documents of another site get names of this site's own."""
@@ -177,25 +169,20 @@ class Daemon:
         names = [each.name for each in await self.producers.all() if each.producer_site == site]
         return frozenset[str]().union(*(self._own_names.get(name, ()) for name in names))
 
-    async def _returns(self, site: str) -> frozenset[str]:
-        """The types that a site has from us."""
-        names = {each.name for each in await self.peers.consumers() if each.consumer_site == site}
-        approved = (each for each in await self.peers.approvals() if each.status == ApprovalStatus.APPROVED)
-        return frozenset(each.doctype for each in approved if each.consumer in names)
+    async def run(self, stop: asyncio.Event, reload: Turn, notifier: Notifier) -> str:
+        """Run until `stop` is set, or until configuration and tables must be read again: then returns the reason.
 
-    async def run(self, stop: asyncio.Event, also: Turn, notifier: Notifier) -> str:
-        """Run until `stop` is set, or until everything has to be read anew: then returns why.
 
-        `also` is one more loop's turn. Whatever a loop meets, it goes on. Raises `Fenced`, within a group.
+        `reload` is the turn of one more loop. Raises `Fenced`, within a group.
         """
-        self.loops.append(self._loop("configuration", also))
+        self.loops.append(self._loop("configuration", reload))
         self._watchdog = Watchdog(self.loops, notifier)
         self._notifier = notifier
         notifier.ready()
-        self.loops.append(Loop("watchdog", self._watching_over))
+        self.loops.append(Loop("watchdog", self._watch_loops))
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(loop.run(), name=loop.name) for loop in self.loops]
-            ends = [group.create_task(stop.wait()), group.create_task(self._anew.wait())]
+            ends = [group.create_task(stop.wait()), group.create_task(self._restart.wait())]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
                 log.info("stopping")
@@ -204,50 +191,50 @@ class Daemon:
                 task.cancel()
         if stop.is_set():
             return ""
-        await self._log_what_was_changed()
-        return self._why
+        await self._drain_before_restart()
+        return self._restart_reason
 
     @property
     def problem(self) -> str:
-        """What is wrong with the daemon's loops now, in one line; nothing where all go well."""
-        stands_still = self._watchdog.problem if self._watchdog is not None else ""
-        return "; ".join(filter(None, (problems_of(self.loops), stands_still)))
+        """What is wrong with the daemon's loops now, in one line; empty if nothing is."""
+        stalled = self._watchdog.problem if self._watchdog is not None else ""
+        return "; ".join(filter(None, (problems_of(self.loops), stalled)))
 
     def _loop(self, name: str, turn: Turn) -> Loop:
-        return Loop(name, turn, look=self._look_at_tables)
+        return Loop(name, turn, look=self._check_tables)
 
-    async def _look_at_tables(self, error: Exception) -> None:
-        """Begin anew where a statement failed because the tables are others now, or a database is another one."""
+    async def _check_tables(self, error: Exception) -> None:
+        """Restart if a statement failed because the tables changed, or a database was replaced."""
         if isinstance(error, StateReplaced):
-            self.begin_anew(error.message)
+            self.restart(error.message)
         if not isinstance(error, SiteError) or error.retryable:
             return
         try:
-            different = await self._guard.look()
-        except SchemaChanged as now:
-            different = now.message
+            reason = await self._guard.look()
+        except SchemaChanged as changed:
+            reason = changed.message
         if isinstance(error, SchemaChanged):
-            different = different or error.message
-        if different:
-            self.begin_anew(different)
+            reason = reason or error.message
+        if reason:
+            self.restart(reason)
 
-    def begin_anew(self, why: str) -> None:
+    def restart(self, reason: str) -> None:
         """Let `run` return, so that configuration and tables are read again."""
-        self._why = why
-        self._anew.set()
+        self._restart_reason = reason
+        self._restart.set()
 
     async def close(self, *, stopped: bool = True) -> None:
-        """Give everything back; also after a failed start. Unless `stopped`, the next daemon takes over at once."""
-        farewell = [self.heartbeat.stopped] if stopped else []
+        """Release everything, also after a failed start. Unless `stopped`, the next daemon takes over at once."""
+        last_beat = [self.heartbeat.stopped] if stopped else []
         subscribers = [subscriber.close for subscriber in self.subscribers]
-        for give_back in (self.server.stop, *subscribers, *farewell, self.database.close, self.state.close):
+        for release in (self.server.stop, *subscribers, *last_beat, self.database.close, self.state.close):
             try:
-                await give_back()
-            except Exception as error:  # noqa: BLE001  # what is left has to be given back all the same
-                log.warning("close_failed", error=in_words(error))
+                await release()
+            except Exception as error:  # noqa: BLE001  # the others must be released as well
+                log.warning("close_failed", error=describe_error(error))
 
     async def begin(self) -> None:
-        """Bring the two databases together after whatever happened, and listen. Raises `StreamdError`."""
+        """Make the two databases consistent after a crash or restore, and listen. Raises `StreamdError`."""
         await self.heartbeat.beat(captured=0, problem=STARTING)
         for name, producer in self.settings.producers.items():
             await self.producers.upsert(name, producer.url)
@@ -269,121 +256,113 @@ class Daemon:
             producers=sorted(self.settings.producers),
         )
 
-    def _covered_by(self, place: Cursor) -> int | None:
-        """The moment up to which everything is at or before this place of the log: captured, and seen by triggers."""
-        return _earlier(self.capture.through.covered_by(place), self._guard.looked_at)
+    def _watermark_at(self, cursor: Cursor) -> int | None:
+        """The moment up to which the log is complete at this cursor: recorded by triggers, and captured."""
+        return _earlier(self.capture.watermarks.at(cursor), self._guard.looked_at)
 
-    # Loops: one turn each
+    # The turns of the loops
 
-    async def _capturing(self) -> None:
-        taken = await self.capture.run_once()
-        if taken:
+    async def _capture_changes(self) -> None:
+        if await self.capture.run_once():
             self._wake_healer(everything=True)
             return
         await self.database.wait_for_change(self.settings.site.poll_seconds, QUIET_SECONDS)
         self._wake_healer()
 
-    async def _watching_over(self) -> float:
-        """Look whether all loops come further: capture in the site's changes, subscribers in the producers' logs."""
-        assert self._watchdog is not None  # noqa: S101  # this loop begins with it
-        self._by_name["capture"].moved((self.capture.taken, self.capture.through.latest))
+    async def _watch_loops(self) -> float:
+        """Check that all loops make progress: capture in the site's changes, subscribers in the producers' logs."""
+        assert self._watchdog is not None  # noqa: S101  # this loop starts with it
+        self._by_name["capture"].place = self.capture.taken, self.capture.watermarks.latest
         for subscriber in self.subscribers:
-            self._by_name[f"pull {subscriber.name}"].moved(subscriber.place)
+            self._by_name[f"pull {subscriber.name}"].place = subscriber.place
         self._watchdog.look()
-        self._notifier.status(self.problem or "all goes well")
+        self._notifier.status(self.problem or "running")
         return TICK_SECONDS
 
-    async def _log_what_was_changed(self) -> None:
-        """Log changes with the tables as this daemon knows them: the next one knows others.
-
-        What stays behind is formed by the next one, as well as it can be.
-        """
+    async def _drain_before_restart(self) -> None:
+        """Log earlier changes with this daemon's tables: the next one has others, and forms the rest as it can."""
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 await self.capture.drain()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the next daemon has to begin
-            log.warning("not_logged_before_restart", error=in_words(error), hint="the next daemon reads what is left")
+        except Exception as error:  # noqa: BLE001  # whatever it is, the next daemon must start
+            hint = "the next daemon reads what is left"
+            log.warning("not_logged_before_restart", error=describe_error(error), hint=hint)
 
     async def _drain(self) -> None:
-        """Bring the log up to date, for whoever waits for it; a busy moment is waited for. Raises `SiteBusy`."""
+        """Bring the log up to date. Retries while a database is busy, then raises `SiteBusy`."""
         try:
             async with asyncio.timeout(WAIT_FOR_CAPTURE):
                 async for attempt in transient():
                     with attempt:
                         await self.capture.drain()
         except TimeoutError:
-            raise SiteBusy("the site's changes could not be captured in time", hint="it is tried again") from None
+            raise SiteBusy("the site's changes could not be captured in time", hint="streamd retries") from None
 
-    async def _healing(self) -> None:
-        with suppress(TimeoutError), resting():  # something queued is due
+    async def _retry_queue(self) -> None:
+        with suppress(TimeoutError), resting():  # a time-out: a queued event is due
             async with asyncio.timeout(self._heal_in):
                 await self._heal.wait()
         self._heal.clear()
         everything, self._heal_everything = self._heal_everything, False
         self._heal_in = 0.0
         try:
-            self._heal_in = await self._heal_what_is_due(everything=everything)
+            if await self.healer.next_due() is not None:
+                routes: dict[str, Route] = dict(each.route for each in self.subscribers if each.route is not None)
+                await self.healer.run_once(routes, everything=everything)
+                self._heal_in = max(await self.healer.next_due() or 0.0, 0.5)
+            else:
+                self._heal_in = None  # nothing is queued
         except BaseException:
             self._heal_everything = self._heal_everything or everything
             raise
-
-    async def _heal_what_is_due(self, *, everything: bool) -> float | None:
-        """Returns in how many seconds to look again, or None where nothing is queued."""
-        if await self.healer.next_due() is None:
-            return None
-        routes: dict[str, Route] = dict(each.route for each in self.subscribers if each.route is not None)
-        await self.healer.run_once(routes, everything=everything)
-        return max(await self.healer.next_due() or 0.0, 0.5)
 
     def _wake_healer(self, *, everything: bool = False) -> None:
         self._heal_everything = self._heal_everything or everything
         self._heal.set()
 
-    async def _beating(self) -> float:
+    async def _beat(self) -> float:
         for subscriber in self.subscribers:
             await subscriber.report_paused()
         await self.heartbeat.beat(
             captured=self.capture.captured,
             problem=self.problem,
-            captured_to=_earlier(self.capture.through.latest, self._guard.looked_at),
+            captured_to=_earlier(self.capture.watermarks.latest, self._guard.looked_at),
         )
         return BEAT_SECONDS
 
-    async def _watching(self) -> float:
-        """Notice what commands, in processes of their own, wrote into the state database."""
+    async def _check_commands(self) -> float:
+        """Notice what commands, which are other processes, wrote into the state database."""
         version = self.state.version()
-        if version != self._seen:
-            now = await self._asked()
-            if now != self._asked_before:
+        if version != self._seen_version:
+            decisions = await self._read_decisions()
+            if decisions != self._seen_decisions:
                 await self.update_log.wake()
                 for subscriber in self.subscribers:
                     subscriber.wake()
-            self._seen, self._asked_before = version, now
+            self._seen_version, self._seen_decisions = version, decisions
         return WATCH_SECONDS
 
-    async def _asked(self) -> object:
-        """What people decide: approvals, pauses, requests."""
+    async def _read_decisions(self) -> object:
+        """What operators decide: approvals, pauses, requests."""
         approvals = [(each.consumer, each.doctype, each.status) for each in await self.peers.approvals()]
         paused = [(each.name, each.paused) for each in await self.producers.all()]
-        asked = [each.id for each in await self.requests.pending() if each.kind == WHOLE]
-        return approvals, paused, asked
+        requests = [each.id for each in await Requests(self.state).pending() if each.kind == WHOLE]
+        return approvals, paused, requests
 
-    async def _trimming(self) -> float:
+    async def _trim(self) -> float:
         await trim_update_log(self.state, self.settings.retention)
         await self.sync_log.trim(self.settings.retention)
         await self.database.forget_deleted(now_ms() - self.settings.retention.tombstone_seconds * 1000)
         return TRIM_SECONDS
 
-    async def _answering(self) -> float:
-        """Ask our own API whether it answers."""
+    async def _check_api(self) -> float:
         await self.server.probe()
         return PROBE_SECONDS
 
-    async def _guarding(self) -> float:
-        """Notice tables that were changed, and triggers that vanished."""
-        different = await self._guard.look()
-        if different:
-            self.begin_anew(different)
+    async def _check_schema(self) -> float:
+        reason = await self._guard.look()
+        if reason:
+            self.restart(reason)
         return self._guard.pause
 
 

@@ -1,7 +1,7 @@
-"""Brings a site's database to what the configuration needs: our tables, and triggers that see every column.
+"""Installs what the configuration needs in a site's database: streamd's tables, and triggers for every column.
 
-What changed while triggers were away, or did not see everything, becomes a gap in the log: never silence. The gap is
-noted before the triggers are made and written after, so that a process that ends in between takes it with it nowhere.
+If triggers were missing or incomplete, changes may be missing, so a gap is written into the log. The gap is noted
+before the triggers are created, and written afterwards, so that it is not lost if the process ends in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streamd.store.pending_gaps import PendingGaps
 from streamd.update_log import UpdateLog
 
 IDS_SINCE = 7
-"""The schema of our tables that knows documents by ids alone; the ones before have lives of names, or counterparts."""
+"""The first schema of streamd's tables that knows documents by ids alone. Earlier ones have lives or counterparts."""
 
 VANISHED = (
     "triggers had vanished, or are new (for a unique key that is new, or that an earlier release did not look at): "
@@ -30,10 +30,10 @@ MIGRATION = "triggers were removed during a migration (uninstall --for-migration
 async def install_site(
     name: str, site: SiteDatabase, catalogue: Catalogue, tables: Mapping[str, Table], state: State | None
 ) -> list[str]:
-    """Make what is missing of our tables and triggers, remove what is too much; says what was done.
+    """Create missing tables and triggers, and remove unneeded ones. Returns what was done, in words.
 
-    `name` is what people call the site. `state` is its state database, with this release's schema; None only where
-    nothing was installed yet. Raises `SiteError`.
+    `name` is the site's name for people. `state` is its state database, with this release's schema; None only if
+    nothing was installed before. Raises `SiteError`.
     """
     before = await site.identity()
     if before is not None and before.schema > SITE_SCHEMA:
@@ -53,7 +53,7 @@ async def install_site(
     if statements:
         await site.run_script(statements)
     if before is not None:
-        await _convert(site, before)
+        await _convert_lives(site, before)
     after = await site.identity()
     if after is None:
         raise NotInstalled("streamd could not be installed in the site's database")
@@ -65,8 +65,8 @@ async def install_site(
     return done
 
 
-async def _convert(site: SiteDatabase, before: SiteIdentity) -> None:
-    """Bring what an earlier release remembered of names to ids; also where that was interrupted once."""
+async def _convert_lives(site: SiteDatabase, before: SiteIdentity) -> None:
+    """Convert the names that an earlier release recorded to ids, also if that was interrupted before."""
     async with site.snapshot() as reader:
         is_due = before.schema < IDS_SINCE or await reader.has_conversions()
     if is_due:
@@ -77,9 +77,9 @@ async def _convert(site: SiteDatabase, before: SiteIdentity) -> None:
 def add_remote_columns(
     site: SiteDatabase, doctypes: Iterable[DocumentType], tables: Mapping[str, Table]
 ) -> tuple[list[str], dict[str, Table]]:
-    """The statements that give these types the columns that say where a document came from; and the tables after them.
+    """The statements that add the columns with a document's origin to these types, and the tables after them.
 
-    Raises `SiteError`.
+    Raises `SiteError` for a single.
     """
     statements: list[str] = []
     after = dict(tables)
@@ -95,27 +95,27 @@ def add_remote_columns(
 
 
 def require_tables(identity: SiteIdentity | None) -> SiteIdentity:
-    """The site's identity. Raises `NotInstalled` where our tables are not there, or are those of another release."""
+    """The site's identity. Raises `NotInstalled` if streamd's tables are missing, or belong to another release."""
     if identity is None:
         raise NotInstalled("nothing is installed in the site's database", hint="run `streamd install`")
     if identity.schema != SITE_SCHEMA:
         raise NotInstalled(
-            f"streamd's tables in the site's database are those of another release (schema {identity.schema}, and this "
-            f"one wants {SITE_SCHEMA})",
+            f"streamd's tables in the site's database belong to another release (schema {identity.schema}; this one "
+            f"needs {SITE_SCHEMA})",
             hint="run `streamd install`" if identity.schema < SITE_SCHEMA else "run that release, or a newer one",
         )
     return identity
 
 
 def missing_triggers(ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """The triggers that are not there, or not as they ought to be."""
+    """The triggers that are missing or outdated."""
     return sorted(name for name, text in wanted.items() if ours.get(name) != text)
 
 
 def losses(
     site: SiteDatabase, ours: Mapping[str, str], catalogue: Catalogue, tables: Mapping[str, Table]
 ) -> dict[str, str]:
-    """The types of which changes may have gone unseen with these triggers, and why."""
+    """The types of which these triggers may have missed changes, and why."""
     found: dict[str, set[str]] = {}
     for trigger, columns in site.outgrown(ours, catalogue, tables).items():
         for doctype in site.doctypes_behind([trigger], catalogue, tables):
@@ -126,29 +126,29 @@ def losses(
 
 
 def columns_changed(columns: Iterable[str]) -> str:
-    """The reason of a gap: columns of the type's tables that were not seen; none if nobody can tell which."""
+    """The reason of a gap: columns that the triggers did not record; empty if unknown."""
     names = ", ".join(sorted(columns))
     what = f"columns were added: {names}" if names else "the columns, keys or triggers of its tables were changed"
     return f"{what}; what changed before streamd's triggers were renewed was not seen as it is"
 
 
 async def note_gaps(state: State, reasons: Mapping[str, str]) -> None:
-    """Note gaps of types that somebody was approved for: of the others nothing was promised."""
+    """Note gaps of types that a consumer was approved for. Of other types, no consumer misses anything."""
     approved = await Peers(state).approved_doctypes() if reasons else set()
-    promised = [(doctype, reason) for doctype, reason in reasons.items() if doctype in approved]
-    if promised and await UpdateLog(state).head() is not None:
-        await PendingGaps(state).add(promised)
+    gaps = [(doctype, reason) for doctype, reason in reasons.items() if doctype in approved]
+    if gaps and await UpdateLog(state).head() is not None:
+        await PendingGaps(state).add(gaps)
 
 
 async def note_migration(state: State) -> None:
-    """The triggers are about to be removed for a while: whatever is changed until they are back is not seen."""
+    """Note gaps because the triggers are about to be removed for a migration."""
     await note_gaps(state, dict.fromkeys(await Peers(state).approved_doctypes(), MIGRATION))
 
 
 async def write_gaps(site: SiteDatabase, state: State) -> list[str]:
-    """Write into the log what was noted, now that changes are seen again; says what was written."""
-    owed, log = PendingGaps(state), UpdateLog(state)
-    pending = await owed.pending()
+    """Write the noted gaps into the log, now that changes are recorded again. Returns what was done, in words."""
+    pending_gaps, log = PendingGaps(state), UpdateLog(state)
+    pending = await pending_gaps.pending()
     if not pending:
         return []
     async with site.snapshot() as snapshot:
@@ -158,16 +158,17 @@ async def write_gaps(site: SiteDatabase, state: State) -> list[str]:
     for reason in dict.fromkeys(pending.values()):
         doctypes = sorted(doctype for doctype in pending if pending[doctype] == reason)
         await log.add_gap(doctypes, reason, clock=at)
-        await owed.settle(doctypes)
+        await pending_gaps.settle(doctypes)
         done.append(f"wrote into the log that changes of {', '.join(doctypes)} may be missing: {reason}")
     return done
 
 
 def _done(before: SiteIdentity | None, ours: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    made = len(wanted.keys() - ours.keys())
-    renewed = sum(name in ours and ours[name] != text for name, text in wanted.items())
-    removed = len(ours.keys() - wanted.keys())
-    parts = [(made, "made"), (renewed, "renewed"), (removed, "removed")]
+    parts = [
+        (len(wanted.keys() - ours.keys()), "made"),
+        (sum(name in ours and ours[name] != text for name, text in wanted.items()), "renewed"),
+        (len(ours.keys() - wanted.keys()), "removed"),
+    ]
     done = []
     if before is None:
         done.append("made streamd's tables in the site's database")

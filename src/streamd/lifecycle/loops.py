@@ -1,8 +1,8 @@
-"""Keeps the daemon's loops going, whatever they meet.
+"""Keeps the daemon's loops running, whatever error occurs.
 
-Each loop takes one turn after the other. An error ends the turn, never the loop: it is said once, shown as the loop's
-problem, and the next turn begins after a pause that grows. So a server that restarts, a full disk, or a fault of our
-own costs time and nothing else. One thing ends a loop: another daemon that claimed this site (`Fenced`).
+Each loop takes one turn after the other. An error ends the turn, never the loop: it is logged once, shown as the loop's
+problem, and the next turn begins after a growing pause. So a server that restarts, a full disk, or a bug of streamd
+costs only time. One error ends a loop: another daemon has claimed this site (`Fenced`).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from streamd.common.progress import Pulse, record_progress, resting, watch
+from streamd.common.instrumentation import Pulse, record_progress, resting, watch
 from streamd.common.retry import loop_pause
 from streamd.errors import Fenced, StreamdError
 
 log = structlog.get_logger("streamd.daemon")
 
 Turn = Callable[[], Awaitable[float | None]]
-"""One turn of a loop. Returns the seconds to rest before the next one, or None to go on at once."""
+"""One turn of a loop. Returns the seconds to wait before the next one, or None for no pause."""
 
 
 class Loop:
-    """One loop of the daemon: its name, how far it has come, and what is wrong with it now.
+    """One loop of the daemon: its name, its progress, and its problem.
 
-    `problem` is empty unless the last turn failed. `turns` counts those that ended well. `place` is how far the loop
-    has come in what it works on; a loop that has no such place leaves it None.
+    `problem` is empty unless the last turn failed. `turns` counts the turns that succeeded. `place` is how far the loop
+    has come in its work; None for loops without such a position. `look` is called after each error.
     """
 
     def __init__(self, name: str, turn: Turn, *, look: Callable[[Exception], Awaitable[None]] | None = None) -> None:
@@ -38,103 +38,99 @@ class Loop:
         self.pulse = Pulse()
         self._turn = turn
         self._look = look
-        self._said = ""
+        self._logged = ""
         self._traced: set[str] = set()
-        self._bound: asyncio.Timeout | None = None
+        self._timeout: asyncio.Timeout | None = None
         self._interrupted = ""
 
-    def moved(self, place: object) -> None:
-        """Note the place that the loop has come to."""
-        self.place = place
-
     async def run(self) -> None:
-        """Take turns for ever, until cancelled. Raises `Fenced`."""
+        """Take turns until cancelled. Raises `Fenced`."""
         watch(self.pulse)
         while True:
-            rest = await self._one_turn()
+            pause = await self._take_turn()
             if _is_cancelled():
                 # The turn lost it: before Python 3.12 `asyncio.wait_for` does, if what it waits for ends just then.
                 raise asyncio.CancelledError
-            if rest is not None:
+            if pause is not None:
                 with resting():
-                    await asyncio.sleep(rest)
+                    await asyncio.sleep(pause)
 
     def interrupt(self, why: str) -> None:
-        """Cancel what the turn waits for: it fails with `why`, and the next one begins after a pause."""
-        if self._bound is not None and not self._bound.expired() and not self._interrupted:
+        """Cancel the running turn: it fails with `why`, and the next one begins after a pause."""
+        if self._timeout is not None and not self._timeout.expired() and not self._interrupted:
             self._interrupted = why
-            self._bound.reschedule(asyncio.get_running_loop().time())
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def _one_turn(self) -> float | None:
-        """Take a turn. Returns the seconds to rest, also after it failed. Raises `Fenced`."""
+    async def _take_turn(self) -> float | None:
+        """Take a turn. Returns the seconds to wait, also after it failed. Raises `Fenced`."""
         try:
-            rest = await self._bounded_turn()
+            pause = await self._run_turn()
         except asyncio.CancelledError:
             if _is_cancelled():
                 raise
-            return await self._failed(RuntimeError("something that the loop waited for was cancelled"))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the loop has to go on
+            return await self._handle_failure(RuntimeError("something that the loop waited for was cancelled"))
+        except Exception as error:  # noqa: BLE001  # whatever it is, the loop continues
             cause = first_of(error)
             if isinstance(cause, Fenced):
                 raise cause from None
-            return await self._failed(cause)
-        self._went_well()
-        return rest
+            return await self._handle_failure(cause)
+        self._record_success()
+        return pause
 
-    async def _bounded_turn(self) -> float | None:
+    async def _run_turn(self) -> float | None:
         record_progress()
         try:
-            async with asyncio.timeout(None) as self._bound:
+            async with asyncio.timeout(None) as self._timeout:
                 return await self._turn()
         except TimeoutError:
             if not self._interrupted:
                 raise
             raise StreamdError(self._interrupted) from None
         finally:
-            self._bound, self._interrupted = None, ""
+            self._timeout, self._interrupted = None, ""
 
-    def _went_well(self) -> None:
+    def _record_success(self) -> None:
         if self.failures:
             log.info("loop_resumed", loop=self.name, failures=self.failures)
         self.failures = 0
-        self.problem = self._said = ""
+        self.problem = self._logged = ""
         self.turns += 1
 
-    async def _failed(self, error: Exception) -> float:
-        """Returns the seconds to rest before the next turn."""
+    async def _handle_failure(self, error: Exception) -> float:
+        """Returns the seconds to wait before the next turn."""
         self.failures += 1
-        self.problem = in_words(error)
-        self._say(error)
+        self.problem = describe_error(error)
+        self._log_error(error)
         if self._look is not None:
             try:
                 await self._look(error)
-            except Exception as further:  # noqa: BLE001  # it comes on top of the first one
-                self._say(further)
+            except Exception as further:  # noqa: BLE001  # in addition to the first one
+                self._log_error(further)
         return loop_pause(self.failures)
 
-    def _say(self, error: Exception) -> None:
-        """Log an error, unless it is the one that was logged last; a fault of ours with its traceback, once."""
-        said = in_words(error)
-        if said == self._said:
+    def _log_error(self, error: Exception) -> None:
+        """Log an error, unless it was logged last. A bug of streamd is logged with its traceback, once."""
+        text = describe_error(error)
+        if text == self._logged:
             return
-        self._said = said
+        self._logged = text
         if isinstance(error, StreamdError):
-            hint = error.hint or ("it is tried again" if error.retryable else "")
+            hint = error.hint or ("streamd retries" if error.retryable else "")
             log.warning("loop_retries", loop=self.name, error=error.message, hint=hint)
             return
         place = place_of(error)
         trace = None if place in self._traced else error
         self._traced.add(place)
-        log.error("loop_failed", loop=self.name, error=said, hint="this is a fault of streamd's", exc_info=trace)
+        log.error("loop_failed", loop=self.name, error=text, hint="this is a bug in streamd", exc_info=trace)
 
 
-def in_words(error: BaseException) -> str:
-    """An error as it is shown: our own say all that a reader needs."""
+def describe_error(error: BaseException) -> str:
+    """An error as it is shown to users."""
     return error.message if isinstance(error, StreamdError) else f"{type(error).__name__}: {error}"
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an error and the line that raised it: what makes two of them the same."""
+    """The class of an error and the line that raised it, which identify a bug."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -143,7 +139,7 @@ def place_of(error: BaseException) -> str:
 
 
 def problems_of(loops: list[Loop]) -> str:
-    """What is wrong with these loops, in one line: each problem once, with the loops that have it."""
+    """The problems of these loops in one line: each problem once, with the loops that have it."""
     found: dict[str, list[str]] = {}
     for loop in loops:
         if loop.problem:
@@ -152,13 +148,13 @@ def problems_of(loops: list[Loop]) -> str:
 
 
 def first_of(error: Exception) -> Exception:
-    """What a task group failed with first."""
+    """The error with which a task group failed first."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def _is_cancelled() -> bool:
-    """Whether the task that runs the loop is to end. A library may raise the same error for something of its own."""
+    """Whether the loop's own task is cancelled. A library may raise the same error for a task of its own."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

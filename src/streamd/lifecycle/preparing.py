@@ -1,4 +1,4 @@
-"""What is read before anything runs: the secrets and files of the configuration, and the site's document types."""
+"""Reads what a daemon needs before it runs: secrets and files of the configuration, and the document types."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from streamd.settings import Settings, secret_of
 
 
 def require_usable(settings: Settings) -> None:
-    """Raises `ConfigurationError` with each secret and file that the configuration needs and that is not there."""
+    """Raises `ConfigurationError` with each secret and file that the configuration needs and that is missing."""
     problems: list[Problem] = []
     for name, producer in settings.producers.items():
         try:
             secret_of(producer, name)
         except ConfigurationError as error:
             problems += error.problems
-    files = [
-        ("server.certificate", settings.server.certificate),
-        ("server.certificate_key", settings.server.certificate_key),
-    ]
+    files = {
+        "server.certificate": settings.server.certificate,
+        "server.certificate_key": settings.server.certificate_key,
+    }
     for name, producer in settings.producers.items():
-        files.append((path("producers", name, "certificate_authority"), producer.certificate_authority))
+        files[path("producers", name, "certificate_authority")] = producer.certificate_authority
     problems += [
         Problem(where, f"there is no file {file}", "fix the path: it is relative to the configuration file")
-        for where, file in files
+        for where, file in files.items()
         if file is not None and not file.is_file()
     ]
     if problems:

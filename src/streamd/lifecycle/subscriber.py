@@ -1,4 +1,4 @@
-"""Stands by one producer: handshake, pull, apply, and what to do when it is away, refuses, or its log is gone."""
+"""Subscribes to one producer: handshake, pull, apply, and what to do if it is away, refuses, or lost its log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import math
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,17 +25,17 @@ from streamd.apply import (
 from streamd.check.columns import unfit
 from streamd.check.mappings import unmappable
 from streamd.common.clock import MAX_AHEAD_MS
-from streamd.common.progress import resting
+from streamd.common.instrumentation import resting
 from streamd.common.retry import away_pause
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerRefused, PeerUnreachable, ResyncRequired
-from streamd.lifecycle.readings import Readings
+from streamd.lifecycle.refetching import Refetches
 from streamd.lifecycle.reporting import Report
 from streamd.model import ApprovalStatus, Catalogue, Cursor, Event, Operation, SyncEntry, SyncStatus
-from streamd.pull import WAIT_SECONDS, Peer, Puller, PullResult
-from streamd.settings import MappingSettings, ProducerSettings, remote_doctype
-from streamd.store.engine import now_ms
-from streamd.store.heartbeat import Requests
+from streamd.pull import WAIT_SECONDS, Peer, Puller
+from streamd.settings import Settings, remote_doctype
+from streamd.store.engine import State, now_ms
+from streamd.store.peers import Peers
 from streamd.store.producers import (
     AWAY,
     CATCHING_UP,
@@ -54,72 +54,62 @@ from streamd.wire import HandshakeAnswer
 log = structlog.get_logger("streamd.pull")
 
 REFUSED_SECONDS = 30.0
-"""How long to wait before asking a producer again that said no."""
+"""How long to wait before asking a producer again that refused."""
 
 PAUSED_SECONDS = 2.0
-"""How often a pause is looked at. The daemon wakes nobody for one that began and ended between two of its looks."""
-
-
-async def no_returns(_site: str) -> frozenset[str]:
-    """The producer gets nothing from us."""
-    return frozenset()
+"""How often a paused subscriber checks whether it is still paused, in case the daemon missed a short pause."""
 
 
 class Subscriber:
-    """One producer of this site. `returns` says which types a site (a UUID) has from us: edits of those reach it."""
+    """One producer of this site: `name` in the configuration. `on_applied` is called after events were applied."""
 
     def __init__(
         self,
         name: str,
-        settings: ProducerSettings,
+        settings: Settings,
         peer: Peer,
         *,
-        site: str,
-        site_name: str,
         database: SiteDatabase,
         catalogue: Catalogue,
         applier: Applier,
-        producers: Producers,
-        requests: Requests,
-        sync_log: SyncLog,
-        unread: UnreadColumns,
-        mappings: Mapping[str, MappingSettings],
-        applied: Callable[[], None],
-        returns: Callable[[str], Awaitable[frozenset[str]]] = no_returns,
+        state: State,
+        on_applied: Callable[[], None],
     ) -> None:
         self.name = name
-        self._settings = settings
+        self._settings = settings.producers[name]
+        self._mappings = settings.mappings
         self._peer = peer
-        self._site = site
-        self._site_name = site_name
+        self._site = state.site
+        self._site_name = settings.site.name
         self._database = database
         self._catalogue = catalogue
         self._applier = applier
-        self._producers = producers
-        self._sync_log = sync_log
-        self._mappings = mappings
-        self._ours = {remote_doctype(entry, mappings): entry.doctype for entry in settings.doctypes}
-        self._applied = applied
-        self._returns = returns
-        self._puller = Puller(peer, read_checkpoint=self._place, apply=self._apply, known_statuses=lambda: self._known)
-        self._wanted = frozenset(settings.subscribed) & frozenset(catalogue.doctypes)
+        self._on_applied = on_applied
+        self._peers = Peers(state)
+        self.producers = Producers(state)
+        self._sync_log = SyncLog(state)
+        self._unread_columns = UnreadColumns(state)
+        self._local_names = {remote_doctype(entry, self._mappings): entry.doctype for entry in self._settings.doctypes}
+        """The requested types: the producer's name → the local name."""
+        self._puller = Puller(
+            peer, read_checkpoint=self._read_checkpoint, apply=self._apply, known_statuses=lambda: self._statuses
+        )
+        self._wanted = frozenset(self._settings.subscribed) & frozenset(catalogue.doctypes)
         self._source: Source | None = None
         self._wake = asyncio.Event()
-        self._report = Report(name, database, producers, sync_log, requests)
-        self._stale = True
-        """Whether what was said of the producer may not be so any more: the next word does not wait for a long poll."""
-        self._away = 0
-        self._known: dict[str, str] = {}
-        self._waiting: set[str] = set()
-        """The types that waited for approval, of which nothing else was told in the log since."""
-        self._greet_at = 0.0
-        self._unread = unread
-        self._readings = Readings(
-            name, database, catalogue, sync_log, requests, unread, repair_gaps=settings.repair_gaps
-        )
-        self._unsettled = False
+        self._report = Report(name, self.producers)
+        self._is_stale = True
+        """Whether the reported status may be outdated, so that the next request must not wait for events."""
+        self._failures = 0
+        self._statuses: dict[str, str] = {}
+        """The status of each requested type, by the producer's name, as the producer last reported it."""
+        self._pending: set[str] = set()
+        """The types that were waiting for approval when this was last logged."""
+        self._handshake_at = 0.0
+        self._refetches = Refetches(name, database, catalogue, state, repair_gaps=self._settings.repair_gaps)
+        self._was_interrupted = False
         self.place: object = None
-        """How far it has come, or when it heard that there is nothing more; None while that cannot be told."""
+        """How far it has come, or when the producer last had nothing more; None while unknown."""
 
     @property
     def route(self) -> tuple[str, Route] | None:
@@ -127,48 +117,44 @@ class Subscriber:
         return None if self._source is None else (self._source.site, Route(self._source, self._peer))
 
     def wake(self) -> None:
-        """Something was asked of us by hand (pause, resume, resync): look now."""
+        """Check at once what a command wrote: pause, resume or resync."""
         self._wake.set()
 
     async def report_paused(self) -> None:
-        """Write down which types are paused, if that changed."""
+        """Store which types are paused, and why, if that changed."""
         if self._source is not None:
-            await self._report.paused({**self._source.paused, **self._applier.refused_types.reasons()})
+            await self._report.paused_types({**self._source.paused, **self._applier.refused_types.reasons()})
 
     async def turn(self) -> None:
-        """One round, and what follows from it. Raises what concerns neither a document nor the producer."""
-        if self._unsettled:
-            # What was under way may be committed in one database, and not in the other.
+        """Pull and apply once, and handle the producer's errors. Raises other errors, such as `SiteBusy`."""
+        if self._was_interrupted:
+            # The interrupted work may be committed in one database, but not in the other.
             await self._applier.recover()
-            self._stale = True
-        self._unsettled = True
-        await self._go_on()
-        self._unsettled = False
-
-    async def _go_on(self) -> None:
-        """One round, and what follows from the producer's answer. Raises `SiteBusy`, `StateBusy`."""
+            self._is_stale = True
+        self._was_interrupted = True
         try:
-            await self._until_woken(self._round())
-            self._away = 0
+            await self._run_until_woken(self._pull())
+            self._failures = 0
         except ResyncRequired as error:
-            await self._say(RESYNC_REQUIRED, error)
-            await self._rest(REFUSED_SECONDS if await self._readings.asked_for() else None)
+            await self._report_status(RESYNC_REQUIRED, error)
+            await self._rest(REFUSED_SECONDS if await self._refetches.pending() else None)
         except PeerUnreachable as error:
-            self._away += 1
-            self._greet_at = 0.0  # it may come back with other tables
-            await self._say(AWAY, error)
-            await self._rest(max(away_pause(self._away, self._settings.retry_seconds), error.retry_after))
+            self._failures += 1
+            self._handshake_at = 0.0  # it may come back with other tables
+            await self._report_status(AWAY, error)
+            await self._rest(max(away_pause(self._failures, self._settings.retry_seconds), error.retry_after))
         except PeerRefused as error:
             self._source = None
-            await self._say(REFUSED, error)
+            await self._report_status(REFUSED, error)
             await self._rest(REFUSED_SECONDS)
+        self._was_interrupted = False
 
     async def close(self) -> None:
         await self._puller.close()
         await self._peer.close()
 
-    async def _until_woken(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do one round, but leave a long poll when woken."""
+    async def _run_until_woken(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do this work, but cancel it when woken: it may be a long poll."""
         task = asyncio.create_task(work)
         woken = asyncio.create_task(self._wake.wait())
         try:
@@ -177,7 +163,7 @@ class Subscriber:
                 task.cancel()
             await asyncio.wait({task})
             if task.cancelled():
-                # It may have been stopped between two databases.
+                # It may have been committed in only one of two databases.
                 await self._applier.recover()
             else:
                 task.result()
@@ -187,11 +173,11 @@ class Subscriber:
                 task.cancel()
                 await asyncio.wait({task})
             if not task.cancelled():
-                task.exception()  # where we are cancelled ourselves, nobody else asks for it
+                task.exception()  # if this task is cancelled too, nothing else retrieves it
             self._wake.clear()
 
     async def _rest(self, seconds: float | None) -> None:
-        """Wait so long, or until woken; None waits for a person."""
+        """Wait this long, or until woken. None: until woken."""
         self.place = None
         try:
             with resting():
@@ -201,51 +187,65 @@ class Subscriber:
             return
         self._wake.clear()
 
-    async def _round(self) -> None:
-        if (await self._producers.get(self.name)).paused:
-            await self._say(PAUSED, None)
+    async def _pull(self) -> None:
+        if (await self.producers.get(self.name)).paused:
+            await self._report_status(PAUSED)
             await self._rest(PAUSED_SECONDS)
             return
-        if self._report.said is None:
-            await self._say(CONNECTING, None)
-        if self._source is None or time.monotonic() >= self._greet_at:
-            await self._greet()
-        assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
-        if await self._whole(self._source):
+        if not self._report.last_status:
+            await self._report_status(CONNECTING)
+        if self._source is None or time.monotonic() >= self._handshake_at:
+            await self._shake_hands()
+        if await self._refetch(self._connected):
             return
         try:
-            pulled = await self._puller.run_once(0 if self._stale else WAIT_SECONDS)
+            pulled = await self._puller.run_once(0 if self._is_stale else WAIT_SECONDS)
         except PeerRefused as error:
             if error.code != "handshake_required":
                 raise
             self._source = None
             return
-        await self._progress(pulled)
-        self._stale = False
+        if not self._statuses.items() <= pulled.subscriptions.items():
+            # An approval changed. The handshake tells which types it opens, and describes them.
+            await self._shake_hands()
+        self.place = pulled.end if pulled.is_behind else time.monotonic()
+        if self._report.is_progress_due(pulled):
+            obstacles = await self._refetches.obstacles(self._connected)
+            await self._report_status(CATCHING_UP if pulled.is_behind else CONNECTED)
+            await self._report.progress(pulled, obstacles, self._local_names)
+        self._is_stale = False
 
-    async def _greet(self) -> None:
-        """Shake hands: learn what we may have, and whether the producer's types, as they are now, fit ours."""
-        # To be done again until all is done: it may be interrupted where the answer is written down, and not known yet.
-        self._greet_at = 0.0
+    @property
+    def _connected(self) -> Source:
+        assert self._source is not None  # noqa: S101  # the handshake sets it, or raises
+        return self._source
+
+    async def _shake_hands(self) -> None:
+        """Learn what this site may read, and whether the producer's types, as they are now, fit the local ones."""
+        self._handshake_at = 0.0  # if this is interrupted, it starts again
         answer = await self._peer.handshake(self._site, self._site_name)
         if abs(ahead := answer.clock_ms - now_ms()) > MAX_AHEAD_MS:
             log.warning("clocks_differ", producer=self.name, seconds=round(ahead / 1000))
-        await self._producers.set_identity(self.name, answer.site, answer.name, answer.version)
+        await self.producers.set_identity(self.name, answer.site, answer.name, answer.version)
         mapped = mapped_types(self._mappings, self._settings.doctypes, self._catalogue, answer.doctypes)
         await self._note_subscriptions(answer, mapped)
         own = own_names(self._settings, self._catalogue)
-        there = {entry.doctype: remote_doctype(entry, self._mappings) for entry in self._settings.doctypes}
-        strange = unfit(
+        remote_names = {local: remote for remote, local in self._local_names.items()}
+        unfit_types = unfit(
             self._catalogue,
             answer.doctypes,
             enforced=self._database.enforces_types,
             mapped=mapped,
-            renamed={there.get(doctype, doctype) for doctype in own},
+            renamed={remote_names.get(doctype, doctype) for doctype in own},
         )
-        strange |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
-        paused = {self._ours.get(doctype, doctype): why for doctype, why in strange.items()}
-        paused |= await self._partly_seen()
-        self._say_paused(paused)
+        unfit_types |= unmappable(self._settings.doctypes, self._mappings, self._catalogue, answer.doctypes)
+        paused = {self._local_names.get(doctype, doctype): why for doctype, why in unfit_types.items()}
+        # Hidden rows would look deleted.
+        hidden = self._catalogue.stored_in(await self._database.partly_seen())
+        paused |= dict.fromkeys(
+            hidden, "row-level security hides rows of it from the daemon's role: see `streamd check`"
+        )
+        self._log_paused(paused)
         if self._source is None:
             log.info("connected", producer=self.name, site=answer.name, version=answer.version)
         self._source = Source(
@@ -264,40 +264,36 @@ class Subscriber:
             self._site,
         )
         left_out = columns_left_out(self._source.columns, self._catalogue)
-        await self._unread.add(self.name, {each: left_out[each] for each in left_out.keys() & self._wanted})
-        await self._readings.ask_for_new_columns(self._wanted.intersection(self._having(ApprovalStatus.APPROVED)))
-        # What does not fit may be fixed at the producer, which tells nobody.
-        self._greet_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
+        await self._unread_columns.add(self.name, {each: left_out[each] for each in left_out.keys() & self._wanted})
+        approved = self._types_with_status(ApprovalStatus.APPROVED)
+        await self._refetches.request_new_columns(self._wanted.intersection(approved))
+        # The producer may fix a type that does not fit, and does not announce it.
+        self._handshake_at = time.monotonic() + REFUSED_SECONDS if paused else math.inf
 
-    async def _partly_seen(self) -> dict[str, str]:
-        """The types of which we see some rows only: what is not shown would seem not to be here."""
-        why = "row-level security hides rows of it from the daemon's role: see `streamd check`"
-        return dict.fromkeys(self._catalogue.stored_in(await self._database.partly_seen()), why)
-
-    def _say_paused(self, paused: Mapping[str, str]) -> None:
+    def _log_paused(self, paused: Mapping[str, str]) -> None:
         before = {} if self._source is None else self._source.paused
         for doctype, why in paused.items():
             if before.get(doctype) != why:
                 log.warning("type_paused", producer=self.name, doctype=doctype, error=why)
-        going_on = sorted(before.keys() - paused.keys())
-        if going_on:
-            log.info("types_resumed", producer=self.name, doctypes=going_on)
-            self._applied()
+        resumed = sorted(before.keys() - paused.keys())
+        if resumed:
+            log.info("types_resumed", producer=self.name, doctypes=resumed)
+            self._on_applied()
 
     async def _note_subscriptions(self, answer: HandshakeAnswer, mapped: Mapping[str, MappedType]) -> None:
-        before = await self._producers.subscriptions(self.name)
+        before = await self.producers.subscriptions(self.name)
         known = {each.doctype: each.approved_at for each in before}
-        self._waiting |= {each.doctype for each in before if each.status == ApprovalStatus.PENDING}
-        said = [(self._ours.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
-        # The gap first: if we are stopped between the two, it is said twice rather than never.
+        self._pending |= {each.doctype for each in before if each.status == ApprovalStatus.PENDING}
+        reported = [(self._local_names.get(each.doctype, each.doctype), each) for each in answer.subscriptions]
+        # The gap first: if this is interrupted between the two, it is recorded twice rather than never.
         await self._sync_log.add(
             [
                 self._gap(doctype)
-                for doctype, each in said
+                for doctype, each in reported
                 if each.resumed and doctype in self._wanted and known.get(doctype) != each.approved_at
             ]
         )
-        await self._producers.set_subscriptions(
+        await self.producers.set_subscriptions(
             self.name,
             [
                 SubscribedType(
@@ -307,21 +303,21 @@ class Subscriber:
                     each.approved_at,
                     mapped[each.doctype].unmapped if each.doctype in mapped else (),
                 )
-                for doctype, each in said
+                for doctype, each in reported
             ],
         )
-        self._known = {each.doctype: each.status for _, each in said if each.doctype in self._ours}
-        self._readings.look_for_gaps = True
-        pending = self._having(ApprovalStatus.PENDING)
+        self._statuses = {each.doctype: each.status for _, each in reported if each.doctype in self._local_names}
+        self._refetches.may_have_gaps = True
+        pending = self._types_with_status(ApprovalStatus.PENDING)
         if pending:
             log.info("waiting_for_approval", producer=self.name, doctypes=pending)
-        approved = [doctype for doctype in self._having(ApprovalStatus.APPROVED) if doctype in self._waiting]
-        self._waiting = set(pending)
+        approved = [doctype for doctype in self._types_with_status(ApprovalStatus.APPROVED) if doctype in self._pending]
+        self._pending = set(pending)
         if approved:
             log.info("approved", producer=self.name, doctypes=approved)
 
     def _gap(self, doctype: str) -> SyncEntry:
-        """What is said when a type is approved again after a break."""
+        """The sync log entry of a type that is approved again after a break."""
         error = (
             f"{self.name} approved {doctype} again after a break: changes made in between were not sent. "
             f"`streamd resync --doctype {shlex.quote(doctype)} --whole` reads all of them again"
@@ -330,57 +326,47 @@ class Subscriber:
             Operation.GAP, SyncStatus.FAILED, doctype, self.name, '[""]', '[""]', True, "null", 0, error=error
         )
 
-    async def _place(self) -> Cursor | None:
-        assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        return await self._applier.places.read(self._source.site)
+    async def _read_checkpoint(self) -> Cursor | None:
+        return await self._applier.places.read(self._connected.site)
 
     async def _apply(self, events: Sequence[Event], end: Cursor) -> None:
-        assert self._source is not None  # noqa: S101
         if any(event.operation == Operation.GAP for event in events):
-            self._readings.look_for_gaps = True
-            self._greet_at = 0.0  # a gap may come from other columns
-        await self._applier.apply(self._source, events, end, self._wanted, self._peer)
+            self._refetches.may_have_gaps = True
+            self._handshake_at = 0.0  # the producer may have other columns now
+        await self._applier.apply(self._connected, events, end, self._wanted, self._peer)
         if events:
-            self._applied()
+            self._on_applied()
 
-    async def _progress(self, pulled: PullResult) -> None:
-        if not self._known.items() <= pulled.subscriptions.items():
-            # Something was decided at the producer; the handshake brings what it opens and its descriptors.
-            await self._greet()
-        self.place = pulled.end if pulled.end.sequence < pulled.head else time.monotonic()
-        assert self._source is not None  # noqa: S101  # pulling begins after the handshake
-        await self._report.progress(pulled, self._source, self._ours)
+    def _types_with_status(self, status: ApprovalStatus) -> list[str]:
+        """The requested types with this status at the producer, by their local names."""
+        return sorted(self._local_names[doctype] for doctype, known in self._statuses.items() if known == status)
 
-    def _having(self, status: ApprovalStatus) -> list[str]:
-        """The types that we ask for, as we call them, which have this status at the producer."""
-        return sorted(self._ours[doctype] for doctype, known in self._known.items() if known == status)
-
-    async def _whole(self, source: Source) -> bool:
-        """Read types again, as `resync --whole` or a gap asked for. Returns whether any was read."""
-        statuses = {self._ours[there]: status for there, status in self._known.items()}
+    async def _refetch(self, source: Source) -> bool:
+        """Read types again, if `resync --whole` or a gap requires it. Returns whether any was read."""
+        statuses = {self._local_names[remote]: status for remote, status in self._statuses.items()}
         wanted = {doctype: statuses.get(doctype, "") for doctype in self._wanted}
-        await self._readings.note_gaps(source, wanted, await self._place())
-        asked = await self._readings.due(source, wanted)
-        if not asked:
+        await self._refetches.handle_gaps(source, wanted, await self._read_checkpoint())
+        due = await self._refetches.due(source, wanted)
+        if not due:
             return False
-        await self._say(CATCHING_UP, None)
-        self._stale = True
+        await self._report_status(CATCHING_UP)
+        self._is_stale = True
+        unread = await self._unread_columns.of_producer(self.name)
+        shared = frozenset(await self._peers.approved_doctypes(source.site))
 
-        returns, unread = await self._returns(source.site), await self._unread.of_producer(self.name)
-
-        def reading(*, repair: bool) -> WholeResync:
+        def make_resync(*, repair: bool) -> WholeResync:
             return WholeResync(
                 self._applier,
                 self._database,
                 self._catalogue,
                 self._site,
                 repair=repair,
-                returns=returns,
+                returns=shared,
                 unread=unread,
             )
 
-        return await self._readings.read(asked, source, self._peer, wanted, reading)
+        return await self._refetches.run(due, source, self._peer, wanted, make_resync)
 
-    async def _say(self, status: str, error: PeerError | None) -> None:
-        self._stale = self._stale or status not in (CONNECTED, CATCHING_UP)
-        await self._report.say(status, error)
+    async def _report_status(self, status: str, error: PeerError | None = None) -> None:
+        self._is_stale = self._is_stale or status not in (CONNECTED, CATCHING_UP)
+        await self._report.status(status, error)

@@ -1,10 +1,10 @@
-"""Keeps a daemon running: makes one, and the next one when the configuration or the tables are others.
+"""Keeps a daemon running: creates one, and the next one when the configuration or the tables change.
 
-When the program starts, whatever is wrong ends it with an exit code that says so; only for a database that is away or
-busy it waits. Once it runs, it does not give up: a configuration that became wrong is not taken, and the daemon goes on
-with the one that it has; and where the tables no longer fit the configuration, or the site or the state is away, it
-says so, and looks again every few seconds until that is over. Meanwhile nothing is captured, applied or served, and
-peers see this site as away. Once it runs it ends for two things: a signal, and another daemon that claimed the site.
+At the start, any fault ends the program with an exit code, except that it waits for a database that is away or busy.
+Later it does not give up. An invalid configuration is rejected, and the current one stays in use. If the tables no
+longer fit the configuration, or a database is away, it reports this and retries every few seconds. Meanwhile nothing is
+captured, applied or served, and peers see this site as away. Only two things end it then: a signal, and another daemon
+that has claimed the site.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from streamd import logs
-from streamd.common.progress import resting
+from streamd.common.instrumentation import resting
 from streamd.db import open_site
 from streamd.db.base import SiteDatabase
 from streamd.errors import ConfigurationError, Fenced, NotInstalled, StreamdError
@@ -32,7 +32,7 @@ from streamd.lifecycle.installing import (
     require_tables,
     write_gaps,
 )
-from streamd.lifecycle.loops import first_of, in_words
+from streamd.lifecycle.loops import describe_error, first_of
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.preparing import catalogue_of, require_usable
 from streamd.model import Catalogue, Table
@@ -44,8 +44,8 @@ from streamd.store.unread_columns import UnreadColumns
 
 log = structlog.get_logger("streamd.daemon")
 
-AGAIN_SECONDS = 2.0
-"""How long to wait before the next try, where the tables do not fit the configuration."""
+RETRY_SECONDS = 2.0
+"""How long to wait before the next attempt to create a daemon."""
 
 
 async def main(path: Path) -> int:
@@ -54,7 +54,7 @@ async def main(path: Path) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.asked.set)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.reload.set)
     try:
         await supervisor.run()
     except (StreamdError, ExceptionGroup) as error:
@@ -68,18 +68,18 @@ async def main(path: Path) -> int:
 
 
 class Supervisor:
-    """Runs one daemon after the other. `stop` ends it; `asked` has the configuration read again."""
+    """Runs one daemon after the other. `stop` ends it; `reload` makes it read the configuration again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.stop = asyncio.Event()
-        self.asked = asyncio.Event()
+        self.reload = asyncio.Event()
         self._notifier = Notifier()
         self._holding = Holding()
-        self._said = ""
+        self._rejected = ""
 
     async def run(self) -> None:
-        """Run until `stop` is set. Raises `StreamdError` for what a person has to fix before it can start."""
+        """Run until `stop` is set. Raises `StreamdError` for a fault that prevents the start."""
         try:
             await self._run()
         finally:
@@ -87,26 +87,26 @@ class Supervisor:
 
     async def _run(self) -> None:
         async with self._notifier.starting():
-            daemon = await self._next(None)
+            daemon = await self._create_next(None)
         while daemon is not None:
-            why = ""
-            began = time.monotonic()
+            reason = ""
+            started_at = time.monotonic()
             try:
-                why = await daemon.run(self.stop, partial(self._listening, daemon), self._notifier)
+                reason = await daemon.run(self.stop, partial(self._reload_configuration, daemon), self._notifier)
             finally:
-                await daemon.close(stopped=not why)
-            if not why:
+                await daemon.close(stopped=not reason)
+            if not reason:
                 return
-            log.warning("restarting", because=why)
-            if time.monotonic() - began < AGAIN_SECONDS:
-                await self._rest()  # something changes all the time, or is never as it ought to be
-            daemon = await self._next(daemon)
+            log.warning("restarting", because=reason)
+            if time.monotonic() - started_at < RETRY_SECONDS:
+                await self._rest()  # the schema changes all the time
+            daemon = await self._create_next(daemon)
 
-    async def _listening(self, daemon: Daemon) -> None:
-        """Look at the configuration when asked to; only one that can be used is taken."""
+    async def _reload_configuration(self, daemon: Daemon) -> None:
+        """Wait for SIGHUP, and restart the daemon if the configuration is valid."""
         with resting():
-            await self.asked.wait()
-        self.asked.clear()
+            await self.reload.wait()
+        self.reload.clear()
         try:
             settings = load(self._path)
             require_usable(settings)
@@ -116,85 +116,84 @@ class Supervisor:
             log.error(
                 "configuration_rejected",
                 error=error.message,
-                hint=error.hint or "it goes on with the one from before; fix the file, and send SIGHUP again",
+                hint=error.hint or "the current one stays in use; fix the file, and send SIGHUP again",
             )
         else:
-            daemon.begin_anew("the configuration was to be read again (SIGHUP)")
+            daemon.restart("SIGHUP: the configuration is read again")
 
-    async def _next(self, last: Daemon | None) -> Daemon | None:
-        """The next daemon, as soon as one can be made; None if `stop` is set before.
+    async def _create_next(self, last: Daemon | None) -> Daemon | None:
+        """The next daemon, as soon as one can be created; None if `stop` is set before.
 
-        Raises `StreamdError` where there was none before, and waiting does not help.
+        Raises `StreamdError` for the first daemon, if waiting does not help.
         """
-        said = ""
+        problem = ""
         while not self.stop.is_set():
             try:
-                return await make(load(self._path) if last is None else self._settings(last), last, self._holding)
+                return await make(load(self._path) if last is None else self._load(last), last, self._holding)
             except Fenced:
                 raise
-            except Exception as error:  # a daemon that ran does not give up, whatever it meets
+            except Exception as error:  # after the start, no error ends the program
                 ours = error if isinstance(error, StreamdError) else None
                 if last is None and (ours is None or not ours.retryable):
                     raise
-                problem = in_words(error)
-                if problem != said:
+                if describe_error(error) != problem:
+                    problem = describe_error(error)
                     log.error(
                         "cannot_continue",
                         error=problem,
                         hint=(ours.hint if ours is not None else "") or "fix the tables, or the configuration",
-                        looks_again_every_seconds=AGAIN_SECONDS,
+                        looks_again_every_seconds=RETRY_SECONDS,
                         exc_info=None if ours is not None else error,
                     )
-                    said = problem
-            self._notifier.status(f"it cannot go on: {said}")
-            self._notifier.alive()  # it looks again and again
+            self._notifier.status(f"cannot continue: {problem}")
+            self._notifier.alive()
             if last is not None:
-                await _show(last, f"it cannot go on: {said}")
+                await _show(last, f"cannot continue: {problem}")
             await self._rest()
         if last is not None:
             await _show(last, None)
         return None
 
-    def _settings(self, last: Daemon) -> Settings:
-        """The configuration as it is now; where it cannot be read, the last one that could."""
+    def _load(self, last: Daemon) -> Settings:
+        """The current configuration; if it is invalid, the last valid one."""
         try:
             settings = load(self._path)
             require_usable(settings)
         except ConfigurationError as error:
-            if error.message != self._said:
-                log.error("configuration_rejected", error=error.message, hint="it goes on with the one from before")
-                self._said = error.message
+            if error.message != self._rejected:
+                log.error("configuration_rejected", error=error.message, hint="the current one stays in use")
+                self._rejected = error.message
             return last.settings
         return settings
 
     async def _rest(self) -> None:
-        """Wait a little, or until somebody asks for something."""
-        waits = [asyncio.create_task(self.stop.wait()), asyncio.create_task(self.asked.wait())]
-        await asyncio.wait(waits, timeout=AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        """Wait a moment, or until a signal arrives."""
+        waits = [asyncio.create_task(self.stop.wait()), asyncio.create_task(self.reload.wait())]
+        await asyncio.wait(waits, timeout=RETRY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
             task.cancel()
-        self.asked.clear()
+        self.reload.clear()
 
 
 async def _show(last: Daemon, problem: str | None) -> None:
-    """Let `streamd status` say what is wrong, while no daemon runs that would; None: that it was stopped."""
+    """Let `streamd status` show the problem while no daemon runs. None: show that it was stopped."""
     try:
         state = State(last.settings.state.database, last.site)
         try:
-            if await state.revision() == HEAD:  # its own file may be what is gone
+            if await state.revision() == HEAD:  # its own file may be gone
                 heartbeat = Heartbeat(state)
                 await (heartbeat.stopped() if problem is None else heartbeat.beat(captured=0, problem=problem))
         finally:
             await state.close()
-    except Exception as error:  # noqa: BLE001  # the log says the same
-        log.warning("heartbeat_failed", error=in_words(error))
+    except Exception as error:  # noqa: BLE001  # the log shows the problem as well
+        log.warning("heartbeat_failed", error=describe_error(error))
 
 
 async def make(settings: Settings, last: Daemon | None, holding: Holding) -> Daemon:
-    """A daemon that has begun: both databases opened, everything installed, the port listened on.
+    """A started daemon: both databases are open, everything is installed, and the server listens.
 
-    `last` is the daemon that ran before in this process. Raises `StreamdError`, and `SiteHeld` where another process
-    has one: before anything is written.
+    `last` is the previous daemon of this process. Raises `StreamdError`; `SiteHeld` if another process runs a daemon
+    for the site, before anything is written.
     """
     logs.configure(settings.log.level, settings.log.format)
     database = open_site(settings.site.database)
@@ -235,7 +234,7 @@ async def _install(
     require_tables(await database.identity())
     missing = missing_triggers(await database.our_triggers(), database.wanted_triggers(catalogue, tables))
     if missing:
-        raise NotInstalled(f"triggers are missing or old: {', '.join(missing)}", hint="run `streamd install`")
+        raise NotInstalled(f"triggers are missing or outdated: {', '.join(missing)}", hint="run `streamd install`")
     if not settings.site.install:
         done = await write_gaps(database, state)
     for line in done:

@@ -1,7 +1,7 @@
 """Stage 4: pulls a producer's log, and fetches documents from it.
 
-`peer.py` speaks the protocol with one producer, over HTTP (`connection.py`). `request_size.py` adapts how much to ask
-for in one request. `pulling.py` pulls pages from the checkpoint on.
+`peer.py` speaks the protocol with one producer, over HTTP (`connection.py`), and adapts how much it asks for in one
+request. `pulling.py` pulls pages from the checkpoint on.
 """
 
 from streamd.pull.peer import Peer, wanted_doctypes

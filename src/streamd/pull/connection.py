@@ -9,10 +9,10 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+import msgspec
 
 from streamd.common.endpoint import Endpoint
-from streamd.common.progress import resting
+from streamd.common.instrumentation import resting
 from streamd.errors import (
     PeerError,
     PeerRefused,
@@ -22,7 +22,7 @@ from streamd.errors import (
     TransferStalled,
 )
 from streamd.settings import ProducerSettings, toml_key
-from streamd.wire import API, SITE_HEADER, ErrorAnswer
+from streamd.wire import API, SITE_HEADER, UNREADABLE, ErrorAnswer, Message
 
 MAX_ANSWER_BYTES = 64 << 20
 """A larger answer (after decompression) is refused."""
@@ -76,10 +76,10 @@ class ProducerConnection:
             await self._pool.session.close()
 
     def introduce(self, site: str) -> None:
-        """Say with each request from which site it comes, so that our own site notices it, whatever the key is."""
+        """Send this site's UUID with each request, so that a producer that is this very site notices it."""
         self._headers[SITE_HEADER] = site
 
-    async def request(self, endpoint: str, message: BaseModel, wait: float = 0) -> bytes:
+    async def request(self, endpoint: str, message: Message, wait: float = 0) -> bytes:
         """The answer's body. The producer may take `wait` seconds longer to answer (long poll)."""
         pool = await self._get_pool()
         pool.users += 1
@@ -97,11 +97,11 @@ class ProducerConnection:
             if pool is not self._pool and not pool.users:
                 await pool.session.close()
 
-    async def _send(self, session: aiohttp.ClientSession, endpoint: str, message: BaseModel, wait: float) -> bytes:
+    async def _send(self, session: aiohttp.ClientSession, endpoint: str, message: Message, wait: float) -> bytes:
         timeout_seconds = self._settings.timeout_seconds
         timeout = aiohttp.ClientTimeout(total=None, connect=timeout_seconds, sock_read=timeout_seconds + wait)
         url = f"{self._settings.url}{API}/{endpoint}"
-        body = message.model_dump_json(exclude_none=True).encode()
+        body = msgspec.json.encode(message)
         try:
             # A redirect could send the credentials to another server.
             async with session.post(
@@ -196,12 +196,12 @@ class ProducerConnection:
 
     def _error_from(self, response: aiohttp.ClientResponse, content: bytes) -> PeerError:
         try:
-            detail = ErrorAnswer.model_validate_json(content).error
-            # The table's name that our own file uses: the producer cannot know it.
+            detail = msgspec.json.decode(content, type=ErrorAnswer).error
+            # The table's name in this site's file: the producer cannot know it.
             table = f"[producers.{toml_key(self._name)}]"
             message, hint = (text.replace("[producers.NAME]", table) for text in (detail.message, detail.hint))
             code = detail.code
-        except ValidationError:
+        except UNREADABLE:
             code = TOO_LARGE if response.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else ""
             message, hint = self._foreign(response, content)
         if response.status == HTTPStatus.NOT_FOUND and self._path:

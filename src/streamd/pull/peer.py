@@ -9,23 +9,23 @@ from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from pydantic import BaseModel, ValidationError
 
 from streamd import __version__
 from streamd.common.clock import is_reading
 from streamd.errors import PeerRefused, TransferBroken, TransferStalled
 from streamd.model import Cursor, Event, Name, Operation
 from streamd.pull.connection import TOO_LARGE, ProducerConnection
-from streamd.pull.request_size import RequestSize
 from streamd.settings import MappingSettings, ProducerSettings, lookup_doctypes, remote_doctype, toml_key
 from streamd.wire import (
     PROTOCOL,
+    UNREADABLE,
     Documents,
     DocumentsRequest,
     EventsRequest,
     FindRequest,
     HandshakeAnswer,
     HandshakeRequest,
+    Message,
     NamesAnswer,
     NamesRequest,
     Page,
@@ -42,8 +42,11 @@ MAX_NAMES = 5000
 PAGE_BYTES = 4 << 20
 """The page size to shrink from after a broken transfer. Before that, the producer chooses the size."""
 
-_decode_page = msgspec.json.Decoder(Page).decode
-_decode_documents = msgspec.json.Decoder(Documents).decode
+MIN_STREAK = 4
+"""Complete answers in a row before the size grows again."""
+
+MAX_STREAK = 64
+
 _OPERATIONS = frozenset(operation.value for operation in Operation)
 
 Answer = TypeVar("Answer")
@@ -61,6 +64,43 @@ def wanted_doctypes(settings: ProducerSettings, mappings: Mapping[str, MappingSe
         )
         for entry in settings.doctypes
     ]
+
+
+class RequestSize:
+    """A size that is halved when a transfer breaks, and doubled after a streak of complete answers.
+
+    Each broken transfer doubles the length of the streak that is needed, up to `MAX_STREAK`.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.current = maximum
+        self._streak = 0
+        self._needed_streak = MIN_STREAK
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the size is at its maximum."""
+        return self.current >= self.maximum
+
+    def shrink(self, requested: int, received: int = 0) -> bool:
+        """A transfer of `requested` broke after `received` arrived. Returns whether a smaller request is possible."""
+        before = min(self.current, requested)
+        self.current = max(min(before, received or before) // 2, 1)
+        self._streak = 0
+        self._needed_streak = min(2 * self._needed_streak, MAX_STREAK)
+        return self.current < before
+
+    def count_success(self) -> None:
+        """A complete answer arrived. Grows the size if the streak is long enough."""
+        if self.is_full:
+            return
+        self._streak += 1
+        if self._streak >= self._needed_streak:
+            self._streak = 0
+            self.current = min(2 * self.current, self.maximum)
+            if self.is_full:
+                self._needed_streak = MIN_STREAK
 
 
 class Peer:
@@ -95,7 +135,7 @@ class Peer:
             trial=trial,
         )
         content = await self._connection.request("handshake", request)
-        answer = self._decode(HandshakeAnswer.model_validate_json, content)
+        answer = self._decode(HandshakeAnswer, content)
         if answer.protocol != PROTOCOL:
             raise PeerRefused(
                 f"{self.name} speaks protocol {answer.protocol}; this site speaks {PROTOCOL}",
@@ -124,7 +164,7 @@ class Peer:
             ),
             wait,
         )
-        page = self._decode(_decode_page, content)
+        page = self._decode(Page, content)
         for event in page.events:
             self._check(event)
         return page
@@ -134,14 +174,13 @@ class Peer:
 
         Each request may also return up to `follow` documents that they link to, directly or indirectly.
         """
-        documents: list[Any] = []
-        found = Documents(documents, "")
+        found = Documents([], "")
         waiting = deque(wanted)
         while waiting:
             batch = [waiting.popleft() for _ in range(min(self._documents_size.current, len(waiting)))]
             request = DocumentsRequest(documents=batch, own_names=self._own_names, follow=follow)
             try:
-                answer = self._decode(_decode_documents, await self._connection.request("documents", request))
+                answer = self._decode(Documents, await self._connection.request("documents", request))
             except (TransferBroken, PeerRefused) as error:
                 # The producer's limit is lower, the documents are large, or the connection breaks: ask for less.
                 is_too_much = isinstance(error, TransferBroken) or error.code == TOO_LARGE
@@ -154,7 +193,7 @@ class Peer:
             self._count_success(self._documents_size)
             # The earliest of several snapshots: anything newer arrives again as events.
             found.as_of = found.as_of or answer.as_of
-            documents += answer.documents
+            found.documents += answer.documents
             for doctype, names in answer.gone.items():
                 found.gone.setdefault(doctype, []).extend(names)
             for doctype, problems in answer.unreadable.items():
@@ -164,24 +203,23 @@ class Peer:
     async def find(self, doctype: str, filters: Mapping[str, Any]) -> Documents:
         """Look up documents by the values of their columns. Returns at most two."""
         try:
-            request = FindRequest(doctype=doctype, filters=dict(filters), own_names=self._own_names)
-        except ValidationError as error:
-            raise PeerRefused(f"the lookup at {self.name} is not valid: {error.errors()[0]['msg']}") from error
-        return self._decode(_decode_documents, await self._connection.request("find", request))
+            values = {"doctype": doctype, "filters": filters, "own_names": self._own_names}
+            request = msgspec.convert(values, FindRequest)
+        except msgspec.ValidationError as error:
+            raise PeerRefused(f"the lookup at {self.name} is not valid: {error}") from error
+        return self._decode(Documents, await self._connection.request("find", request))
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         """A page of names of a type's documents: at most `limit`, fewer if the connection is unstable."""
         content = await self._request_sized(
             "names",
             self._names_size,
-            lambda size: NamesRequest(
-                doctype=doctype, after=None if after is None else list(after), limit=min(limit, size)
-            ),
+            lambda size: NamesRequest(doctype, after, min(limit, size)),
         )
-        return self._decode(NamesAnswer.model_validate_json, content)
+        return self._decode(NamesAnswer, content)
 
     async def _request_sized(
-        self, endpoint: str, size: RequestSize, build: Callable[[int], BaseModel], wait: float = 0
+        self, endpoint: str, size: RequestSize, build: Callable[[int], Message], wait: float = 0
     ) -> bytes:
         """Send a request of the adapted size. If the transfer breaks, retry at once with a smaller size."""
         while True:
@@ -216,10 +254,10 @@ class Peer:
         if any(id is not None and id.clock and not is_reading(id.clock) for id in ids):
             raise PeerRefused(f"{self.name} sent an event with an id whose clock is no reading of one")
 
-    def _decode(self, decode: Callable[[bytes], Answer], content: bytes) -> Answer:
+    def _decode(self, kind: type[Answer], content: bytes) -> Answer:
         try:
-            return decode(content)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValidationError) as error:
+            return msgspec.json.decode(content, type=kind)
+        except UNREADABLE as error:
             raise PeerRefused(
                 f"{self.name}: what {self._settings.url} answers is not what a streamd site of this release says",
                 hint=f"is producers.{toml_key(self.name)}.url the address of a streamd site? Then run the same release "

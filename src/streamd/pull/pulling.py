@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from streamd.common.faults import crash_point
-from streamd.completeness import CompleteUpTo
+from streamd.common.instrumentation import crash_point
 from streamd.errors import InvalidRequest, PeerRefused
 from streamd.model import Cursor, Event
 from streamd.pull.peer import Peer
 from streamd.store.engine import now_ms
+from streamd.store.producers import CompleteUpTo
 from streamd.wire import Page, read_cursor
 
 WAIT_SECONDS = 10.0
@@ -33,6 +33,11 @@ class PullResult:
     head: int
     subscriptions: dict[str, str]
     complete: CompleteUpTo | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the log has more events."""
+        return self.end.sequence < self.head
 
 
 class Puller:

@@ -1,7 +1,7 @@
 """Stage 3: serves the update log and documents to approved consumers.
 
-`app.py` has the server and `handlers.py` its endpoints. `events.py` and `pages.py` serve pages of the log, and
-`documents.py` and `listing.py` serve documents and names as they are now. `connections/` authenticates clients and
+`app.py` has the server and `handlers.py` its endpoints. `events.py` serves pages of the log; `documents.py` and
+`listing.py` serve documents and names as they are now. `connections/` authenticates clients and
 limits what they can use. `services.py` resolves what a caller may read.
 """
 

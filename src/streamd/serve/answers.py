@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ValidationError
 
 from streamd.errors import InvalidRequest, ResyncRequired, StreamdError
-from streamd.wire import ErrorAnswer, ErrorDetail
+from streamd.wire import UNREADABLE, ErrorAnswer, ErrorDetail, Message
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,22 +41,16 @@ HEADERS = {"Server": "streamd", "Cache-Control": "no-store", "X-Content-Type-Opt
 
 log = structlog.get_logger("streamd.serve")
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Message)
 
 
 async def read_body(request: web.Request, model: type[M]) -> M:
     """Parse the request's body. Raises `InvalidRequest` with the path of the first wrong field."""
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity" or request.content_type != "application/json":
         raise InvalidRequest(
-            "compressed requests are not accepted",
-            hint="send the body uncompressed, without Content-Encoding",
-            status=415,
-            code="unsupported_media",
-        )
-    if request.content_type != "application/json":
-        raise InvalidRequest(
-            "the body must be JSON",
-            hint="send `Content-Type: application/json`",
+            "the body must be JSON, and not compressed",
+            hint="send `Content-Type: application/json`, and no Content-Encoding",
             status=415,
             code="unsupported_media",
         )
@@ -71,12 +66,13 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     except (web.RequestPayloadError, HttpProcessingError) as error:
         raise InvalidRequest(f"the body is damaged: {type(error).__name__}") from None
     try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = ".".join(str(part) for part in fault["loc"])
+        return msgspec.json.decode(body, type=model)
+    except UNREADABLE as error:
+        fault, _, place = str(error).partition(" - at `$.")
+        field = re.sub(r"\[(\d+)\]", r".\1", place.removesuffix("`"))
         raise InvalidRequest(
-            f"{field or 'the body'}: {fault['msg']}", hint="see docs/reference/protocol.md, or /v1/openapi.json"
+            f"{field or 'the body'}: {fault}",
+            hint="see docs/reference/protocol.md, or /v1/openapi.json",
         ) from None
 
 
@@ -89,8 +85,9 @@ def _body_too_large(limit: int) -> InvalidRequest:
     )
 
 
-async def answer(request: web.Request, body: bytes) -> web.Response:
-    """An answer with this JSON text, compressed if it is large and the client accepts it."""
+async def answer(request: web.Request, message: object) -> web.Response:
+    """An answer with this message as JSON, compressed if it is large and the client accepts it."""
+    body = msgspec.json.encode(message)
     headers = {}
     if len(body) > COMPRESS_ABOVE:
         accepted = _accepted_encodings(request.headers.get("Accept-Encoding", ""))
@@ -170,8 +167,9 @@ def _refusal(error: InvalidRequest) -> web.Response:
 
 
 def _error(status: int, code: str, message: str, hint: str) -> web.Response:
-    body = ErrorAnswer(error=ErrorDetail(code=code, message=message, hint=hint)).model_dump_json()
-    return web.Response(status=status, body=body.encode("utf-8", "replace"), content_type="application/json")
+    texts = (text.encode("utf-8", "replace").decode() for text in (code, message, hint))
+    body = msgspec.json.encode(ErrorAnswer(ErrorDetail(*texts)))
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 async def set_headers(_request: web.Request, response: web.StreamResponse) -> None:

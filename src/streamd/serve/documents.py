@@ -14,15 +14,15 @@ import msgspec
 import structlog
 
 from streamd.common import clock as hlc
-from streamd.common.faults import crash_point
-from streamd.common.names import names_by_type
+from streamd.common.instrumentation import crash_point
+from streamd.common.values import names_by_type
 from streamd.db.base import RawDocument, Reader
 from streamd.errors import InvalidRequest, NotInstalled, PartialView, SchemaChanged, SiteError, TypeRefused
 from streamd.model import Catalogue, DocumentType, Name, Record, name_label, name_text
 from streamd.rows import document_links
 from streamd.serve.identities import Births, say_births, say_ids
-from streamd.serve.services import Caller, Columns, Grants, Services
-from streamd.serve.snapshots import Snapshot, open_snapshot
+from streamd.serve.services import Caller, Columns, Grants, Services, Snapshot
+from streamd.store.log_rows import former_names
 from streamd.update_log import UpdateLog
 from streamd.wire import (
     DocumentRef,
@@ -82,7 +82,7 @@ class DocumentReader:
             raise _too_many_documents(len(request.documents), limit)
         unfilled = await self._services.unfilled_columns()
         # Approvals are read after the snapshot is taken, so that a type rejected before it is not served.
-        async with open_snapshot(self._services) as snapshot:
+        async with self._services.open_snapshot() as snapshot:
             standing, site = await self._services.require_registration(caller)
             births = await self._births(site, elsewhere=request.own_names)
             grants = self._services.resolve_grants(standing)
@@ -149,7 +149,7 @@ class DocumentReader:
     async def find(self, caller: Caller, request: FindRequest) -> Documents:
         """The documents with these values, two at most. Empty if the caller may not look up documents of the type."""
         unfilled = await self._services.unfilled_columns()
-        async with open_snapshot(self._services) as snapshot:
+        async with self._services.open_snapshot() as snapshot:
             standing, site = await self._services.require_registration(caller)
             grants = self._services.resolve_grants(standing)
             doctype = self._services.catalogue.get(request.doctype)
@@ -335,7 +335,7 @@ async def add_former_names(log: UpdateLog, documents: Iterable[FetchedDocument],
         if document.doctype in doctypes:
             by_type.setdefault(document.doctype, []).append(document)
     for doctype, renamed in by_type.items():
-        former = await log.renames_told(doctype, [name_text(document.name) for document in renamed])
+        former = await former_names(log.state, doctype, [name_text(document.name) for document in renamed])
         for document in renamed:
             document.former = tuple(former.get(name_text(document.name), ()))
 
@@ -377,7 +377,7 @@ def is_possible_name(doctype: DocumentType, name: Name) -> bool:
 
 
 def _key(ref: WantedDocument | DocumentRef) -> Key:
-    return ref.doctype, tuple(ref.name)
+    return ref.doctype, ref.name
 
 
 def _too_many_documents(count: int, limit: int) -> InvalidRequest:

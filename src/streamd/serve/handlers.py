@@ -7,10 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-import msgspec
 import structlog
 from aiohttp import web
-from pydantic import BaseModel
 
 from streamd import __version__
 from streamd.errors import InvalidRequest, StreamdError
@@ -20,7 +18,6 @@ from streamd.serve.answers import answer, is_client_gone, read_body
 from streamd.serve.conditions import compile_condition, parse_condition
 from streamd.serve.connections.authentication import Authentication
 from streamd.serve.connections.listener import mark_authenticated
-from streamd.serve.descriptors import describe
 from streamd.serve.documents import DocumentReader
 from streamd.serve.events import EventFeed
 from streamd.serve.listing import NameListing
@@ -36,9 +33,11 @@ from streamd.wire import (
     HandshakeAnswer,
     HandshakeRequest,
     HealthAnswer,
+    Message,
     NamesRequest,
     SubscriptionState,
     WantedDoctype,
+    describe,
 )
 
 log = structlog.get_logger("streamd.serve")
@@ -48,7 +47,7 @@ PROTOCOLS = frozenset({PROTOCOL})
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 HandleCaller = Callable[[web.Request, Caller], Awaitable[web.StreamResponse]]
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound=Message)
 
 
 class Handlers:
@@ -61,7 +60,7 @@ class Handlers:
         self._documents = DocumentReader(services)
         self._listing = NameListing(services)
         self._pending: dict[str, list[str]] = {}
-        self._openapi = msgspec.json.encode(openapi.build_document())
+        self._openapi = openapi.build_document()
 
     def by_endpoint(self) -> dict[str, Handle]:
         """The handlers by the name of their endpoint."""
@@ -104,8 +103,7 @@ class Handlers:
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         # The problem itself is in `streamd status`: anyone may read this answer.
-        health = HealthAnswer(status="troubled" if self._services.problem() else "ok")
-        return await answer(request, health.model_dump_json().encode())
+        return await answer(request, HealthAnswer(status="troubled" if self._services.problem() else "ok"))
 
     async def _describe_api(self, request: web.Request) -> web.StreamResponse:
         return await answer(request, self._openapi)
@@ -141,7 +139,7 @@ class Handlers:
             subscriptions=[_subscription_state(row) for row in approvals],
             doctypes=[describe(catalogue[name]) for name in self._visible_doctypes(approvals)],
         )
-        return await answer(request, reply.model_dump_json().encode())
+        return await answer(request, reply)
 
     async def _check_conditions(self, doctypes: list[WantedDoctype]) -> None:
         """Raises `InvalidRequest` for the first condition that does not compile.
@@ -188,13 +186,13 @@ class Handlers:
     async def _events(self, request: web.Request, caller: Caller) -> web.StreamResponse:
         events_request = await read_body(request, EventsRequest)
         page = await self._feed.read_page(caller, events_request, partial(is_client_gone, request))
-        return await answer(request, msgspec.json.encode(page))
+        return await answer(request, page)
 
 
 async def _reply(
     model: type[M], respond: Callable[[Caller, M], Awaitable[object]], request: web.Request, caller: Caller
 ) -> web.StreamResponse:
-    return await answer(request, msgspec.json.encode(await respond(caller, await read_body(request, model))))
+    return await answer(request, await respond(caller, await read_body(request, model)))
 
 
 def _subscription_state(row: Approval) -> SubscriptionState:

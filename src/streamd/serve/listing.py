@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-import msgspec
 import structlog
 
 from streamd.db.base import Reader
@@ -14,8 +13,7 @@ from streamd.model import DocumentType, Name
 from streamd.serve.conditions import Condition
 from streamd.serve.documents import is_possible_name
 from streamd.serve.services import Caller, Services
-from streamd.serve.snapshots import open_snapshot
-from streamd.wire import PARTIAL_VIEW, NamesRequest
+from streamd.wire import PARTIAL_VIEW, NamesAnswer, NamesRequest
 
 BATCH_SIZE = 500
 """Documents whose rows are read and filtered at once."""
@@ -32,14 +30,6 @@ RequestKey = tuple[str, str, str, Name | None]
 """Identifies a request: the consumer, the type, the condition, and the name that it continues after."""
 
 
-class Names(msgspec.Struct):
-    """`NamesAnswer` as it is encoded."""
-
-    names: list[Name]
-    more: bool
-    as_of: str
-
-
 class NameListing:
     """Answers requests for names."""
 
@@ -47,7 +37,7 @@ class NameListing:
         self._services = services
         self._positions: OrderedDict[RequestKey, Name] = OrderedDict()
 
-    async def list_names(self, caller: Caller, request: NamesRequest) -> Names:
+    async def list_names(self, caller: Caller, request: NamesRequest) -> NamesAnswer:
         """A page of names of an approved type, in order. The list is empty for a type that is not approved.
 
         Raises `InvalidRequest`: 400 for an invalid name, 409 if this site cannot see every document, 503 if no match
@@ -64,14 +54,14 @@ class NameListing:
                 code=PARTIAL_VIEW,
             ) from error
 
-    async def _list_names(self, caller: Caller, request: NamesRequest) -> Names:
-        async with open_snapshot(self._services) as snapshot:
+    async def _list_names(self, caller: Caller, request: NamesRequest) -> NamesAnswer:
+        async with self._services.open_snapshot() as snapshot:
             standing, _ = await self._services.require_registration(caller)
             grants = self._services.resolve_grants(standing)
             doctype = self._services.catalogue.get(request.doctype)
             if doctype is None or request.doctype not in grants.starts:
-                return Names([], False, snapshot.as_of)
-            after = None if request.after is None else tuple(request.after)
+                return NamesAnswer([], False, snapshot.as_of)
+            after = request.after
             if after is not None and not is_possible_name(doctype, after):
                 raise InvalidRequest(
                     f"after: not a valid name of a {doctype.name}", hint="send the last name of the previous page"
@@ -82,7 +72,7 @@ class NameListing:
             else:
                 key = (caller.consumer, doctype.name, condition.expression.text, after)
                 names, has_more = await self._read_matching(snapshot.reader, condition, key, request.limit)
-            return Names(names, has_more, snapshot.as_of)
+            return NamesAnswer(names, has_more, snapshot.as_of)
 
     async def _read_matching(
         self, reader: Reader, condition: Condition, key: RequestKey, limit: int

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+import msgspec
 
 from streamd import __version__
 from streamd.wire import (
     API,
-    DocumentsAnswer,
+    END,
+    Documents,
     DocumentsRequest,
     ErrorAnswer,
-    EventsPage,
     EventsRequest,
     FindRequest,
     HandshakeAnswer,
@@ -22,9 +21,10 @@ from streamd.wire import (
     HealthAnswer,
     NamesAnswer,
     NamesRequest,
+    Page,
 )
 
-_REFERENCE = "#/components/schemas/{model}"
+_REFERENCE = "#/components/schemas/{name}"
 
 ERRORS = {
     400: "The request is invalid; the message names the field.",
@@ -41,68 +41,63 @@ ERRORS = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint of the API. An endpoint without a `request` model needs no key, and is read with GET."""
+    """One endpoint of the API. An endpoint without a `request` needs no key, and is read with GET."""
 
     name: str
     summary: str
-    request: type[BaseModel] | None
-    answer: type[BaseModel] | None
-    errors: tuple[int, ...]
+    answer: type[msgspec.Struct] | None
+    request: type[msgspec.Struct] | None = None
 
     @property
     def path(self) -> str:
         return f"{API}/{self.name}"
 
+    @property
+    def errors(self) -> list[int]:
+        """The statuses of its errors. Only the log's cursors can require a resync (410)."""
+        if self.request is None:
+            return [429]
+        return [status for status in ERRORS if status != 410 or self.answer is Page]
 
-_KEY_ERRORS = (400, 401, 408, 409, 413, 415, 429, 503)
 
 ENDPOINTS = (
-    Endpoint("health", "Reports whether this site works.", None, HealthAnswer, (429,)),
-    Endpoint("openapi.json", "This document.", None, None, (429,)),
+    Endpoint("health", "Reports whether this site works.", HealthAnswer),
+    Endpoint("openapi.json", "This document.", None),
     Endpoint(
         "handshake",
         "Registers a consumer and the document types that it subscribes to.",
-        HandshakeRequest,
         HandshakeAnswer,
-        _KEY_ERRORS,
+        HandshakeRequest,
     ),
     Endpoint(
         "events",
         "Returns the next approved entries of the Event Update Log; can wait for new ones (long poll).",
+        Page,
         EventsRequest,
-        EventsPage,
-        (*_KEY_ERRORS, 410),
     ),
     Endpoint(
         "documents",
         "Returns documents as they are now: of approved types, and documents that these link to.",
+        Documents,
         DocumentsRequest,
-        DocumentsAnswer,
-        _KEY_ERRORS,
     ),
-    Endpoint(
-        "names",
-        "Lists the names of all documents of an approved type, in pages.",
-        NamesRequest,
-        NamesAnswer,
-        _KEY_ERRORS,
-    ),
+    Endpoint("names", "Lists the names of all documents of an approved type, in pages.", NamesAnswer, NamesRequest),
     Endpoint(
         "find",
         "Looks up documents by the values of their columns, in approved types and in approved lookups; at most two.",
+        Documents,
         FindRequest,
-        DocumentsAnswer,
-        _KEY_ERRORS,
     ),
 )
 
 
 def build_document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
-    messages: list[type[BaseModel]] = [ErrorAnswer]
-    for endpoint in ENDPOINTS:
-        messages += [model for model in (endpoint.request, endpoint.answer) if model is not None]
-    _, schemas = models_json_schema([(model, "validation") for model in messages], ref_template=_REFERENCE)
+    models = [model for endpoint in ENDPOINTS for model in (endpoint.request, endpoint.answer) if model is not None]
+    _, components = msgspec.json.schema_components([ErrorAnswer, *models], ref_template=_REFERENCE)
+    # In a JSON schema, `$` alone is the end.
+    end, plain = msgspec.json.encode(END)[1:-1], b"$"
+    schemas = msgspec.json.decode(msgspec.json.encode(components).replace(end, plain))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -113,7 +108,7 @@ def build_document() -> dict[str, Any]:
         },
         "paths": {endpoint.path: _operation(endpoint) for endpoint in ENDPOINTS},
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": schemas,
             "securitySchemes": {
                 "key": {
                     "type": "http",
@@ -135,7 +130,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "200": {"description": "Success.", "content": _json(answer)},
             **{
                 str(status): {"description": ERRORS[status], "content": _json(_reference(ErrorAnswer))}
-                for status in sorted(endpoint.errors)
+                for status in endpoint.errors
             },
         },
     }
@@ -150,5 +145,5 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _reference(model: type[BaseModel]) -> dict[str, Any]:
-    return {"$ref": _REFERENCE.format(model=model.__name__)}
+def _reference(model: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"$ref": _REFERENCE.format(name=model.__name__)}

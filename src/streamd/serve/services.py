@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from streamd.db.base import SiteDatabase, SiteIdentity
+from streamd.db.base import Reader, SiteDatabase, SiteIdentity
 from streamd.errors import InvalidRequest, StateBusy, StreamdError
 from streamd.model import Catalogue, Cursor
 from streamd.serve.conditions import Condition, compile_condition
 from streamd.settings import ServerSettings
 from streamd.store.peers import Approval, Peers, Standing
 from streamd.update_log import Head, UpdateLog
+from streamd.wire import write_cursor
+
+DRAIN_ATTEMPTS = 5
+"""How often to drain capture and try for a snapshot without uncaptured changes."""
 
 Columns = Mapping[str, frozenset[str]]
 """Columns by type: `column`, or `child field/column`."""
@@ -33,6 +38,15 @@ class Caller:
 
     api_key: str
     consumer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of the site. It contains every log entry up to the cursor `as_of`. `clock` is the last claim's."""
+
+    reader: Reader
+    as_of: str
+    clock: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,27 @@ class Services:
         if head is None:
             raise StateBusy("this site has no log yet", hint="its daemon is starting; try again in a moment")
         return head
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncIterator[Snapshot]:
+        """A snapshot that contains exactly the changes in the log up to its cursor.
+
+        If the site is written to all the time, no such moment may exist. Then the cursor is an earlier one: the
+        snapshot contains all entries up to it, and possibly some newer changes.
+        """
+        for attempt in range(1, DRAIN_ATTEMPTS + 1):
+            await self.drain_capture()
+            head = await self.require_head()
+            async with self.database.snapshot() as reader:
+                claim = await reader.last_claim()
+                is_exact = claim is not None and not await reader.waiting_changes(claim)
+                if is_exact and claim is not None and (claim.log, claim.batch) != (head.log, head.batch):
+                    new_head = await self.require_head()
+                    is_exact = (claim.log, claim.batch) == (new_head.log, new_head.batch)
+                    head = new_head if is_exact else head
+                if is_exact or attempt == DRAIN_ATTEMPTS:
+                    yield Snapshot(reader, write_cursor(head.cursor), claim.clock if claim else "")
+                    return
 
     def resolve_grants(self, standing: Standing) -> Grants:
         """What these approvals grant, given the document types as they are now."""

@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from streamd.completeness import Obstacles
 from streamd.model import ApprovalStatus
 from streamd.status.values import (
     CaptureStatus,
@@ -22,7 +21,7 @@ from streamd.status.values import (
     TypeStatus,
 )
 from streamd.store.heartbeat import STARTING, Beat
-from streamd.store.producers import CATCHING_UP, CONNECTED, PAUSED, Producer, SubscribedType
+from streamd.store.producers import CATCHING_UP, CONNECTED, PAUSED, Obstacles, Producer, SubscribedType
 
 STALE_SECONDS = 60.0
 """A moment up to which all is known, and which is older than this, does not move on as it should."""

@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 
-from streamd.completeness import Obstacles
 from streamd.db.base import SiteDatabase
 from streamd.errors import NotInstalled
 from streamd.model import ApprovalStatus, QueuedEvent, QueueState
@@ -22,7 +21,17 @@ from streamd.status.values import (
 from streamd.store.engine import State, now_ms
 from streamd.store.heartbeat import ALIVE_MS, Beat, Heartbeat, Request, Requests
 from streamd.store.peers import Approval, Consumer, Peers
-from streamd.store.producers import AWAY, CATCHING_UP, CONNECTED, PAUSED, REFUSED, Producer, Producers, SubscribedType
+from streamd.store.producers import (
+    AWAY,
+    CATCHING_UP,
+    CONNECTED,
+    PAUSED,
+    REFUSED,
+    Obstacles,
+    Producer,
+    Producers,
+    SubscribedType,
+)
 from streamd.store.sync_log import SyncLog
 from streamd.update_log import Head, UpdateLog
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from streamd.common.progress import record_progress
+from streamd.common.instrumentation import record_progress
 from streamd.db import open_state
 from streamd.db.state import FAULTS
 from streamd.errors import StateError

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from streamd.common.names import names_by_type
+from streamd.common.values import names_by_type
 from streamd.model import name_from_text
 from streamd.store.engine import State
 from streamd.store.schema import is_one_of, update_log
@@ -27,7 +27,7 @@ MOST_RENAMES = 32
 _C = update_log.c
 
 
-async def rows_told(
+async def rows_as_of(
     state: State, after: int, documents: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], str | None]:
     """The parent rows (JSON) of these documents (type, name as text) as of the entry `after`.
@@ -39,12 +39,12 @@ async def rows_told(
         for doctype, names in names_by_type(documents).items():
             for start in range(0, len(names), NAMES_AT_ONCE):
                 some = names[start : start + NAMES_AT_ONCE]
-                told = await _rows_told(connection, state.site, doctype, some, after)
+                told = await _rows_as_of(connection, state.site, doctype, some, after)
                 found.update({(doctype, name): row for name, row in told.items()})
     return found
 
 
-async def renames_told(state: State, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
+async def former_names(state: State, doctype: str, names: Iterable[str]) -> dict[str, list[FormerName]]:
     """The renames that gave documents these names (as text), latest first, as far as the log goes back.
 
     A document that was created under its name has none, even if an earlier document had the same name.
@@ -86,7 +86,7 @@ async def _starts(connection: AsyncConnection, site: str, doctype: str, names: I
     return found
 
 
-async def _rows_told(
+async def _rows_as_of(
     connection: AsyncConnection, site: str, doctype: str, names: Sequence[str], after: int
 ) -> dict[str, str | None]:
     # `+ 0` makes the database use the index of names, not that of sequences: the rest of the log may be long.

@@ -112,13 +112,13 @@ class Peers(Keys):
         granted = tuple(read_approval(row[4:]) for row in rows if row[4] is not None)
         return Standing(rows[0][0], rows[0][1], rows[0][2], rows[0][3], granted)
 
-    async def approved_doctypes(self) -> set[str]:
-        """The types that at least one consumer is approved for."""
-        query = (
-            select(approvals.c.doctype)
-            .distinct()
-            .where(approvals.c.site == self._site, approvals.c.status == _APPROVED)
-        )
+    async def approved_doctypes(self, consumer_site: str | None = None) -> set[str]:
+        """The types that at least one consumer is approved for; with `consumer_site` (a UUID), one of that site."""
+        c = approvals.c
+        query = select(c.doctype).distinct().where(c.site == self._site, c.status == _APPROVED)
+        if consumer_site is not None:
+            mine = (consumers.c.site == self._site, consumers.c.consumer_site == consumer_site)
+            query = query.where(c.consumer.in_(select(consumers.c.name).where(*mine)))
         async with self._state.read() as connection:
             return set((await connection.scalars(query)).all())
 

@@ -1,16 +1,16 @@
-"""The Event Producers that this site subscribes to, with their status."""
+"""The Event Producers that this site subscribes to, with their status, and how complete their types are here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 
 from streamd.common.spelling import did_you_mean
-from streamd.completeness import CompleteUpTo
 from streamd.errors import NotFound
+from streamd.model import ApprovalStatus
 from streamd.store.engine import State
 from streamd.store.schema import producers, subscriptions
 
@@ -45,6 +45,23 @@ class Producer:
 
 
 @dataclass(frozen=True, slots=True)
+class CompleteUpTo:
+    """The watermark of one type of a producer, after its events were applied here.
+
+    All in milliseconds; moments since 1970. `moment` is by the producer's clock. `age` is how old `moment` was when
+    the producer sent it, by the same clock. `heard_at` is when it arrived, by this site's clock.
+    """
+
+    moment: int
+    age: int
+    heard_at: int
+
+    def age_at(self, now: int) -> int:
+        """The age of the watermark in milliseconds at `now` (ms since 1970, this site's clock)."""
+        return max(now - self.heard_at, 0) + max(self.age, 0)
+
+
+@dataclass(frozen=True, slots=True)
 class SubscribedType:
     """The state of one requested type, as the producer last reported it.
 
@@ -59,6 +76,30 @@ class SubscribedType:
     complete: CompleteUpTo | None = None
     paused: str = ""
     paused_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """What keeps types of one producer from being complete at this site, by this site's name for the type."""
+
+    paused: Mapping[str, str] = field(default_factory=dict)
+    """Types whose events cannot be applied, and why."""
+    queued: Collection[str] = ()
+    gaps: Collection[str] = ()
+    requested: Collection[str] = ()
+    """Types for which a snapshot is requested or running."""
+
+    def before(self, doctype: str, approval: str) -> str:
+        """Why this type is not complete, in words; empty if nothing prevents it."""
+        if approval != ApprovalStatus.APPROVED:
+            return approval
+        if doctype in self.paused:
+            return f"paused: {self.paused[doctype]}"
+        if doctype in self.gaps:
+            return "changes are missing"
+        if doctype in self.requested:
+            return "being read again"
+        return "events are parked or held" if doctype in self.queued else ""
 
 
 class Producers:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from streamd.common.names import id_ranges
+from streamd.common.values import id_ranges
 from streamd.errors import Fenced
 from streamd.model import Change, Claim, Kind
 from tests.contract.conftest import Installed

@@ -13,6 +13,7 @@ from streamd.model import Cursor, LogEntry
 from streamd.retention import trim_update_log
 from streamd.settings import RetentionSettings
 from streamd.store.engine import State, now_ms
+from streamd.store.log_rows import rows_as_of
 from streamd.store.peers import Peers
 from streamd.update_log import Head, UpdateLog
 from tests.contract.state.test_peers import OFFERS, hello
@@ -171,17 +172,20 @@ async def test_the_log_tells_what_a_row_was_from_what_it_was_before_its_next_cha
         touched(2, None, "another", "create"),
     )
     items = [("Item", f"[{number}]") for number in range(1, 6)]
-    assert await log.rows_told(0, items) == {
+    assert await rows_as_of(log.state, 0, items) == {
         ("Item", "[1]"): row(1, "a"),
         ("Item", "[2]"): row(2, "before"),
         ("Item", "[3]"): None,
     }
-    assert await log.rows_told(3, items[:2]) == {("Item", "[1]"): row(1, "b"), ("Item", "[2]"): row(2, "before")}
-    assert await log.rows_told(4, items[:1]) == {("Item", "[1]"): None}
-    assert await log.rows_told(6, items[:2]) == {("Item", "[2]"): None}
-    assert await log.rows_told(8, items) == {}
+    assert await rows_as_of(log.state, 3, items[:2]) == {
+        ("Item", "[1]"): row(1, "b"),
+        ("Item", "[2]"): row(2, "before"),
+    }
+    assert await rows_as_of(log.state, 4, items[:1]) == {("Item", "[1]"): None}
+    assert await rows_as_of(log.state, 6, items[:2]) == {("Item", "[2]"): None}
+    assert await rows_as_of(log.state, 8, items) == {}
     many = [("Item", f"[{number}]") for number in range(1000)]
-    assert (await log.rows_told(0, many)).keys() == {("Item", f"[{number}]") for number in (1, 2, 3)}
+    assert (await rows_as_of(log.state, 0, many)).keys() == {("Item", f"[{number}]") for number in (1, 2, 3)}
 
 
 async def test_of_types_that_are_judged_everything_is_read_wherever_it_has_been(state: State) -> None:

@@ -151,6 +151,6 @@ def test_a_daemon_that_may_not_install_says_what_to_run_at_a_site_of_the_release
     installed.config.write_text(text.replace("# offers = []", "install = false"), encoding="utf-8")
     of_the_release_before(installed)
     said = installed.streamd("run", code=3).stderr
-    assert "those of another release (schema 1" in said
+    assert "belong to another release (schema 1" in said
     assert "run `streamd install`" in said
     assert "streamd_series" not in installed.ours("table")

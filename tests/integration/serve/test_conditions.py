@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from streamd.serve import listing, pages
-from streamd.wire import EventsPage, read_cursor
+from streamd.serve import events as feed
+from streamd.serve import listing
+from streamd.wire import Page, read_cursor
 from tests.support.sites.serving import CONSUMER, OTHER, Answer, Client, ProducerSite, entry, until
 
 LUIS = "doc.customer == 1"
@@ -45,7 +47,7 @@ async def events_of(client: Client, **asked: Any) -> list[dict[str, Any]]:
         answer = await client.events(**cursor, **asked)
         assert answer.status == 200, answer.text
         page = answer.json
-        EventsPage.model_validate(page)
+        msgspec.json.decode(msgspec.json.encode(page), type=Page)
         if not page["events"]:
             return events
         events += page["events"]
@@ -168,7 +170,7 @@ async def test_one_request_reads_a_bounded_part_of_the_log_and_the_next_continue
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamd.serve.events.FILTER_SECONDS", 0)
-    monkeypatch.setattr(pages, "MAX_CHUNKS", 2)
+    monkeypatch.setattr(feed, "MAX_CHUNKS", 2)
     hq = await start(max_page_events=2)
     store = await store_of(hq)
     rows = ", ".join(f"({number}, {1 if number == 40 else 2}, '1')" for number in range(10, 41))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamd.serve import documents
-from streamd.wire import DocumentsAnswer
+from streamd.wire import Documents
 from tests.support.sites.serving import CONSUMER, Client, ProducerSite
 
 WANTED = {"doctype": "Invoice", "lookups": ["Employee", "Secret", "Nonsense"]}
@@ -26,7 +27,7 @@ async def find(client: Client, doctype: str, **filters: Any) -> list[Any]:
     """The names of the documents that the lookup returns."""
     answer = await client.post("find", {"doctype": doctype, "filters": filters})
     assert answer.status == 200, answer.text
-    DocumentsAnswer.model_validate(answer.json)
+    msgspec.json.decode(msgspec.json.encode(answer.json), type=Documents)
     assert answer.json["as_of"]
     assert {each["doctype"] for each in answer.json["documents"]} <= {doctype}
     return [each["name"] for each in answer.json["documents"]]

@@ -13,7 +13,7 @@ from tests.support.database_url import Engine
 async def test_a_transaction_that_is_open_is_counted_when_it_is_committed(engine: Engine, opened: Opened) -> None:
     site = await opened("hq", engine=engine)
     await site.capture.drain()
-    before = site.capture.through.latest
+    before = site.capture.watermarks.latest
     assert before is not None
     with site.access.connection() as open_one:
         open_one.execute("BEGIN")
@@ -21,7 +21,7 @@ async def test_a_transaction_that_is_open_is_counted_when_it_is_committed(engine
         if engine != "sqlite":  # there a second writer would wait for the first one
             site.access.execute("INSERT INTO \"Item\" VALUES ('b', 'B', 1, 1)")
         await site.capture.drain()
-        open_meanwhile = site.capture.through.latest
+        open_meanwhile = site.capture.watermarks.latest
         assert open_meanwhile is not None
         assert open_meanwhile >= before, "an open transaction does not hold it up"
         committed = now_ms()
@@ -29,13 +29,13 @@ async def test_a_transaction_that_is_open_is_counted_when_it_is_committed(engine
     assert open_meanwhile <= committed, "what was committed later is not claimed"
     head = await site.update_log.head()
     assert head is not None
-    covered = site.capture.through.covered_by(head.cursor)
+    covered = site.capture.watermarks.at(head.cursor)
     assert covered is not None
     assert covered <= committed, "nor by the log's end, until it is in the log"
     await site.capture.drain()
     head = await site.update_log.head()
     assert head is not None
-    covered = site.capture.through.covered_by(head.cursor)
+    covered = site.capture.watermarks.at(head.cursor)
     assert covered is not None
     assert covered >= committed
 
@@ -47,10 +47,10 @@ async def test_a_backlog_is_complete_up_to_no_moment_until_all_of_it_is_in_the_l
     for number in range(120):
         site.access.execute(f"INSERT INTO Item VALUES ('{number}', 'L{number}', 1, 1)")
     await site.capture.run_once()
-    through = site.capture.through.latest
+    through = site.capture.watermarks.latest
     assert through is not None
     assert through <= began
     await site.capture.drain()
-    through = site.capture.through.latest
+    through = site.capture.watermarks.latest
     assert through is not None
     assert through >= began

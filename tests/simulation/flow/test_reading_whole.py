@@ -171,7 +171,7 @@ class Cut(LocalFetcher):
 
     async def names(self, doctype: str, after: Name | None, limit: int) -> NamesAnswer:
         answer = await super().names(doctype, after, limit)
-        return NamesAnswer(names=list(map(list, self._listed)), more=False, as_of=answer.as_of)
+        return NamesAnswer(names=list(self._listed), more=False, as_of=answer.as_of)
 
     async def fetch(self, wanted: Sequence[WantedDocument]) -> Documents:
         answer = await super().fetch(wanted)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamd.check.columns import unfit
-from streamd.serve.descriptors import describe
+from streamd.wire import describe
 from tests.simulation.sites import Site
 from tests.support.database_url import Engine
 

@@ -84,9 +84,9 @@ def _streamd(arguments: list[str], folder: str, environment: dict[str, str], out
     sys.argv = ["streamd", *arguments]
 
     from streamd.cli.main import main
-    from streamd.common import faults
+    from streamd.common import instrumentation
 
-    importlib.reload(faults)  # it looks into the environment when it is imported
+    importlib.reload(instrumentation)  # it looks into the environment when it is imported
     main()
     sys.exit(0)
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Link
-from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings
-from streamd.wire import DoctypeDescriptor
+from streamd.wire import DoctypeDescriptor, describe
 
 
 def text(name: str, **more: Any) -> Column:

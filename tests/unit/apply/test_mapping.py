@@ -23,8 +23,8 @@ from streamd.model import (
     RowId,
     SaidRows,
 )
-from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype
+from streamd.wire import describe
 from tests.support.sites import mapping as example
 from tests.support.sites.mapping import columns, doctype
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from streamd.apply.event.mapping import MappedType, mapped_type
 from streamd.model import ChildTable, Difference, DocumentType, OldValues, Row
-from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings
+from streamd.wire import describe
 from tests.support.sites import mapping as example
 from tests.support.sites.mapping import columns, doctype
 from tests.unit.apply.mapped import difference

@@ -8,7 +8,7 @@ import pytest
 
 from streamd.catalog import build
 from streamd.errors import ConfigurationError, Problem
-from streamd.serve.descriptors import describe
+from streamd.wire import describe
 from tests.unit.catalog.test_catalogue import LINES, TABLES, settings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamd.check.columns import judge_descriptors
@@ -54,7 +55,7 @@ def answer(**changes: Any) -> HandshakeAnswer:
         "doctypes": [descriptor()],
         **changes,
     }
-    return HandshakeAnswer.model_validate(values)
+    return msgspec.convert(values, HandshakeAnswer)
 
 
 def descriptor(key: tuple[str, ...] = ("id",), **changes: dict[str, Any] | None) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def descriptor(key: tuple[str, ...] = ("id",), **changes: dict[str, Any] | None)
 
 
 def judged(**changes: dict[str, Any] | None) -> list[Finding]:
-    there = DoctypeDescriptor.model_validate(descriptor(**changes))
+    there = msgspec.convert(descriptor(**changes), DoctypeDescriptor)
     return judge_descriptors("hq", ["Item"], CATALOGUE, [there])
 
 
@@ -159,7 +160,7 @@ def test_a_column_that_must_be_filled_here_and_is_missing_there_is_a_problem() -
 
 
 def test_another_key_is_a_problem() -> None:
-    there = DoctypeDescriptor.model_validate(descriptor(("title",)))
+    there = msgspec.convert(descriptor(("title",)), DoctypeDescriptor)
     found = judge_descriptors("hq", ["Item"], CATALOGUE, [there])
     assert [each.severity for each in found] == [Severity.PROBLEM]
 

@@ -12,8 +12,8 @@ from streamd.check.columns import judge_descriptors, unfit
 from streamd.check.judging import Finding, Severity
 from streamd.check.mappings import judge_mappings, unmappable
 from streamd.model import Catalogue, Column, DocumentType, Kind, Link
-from streamd.serve.descriptors import describe
 from streamd.settings import MappingSettings, SubscribedDoctype
+from streamd.wire import describe
 from tests.support.sites import mapping as example
 from tests.support.sites.mapping import catalogue, columns, doctype, item
 

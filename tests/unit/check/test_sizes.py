@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamd.check.columns import judge_descriptors, unfit
@@ -127,7 +128,7 @@ def test_a_column_of_a_child_table_is_judged_as_well() -> None:
         "lines", "line", ("id",), ("t",), (Column("id", "integer", INTEGER), Column("t", "integer", INTEGER))
     )
     here = DocumentType("T", "t", ("id",), (Column("id", "integer", INTEGER, nullable=False),), (), (child,))
-    there = DoctypeDescriptor.model_validate(
+    there = msgspec.convert(
         {
             "doctype": "T",
             "key": ["id"],
@@ -135,7 +136,8 @@ def test_a_column_of_a_child_table_is_judged_as_well() -> None:
             "links": [],
             "children": [{"field": "lines", "key": ["number"], "columns": [], "links": []}],
             "fingerprint": "",
-        }
+        },
+        DoctypeDescriptor,
     )
     assert "number" in unfit(Catalogue({"T": here}, frozenset()), [there])["T"]
     assert not unfit(Catalogue({}, frozenset()), [there])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamd.common.progress import record_progress, resting
+from streamd.common.instrumentation import record_progress, resting
 from streamd.lifecycle.loops import Loop
 from streamd.lifecycle.notify import Notifier
 from streamd.lifecycle.watchdog import (
@@ -81,12 +81,12 @@ def test_turns_that_change_nothing_are_no_progress() -> None:
     loop = Loop("pull hq", nothing)
     watching = Watching(loop)
     for _ in range(round(ON_THE_SPOT_SECONDS / TICK_SECONDS) + 2):
-        loop.moved(7)
+        loop.place = 7
         loop.turns += 1
         loop.pulse.at += 1
         watching.pass_by(TICK_SECONDS)
-    assert "it does not come further" in watching.dog.problem
-    loop.moved(8)
+    assert "it makes no progress" in watching.dog.problem
+    loop.place = 8
     watching.pass_by(TICK_SECONDS)
     assert watching.dog.problem == ""
 
@@ -94,7 +94,7 @@ def test_turns_that_change_nothing_are_no_progress() -> None:
 def test_one_long_turn_is_not_running_on_the_spot() -> None:
     loop = Loop("pull hq", nothing)
     watching = Watching(loop)
-    loop.moved(7)
+    loop.place = 7
     for _ in range(50):
         loop.pulse.at += 1
         watching.pass_by(TICK_SECONDS)

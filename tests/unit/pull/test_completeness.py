@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from streamd.completeness import CapturedThrough, CompleteUpTo, Obstacles
 from streamd.model import Cursor
 from streamd.status.judging import Limits, attention, lag_of, silence, type_status
 from streamd.status.values import (
@@ -19,7 +18,8 @@ from streamd.status.values import (
     Status,
 )
 from streamd.store.heartbeat import STARTING
-from streamd.store.producers import CATCHING_UP, CONNECTED, Producer, SubscribedType
+from streamd.store.producers import CATCHING_UP, CONNECTED, CompleteUpTo, Obstacles, Producer, SubscribedType
+from streamd.update_log import Watermarks
 
 NOW = 1_000_000_000
 RUNS = DaemonStatus(running=True, state=Life.RUNNING)
@@ -30,32 +30,32 @@ def place(sequence: int, log: str = "log") -> Cursor:
 
 
 def test_a_page_that_ends_before_the_log_carries_no_later_moment_than_it_covers() -> None:
-    through = CapturedThrough()
-    through.saw_everything("log", 5, 100)
-    through.saw_everything("log", 9, 200)
-    assert through.covered_by(place(4)) is None
-    assert [through.covered_by(place(number)) for number in (5, 8, 9, 12)] == [100, 100, 200, 200]
+    through = Watermarks()
+    through.add("log", 5, 100)
+    through.add("log", 9, 200)
+    assert through.at(place(4)) is None
+    assert [through.at(place(number)) for number in (5, 8, 9, 12)] == [100, 100, 200, 200]
 
 
 def test_a_moment_moves_on_where_nothing_is_written() -> None:
-    through = CapturedThrough()
-    through.saw_everything("log", 5, 100)
-    through.saw_everything("log", 5, 300)
-    assert through.covered_by(place(5)) == through.latest == 300
+    through = Watermarks()
+    through.add("log", 5, 100)
+    through.add("log", 5, 300)
+    assert through.at(place(5)) == through.latest == 300
 
 
 def test_a_new_log_knows_nothing_of_the_old_ones_places() -> None:
-    through = CapturedThrough()
-    through.saw_everything("log", 5, 100)
-    through.saw_everything("new", 0, 200)
-    assert through.covered_by(place(5)) is None
-    assert through.covered_by(place(0, "new")) == 200
+    through = Watermarks()
+    through.add("log", 5, 100)
+    through.add("new", 0, 200)
+    assert through.at(place(5)) is None
+    assert through.at(place(0, "new")) == 200
 
 
 def test_a_clock_that_was_set_back_is_followed() -> None:
-    through = CapturedThrough()
-    through.saw_everything("log", 5, 9000)
-    through.saw_everything("log", 5, 100)
+    through = Watermarks()
+    through.add("log", 5, 9000)
+    through.add("log", 5, 100)
     assert through.latest == 100
 
 

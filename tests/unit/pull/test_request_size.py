@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamd.pull.request_size import MAX_STREAK, RequestSize
+from streamd.pull.peer import MAX_STREAK, RequestSize
 
 
 def send(size: RequestSize, capacity: int) -> bool:

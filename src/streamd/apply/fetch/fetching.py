@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 import structlog
-from pydantic import ValidationError
 
 from streamd.apply.decide.merging import Known
 from streamd.apply.event.decoding import decode
@@ -18,11 +18,11 @@ from streamd.apply.fetch.former import with_former_names
 from streamd.apply.localnames.names import Names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
-from streamd.common.faults import crash_point
+from streamd.common.instrumentation import crash_point
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import InvalidRequest, PeerRefused
 from streamd.model import Catalogue, Event, Operation, name_label
-from streamd.wire import DocumentRef, Documents, WantedDocument, read_cursor
+from streamd.wire import Documents, WantedDocument, read_cursor
 
 log = structlog.get_logger("streamd.apply")
 
@@ -323,8 +323,8 @@ def _wanted(want: Want, source: Source) -> WantedDocument | None:
         start = next((place for place in range(len(way) - 1, -1, -1) if way[place][0] in source.subscribed), 0)
         way = way[start:]
     try:
-        path = [DocumentRef(doctype=source.remote(step), name=list(step_name)) for step, step_name in way]
-        return WantedDocument(doctype=source.remote(doctype), name=list(name), path=path)
-    except ValidationError:
+        path = [{"doctype": source.remote(step), "name": step_name} for step, step_name in way]
+        return msgspec.convert({"doctype": source.remote(doctype), "name": name, "path": path}, WantedDocument)
+    except msgspec.ValidationError:
         log.warning("name_cannot_travel", doctype=doctype, name=name_label(name)[:200])
         return None

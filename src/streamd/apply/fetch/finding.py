@@ -84,7 +84,7 @@ class Finder:
     async def _now(self, incoming: Incoming) -> Row:
         """The event's document as the producer has it now, in the producer's own words."""
         remote = incoming.remote
-        answer = await self._fetcher.fetch([WantedDocument(doctype=remote.doctype, name=list(remote.name))])
+        answer = await self._fetcher.fetch([WantedDocument(remote.doctype, remote.name)])
         for document in answer.documents:
             row = read_json(bytes(document.data))
             if isinstance(row, dict):
@@ -101,15 +101,13 @@ class Finder:
             link = next((link for link in place.links if link.columns == [field]), None)
             target = None if link is None else link.doctype or row.get(link.type_column or "")
             if isinstance(target, str) and row.get(field) is not None:
-                path = [DocumentRef(doctype=remote.doctype, name=list(remote.name))]
-                wanted[field] = WantedDocument(doctype=target, name=[row[field]], path=path)
+                path = [DocumentRef(remote.doctype, remote.name)]
+                wanted[field] = WantedDocument(target, (row[field],), path)
         if not wanted:
             return dict.fromkeys(hops)
         answer = await self._fetcher.fetch(list(wanted.values()))
         rows = {(each.doctype, each.name): read_json(bytes(each.data)) for each in answer.documents}
-        return dict.fromkeys(hops) | {
-            field: rows.get((each.doctype, tuple(each.name))) for field, each in wanted.items()
-        }
+        return dict.fromkeys(hops) | {field: rows.get((each.doctype, each.name)) for field, each in wanted.items()}
 
     async def _asked(self, incoming: Incoming, lookup: Lookup, values: Mapping[str, Scalar]) -> Incoming:
         """The one document with these values. Raises `NotFoundThere`."""

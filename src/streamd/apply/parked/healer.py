@@ -23,7 +23,7 @@ from streamd.apply.fetch.former import without_room
 from streamd.apply.localnames.names import Names
 from streamd.apply.parked.queues import by_document, documents_of, groupings
 from streamd.apply.source import Ref, Source
-from streamd.common.faults import crash_point
+from streamd.common.instrumentation import crash_point
 from streamd.common.retry import parked_pause
 from streamd.db.base import Reader, SiteDatabase
 from streamd.errors import PeerError, RowRefused, ValueTaken

@@ -30,7 +30,7 @@ from streamd.apply.localnames.names import Names
 from streamd.apply.parked.queues import renamed_names
 from streamd.apply.source import Ref, Source
 from streamd.common import clock as hlc
-from streamd.common.names import names_by_type
+from streamd.common.values import names_by_type
 from streamd.db.base import SiteDatabase
 from streamd.errors import PeerError, PeerUnreachable, RowRefused
 from streamd.model import (
@@ -250,7 +250,7 @@ class _Reading:
 
     async def _fetch(self, doctype: str, names: Sequence[Name]) -> Documents:
         remote = self._source.remote(doctype)
-        return await self._lister.fetch([WantedDocument(doctype=remote, name=list(name)) for name in names])
+        return await self._lister.fetch([WantedDocument(remote, name) for name in names])
 
     def _place(self, as_of: str) -> Cursor:
         """The place of an answer. Raises `PeerUnreachable` where the log is another one than when the reading began."""

@@ -21,7 +21,7 @@ from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.write.ordering import Planned, child_of
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite, links_to
 from streamd.apply.write.stored import has_fewer_digits, is_stored
-from streamd.common.names import Scalar
+from streamd.common.values import Scalar
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Name, Row, name_label
 
 Columns = Mapping[str, Mapping[str, Column]]

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from streamd.common.endpoint import Endpoint
-from streamd.common.progress import record_progress
+from streamd.common.instrumentation import record_progress
 from streamd.db.mariadb.errors import NO_CONNECTION, is_broken, number_of
 from streamd.db.sockets import keep_alive
 from streamd.errors import SiteBusy, SiteError

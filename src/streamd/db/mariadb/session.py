@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from streamd.common.names import ranges_of
+from streamd.common.values import ranges_of
 from streamd.db.base import RawDocument, TableWrite, WriteKind
 from streamd.db.books.bookkeeping import BookReader, BookTransaction, name_key
 from streamd.db.books.given_keys import Keys, TakenKeys

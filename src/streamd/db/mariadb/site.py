@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from contextlib import asynccontextmanager
 from typing import Any
 
-from streamd.common.names import ranges_of
+from streamd.common.values import ranges_of
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from streamd.common.names import ranges_of
+from streamd.common.values import ranges_of
 from streamd.db.base import RawDocument, TableWrite, WriteKind
 from streamd.db.books.bookkeeping import BookReader, BookTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys

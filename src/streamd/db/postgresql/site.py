@@ -22,7 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from streamd.common.progress import record_progress
+from streamd.common.instrumentation import record_progress
 from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables, rights_missing, wanted_rights

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import aiosqlite
 from sqlalchemy import Engine, event
 
-from streamd.common.progress import record_progress
+from streamd.common.instrumentation import record_progress
 
 T = TypeVar("T")
 

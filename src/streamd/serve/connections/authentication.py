@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import structlog
 from aiohttp import web
 
+from streamd.common.addresses import client_network
 from streamd.errors import InvalidRequest
-from streamd.serve.connections.address import client_network
 from streamd.serve.services import Caller, unauthorized
 from streamd.store.keys import NO_HASH, hash_secret
 from streamd.store.peers import Peers
@@ -76,9 +76,8 @@ class Limiter:
 class Authentication:
     """Identifies the consumer that sent a request, from its credential only. The request's body is never trusted."""
 
-    def __init__(self, peers: Peers, requests_per_minute: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, peers: Peers, requests_per_minute: int) -> None:
         self._peers = peers
-        self._now = now
         self._key_limiter = Limiter(requests_per_minute)
         self._address_limiter = Limiter(max(1, requests_per_minute // UNAUTHENTICATED_DIVISOR))
         # One log line per address and minute: otherwise anyone could fill the log.
@@ -114,8 +113,8 @@ class Authentication:
 
     async def _matches_cached_hash(self, api_key: str, secret: str) -> bool:
         """Whether the secret belongs to the key, according to hashes that are at most a few seconds old."""
-        if self._now() - self._hashes_read_at >= HASH_CACHE_SECONDS:
-            self._hashes_read_at = self._now()
+        if time.monotonic() - self._hashes_read_at >= HASH_CACHE_SECONDS:
+            self._hashes_read_at = time.monotonic()
             self._secret_hashes = await self._peers.secret_hashes()
         return hmac.compare_digest(self._secret_hashes.get(api_key, NO_HASH), hash_secret(secret))
 

@@ -17,8 +17,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from streamd.common.addresses import client_network
 from streamd.errors import StreamdError
-from streamd.serve.connections.address import client_network
 from streamd.serve.connections.admission import HEAD_SECONDS, Admission, Connection, limits_for
 
 BACKLOG = 512

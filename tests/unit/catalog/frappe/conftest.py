@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamd.catalog.frappe_metadata import TABLES
+from streamd.catalog.frappe import TABLES
 from streamd.model import Table
 from tests.support.sites import frappe
 from tests.unit.catalog.frappe.metadata import Metadata

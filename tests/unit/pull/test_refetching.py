@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.apply import Source
-from streamd.lifecycle import readings
-from streamd.lifecycle.readings import Readings
+from streamd.lifecycle import refetching
+from streamd.lifecycle.refetching import Refetches
 from streamd.model import (
     ApprovalStatus,
     Catalogue,
@@ -76,24 +76,24 @@ class Reading:
 
 class Desk:
     def __init__(self, state: State) -> None:
+        self.state = state
         self.requests, self.sync_log, self.queue = Requests(state), SyncLog(state), Queue()
         self.columns = UnreadColumns(state)
-        self.readings = self.made(repair_gaps=True)
+        self.refetches = self.made(repair_gaps=True)
         self.unread: dict[str, str] = {}
         self.source = Source("hq", HQ, 10, 10)
 
-    def made(self, *, repair_gaps: bool) -> Readings:
-        parts = (self.queue, CATALOGUE, self.sync_log, self.requests, self.columns)
-        return Readings("hq", *parts, repair_gaps=repair_gaps)  # type: ignore[arg-type]
+    def made(self, *, repair_gaps: bool) -> Refetches:
+        return Refetches("hq", self.queue, CATALOGUE, self.state, repair_gaps=repair_gaps)  # type: ignore[arg-type]
 
     async def turn(self, **statuses: str) -> bool:
         """One turn of the subscriber. Returns whether anything was read."""
-        await self.readings.note_gaps(self.source, statuses, Cursor("log", 5, "n"))
-        asked = await self.readings.due(self.source, statuses)
+        await self.refetches.handle_gaps(self.source, statuses, Cursor("log", 5, "n"))
+        asked = await self.refetches.due(self.source, statuses)
         if not asked:
             return False
         made = lambda *, repair: Reading(self.unread)  # noqa: E731
-        return await self.readings.read(asked, self.source, None, statuses, made)  # type: ignore[arg-type]
+        return await self.refetches.run(asked, self.source, None, statuses, made)  # type: ignore[arg-type]
 
     async def waiting(self) -> list[tuple[str, str]]:
         return [(each.doctype, each.result) for each in await self.requests.pending()]
@@ -102,7 +102,7 @@ class Desk:
         await self.sync_log.add(
             [SyncEntry(Operation.GAP, SyncStatus.FAILED, doctype, "hq", '[""]', '[""]', True, "null", 5, error="lost")]
         )
-        self.readings.look_for_gaps = True
+        self.refetches.may_have_gaps = True
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ async def test_a_type_that_the_producer_cannot_list_waits_while_others_are_read(
     assert await desk.turn(Item=APPROVED, Note=APPROVED)
     assert await desk.waiting() == [("Item", "not every document can be seen")]
     assert not await desk.turn(Item=APPROVED, Note=APPROVED), "it is not asked again at once"
-    monkeypatch.setattr(readings.time, "monotonic", lambda: 1e12)
+    monkeypatch.setattr(refetching.time, "monotonic", lambda: 1e12)
     desk.unread = {}
     assert await desk.turn(Item=APPROVED, Note=APPROVED)
     assert await desk.waiting() == []
@@ -165,13 +165,13 @@ async def test_a_column_that_appeared_here_is_read_once_and_stays_noted_until_al
     desk: Desk,
 ) -> None:
     await desk.columns.add("hq", {"Item": ["New", "Not here"], "Other": ["New"]})
-    await desk.readings.ask_for_new_columns(["Item"])
-    await desk.readings.ask_for_new_columns(["Item"])
+    await desk.refetches.request_new_columns(["Item"])
+    await desk.refetches.request_new_columns(["Item"])
     assert [(each.kind, each.doctype) for each in await desk.requests.pending()] == [(REPAIR, "Item")]
     desk.queue.parked = ["Item"]
     assert await desk.turn(Item=APPROVED)
     assert await desk.columns.of_producer("hq") == {"Item": {"New", "Not here"}, "Other": {"New"}}
-    await desk.readings.ask_for_new_columns(["Item"])
+    await desk.refetches.request_new_columns(["Item"])
     assert await desk.requests.pending() == [], "it is not read again for what is parked"
     desk.queue.parked = []
     await desk.turn(Item=APPROVED)
@@ -180,10 +180,10 @@ async def test_a_column_that_appeared_here_is_read_once_and_stays_noted_until_al
 
 async def test_a_column_that_appeared_here_is_left_to_a_person_where_the_configuration_says_so(desk: Desk) -> None:
     await desk.columns.add("hq", {"Item": ["New"]})
-    desk.readings = desk.made(repair_gaps=False)
+    desk.refetches = desk.made(repair_gaps=False)
     with capture_logs() as logged:
-        await desk.readings.ask_for_new_columns(["Item"])
-        await desk.readings.ask_for_new_columns(["Item"])
+        await desk.refetches.request_new_columns(["Item"])
+        await desk.refetches.request_new_columns(["Item"])
     assert [(line["event"], line["columns"]) for line in logged] == [("columns_not_read", ["New"])]
     assert await desk.requests.pending() == []
     await desk.requests.add(WHOLE, "hq", "Item")
