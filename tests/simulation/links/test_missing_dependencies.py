@@ -133,7 +133,7 @@ async def test_with_the_same_names_nothing_that_is_fetched_waits_for_what_comes_
     fetcher = store.fetcher(hq)
     monkeypatch.setattr(store, "fetcher", lambda _: fetcher)
     await hq.pull_from(store)
-    assert [want.name for want in fetcher.asked] == [[2]]
+    assert [want.name for want in fetcher.asked] == [(2,)]
     assert hq.rows("SELECT Id, Manager FROM Customer ORDER BY Id") == [(2, 3), (3, None)]
     assert hq.rows("SELECT Id FROM Invoice") == [(1,)]
     assert len(await hq.queue()) == 1
