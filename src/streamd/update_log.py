@@ -24,8 +24,9 @@ from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamd.common.instrumentation import crash_point
+from streamd.common.values import read_json
 from streamd.errors import ResyncRequired, StateError
-from streamd.model import Cursor, LogEntry
+from streamd.model import Cursor, LogEntry, Operation
 from streamd.store.engine import State, now_ms
 from streamd.store.schema import approvals, is_named, log_head, update_log
 from streamd.wire import write_json
@@ -199,6 +200,14 @@ class UpdateLog:
         async with self.state.read() as connection:
             found = await connection.scalar(query.order_by(c.sequence).limit(1))
             return None if found is None else int(found)
+
+    async def last_gap(self) -> tuple[str, str, int] | None:
+        """Type, reason and time (ms since 1970) of the log's last gap; None if the log has none."""
+        c = update_log.c
+        query = select(c.doctype, c.data, c.at).where(c.site == self.state.site, c.operation == Operation.GAP)
+        async with self.state.read() as connection:
+            found = (await connection.execute(query.order_by(c.sequence.desc()).limit(1))).one_or_none()
+        return None if found is None else (found.doctype, str(read_json(found.data).get("reason", "")), found.at)
 
     async def check(self, cursor: Cursor) -> None:
         """Raises `ResyncRequired` if the cursor does not fit this log."""

@@ -116,6 +116,8 @@ def _say_site(found: Status) -> None:
     kept = f", kept from {log.trimmed_to + 1} on" if log is not None and log.trimmed_to else ""
     last = f"entry {log.sequence} is the last one{kept}" if log is not None and log.sequence else "no entries yet"
     click.echo(f"Log        {last if log is not None else 'not started yet'}")
+    if log is not None and log.last_gap_at is not None:
+        click.echo(f"           last gap {ago(log.last_gap_at, found.at)}: {log.last_gap}")
     capture = found.capture
     unknown = f"; unknown{' since then' if capture.captured_to_at else ''}: {capture.why}" if capture.why else ""
     click.echo(f"Captured   {_up_to(capture.captured_to_at, capture.age_seconds, found.at)}{unknown}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from streamd.db.base import SiteDatabase
 from streamd.errors import NotInstalled
@@ -79,7 +80,7 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         site=identity.site,
         name=identity.name,
         daemon=daemon,
-        log=LogStatus(head.log, head.sequence, head.trimmed_to) if head is not None else None,
+        log=None if head is None else await _log(update_log, head),
         capture=capture,
         waiting_changes=waiting,
         consumers=tuple(consumers),
@@ -92,6 +93,12 @@ async def read_status(site: SiteDatabase, state: State) -> Status:
         incomplete=tuple(gaps),
         waiting=tuple(_waiting(request, producers) for request in requests),
     )
+
+
+async def _log(update_log: UpdateLog, head: Head) -> LogStatus:
+    found = LogStatus(head.log, head.sequence, head.trimmed_to)
+    gap = await update_log.last_gap()
+    return found if gap is None else replace(found, last_gap=f"{gap[0]}: {gap[1]}", last_gap_at=gap[2])
 
 
 def _waiting(request: Request, producers: Sequence[ProducerStatus]) -> str:

@@ -37,11 +37,16 @@ class DaemonStatus:
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """The Event Update Log: its last entry, and how far it was trimmed."""
+    """The Event Update Log: its last entry, and how far it was trimmed.
+
+    `last_gap` is the last change that could not be recorded in it, as type and reason, and `last_gap_at` its time.
+    """
 
     log: str
     sequence: int
     trimmed_to: int
+    last_gap: str = ""
+    last_gap_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from streamd.status import read_status
 from tests.simulation.sites import Site
 
 SCHEMA = """
@@ -36,6 +37,9 @@ async def test_a_document_with_bytes_that_are_no_text_is_parked_with_the_column_
     await store.pull_all(hq)
     await store.read_whole(hq, "Item")
     assert store.rows("SELECT Code FROM Item") == [("milk",)]
+    log = (await read_status(hq.database, hq.state)).log
+    assert log is not None
+    assert "Item tea holds text that is not valid UTF-8" in log.last_gap
     ((state, error),) = await store.queue()
     assert state == "parked"
     assert error == CANNOT_READ
