@@ -73,8 +73,10 @@ def named_now(happenings: Sequence[Happening], mark_of: Callable[[str], Mark]) -
         ref, kind = (each.doctype.name, each.name), each.doctype.name
         if each.origin:
             id = mark_of(each.origin).id
-            now, _ = later.pop(ref, (each.name, None))
-            if each.renamed_from is not None:
+            if each.operation == Operation.CREATE:
+                later.pop(ref, None)
+            elif each.renamed_from is not None:
+                now, _ = later.pop(ref, (each.name, None))
                 later[kind, each.renamed_from] = now, id or natural(each.renamed_from)
             found.append((each.name, id))
         elif each.operation == Operation.UPDATE and each.renamed_from is None and ref in later:

@@ -30,8 +30,9 @@ async def test_the_edit_is_of_the_document_that_had_the_name_then(tmp_path: Path
         for statement in (
             "UPDATE Person SET Id = 20 WHERE Id = 2",
             "UPDATE Person SET Name = 'Rob' WHERE Id = 20",
-            "UPDATE Invoice SET Id = 60",
             "UPDATE Invoice SET Note = 'x'",
+            "UPDATE Invoice SET Id = 60",
+            "UPDATE Invoice SET Note = 'y'",
         ):
             other.write(statement)
             await other.capture.drain()
@@ -41,7 +42,7 @@ async def test_the_edit_is_of_the_document_that_had_the_name_then(tmp_path: Path
             await one.pull_all(other)
         assert await one.queue() == await other.queue() == []
         for site in (one, other):
-            assert site.rows("SELECT * FROM Invoice") == [(60, "x", 20)]
+            assert site.rows("SELECT * FROM Invoice") == [(60, "y", 20)]
             assert site.rows("SELECT Id FROM Person ORDER BY Id") == [(1,), (20,)]
         one.write("UPDATE Invoice SET Person = 1")
         await other.pull_all(one)
