@@ -111,4 +111,4 @@ async def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     finally:
         os.seteuid(user)
     assert str(file) in error.message
-    assert "may the user of streamd read" in error.hint
+    assert "may the user of streamd" in error.hint

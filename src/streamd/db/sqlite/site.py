@@ -285,16 +285,16 @@ class SqliteSite(SiteDatabase):
 
     def _require_file(self) -> None:
         """Raises `SiteReplaced` where the path no longer names what our connections have open."""
-        replaced = self._file.replaced()
-        if replaced:
-            raise SiteReplaced(f"{self.path} {replaced}", hint="the daemon opens it again as soon as it is there")
         try:
+            replaced = self._file.replaced()
             there, folder = self.path.is_file(), self.path.is_dir()
         except OSError as error:
             raise SiteError(
                 f"{self.path} cannot be looked at: {error.strerror}",
                 hint="may the user of streamd enter its folder, and read and write the file?",
             ) from error
+        if replaced:
+            raise SiteReplaced(f"{self.path} {replaced}", hint="the daemon opens it again as soon as it is there")
         if folder:
             raise SiteError(f"{self.path} is a folder, and no database", hint="name the file in it: sqlite:///file.db")
         if not there:
@@ -304,8 +304,8 @@ class SqliteSite(SiteDatabase):
 def _file_state(path: Path) -> tuple[int, int, int] | None:
     try:
         found = os.stat(path)
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return None  # whoever opens it says why
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
