@@ -13,6 +13,9 @@ import pytest
 
 from bench.structure import files_of_a_create
 from streamd import settings
+from streamd.db.mariadb import sql as mariadb_sql
+from streamd.db.postgresql import sql as postgresql_sql
+from streamd.db.sqlite import sql as sqlite_sql
 from streamd.store.schema import metadata
 from tests import reference
 from tests.data import REPOSITORY
@@ -136,11 +139,9 @@ def test_the_reference_names_every_part_of_the_configuration() -> None:
 
 def test_the_reference_names_every_table_of_streamd() -> None:
     page = (reference.FOLDER / "tables.md").read_text(encoding="utf-8")
-    source = REPOSITORY / "src" / "streamd" / "db"
+    statements = [*sqlite_sql.TABLES.values(), *mariadb_sql.TABLES.values(), *postgresql_sql.TABLES]
     ours = {
-        name
-        for path in source.rglob("sql.py")
-        for name in re.findall(r"EXISTS (?:{SCHEMA}\.)?(streamd_\w+) \(", path.read_text())
+        name for each in statements for name in re.findall(r"TABLE IF NOT EXISTS (?:streamd\.)?(streamd_\w+) \(", each)
     }
     missing = {name for name in ours | set(metadata.tables) if f"`{name}`" not in page}
     assert len(ours) > 10

@@ -6,49 +6,82 @@ in triggers and in reads, so that one row looks the same however it was obtained
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
+from streamd.db.books.bookkeeping import BookReader
+from streamd.db.books.converting import ConvertingTransaction
+from streamd.db.books.given_keys import TakenKeys
+from streamd.db.keys import sought
+from streamd.db.moves import ForeignKeys
 from streamd.db.parts import OUR_SERIES as OUR_SERIES
 from streamd.db.parts import REMOTE_COLUMNS as REMOTE_COLUMNS
 from streamd.db.parts import SITE_SCHEMA as SITE_SCHEMA
 from streamd.db.parts import Changes as Changes
-from streamd.db.parts import IdentityReader, IdentityTransaction
 from streamd.db.parts import RawDocument as RawDocument
 from streamd.db.parts import SeriesBook as SeriesBook
 from streamd.db.parts import SiteIdentity as SiteIdentity
 from streamd.db.parts import TableWrite as TableWrite
 from streamd.db.parts import WriteKind as WriteKind
-from streamd.errors import Problem, SiteError
-from streamd.model import (
-    Catalogue,
-    Change,
-    Claim,
-    Column,
-    DocumentType,
-    Name,
-    QueuedEvent,
-    Record,
-    Row,
-    Scalar,
-    Table,
-)
+from streamd.db.sqltext import quote
+from streamd.db.statements import some_of
+from streamd.errors import NotInstalled, Problem, RowRefused, SiteError
+from streamd.model import Catalogue, Change, ChildTable, Claim, Column, DocumentType, Name, Row, Scalar, Table
+
+FORGET_AT_ONCE = 1000
+"""Tombstones removed in one transaction, at most."""
 
 
-class Reader(IdentityReader):
+class Reader(BookReader):
     """One consistent view of the site's database."""
-
-    @abstractmethod
-    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
-        """The documents of these names that exist, by their exact names."""
 
     @asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
         """A scope after whose failure this view can still be read. Errors leave it in plain words."""
         yield
+
+    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
+        """The documents of these names that exist, by their exact names."""
+        found: dict[Name, RawDocument] = {}
+        for some in some_of(names):
+            wanted = set(some)
+            for name, row in await self._parent_rows(doctype, some):
+                # A collation may find another name than the one that was asked for.
+                if name in wanted:
+                    found[name] = RawDocument(name, row, {child.field: [] for child in doctype.children})
+            for child in doctype.children if found else ():
+                order = [*([child.order_by] if child.order_by else []), *child.key]
+                for name, row in await self._rows(child, child.parent_key, some, child.where, order):
+                    if (document := found.get(name)) is not None:
+                        document.children[child.field].append(row)
+        return found
+
+    async def _parent_rows(self, doctype: DocumentType, names: Sequence[Name]) -> Iterable[tuple[Name, bytes]]:
+        if not doctype.single:
+            return await self._rows(doctype, doctype.key, names)
+        # Its one document always exists, and has no row of its own.
+        row = msgspec.json.encode(dict(zip(doctype.key, doctype.only_name, strict=True)))
+        return [(doctype.only_name, row)]
+
+    @abstractmethod
+    async def _rows(
+        self,
+        owner: DocumentType | ChildTable,
+        key: Sequence[str],
+        names: Sequence[Name],
+        where: Sequence[tuple[str, Scalar]] = (),
+        order: Sequence[str] = (),
+    ) -> Iterable[tuple[Name, bytes]]:
+        """The rows of a table whose `key` columns hold one of the names, as JSON, each with what these columns hold.
+
+        `where` are further columns with the values that they hold; `order` are the columns to sort by.
+        """
 
     @abstractmethod
     async def read_rows(
@@ -76,53 +109,61 @@ class Reader(IdentityReader):
         alike = await self.alike(doctype, names)
         return alike if alike <= set(names) else {name for name in names if await self.alike(doctype, [name])}
 
-    @abstractmethod
     async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
         """The names of documents that the table holds equal to one of these: perhaps in another case."""
+        if doctype.single:
+            return {doctype.only_name} & set(names)
+        found: set[Name] = set()
+        for some in some_of(names):
+            found |= set(await self._select_names(doctype, *self._with_names(doctype, some)))
+        return found
 
-    @abstractmethod
     async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
         """The names that follow `after` in the key's order, `limit` at most."""
+        if doctype.single:
+            return [doctype.only_name] if after is None else []
+        where, values = self._following(doctype, after)
+        order = ", ".join(f"t.{quote(column)}" for column in doctype.key)
+        return await self._select_names(doctype, where, values, f" ORDER BY {order} LIMIT {int(limit)}")
 
-    @abstractmethod
-    async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
-        """What is remembered of these documents."""
-
-    @abstractmethod
     async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
         """Names of documents whose columns hold exactly these values, `limit` at most."""
+        wanted = None if doctype.single else sought(doctype, values)
+        if wanted is None:
+            return []
+        try:
+            where, bound = self._holding(doctype, wanted)
+        except RowRefused:
+            return []  # no such column can hold such a value
+        return await self._select_names(doctype, where, bound, f" LIMIT {int(limit)}")
+
+    # Conditions, with the values for them
 
     @abstractmethod
-    async def last_change(self) -> int:
-        """The highest id of a change that is there; 0 if there are none."""
+    def _with_names(self, doctype: DocumentType, names: Sequence[Name]) -> tuple[str, list[Any]]:
+        """Rows (`t`) whose keys the table holds equal to one of these names."""
 
     @abstractmethod
-    async def unclaimed(self, claim: Claim | None, *, marked: bool = False) -> list[Change]:
-        """The local changes that `claim` and those before it did not take; `marked`: also those with an origin mark."""
+    def _following(self, doctype: DocumentType, after: Name | None) -> tuple[str, list[Any]]:
+        """Rows (`t`) whose keys come after this name in the key's order; all rows that have a name, for None."""
 
     @abstractmethod
-    async def waiting_changes(self, claim: Claim | None) -> int:
-        """How many changes this view can see that `claim` and those before it did not take."""
+    def _holding(self, doctype: DocumentType, wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
+        """Rows (`t`) whose columns hold exactly these values. Raises `RowRefused` for what a column cannot hold."""
 
     @abstractmethod
-    async def last_claim(self) -> Claim | None:
-        """The claim that was committed last, or None if there was none."""
-
-    @abstractmethod
-    async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
-        """(log, sequence, nonce) up to which the producer (a site's UUID) was applied."""
-
-    @abstractmethod
-    async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
-        """The documents of a producer (doctype, its name for them) that have parked or held events."""
-
-    @abstractmethod
-    async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
-        """Parked and held events in the order in which they came, without limits."""
+    async def _select_names(
+        self, doctype: DocumentType, where: str, values: Sequence[Any], further: str = ""
+    ) -> list[Name]:
+        """The names in the rows (`t`) of a type's table that meet a condition; `further` follows in the statement."""
 
 
-class Transaction(Reader, IdentityTransaction):
+class Transaction(Reader, ConvertingTransaction):
     """One write transaction at the site. It commits when its context ends, and rolls back on an error."""
+
+    def __init__(self, taken: TakenKeys) -> None:
+        ConvertingTransaction.__init__(self, taken)
+        self._foreign_keys: ForeignKeys | None = None
 
     @abstractmethod
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
@@ -143,6 +184,15 @@ class Transaction(Reader, IdentityTransaction):
         outlast that. To be undone by a savepoint then.
         """
 
+    async def foreign_keys(self) -> ForeignKeys:
+        """The foreign keys of each table of the database that has some. They are read once in a transaction."""
+        if self._foreign_keys is None:
+            self._foreign_keys = await self._read_foreign_keys()
+        return self._foreign_keys
+
+    @abstractmethod
+    async def _read_foreign_keys(self) -> ForeignKeys: ...
+
     @asynccontextmanager
     async def deferred(self) -> AsyncIterator[bool]:
         """Deferrable constraints are checked when this scope ends. Gives whether there are any.
@@ -151,65 +201,12 @@ class Transaction(Reader, IdentityTransaction):
         """
         yield False
 
-    @abstractmethod
-    async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
-        """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
-
-        Each call replaces the marks of the one before; the transaction clears them before it commits.
-        """
-
-    @abstractmethod
-    async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
-        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
-
     async def fire_deferred(self) -> None:
         """Have users' triggers do now what they put off until the transaction ends: later nobody looks at it."""
-
-    @abstractmethod
-    def savepoint(self) -> AbstractAsyncContextManager[None]:
-        """A nested scope that is undone alone if an error leaves it."""
-
-    @abstractmethod
-    async def put_records(self, records: Sequence[Record]) -> None:
-        """Remember these, replacing what was remembered under the same type and name."""
 
     def can_remember(self, name: Name) -> bool:
         """Whether a record of a document of this name can be put. Not every engine keeps names of any length."""
         return True
-
-    @abstractmethod
-    async def forget_record(self, doctype: str, name: Name) -> None: ...
-    @abstractmethod
-    async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
-        """The next values that the database itself would give to an `automatic` column; nobody else gets them.
-
-        Raises `SiteError` where it gives none.
-        """
-
-    @abstractmethod
-    async def next_numbers(self, series: str, count: int, book: SeriesBook = OUR_SERIES) -> int:
-        """The first of `count` numbers of a series, which are taken with it, and given back by a rollback."""
-
-    @abstractmethod
-    async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
-        """Write a claim by compare-and-set, and remove the changes that `previous` took.
-
-        Raises `Fenced` if the last claim is not `previous`, `SiteReplaced` if it is older; for None it begins anew.
-        """
-
-    @abstractmethod
-    async def put_checkpoint(self, producer: str, log: str, sequence: int, nonce: str) -> None: ...
-
-    @abstractmethod
-    async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
-        """Add parked or held events, in this order; their ids are given by the database."""
-
-    @abstractmethod
-    async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
-        """Write state, error, attempts, retry time, request and waits_for of these back."""
-
-    @abstractmethod
-    async def dequeue(self, ids: Iterable[int]) -> None: ...
 
 
 class SiteDatabase(ABC):
@@ -237,19 +234,38 @@ class SiteDatabase(ABC):
         """Every table of the user's (ours are left out), by name. Raises `SiteError`."""
 
     @abstractmethod
+    async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
+        """The rows that a statement, with `?` for its values, gives outside of any transaction. Raises `SiteError`."""
+
     async def identity(self) -> SiteIdentity | None:
         """Who this site is, or None where nothing is installed."""
+        try:
+            rows = await self._fetch('SELECT site, name, "schema" FROM streamd_site')
+        except NotInstalled:
+            return None
+        return SiteIdentity(*rows[0]) if rows else None
 
-    @abstractmethod
     async def new_identity(self) -> str:
         """Give a cloned site a UUID of its own, and forget the claims and checkpoints of the original."""
+        site = str(uuid.uuid4())
+        async with self.transaction() as transaction:
+            await transaction.begin_as(site)
+        return site
 
-    @abstractmethod
-    async def set_name(self, name: str) -> None: ...
+    async def set_name(self, name: str) -> None:
+        """Record what people call the site."""
+        async with self.transaction() as transaction:
+            await transaction.put_site_name(name)
 
-    @abstractmethod
     async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
         """All rows of a small table, as plain values by column: what an application keeps about itself."""
+        rows = await self._fetch(f"SELECT {', '.join(map(quote, columns))} FROM {quote(table)}")
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    async def forget_deleted(self, before: int) -> int:
+        """Forget tombstones older than `before` (ms since 1970), a bounded number at a time. Returns how many."""
+        async with self.transaction() as transaction:
+            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
 
     # Installing
 
@@ -261,12 +277,23 @@ class SiteDatabase(ABC):
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
         """The statements that remove these triggers of ours, and unless `keep_tables` our tables."""
 
+    def _site_statements(self, now: str, schema: str = "", one_row: str = "") -> list[str]:
+        """The statements that make this a site, and its tables those of this release.
+
+        `now` is the moment as an expression. `one_row` is a table of one row, where a SELECT needs one.
+        """
+        site = f"{schema}streamd_site"
+        return [
+            f"INSERT INTO {site} (id, site, name, \"schema\", installed_at) SELECT 1, '{uuid.uuid4()}', '', "
+            f"{SITE_SCHEMA}, {now} {one_row}WHERE NOT EXISTS (SELECT 1 FROM {site})",
+            f'UPDATE {site} SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}',
+        ]
+
     def remote_columns(self, table: Table) -> tuple[list[str], Table]:
         """The statements that give a table those of `REMOTE_COLUMNS` that it has not got, and the table after them."""
         there = {column.name.casefold() for column in table.columns}
         added = [replace(self.TEXT_COLUMN, name=name) for name in REMOTE_COLUMNS if name not in there]
-        name = table.name.replace('"', '""')
-        made = [f'ALTER TABLE "{name}" ADD COLUMN "{each.name}" {self.TEXT_TYPE}' for each in added]
+        made = [f"ALTER TABLE {quote(table.name)} ADD COLUMN {quote(each.name)} {self.TEXT_TYPE}" for each in added]
         return made, replace(table, columns=(*table.columns, *added))
 
     def script_text(self, statements: Sequence[str]) -> str:
@@ -311,10 +338,6 @@ class SiteDatabase(ABC):
     async def note_unseen(self, catalogue: Catalogue) -> list[str]:
         """Put among the changes what no trigger of an offered type saw; returns it in words. Raises `SiteError`."""
         return []
-
-    @abstractmethod
-    async def forget_deleted(self, before: int) -> int:
-        """Forget tombstones older than `before` (ms since 1970), a bounded number at a time. Returns how many."""
 
     def doctypes_behind(self, triggers: Iterable[str], catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
         """The offered types whose changes go unseen without these triggers."""

@@ -1,4 +1,4 @@
-"""Giving a row another key where others refer to it: which rows follow, and by which updates. Pure.
+"""Writes to rows that others refer to by foreign keys: another key for a row, and one that is inserted again. Pure.
 
 A foreign key says that a row refers to the one whose key changes, whatever type it belongs to, or none. So it follows,
 and so do the rows that refer to what changes in it. These updates come before that of the row itself: by then nothing
@@ -8,10 +8,11 @@ The engine sees to it that foreign keys are not checked in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from streamd.db.parts import TableWrite, WriteKind
+from streamd.db.sqltext import quote
 from streamd.model import ForeignKey
 
 ForeignKeys = Mapping[str, Sequence[ForeignKey]]
@@ -19,11 +20,6 @@ ForeignKeys = Mapping[str, Sequence[ForeignKey]]
 
 Value = Callable[[int], str]
 """The SQL of the value at a place of the row of the write that starts it all."""
-
-
-def quote(identifier: str) -> str:
-    """An identifier as every engine takes it (MariaDB in the SQL mode of our sessions)."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +129,36 @@ def _merged(table: str, some: Sequence[Movement], value: Value) -> str:
     )
     where = " OR ".join(f"({condition})" for condition in conditions)
     return f"UPDATE {quote(table)} AS t SET {changes} FROM n, o WHERE {where}"
+
+
+_HARMLESS = ("", "NO ACTION", "RESTRICT")
+"""Actions that the database itself refuses a removal by, where it does."""
+
+
+def touching(
+    write: TableWrite, foreign_keys: Mapping[str, Sequence[ForeignKey]], which: str, *, acts: bool = True
+) -> Iterator[tuple[str, str]]:
+    """Queries that find a row which refers to the rows of a write, and may not; and what is said if there is one.
+
+    While a row is away, before it is inserted again in the same transaction, rows that refer to it may go with it
+    (`ON DELETE CASCADE`), or lose their reference (`SET NULL`); and where an update changes what they refer to, they
+    would refer to another row afterwards.
+
+    `which` is the condition for the rows (`t`). `acts`: the database does what foreign keys say of removals.
+    """
+    changed = {column.name for column in write.columns}
+    for child, keys in foreign_keys.items():
+        for key in keys:
+            if key.table != write.table or len(key.columns) != len(key.referred):
+                continue
+            follows = acts and key.on_delete.upper() not in _HARMLESS
+            if not follows and changed.isdisjoint(key.referred):
+                continue
+            joined = " AND ".join(
+                f"c.{quote(column)} = t.{quote(referred)}"
+                for column, referred in zip(key.columns, key.referred, strict=True)
+            )
+            query = (
+                f"SELECT 1 FROM {quote(write.table)} AS t JOIN {quote(child)} AS c ON {joined} WHERE {which} LIMIT 1"
+            )
+            yield query, f"rows of {child} refer to rows of {write.table} by {', '.join(key.columns)}"

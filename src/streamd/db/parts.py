@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import itemgetter
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-import msgspec
-
-from streamd.identity import Identity
-from streamd.model import Change, Column, DocumentId, DocumentType, Name
-from streamd.rowids import RowIds
+from streamd.model import Change, Column, Name
 
 SITE_SCHEMA = 7
 """The version of our tables in the site's database."""
@@ -27,54 +22,6 @@ class SiteIdentity:
     site: str
     name: str
     schema: int
-
-
-class IdentityReader(ABC):
-    """Reads which documents have had which names (`streamd_identity`)."""
-
-    @abstractmethod
-    async def identities(self, doctype: str, names: Iterable[Name], ids: Iterable[DocumentId] = ()) -> list[Identity]:
-        """The rows with these names, with their natural ids, and with these ids: what `Identities` needs of them."""
-
-    @abstractmethod
-    async def has_identities(self) -> bool:
-        """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
-
-    @abstractmethod
-    async def row_ids(self, doctype: str, ids: Iterable[DocumentId]) -> dict[DocumentId, RowIds]:
-        """What is remembered of the rows of these documents, of which anything is (`streamd_row_ids`)."""
-
-    @abstractmethod
-    async def has_row_ids(self) -> bool:
-        """Whether anything is remembered of any row. Where documents have the same names everywhere, there is not."""
-
-    @abstractmethod
-    async def has_conversions(self) -> bool:
-        """Whether what an earlier release remembered of names waits for `convert`."""
-
-    @abstractmethod
-    async def ids_told(self, batch: int) -> bytes | None:
-        """What `put_ids_told` wrote of this batch, if it was the last one of which it wrote anything."""
-
-
-class IdentityTransaction(IdentityReader):
-    """Remembers which documents have had which names."""
-
-    @abstractmethod
-    async def put_identities(self, rows: Iterable[Identity], forgotten: Iterable[tuple[str, DocumentId]] = ()) -> None:
-        """Remember these rows, each in place of what was remembered of its document, and forget the others."""
-
-    @abstractmethod
-    async def put_row_ids(self, documents: Iterable[tuple[str, DocumentId, RowIds]]) -> None:
-        """Remember this of the rows of documents, in place of what was remembered of them."""
-
-    @abstractmethod
-    async def convert(self, site: str) -> None:
-        """Bring what earlier releases remembered of names to ids: lives (schema 5 and older) and counterparts (6)."""
-
-    @abstractmethod
-    async def put_ids_told(self, batch: int, ids: bytes) -> None:
-        """Write down which ids capture wrote into the entries of a claimed batch, should it have to do so again."""
 
 
 REMOTE_COLUMNS = ("remote_site_name", "remote_docname")
@@ -100,12 +47,6 @@ class RawDocument:
     name: Name
     row: bytes
     children: dict[str, list[bytes]]
-
-    @classmethod
-    def single(cls, doctype: DocumentType) -> Self:
-        """A single's one document, before its child rows are read: it is always there, and has no row of its own."""
-        row = msgspec.json.encode(dict(zip(doctype.key, doctype.only_name, strict=True)))
-        return cls(doctype.only_name, row, {child.field: [] for child in doctype.children})
 
     def whole(self) -> bytes:
         """The document as one JSON object, child rows under their fields."""

@@ -5,12 +5,11 @@ They are written with `?` for values and double quotes around names; each engine
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from streamd.db.base import Reader, Transaction
 from streamd.errors import RowRefused, StreamdError
 from streamd.model import Name
 
@@ -41,7 +40,7 @@ def refused_if_unforeseen() -> Iterator[None]:
         raise RowRefused(f"{type(error).__name__}: {error}") from error
 
 
-class Fetching(Reader):
+class Fetching(ABC):
     """A view that can be asked."""
 
     @abstractmethod
@@ -49,7 +48,7 @@ class Fetching(Reader):
         """The rows that a statement gives."""
 
 
-class Running(Fetching, Transaction):
+class Running(Fetching):
     """A transaction that can be written in."""
 
     @abstractmethod

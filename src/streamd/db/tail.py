@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from streamd.model import Change
 
 STEP = 500
-"""After so many further ids it is looked again whether the floor can be raised."""
+"""After this many further ids, check again whether the low watermark can be raised."""
 
 
 def in_commit_order(changes: Iterable[Change]) -> list[Change]:
@@ -49,7 +49,7 @@ def whole_transactions(
     return [number for number, _ in window[:limit]], True
 
 
-class Floor:
+class LowWatermark:
     """An id below which no change can appear any more, so that a look need not begin at the beginning.
 
     A long reader (a dump) keeps the removed changes alive, and going through them takes ever longer.

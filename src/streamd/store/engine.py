@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Executable, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -67,6 +68,16 @@ class State:
         """A connection for reading, with one consistent view of the database. Raises `StateError`."""
         async with self._translated_errors(), self._database.reading() as connection:
             yield connection
+
+    async def fetch(self, query: Executable) -> Sequence[Any]:
+        """All rows of one query. Raises `StateError`."""
+        async with self.read() as connection:
+            return (await connection.execute(query)).all()
+
+    async def execute(self, statement: Executable, rows: list[dict[str, Any]] | None = None) -> None:
+        """Run one statement, for each of these rows if given, in a transaction of its own, as in `write`."""
+        async with self.write() as connection:
+            await connection.execute(statement, rows)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:

@@ -153,8 +153,7 @@ class Requests:
             .where(c.site == self._state.site, c.kind.in_((WHOLE, REPAIR)), c.finished_at.is_(None))
             .order_by(c.id)
         )
-        async with self._state.read() as connection:
-            return [Request(*row) for row in await connection.execute(query)]
+        return [Request(*row) for row in await self._state.fetch(query)]
 
     async def finish(self, id: int, result: str) -> None:
         """Finish a request: `result` says in words whether it succeeded."""

@@ -92,15 +92,13 @@ class Keys:
             .where(k.site == self._site)
             .order_by(k.consumer, k.created_at, k.api_key)
         )
-        async with self._state.read() as connection:
-            return [ApiKey(*row) for row in await connection.execute(query)]
+        return [ApiKey(*row) for row in await self._state.fetch(query)]
 
     async def secret_hashes(self) -> dict[str, str]:
         """The hashed secrets of all active keys, by key."""
         k = api_keys.c
         query = select(k.api_key, k.secret_hash).where(k.site == self._site, k.revoked_at.is_(None))
-        async with self._state.read() as connection:
-            return {row.api_key: row.secret_hash for row in await connection.execute(query)}
+        return {row.api_key: row.secret_hash for row in await self._state.fetch(query)}
 
     async def revoke_key(self, api_key: str) -> None:
         """Revoke a key: nothing is served to it any longer. Raises `NotFound`."""

@@ -130,12 +130,11 @@ class Peers(Keys):
         async with self._state.read() as connection:
             if (await connection.execute(select(c.name).where(mine, further))).first() is None:
                 return
-        async with self._state.write() as connection:
-            await connection.execute(
-                update(consumers)
-                .where(mine, further)
-                .values(acknowledged=sequence, acknowledged_log=log, last_seen_at=now_ms())
-            )
+        await self._state.execute(
+            update(consumers)
+            .where(mine, further)
+            .values(acknowledged=sequence, acknowledged_log=log, last_seen_at=now_ms())
+        )
 
     # Consumers
 
@@ -234,8 +233,7 @@ class Peers(Keys):
         """All consumers that have made a handshake, by name."""
         c = consumers.c
         query = select(*(column for column in c if column.name != "site")).where(c.site == self._site).order_by(c.name)
-        async with self._state.read() as connection:
-            return [Consumer(*row) for row in await connection.execute(query)]
+        return [Consumer(*row) for row in await self._state.fetch(query)]
 
     async def approvals(self, consumer: str | None = None) -> list[Approval]:
         """The approvals, pending and rejected ones included, of one consumer or of all."""
@@ -302,16 +300,15 @@ class Peers(Keys):
 
         So nothing is skipped silently: a new approval starts at the end of the log, and the consumer learns of the gap.
         """
-        async with self._state.write() as connection:
-            await connection.execute(
-                update(approvals)
-                .where(
-                    self._row(consumer, row.doctype),
-                    approvals.c.status == _APPROVED,
-                    approvals.c.condition == row.condition,
-                )
-                .values(status=_PENDING)
+        await self._state.execute(
+            update(approvals)
+            .where(
+                self._row(consumer, row.doctype),
+                approvals.c.status == _APPROVED,
+                approvals.c.condition == row.condition,
             )
+            .values(status=_PENDING)
+        )
 
     async def remove(self, consumer: str) -> None:
         """Remove a consumer and its approvals, and revoke its keys. Raises `NotFound`."""

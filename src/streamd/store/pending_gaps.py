@@ -45,17 +45,13 @@ class PendingGaps:
     async def pending(self) -> dict[str, str]:
         """The pending gaps: type → reason."""
         query = select(requests.c.doctype, requests.c.result).where(self._open()).order_by(requests.c.id)
-        async with self._state.read() as connection:
-            return {row.doctype: row.result for row in await connection.execute(query)}
+        return {row.doctype: row.result for row in await self._state.fetch(query)}
 
     async def settle(self, doctypes: Iterable[str]) -> None:
         """Finish the gaps of these types: they are in the log, or no consumer needs them any longer."""
-        async with self._state.write() as connection:
-            await connection.execute(
-                update(requests)
-                .where(self._open(), requests.c.doctype.in_(sorted(doctypes)))
-                .values(finished_at=now_ms())
-            )
+        await self._state.execute(
+            update(requests).where(self._open(), requests.c.doctype.in_(sorted(doctypes))).values(finished_at=now_ms())
+        )
 
     def _open(self) -> ColumnElement[bool]:
         c = requests.c

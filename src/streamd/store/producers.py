@@ -256,14 +256,13 @@ class Producers:
                 await connection.execute(delete(table).where(table.c.site == self._site, column.in_(gone)))
 
     async def _change(self, name: str, **values: object) -> None:
-        async with self._state.write() as connection:
-            await connection.execute(update(producers).where(self._mine(name)).values(**values))
+        await self._state.execute(update(producers).where(self._mine(name)).values(**values))
 
     async def _select(self, which: ColumnElement[bool]) -> list[Producer]:
         columns = [column for column in producers.c if column.name != "site"]
-        async with self._state.read() as connection:
-            found = await connection.execute(select(*columns).where(which).order_by(producers.c.name))
-            return [Producer(*row) for row in found]
+        return [
+            Producer(*row) for row in await self._state.fetch(select(*columns).where(which).order_by(producers.c.name))
+        ]
 
     def _mine(self, name: str) -> ColumnElement[bool]:
         return and_(producers.c.site == self._site, producers.c.name == name)

@@ -87,8 +87,7 @@ class SyncLog:
 
     async def confirm(self, batch_id: str) -> None:
         """Confirm a batch: the site has committed it."""
-        async with self._state.write() as connection:
-            await connection.execute(delete(sync_batch).where(self._batch(batch_id)))
+        await self._state.execute(delete(sync_batch).where(self._batch(batch_id)))
 
     async def abandon(self, batch_id: str) -> None:
         """Remove a batch with its entries: the site has not committed it."""
@@ -102,8 +101,7 @@ class SyncLog:
         """The batches to compare with the checkpoints after a start or a database error."""
         c = sync_batch.c
         query = select(c.id, c.producer_site, c.log, c.sequence).where(c.site == self._site).order_by(c.id)
-        async with self._state.read() as connection:
-            return [Unconfirmed(*row) for row in await connection.execute(query)]
+        return [Unconfirmed(*row) for row in await self._state.fetch(query)]
 
     async def add(self, entries: Sequence[SyncEntry]) -> None:
         """Write entries whose outcome is certain."""
@@ -132,9 +130,7 @@ class SyncLog:
             query = query.where(sync_log.c.doctype == doctype)
         if name is not None:
             query = query.where((sync_log.c.docname == name) | (sync_log.c.remote_docname == name))
-        async with self._state.read() as connection:
-            found = await connection.execute(query.order_by(sync_log.c.id.desc()).limit(limit))
-            return [_entry(row) for row in found]
+        return [_entry(row) for row in await self._state.fetch(query.order_by(sync_log.c.id.desc()).limit(limit))]
 
     async def get(self, id: int) -> SyncEntry:
         """One entry. Raises `NotFound`."""
@@ -147,8 +143,7 @@ class SyncLog:
     async def counts(self) -> dict[str, int]:
         """The number of entries by status."""
         query = select(sync_log.c.status, func.count()).where(sync_log.c.site == self._site).group_by(sync_log.c.status)
-        async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query)}
+        return {row[0]: row[1] for row in await self._state.fetch(query)}
 
     # Later outcomes
 
@@ -171,24 +166,18 @@ class SyncLog:
         """The types with unresolved gaps in the producer's log: type → sequence of the last gap."""
         c = sync_log.c
         query = select(c.doctype, func.max(c.sequence)).where(self._is_open_gap(producer), c.sequence > 0)
-        async with self._state.read() as connection:
-            return {row[0]: row[1] for row in await connection.execute(query.group_by(c.doctype))}
+        return {row[0]: row[1] for row in await self._state.fetch(query.group_by(c.doctype))}
 
     async def gaps(self, producer: str | None = None) -> dict[str, int]:
         """The number of unresolved gaps by type, of all producers or of one."""
         c = sync_log.c
         query = select(c.doctype, func.count()).where(self._is_open_gap(producer))
-        async with self._state.read() as connection:
-            found = await connection.execute(query.group_by(c.doctype).order_by(c.doctype))
-            return {row[0]: row[1] for row in found}
+        return {row[0]: row[1] for row in await self._state.fetch(query.group_by(c.doctype).order_by(c.doctype))}
 
     async def resolve_gaps(self, producer: str, doctype: str, note: str) -> None:
         """Mark the gaps of a type as synced: a snapshot of it was taken from the producer."""
         of_type = and_(self._is_open_gap(producer), sync_log.c.doctype == doctype)
-        async with self._state.write() as connection:
-            await connection.execute(
-                update(sync_log).where(of_type).values(status=SyncStatus.SYNCED, error="", note=note)
-            )
+        await self._state.execute(update(sync_log).where(of_type).values(status=SyncStatus.SYNCED, error="", note=note))
 
     def _is_open_gap(self, producer: str | None) -> ColumnElement[bool]:
         c = sync_log.c

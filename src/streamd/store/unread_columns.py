@@ -33,8 +33,7 @@ class UnreadColumns:
             {"kind": UNREAD, "producer": producer, "doctype": doctype, "requested_at": now_ms(), "result": field}
             for doctype, field in sorted(missing)
         ]
-        async with self._state.write() as connection:
-            await connection.execute(insert(requests), [{"site": self._state.site, **row} for row in rows])
+        await self._state.execute(insert(requests), [{"site": self._state.site, **row} for row in rows])
 
     async def of_producer(self, producer: str) -> dict[str, frozenset[str]]:
         """The unread columns of one producer, by type."""
@@ -49,15 +48,15 @@ class UnreadColumns:
         """Finish these columns of a type: a snapshot has read them."""
         some = sorted(fields)
         of_type = and_(requests.c.producer == producer, requests.c.doctype == doctype, requests.c.result.in_(some))
-        async with self._state.write() as connection:
-            await connection.execute(update(requests).where(self._open(), of_type).values(finished_at=now_ms()))
+        await self._state.execute(update(requests).where(self._open(), of_type).values(finished_at=now_ms()))
 
     async def _read(self, producer: str | None = None) -> list[tuple[str, str, str]]:
         c = requests.c
         query = select(c.producer, c.doctype, c.result).where(self._open())
-        async with self._state.read() as connection:
-            found = await connection.execute(query if producer is None else query.where(c.producer == producer))
-            return [(row.producer, row.doctype, row.result) for row in found]
+        return [
+            (row.producer, row.doctype, row.result)
+            for row in await self._state.fetch(query if producer is None else query.where(c.producer == producer))
+        ]
 
     def _open(self) -> ColumnElement[bool]:
         c = requests.c

@@ -235,7 +235,7 @@ async def test_a_long_name_of_a_table_is_no_obstacle(tmp_path: Path) -> None:
 
 
 async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_removed(installed: Installed) -> None:
-    """A dump keeps the removed changes alive; without a floor each look goes through all of them."""
+    """A dump keeps the removed changes alive; without a low watermark each look goes through all of them."""
     assert isinstance(installed.database, PostgresqlSite)
     with installed.access.connection() as dump:
         dump.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
@@ -248,7 +248,7 @@ async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_remo
         await installed.site.capture.drain()
         claim = await installed.claim()
         assert (await installed.database.read_changes(claim, 1000)).rows == []
-        assert installed.database._floor.id > 6000, "an idle look begins after what was removed"
+        assert installed.database._low_watermark.id > 6000, "an idle look begins after what was removed"
         dump.execute("COMMIT")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamd.db.sqlite.uniques import terms_and_condition
+from streamd.db.sqlite.reflect import terms_and_condition
 from streamd.lifecycle.installing import losses, missing_triggers
 from tests.simulation.sites import Site
 

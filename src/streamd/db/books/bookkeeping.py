@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from streamd.db.books.converting import ConvertingTransaction
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.books.identities import IdentityBookReader
-from streamd.db.books.series import SeriesTransaction
+from streamd.db.books.identities import IdentityBookReader, IdentityBookTransaction
+from streamd.db.parts import OUR_SERIES, SeriesBook
+from streamd.db.sqltext import quote
 from streamd.db.statements import some_of
 from streamd.errors import Fenced, SiteError, SiteReplaced
 from streamd.identity import Identities, natural
@@ -72,6 +72,7 @@ class BookReader(IdentityBookReader):
         """The condition for changes that the claim, and those before it, did not take."""
 
     async def records(self, doctype: str, names: Iterable[Name]) -> dict[Name, Record]:
+        """What is remembered of these documents."""
         found = {}
         for some in some_of(names):
             marks = ", ".join("?" * len(some))
@@ -95,33 +96,40 @@ class BookReader(IdentityBookReader):
         return [Change(*row) for row in rows]
 
     async def unclaimed(self, claim: Claim | None, *, marked: bool = False) -> list[Change]:
+        """The local changes that `claim` and those before it did not take; `marked`: also those with an origin mark."""
         where, values = self._not_taken(claim)
         where += "" if marked else " AND origin IS NULL"
         rows = await self._fetch(f"SELECT {self.CHANGE} FROM streamd_change WHERE {where} ORDER BY id", values)
         return await self._changes(rows)
 
     async def last_change(self) -> int:
+        """The highest id of a change in the change table; 0 if there are none."""
         rows = await self._fetch("SELECT coalesce(max(id), 0) FROM streamd_change")
         return int(rows[0][0])
 
     async def waiting_changes(self, claim: Claim | None) -> int:
+        """How many changes this view can see that `claim` and those before it did not take."""
         where, values = self._not_taken(claim)
         rows = await self._fetch(f"SELECT count(*) FROM streamd_change WHERE {where}", values)
         return int(rows[0][0])
 
     async def last_claim(self) -> Claim | None:
+        """The claim that was committed last, or None if there was none."""
         rows = await self._fetch(f"SELECT {_CLAIM}{', ids' if self.KEEPS_IDS else ''} FROM streamd_capture")
         return Claim(*rows[0]) if rows else None
 
     async def checkpoint(self, producer: str) -> tuple[str, int, str] | None:
+        """(log, sequence, nonce) up to which the producer (a site's UUID) was applied."""
         rows = await self._fetch("SELECT log, sequence, nonce FROM streamd_checkpoint WHERE producer = ?", (producer,))
         return tuple(rows[0]) if rows else None
 
     async def queued_documents(self, producer: str) -> set[tuple[str, Name]]:
+        """The documents of a producer (doctype, its name for them) that have parked or held events."""
         rows = await self._fetch("SELECT DISTINCT doctype, name FROM streamd_parked WHERE producer = ?", (producer,))
         return {(doctype, name_from_text(name)) for doctype, name in rows}
 
     async def queue(self, doctype: str | None = None, name: Name | None = None) -> list[QueuedEvent]:
+        """Parked and held events in the order in which they came, without limits."""
         where = "1 = 1"
         values: list[Any] = []
         if doctype is not None:
@@ -132,7 +140,7 @@ class BookReader(IdentityBookReader):
         return [_queued(row) for row in rows]
 
 
-class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
+class BookTransaction(BookReader, IdentityBookTransaction):
     """Writes our own tables."""
 
     def __init__(self, taken: TakenKeys) -> None:
@@ -143,6 +151,7 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
     """A further condition for changes that this transaction made, where others may write at the same time."""
 
     async def own_changes(self, after: int, *, marked: bool) -> list[Change]:
+        """What this transaction itself changed since `last_change` gave `after`; `marked`: also what carries a mark."""
         which = "" if marked else " AND origin IS NULL"
         rows = await self._fetch(
             f"SELECT {self.CHANGE} FROM streamd_change WHERE id > ?{which}{self.OURS} ORDER BY id", [after]
@@ -154,6 +163,10 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
         """Remove exactly the changes that a claim took."""
 
     async def mark(self, marks: Mapping[tuple[str, Name], str]) -> None:
+        """From here on, changes of these documents (doctype, name) carry these origin marks; others are local.
+
+        Each call replaces the marks of the one before; the transaction clears them before it commits.
+        """
         await self.clear_marks()
         if marks:
             self._marked = True
@@ -170,6 +183,7 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
+        """A nested scope that is undone alone if an error leaves it."""
         await self._run("SAVEPOINT streamd_event")
         try:
             with self._taken.undone_on_error():
@@ -185,6 +199,10 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
         """The next values of an automatic column; `count` is at least 1."""
 
     async def next_keys(self, table: str, column: Column, count: int) -> list[Scalar]:
+        """The next values that the database itself would give to an `automatic` column; nobody else gets them.
+
+        Raises `SiteError` where it gives none.
+        """
         if not column.automatic:
             raise SiteError(
                 f"the database gives no values for {table}.{column.name} by itself",
@@ -192,7 +210,31 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
             )
         return await self._next_keys(table, column, count) if count > 0 else []
 
+    async def next_numbers(self, series: str, count: int, book: SeriesBook = OUR_SERIES) -> int:
+        """The first of `count` numbers of a series. They are taken with it; a rollback gives them back.
+
+        The row of the series stays locked until the transaction ends, so no number is given twice.
+        """
+        if count < 1:
+            raise ValueError(f"{count} numbers of a series")
+        table, name, current = quote(book.table), quote(book.name), quote(book.current)
+        # The row is there nearly always, and then is locked at once, for writing: who first looks whether it is there
+        # holds a weaker lock on it, and two who both want the stronger one then wait for each other.
+        found = await self._run(
+            f"UPDATE {table} SET {current} = coalesce({current}, 0) + ? WHERE {name} = ?", (count, series)
+        )
+        if not found:
+            await self._run(self._add(table, name, current), (series, count))
+        rows = await self._fetch(f"SELECT {current} FROM {table} WHERE {name} = ?", (series,))
+        if not rows:
+            raise SiteError(
+                f"the series {series} is not in {book.table} although it was just written there",
+                hint="is there a trigger, or a policy, on this table?",
+            )
+        return int(rows[0][0]) - count + 1
+
     async def put_records(self, records: Sequence[Record]) -> None:
+        """Remember these, replacing what was remembered under the same type and name."""
         if records:
             await self._run_many(
                 self._put("streamd_document", _RECORD, "doctype, name"),
@@ -214,7 +256,21 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
     async def forget_record(self, doctype: str, name: Name) -> None:
         await self._run("DELETE FROM streamd_document WHERE doctype = ? AND name = ?", (doctype, name_text(name)))
 
+    async def put_site_name(self, name: str) -> None:
+        """Record what people call the site."""
+        await self._run("UPDATE streamd_site SET name = ?", (name,))
+
+    async def begin_as(self, site: str) -> None:
+        """Be another site, of this UUID: what the original captured, applied and parked is not this one's."""
+        await self._run("UPDATE streamd_site SET site = ?", (site,))
+        for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked"):
+            await self._run(f"DELETE FROM {table}")
+
     async def put_claim(self, previous: Claim | None, claim: Claim) -> None:
+        """Write a claim by compare-and-set, and remove the changes that `previous` took.
+
+        Raises `Fenced` if the last claim is not `previous`, `SiteReplaced` if it is older. None: no comparison.
+        """
         if previous is None:
             await self._run("DELETE FROM streamd_capture")
         else:
@@ -255,6 +311,7 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
         )
 
     async def enqueue(self, events: Sequence[QueuedEvent]) -> None:
+        """Add parked or held events, in this order; their ids are given by the database."""
         marks = ", ".join("?" * 15)
         await self._run_many(
             f"INSERT INTO streamd_parked (sequence, doctype, name, {_QUEUE}) VALUES ({marks})",
@@ -274,6 +331,7 @@ class BookTransaction(BookReader, ConvertingTransaction, SeriesTransaction):
         )
 
     async def update_queue(self, events: Sequence[QueuedEvent]) -> None:
+        """Write state, error, attempts, retry time, request and waits_for of these back."""
         await self._run_many(
             "UPDATE streamd_parked SET state = ?, error = ?, attempts = ?, retry_at = ?, waits_doctype = ?, "
             "waits_name = ?, request = ?, tried_at = ? WHERE id = ?",

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from streamd.common import clock as hlc
-from streamd.db.books.identities import IdentityBookTransaction
+from streamd.db.books.bookkeeping import BookTransaction
 from streamd.identity import Identity
 from streamd.model import DocumentId, LinkId, Name, Record, RowId, name_from_text, name_text
 from streamd.rowids import RowIds
@@ -29,10 +29,11 @@ _LINKS = msgspec.json.Decoder(list[LinkId])
 _EVENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class ConvertingTransaction(IdentityBookTransaction):
+class ConvertingTransaction(BookTransaction):
     """Converts the tables of earlier releases, once."""
 
     async def convert(self, site: str) -> None:
+        """Bring what earlier releases remembered of names to ids: lives (schema 5 and older) and counterparts (6)."""
         await self._convert_lives()
         await self._convert_counterparts(site)
         events = await self._fetch("SELECT id, event FROM streamd_parked")

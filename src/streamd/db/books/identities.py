@@ -32,6 +32,7 @@ class IdentityBookReader(Fetching):
     """Reads them."""
 
     async def identities(self, doctype: str, names: Iterable[Name], ids: Iterable[DocumentId] = ()) -> list[Identity]:
+        """The rows with these names, with their natural ids, and with these ids: what `Identities` needs of them."""
         wanted = list(dict.fromkeys(names))
         by_id = dict.fromkeys([*map(natural, wanted), *ids])
         found: dict[DocumentId, Identity] = {}
@@ -49,9 +50,11 @@ class IdentityBookReader(Fetching):
         return list(found.values())
 
     async def has_identities(self) -> bool:
+        """Whether there is any row at all. Where names are not used again, there are those of deletions alone."""
         return bool(await self._fetch("SELECT 1 FROM streamd_identity LIMIT 1"))
 
     async def row_ids(self, doctype: str, ids: Iterable[DocumentId]) -> dict[DocumentId, RowIds]:
+        """What is remembered of the rows of these documents, of which anything is (`streamd_row_ids`)."""
         by_key = {name_digest(_id_text(each)): each for each in ids}
         found: dict[DocumentId, RowIds] = {}
         for some in some_of((key,) for key in by_key):
@@ -64,13 +67,16 @@ class IdentityBookReader(Fetching):
         return found
 
     async def has_row_ids(self) -> bool:
+        """Whether anything is remembered of any row. Where documents have the same names everywhere, there is not."""
         return bool(await self._fetch("SELECT 1 FROM streamd_row_ids LIMIT 1"))
 
     async def has_conversions(self) -> bool:
+        """Whether what an earlier release remembered of names waits for `convert`."""
         tables = ("streamd_life", "streamd_counterpart")
         return any([await self._fetch(f"SELECT 1 FROM {table} LIMIT 1") for table in tables])
 
     async def ids_told(self, batch: int) -> bytes | None:
+        """What `put_ids_told` wrote of this batch, if it was the last one of which it wrote anything."""
         rows = await self._fetch("SELECT ids FROM streamd_told WHERE batch = ?", (batch,))
         return None if not rows else str(rows[0][0]).encode()
 
@@ -79,6 +85,7 @@ class IdentityBookTransaction(IdentityBookReader, Running):
     """Writes them."""
 
     async def put_identities(self, rows: Iterable[Identity], forgotten: Iterable[tuple[str, DocumentId]] = ()) -> None:
+        """Remember these rows, each in place of what was remembered of its document, and forget the others."""
         values = [_values(each) for each in rows]
         if values:
             await self._run_many(self._put("streamd_identity", _COLUMNS, "doctype, id_key"), values)
@@ -87,6 +94,7 @@ class IdentityBookTransaction(IdentityBookReader, Running):
             await self._run_many("DELETE FROM streamd_identity WHERE doctype = ? AND id_key = ?", gone)
 
     async def put_row_ids(self, documents: Iterable[tuple[str, DocumentId, RowIds]]) -> None:
+        """Remember this of the rows of documents, in place of what was remembered of them."""
         values = [
             (doctype, name_digest(_id_text(id)), msgspec.json.encode(ids).decode()) for doctype, id, ids in documents
         ]
@@ -110,6 +118,7 @@ class IdentityBookTransaction(IdentityBookReader, Running):
         return max(len(gone), len(ids))
 
     async def put_ids_told(self, batch: int, ids: bytes) -> None:
+        """Write down which ids capture wrote into the entries of a claimed batch, should it have to do so again."""
         await self._run("DELETE FROM streamd_told")
         await self._run("INSERT INTO streamd_told (batch, ids) VALUES (?, ?)", (batch, ids.decode()))
 

@@ -10,8 +10,8 @@ from asyncmy.errors import Error
 from streamd.db.bound import User, bound_tables, kept_columns, rights_missing, wanted_rights
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
-from streamd.db.mariadb.floor import NOT_ALLOWED
 from streamd.db.mariadb.sql import NAME_BYTES, is_spatial, quote
+from streamd.db.mariadb.watermark import NOT_ALLOWED
 from streamd.errors import Problem
 from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
 

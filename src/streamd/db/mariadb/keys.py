@@ -17,10 +17,9 @@ from asyncmy.errors import Error
 
 from streamd.db.base import TableWrite
 from streamd.db.books.given_keys import Keys, Place, TakenKeys, from_sequence
-from streamd.db.mariadb.driver import Session
+from streamd.db.mariadb.driver import Session, packets
 from streamd.db.mariadb.errors import number_of
-from streamd.db.mariadb.inserts import Inserts
-from streamd.db.mariadb.sql import quote
+from streamd.db.sqltext import evaluated_sql, quote
 from streamd.errors import SiteBusy, SiteError
 from streamd.model import Column, Kind
 
@@ -90,11 +89,7 @@ async def _numbers(session: Session, taken: TakenKeys, table: str, column: Colum
 
 
 async def _evaluated(session: Session, column: Column, default: str, count: int) -> Keys:
-    rows = await session.fetch(
-        "WITH RECURSIVE streamd_row (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM streamd_row WHERE n < ?) "
-        f"SELECT ({default}) FROM streamd_row",
-        (count,),
-    )
+    rows = await session.fetch(evaluated_sql(default), (count,))
     return [int(value) if column.kind == Kind.INTEGER else str(value) for (value,) in rows]
 
 
@@ -171,3 +166,48 @@ async def _undone(inserts: Inserts, table: str, insert: str, row: Sequence[Any],
         if session.is_open:
             await session.run("SET auto_increment_increment = 1, auto_increment_offset = 1")
     return int(got)
+
+
+VALUES_AT_ONCE = 2000
+"""Values that stand in variables at the same time, about; a prepared statement takes 65,535."""
+
+_DRAWS = (
+    "SELECT COUNT(*) FROM information_schema.COLUMNS "
+    "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND COLUMN_DEFAULT LIKE '%nextval(%'"
+)
+
+
+class Inserts:
+    """The inserts of one transaction: so long, a table that is written to keeps its defaults.
+
+    A prepared INSERT into a table with `DEFAULT NEXTVAL(…)` leaves something behind in the server's copy of that table
+    which is freed with the prepared statement. The next plain INSERT of a user's then ends the whole server, by a fault
+    in `Item_func_nextval` (seen with 10.11.19, within seconds, while four users wrote). So rows of such tables are
+    inserted by statements that are not prepared. Their values come in variables, which a prepared SET sets: so here,
+    too, no value becomes part of a statement's text.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._draw: dict[str, bool] = {}
+
+    async def run(self, table: str, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+        """Run an INSERT, `… VALUES (?, …)`, for each of these rows. Returns how many were written. Raises `Error`."""
+        if not rows:
+            return 0
+        if not rows[0] or not await self._draws(table):
+            return await self.session.run_many(statement, rows)
+        into, values, _ = statement.rpartition(" VALUES ")
+        found = 0
+        for some in packets(rows, max(1, VALUES_AT_ONCE // len(rows[0]))):
+            names = [[f"@streamd_{number}_{index}" for index in range(len(row))] for number, row in enumerate(some)]
+            give = ", ".join(f"{name} = ?" for row in names for name in row)
+            await self.session.run(f"SET {give}", [value for row in some for value in row])
+            found += await self.session.run(into + values + ", ".join(f"({', '.join(row)})" for row in names))
+        return found
+
+    async def _draws(self, table: str) -> bool:
+        if table not in self._draw:
+            ((columns,),) = await self.session.fetch(_DRAWS, (table,))
+            self._draw[table] = columns > 0
+        return self._draw[table]

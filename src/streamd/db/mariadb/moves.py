@@ -14,9 +14,8 @@ from typing import Any
 
 from streamd.db.base import TableWrite, WriteKind
 from streamd.db.mariadb.driver import Session
-from streamd.db.mariadb.sql import quote, write_sql
-from streamd.db.moves import ForeignKeys, Movement, movements, update_sql
-from streamd.db.putting_again import touching
+from streamd.db.moves import ForeignKeys, Movement, movements, touching, update_sql
+from streamd.db.sqltext import quote, write_sql
 from streamd.errors import RowRefused
 from streamd.model import ForeignKey
 

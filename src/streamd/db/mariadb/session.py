@@ -7,21 +7,20 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from streamd.common.values import ranges_of
-from streamd.db.base import RawDocument, TableWrite, WriteKind
-from streamd.db.books.bookkeeping import BookReader, BookTransaction, name_key
+from streamd.db.base import Reader, TableWrite, Transaction, WriteKind
+from streamd.db.books.bookkeeping import name_key
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.finding import sought
 from streamd.db.mariadb import sql
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import has_rolled_back, plain_errors
-from streamd.db.mariadb.inserts import Inserts
-from streamd.db.mariadb.keys import make_ours, next_keys
+from streamd.db.mariadb.keys import Inserts, make_ours, next_keys
 from streamd.db.mariadb.moves import Move, move, moved_by_hand, put_again, to_verify, verify
 from streamd.db.mariadb.names import Indexes, between, conditions, lock_rows, named
 from streamd.db.mariadb.reflect import foreign_keys
 from streamd.db.mariadb.values import binder
-from streamd.db.moves import Movement, changes_keys
+from streamd.db.moves import ForeignKeys, changes_keys
 from streamd.db.parts import cells, unlike
+from streamd.db.sqltext import quote, write_sql
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused
 from streamd.model import (
@@ -30,22 +29,21 @@ from streamd.model import (
     Claim,
     Column,
     DocumentType,
-    ForeignKey,
     Name,
     Row,
     Scalar,
     name_from_text,
     name_text,
 )
-from streamd.wire import read_lists, read_rows, write_json
+from streamd.wire import read_lists, read_rows
 
 CHANGE = 'id, tbl, op, CAST("before" AS BINARY), CAST("after" AS BINARY), COALESCE(origin, \'\'), fingerprint, "at", tx'
 
 
-def not_taken(claim: Claim | None, floor: int) -> str:
-    """The condition for changes that no claim took, as ranges of ids. Below `floor` nothing can appear any more."""
+def not_taken(claim: Claim | None, low_watermark: int) -> str:
+    """The condition for changes that no claim took, as ranges of ids. None appears below `low_watermark` any more."""
     parts = []
-    first = floor
+    first = low_watermark
     for begin, end in ranges_of(claim.ids) if claim is not None else ():
         if first < begin:
             parts.append(f"id BETWEEN {first} AND {begin - 1}")
@@ -53,75 +51,43 @@ def not_taken(claim: Claim | None, floor: int) -> str:
     return "(" + " OR ".join([*parts, f"id >= {first}"]) + ")"
 
 
-class MariadbReader(BookReader):
+class MariadbReader(Reader):
     """Reads within the transaction that its connection is in."""
 
     CHANGE = CHANGE
 
-    def __init__(self, session: Session, where: str, floor: int) -> None:
+    def __init__(self, session: Session, where: str, low_watermark: int) -> None:
         self._session = session
         self._where = where
-        self._floor = floor
+        self._low_watermark = low_watermark
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Sequence[Any]]:
         with plain_errors(self._where, of_documents=True):
             return await self._session.fetch(statement, values)
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
-        return not_taken(claim, self._floor), []
+        return not_taken(claim, self._low_watermark), []
 
-    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
-        found: dict[Name, RawDocument] = {}
-        if doctype.single:
-            return await self._read_single(doctype, names)
-        known = {column.name: column for column in doctype.columns}
-        row, name_sql = sql.row_as_json(doctype.columns, "t"), sql.name_as_json(doctype.key, known, "t")
-        for some in some_of(names):
-            where, values = named([known[name] for name in doctype.key], some)
-            if not values:
-                continue
-            wanted = set(some)
-            query = (
-                f"SELECT CAST({row} AS BINARY), CAST({name_sql} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
-                f"WHERE {where}"
-            )
-            for text, key in await self._fetch(query, values):
-                name = name_from_text(key)
-                # A collation may find another name than the one that was asked for.
-                if name in wanted:
-                    found[name] = RawDocument(name, text, {child.field: [] for child in doctype.children})
-            if found:
-                for child in doctype.children:
-                    await self._read_children(child, some, found)
-        return found
-
-    async def _read_single(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
-        name = doctype.only_name
-        if name not in set(names):
-            return {}
-        row = write_json(dict(zip(doctype.key, name, strict=True)))
-        found = {name: RawDocument(name, row, {child.field: [] for child in doctype.children})}
-        for child in doctype.children:
-            await self._read_children(child, [name], found)
-        return found
-
-    async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
-        known = {column.name: column for column in child.columns}
-        where, values = named([known[name] for name in child.parent_key], names)
+    async def _rows(
+        self,
+        owner: DocumentType | ChildTable,
+        key: Sequence[str],
+        names: Sequence[Name],
+        where: Sequence[tuple[str, Scalar]] = (),
+        order: Sequence[str] = (),
+    ) -> Iterable[tuple[Name, bytes]]:
+        known = {column.name: column for column in owner.columns}
+        found, values = named([known[name] for name in key], names)
         if not values:
-            return
-        narrower, more = conditions(child.where, known)
-        order = [child.order_by] if child.order_by else []
-        ordering = ", ".join(f"t.{sql.quote(column)}" for column in (*order, *child.key))
+            return []
+        narrower, more = conditions(where, known)
+        ordering = f" ORDER BY {', '.join(f't.{quote(column)}' for column in order)}" if order else ""
         query = (
-            f"SELECT CAST({sql.row_as_json(child.columns, 't')} AS BINARY), "
-            f"CAST({sql.name_as_json(child.parent_key, known, 't')} AS BINARY) "
-            f"FROM {sql.quote(child.table)} AS t WHERE ({where}){narrower} ORDER BY {ordering}"
+            f"SELECT CAST({sql.row_as_json(owner.columns, 't')} AS BINARY), "
+            f"CAST({sql.name_as_json(key, known, 't')} AS BINARY) "
+            f"FROM {quote(owner.table)} AS t WHERE {found}{narrower}{ordering}"
         )
-        for text, key in await self._fetch(query, [*values, *more]):
-            document = found.get(name_from_text(key))
-            if document is not None:
-                document.children[child.field].append(text)
+        return [(name_from_text(name), text) for text, name in await self._fetch(query, [*values, *more])]
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
@@ -130,7 +96,7 @@ class MariadbReader(BookReader):
         for some in some_of(keys):
             where, values = named(key, some)
             row = sql.row_as_json(columns, "t")
-            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}", values)
+            rows = await self._fetch(f"SELECT CAST({row} AS BINARY) FROM {quote(table)} AS t WHERE {where}", values)
             found += [text for (text,) in rows]
         return read_rows(found)
 
@@ -142,48 +108,15 @@ class MariadbReader(BookReader):
         wanted, names = [columns[place] for place in key], list(map(cells(key), rows))
         dense = between(wanted, names)
         for where, bound in [dense] if dense is not None else (named(wanted, some) for some in some_of(names)):
-            query = f"SELECT CAST({values} AS BINARY) FROM {sql.quote(table)} AS t WHERE {where}"
+            query = f"SELECT CAST({values} AS BINARY) FROM {quote(table)} AS t WHERE {where}"
             found += [text for (text,) in await self._fetch(query, bound) if text is not None]
         return unlike(rows, read_lists(found), key)
 
-    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
-        found: set[Name] = set()
-        if doctype.single:
-            return {doctype.only_name} & set(names)
-        known = {column.name: column for column in doctype.columns}
-        for some in some_of(names):
-            where, values = named([known[name] for name in doctype.key], some)
-            if not values:
-                continue
-            name_sql = sql.name_as_json(doctype.key, known, "t")
-            rows = await self._fetch(
-                f"SELECT CAST({name_sql} AS BINARY) FROM {sql.quote(doctype.table)} AS t WHERE {where}", values
-            )
-            found |= {name_from_text(key) for (key,) in rows}
-        return found
+    def _with_names(self, doctype: DocumentType, names: Sequence[Name]) -> tuple[str, list[Any]]:
+        return named(_key_columns(doctype), names)
 
-    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
-        wanted = None if doctype.single else sought(doctype, values)
-        if wanted is None:
-            return []
-        known = {column.name: column for column in doctype.columns}
-        try:
-            where, bound = conditions([(column.name, value) for column, value in wanted], known)
-        except RowRefused:
-            return []  # no such column can hold such a value
-        rows = await self._fetch(
-            f"SELECT CAST({sql.name_as_json(doctype.key, known, 't')} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
-            f"WHERE 1 = 1{where} LIMIT {int(limit)}",
-            bound,
-        )
-        return [name_from_text(key) for (key,) in rows]
-
-    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
-        if doctype.single:
-            return [doctype.only_name] if after is None else []
-        known = {column.name: column for column in doctype.columns}
-        columns = [known[name] for name in doctype.key]
-        quoted = [f"t.{sql.quote(name)}" for name in doctype.key]
+    def _following(self, doctype: DocumentType, after: Name | None) -> tuple[str, list[Any]]:
+        columns, quoted = _key_columns(doctype), [f"t.{quote(name)}" for name in doctype.key]
         where = [f"{quoted[index]} IS NOT NULL" for index, column in enumerate(columns) if column.nullable]
         values: list[Any] = []
         if after is not None:
@@ -196,34 +129,45 @@ class MariadbReader(BookReader):
                 parts.append(" AND ".join([*(f"{each} = ?" for each in quoted[:index]), f"{quoted[index]} > ?"]))
                 values += bound[: index + 1]
             where.append("(" + " OR ".join(f"({part})" for part in parts) + ")")
-        rows = await self._fetch(
-            f"SELECT CAST({sql.name_as_json(doctype.key, known, 't')} AS BINARY) FROM {sql.quote(doctype.table)} AS t "
-            f"WHERE {' AND '.join(where) or '1 = 1'} ORDER BY {', '.join(quoted)} LIMIT {int(limit)}",
-            values,
-        )
-        return [name_from_text(key) for (key,) in rows]
+        return " AND ".join(where) or "1 = 1", values
+
+    def _holding(self, doctype: DocumentType, wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
+        known = {column.name: column for column in doctype.columns}
+        where, values = conditions([(column.name, value) for column, value in wanted], known)
+        return f"1 = 1{where}", values
+
+    async def _select_names(
+        self, doctype: DocumentType, where: str, values: Sequence[Any], further: str = ""
+    ) -> list[Name]:
+        name = sql.name_as_json(doctype.key, {column.name: column for column in doctype.columns}, "t")
+        query = f"SELECT CAST({name} AS BINARY) FROM {quote(doctype.table)} AS t WHERE {where}{further}"
+        return [name_from_text(text) for (text,) in await self._fetch(query, values)]
 
 
-class MariadbTransaction(MariadbReader, BookTransaction):
+def _key_columns(doctype: DocumentType) -> list[Column]:
+    known = {column.name: column for column in doctype.columns}
+    return [known[name] for name in doctype.key]
+
+
+class MariadbTransaction(MariadbReader, Transaction):
     """Reads and writes within one write transaction."""
 
     def __init__(
         self,
         session: Session,
         where: str,
-        floor: int,
+        low_watermark: int,
         indexes: Indexes,
         taken: TakenKeys,
         elsewhere: Callable[[str], Awaitable[Sequence[Sequence[Any]]]],
     ) -> None:
         """`elsewhere` runs a query outside of this transaction: it sees what is committed."""
-        MariadbReader.__init__(self, session, where, floor)
-        BookTransaction.__init__(self, taken)
+        MariadbReader.__init__(self, session, where, low_watermark)
+        Transaction.__init__(self, taken)
         self._elsewhere = elsewhere
         self._indexes = indexes
         self._inserts = Inserts(session)
         self._marks: list[tuple[str, str]] = []
-        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
         self._depth = 0
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -328,28 +272,22 @@ class MariadbTransaction(MariadbReader, BookTransaction):
         for write in writes:
             with self._refusals(write.table):
                 rows = _bound(write)
-                moving = await self._moving(write)
+                moving = moved_by_hand(write, await self.foreign_keys()) if changes_keys(write) else []
                 if write.kind == WriteKind.INSERT:
                     await make_ours(self._inserts, self._taken, write, rows)
-                    found = await self._inserts.run(write.table, sql.write_sql(write), rows)
+                    found = await self._inserts.run(write.table, write_sql(write), rows)
                 elif moving:
                     moves += to_verify(write, rows, await self.foreign_keys())
                     found = await move(self._session, moving, rows)
                 else:
-                    found = await self._session.run_many(sql.write_sql(write), rows)
+                    found = await self._session.run_many(write_sql(write), rows)
             await self._all_found(write, found)
         with plain_errors(self._where, of_documents=True):
             for each in moves:
                 await verify(self._session, each)
 
-    async def _moving(self, write: TableWrite) -> list[Movement]:
-        return moved_by_hand(write, await self.foreign_keys()) if changes_keys(write) else []
-
-    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
-        """The foreign keys of each table of the database."""
-        if self._foreign_keys is None:
-            self._foreign_keys = await foreign_keys(self._session)
-        return self._foreign_keys
+    async def _read_foreign_keys(self) -> ForeignKeys:
+        return await foreign_keys(self._session)
 
     async def put_again(self, write: TableWrite) -> None:
         with self._refusals(write.table):
@@ -381,8 +319,3 @@ def _bound(write: TableWrite) -> list[list[Any]]:
     """The rows of a write as the driver takes them. Raises `RowRefused`."""
     binders = [binder(column) for column in (*write.columns, *write.where)]
     return [[bind(value) for bind, value in zip(binders, row, strict=True)] for row in write.rows]
-
-
-def change_of(row: Sequence[Any]) -> Change:
-    """A change of what `CHANGE` gave."""
-    return Change(*row)

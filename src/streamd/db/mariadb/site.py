@@ -12,44 +12,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from streamd.common.values import ranges_of
-from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.base import Changes, Reader, SiteDatabase, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables
 from streamd.db.mariadb import sql
 from streamd.db.mariadb.checks import blind_spots, missing_rights, warnings
 from streamd.db.mariadb.driver import SQL_MODE, TRIGGER_MODE, Session, Sessions
-from streamd.db.mariadb.emptied import (
-    emptied,
+from streamd.db.mariadb.errors import NO_SUCH_TABLE, TRIGGER_ELSEWHERE, number_of, plain_errors
+from streamd.db.mariadb.names import Indexes
+from streamd.db.mariadb.reflect import reflect
+from streamd.db.mariadb.session import CHANGE, MariadbReader, MariadbTransaction, not_taken
+from streamd.db.mariadb.truncated import (
     known,
     known_partitions,
     made,
     note_partitions,
     partitions,
     remember,
+    truncated_tables,
 )
-from streamd.db.mariadb.errors import NO_SUCH_TABLE, TRIGGER_ELSEWHERE, number_of, plain_errors
-from streamd.db.mariadb.floor import TransactionWatch
-from streamd.db.mariadb.names import Indexes
-from streamd.db.mariadb.reflect import reflect
-from streamd.db.mariadb.session import CHANGE, MariadbReader, MariadbTransaction, change_of, not_taken
+from streamd.db.mariadb.watermark import TransactionWatch
 from streamd.db.sqlite.driver import to_its_end
-from streamd.errors import NotInstalled, Problem, SiteBusy
-from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+from streamd.errors import Problem, SiteBusy
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Table
 
 LIVELY_SECONDS = 0.02
 """How often we look for changes for a while after there was one."""
 
 LIVELY_FOR = 2.0
 """How long that while is, in seconds."""
-
-FORGET_AT_ONCE = 1000
-"""Tombstones removed in one transaction, at most."""
 
 RANGES_AT_ONCE = 500
 """Ranges of ids in one query."""
@@ -83,45 +79,13 @@ class MariadbSite(SiteDatabase):
             _, self._first_triggers = sql.placed(await session.fetch(sql.TRIGGERS))
             return await reflect(session)
 
-    async def identity(self) -> SiteIdentity | None:
-        try:
-            rows = await self._fetch('SELECT site, name, "schema" FROM streamd_site')
-        except NotInstalled:
-            return None
-        return SiteIdentity(*rows[0]) if rows else None
-
-    async def new_identity(self) -> str:
-        site = str(uuid.uuid4())
-        async with self._writing() as session:
-            await session.run("UPDATE streamd_site SET site = ?", (site,))
-            for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked"):
-                await session.run(f"DELETE FROM {table}")
-        return site
-
-    async def set_name(self, name: str) -> None:
-        async with self._writing() as session:
-            await session.run("UPDATE streamd_site SET name = ?", (name,))
-
-    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
-        names = ", ".join(sql.quote(column) for column in columns)
-        rows = await self._fetch(f"SELECT {names} FROM {sql.quote(table)}")
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-
-    async def forget_deleted(self, before: int) -> int:
-        async with self._writing() as session:
-            transaction = self._transaction(session, TakenKeys(self._pool))
-            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
-
     # Installing
 
     def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
         # The tables come first: a trigger without its table would refuse users' writes.
         return [
             *sql.TABLES.values(),
-            'INSERT INTO streamd_site (id, site, name, "schema", installed_at) '
-            f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} FROM DUAL "
-            "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)",
-            f'UPDATE streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}',
+            *self._site_statements(sql.NOW_MS, one_row="FROM DUAL "),
             *sql.triggers(catalogue, tables, self._first_triggers).values(),
         ]
 
@@ -175,7 +139,7 @@ class MariadbSite(SiteDatabase):
         different = {table: each for table, each in now.items() if before.get(table) != each}
         if not different and (parts == parts_before or not (now or parts)):
             return []  # as it was; or nothing may be seen
-        gone = emptied(before, different)
+        gone = truncated_tables(before, different)
         async with self._writing() as session:
             await remember(session, different, gone)
             happened = await note_partitions(session, parts_before, parts)
@@ -210,25 +174,25 @@ class MariadbSite(SiteDatabase):
             await asyncio.sleep(min(pause, until - now))
 
     async def _something_new(self) -> bool:
-        floor = self._floor(self._claim)
+        low_watermark = self._low_watermark(self._claim)
         try:
             async with self._reading() as session:
                 await self._watch.look(session, self._claim)
-                where = not_taken(self._claim, floor)
+                where = not_taken(self._claim, low_watermark)
                 rows = await session.fetch(f"SELECT {CHANGE} FROM streamd_change WHERE {where} ORDER BY id LIMIT 1")
-                self._watch.saw([change_of(row) for row in rows])
+                self._watch.saw([Change(*row) for row in rows])
                 return bool(rows)
         except SiteBusy:
             return True  # whoever waits here finds out what is the matter, and is patient
 
     async def read_changes(self, claim: Claim, limit: int) -> Changes:
-        floor = self._floor(claim)
+        where = not_taken(claim, self._low_watermark(claim))
         async with self._reading() as session:
             await self._watch.look(session, claim)
             rows = await session.fetch(
-                f"SELECT {CHANGE} FROM streamd_change WHERE {not_taken(claim, floor)} ORDER BY id LIMIT {int(limit)}"
+                f"SELECT {CHANGE} FROM streamd_change WHERE {where} ORDER BY id LIMIT {int(limit)}"
             )
-            changes = [change_of(row) for row in rows]
+            changes = [Change(*row) for row in rows]
             self._watch.saw(changes)
         self._claim = claim
         if changes:
@@ -244,7 +208,7 @@ class MariadbSite(SiteDatabase):
                 some = ranges[start : start + RANGES_AT_ONCE]
                 where = " OR ".join(f"id BETWEEN {first} AND {last}" for first, last in some)
                 rows = await session.fetch(f"SELECT {CHANGE} FROM streamd_change WHERE {where} ORDER BY id")
-                found += [change_of(row) for row in rows]
+                found += [Change(*row) for row in rows]
         return found
 
     # Reading and applying
@@ -255,7 +219,7 @@ class MariadbSite(SiteDatabase):
             await session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
             try:
-                yield MariadbReader(session, self._where, self._floor(self._claim))
+                yield MariadbReader(session, self._where, self._low_watermark(self._claim))
             finally:
                 if session.is_open:
                     await to_its_end(session.run("ROLLBACK"))
@@ -270,12 +234,14 @@ class MariadbSite(SiteDatabase):
                 await transaction.clear_marks()
 
     def _transaction(self, session: Session, taken: TakenKeys) -> MariadbTransaction:
-        return MariadbTransaction(session, self._where, self._floor(self._claim), self._indexes, taken, self._fetch)
+        return MariadbTransaction(
+            session, self._where, self._low_watermark(self._claim), self._indexes, taken, self._fetch
+        )
 
     # Connections
 
-    def _floor(self, claim: Claim | None) -> int:
-        return self._watch.floor(claim, self._sessions.broken)
+    def _low_watermark(self, claim: Claim | None) -> int:
+        return self._watch.low_watermark(claim, self._sessions.broken)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Session]:

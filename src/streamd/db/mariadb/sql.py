@@ -10,13 +10,15 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from streamd.db.base import TableWrite, WriteKind
 from streamd.db.bound import User, bound_tables, fingerprint, kept_columns
 from streamd.db.mariadb.driver import TRIGGER_MODE
 from streamd.db.numbers import scale_of
-from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Scalar, Table
+from streamd.db.sqltext import PREFIX as PREFIX
+from streamd.db.sqltext import literal as literal
+from streamd.db.sqltext import quote as quote
+from streamd.db.tables import table_statements
+from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Table
 
-PREFIX = "streamd_"
 NAME_LENGTH = 64
 """Characters in a name, at most."""
 
@@ -24,61 +26,29 @@ DOCTYPE_LENGTH = 140
 NAME_BYTES = 2500
 """Bytes of a document's name as JSON, at most: an index key has 3072, and the type's name takes up to 560 of them."""
 
-_TABLE = "ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
-_DOCTYPE = f"doctype VARCHAR({DOCTYPE_LENGTH}) NOT NULL"
-
-TABLES = {
-    "streamd_site": f"""CREATE TABLE IF NOT EXISTS streamd_site (
-        id INT PRIMARY KEY CHECK (id = 1), site VARCHAR(36) NOT NULL, name LONGTEXT NOT NULL,
-        "schema" INT NOT NULL, installed_at BIGINT NOT NULL) {_TABLE}""",
-    "streamd_change": f"""CREATE TABLE IF NOT EXISTS streamd_change (
-        id BIGINT AUTO_INCREMENT PRIMARY KEY, tbl VARCHAR(64) NOT NULL, op CHAR(1) NOT NULL, "before" LONGTEXT,
-        "after" LONGTEXT, origin LONGTEXT, fingerprint VARCHAR(32) NOT NULL, "at" BIGINT NOT NULL,
-        tx BIGINT NOT NULL) {_TABLE}""",
-    "streamd_capture": f"""CREATE TABLE IF NOT EXISTS streamd_capture (
-        id INT PRIMARY KEY CHECK (id = 1), log VARCHAR(200) NOT NULL, batch BIGINT NOT NULL,
-        last_change BIGINT NOT NULL, digest VARCHAR(200) NOT NULL, clock LONGTEXT NOT NULL,
-        previous_change BIGINT NOT NULL, previous_clock LONGTEXT NOT NULL, ids LONGTEXT NOT NULL) {_TABLE}""",
-    "streamd_origin": f"""CREATE TABLE IF NOT EXISTS streamd_origin (
-        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, mark LONGTEXT NOT NULL,
-        PRIMARY KEY (doctype, name)) {_TABLE}""",
-    "streamd_checkpoint": f"""CREATE TABLE IF NOT EXISTS streamd_checkpoint (
-        producer VARCHAR(200) PRIMARY KEY, log LONGTEXT NOT NULL, sequence BIGINT NOT NULL,
-        nonce LONGTEXT NOT NULL) {_TABLE}""",
-    "streamd_document": f"""CREATE TABLE IF NOT EXISTS streamd_document (
-        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, source LONGTEXT NOT NULL, remote_name LONGTEXT NOT NULL,
-        clock LONGTEXT NOT NULL, field_clocks LONGTEXT NOT NULL, seen LONGTEXT NOT NULL, deleted_at BIGINT,
-        renamed_to LONGTEXT, PRIMARY KEY (doctype, name)) {_TABLE}""",
-    "streamd_life": f"""CREATE TABLE IF NOT EXISTS streamd_life (
-        {_DOCTYPE}, name VARBINARY({NAME_BYTES}) NOT NULL, lives LONGTEXT NOT NULL,
-        PRIMARY KEY (doctype, name)) {_TABLE}""",
-    "streamd_table": f"""CREATE TABLE IF NOT EXISTS streamd_table (
-        tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL) {_TABLE}""",
-    "streamd_partition": f"""CREATE TABLE IF NOT EXISTS streamd_partition (
-        tbl VARCHAR(64), part VARCHAR(64), number BIGINT NOT NULL, made_at BIGINT NOT NULL,
-        PRIMARY KEY (tbl, part)) {_TABLE}""",
-    # A name that is too long for any document here can be parked all the same.
-    "streamd_parked": f"""CREATE TABLE IF NOT EXISTS streamd_parked (
-        id BIGINT AUTO_INCREMENT PRIMARY KEY, producer LONGTEXT NOT NULL, log LONGTEXT NOT NULL,
-        sequence BIGINT NOT NULL, {_DOCTYPE}, name LONGTEXT NOT NULL, event LONGTEXT NOT NULL,
-        state LONGTEXT NOT NULL, error LONGTEXT NOT NULL, attempts BIGINT NOT NULL, retry_at BIGINT NOT NULL,
-        waits_doctype LONGTEXT, waits_name LONGTEXT, request LONGTEXT NOT NULL, tried_at BIGINT NOT NULL,
-        parked_at BIGINT NOT NULL, KEY streamd_parked_document (doctype, name(191))) {_TABLE}""",
-    "streamd_counterpart": f"""CREATE TABLE IF NOT EXISTS streamd_counterpart (
-        peer VARCHAR(200) NOT NULL, {_DOCTYPE}, remote_key CHAR(32) NOT NULL, remote_name LONGTEXT NOT NULL,
-        name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL, "rows" LONGTEXT NOT NULL,
-        PRIMARY KEY (peer, doctype, remote_key), KEY streamd_counterpart_here (doctype, name_key)) {_TABLE}""",
-    "streamd_identity": f"""CREATE TABLE IF NOT EXISTS streamd_identity (
-        {_DOCTYPE}, id_key CHAR(32) NOT NULL, id LONGTEXT NOT NULL, name_key CHAR(32) NOT NULL, name LONGTEXT NOT NULL,
-        clock LONGTEXT NOT NULL, gone_at BIGINT, PRIMARY KEY (doctype, id_key),
-        KEY streamd_identity_name (doctype, name_key)) {_TABLE}""",
-    "streamd_row_ids": f"""CREATE TABLE IF NOT EXISTS streamd_row_ids (
-        {_DOCTYPE}, id_key CHAR(32) NOT NULL, "rows" LONGTEXT NOT NULL, PRIMARY KEY (doctype, id_key)) {_TABLE}""",
-    "streamd_told": f"""CREATE TABLE IF NOT EXISTS streamd_told (
-        batch BIGINT PRIMARY KEY, ids LONGTEXT NOT NULL) {_TABLE}""",
-    "streamd_series": f"""CREATE TABLE IF NOT EXISTS streamd_series (
-        name VARCHAR(255) PRIMARY KEY, current BIGINT NOT NULL) {_TABLE}""",
+_TYPES = {
+    "int": "INT",
+    "big": "BIGINT",
+    "counter": "BIGINT AUTO_INCREMENT PRIMARY KEY",
+    "text": "LONGTEXT",
+    "short": "VARCHAR(255)",
+    "doctype": f"VARCHAR({DOCTYPE_LENGTH})",
+    "name": f"VARBINARY({NAME_BYTES})",
+    "digest": "CHAR(32)",
+    "stamps": 'fingerprint VARCHAR(32) NOT NULL, "at" BIGINT NOT NULL, tx BIGINT NOT NULL',
+    "ids": ", ids LONGTEXT NOT NULL",
+    "text_in_index": "name(191)",
 }
+TABLES = table_statements(
+    _TYPES,
+    {
+        "streamd_table": "tbl VARCHAR(64) PRIMARY KEY, number BIGINT NOT NULL, made_at BIGINT NOT NULL",
+        "streamd_partition": "tbl VARCHAR(64), part VARCHAR(64), number BIGINT NOT NULL, made_at BIGINT NOT NULL, "
+        "PRIMARY KEY (tbl, part)",
+    },
+    options=" ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
+    indexes_inside=True,
+)
 
 NOW_MS = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000"
 
@@ -100,17 +70,6 @@ _TRIGGER = re.compile(
 
 
 NOBODY: Mapping[tuple[str, str], str] = {}
-
-
-def quote(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def literal(value: Scalar) -> str:
-    """A value as our SQL modes read it: a backslash stands for itself."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return repr(value)
 
 
 def is_spatial(column: Column) -> bool:
@@ -338,16 +297,3 @@ def placed(rows: Iterable[Sequence[str]]) -> tuple[dict[str, str], dict[tuple[st
         else:
             first.setdefault((table, event), name)
     return ours, first
-
-
-def write_sql(write: TableWrite) -> str:
-    """The statement of a write, with its values as parameters."""
-    table = quote(write.table)
-    columns = [quote(column.name) for column in write.columns]
-    where = " AND ".join(f"{quote(column.name)} = ?" for column in write.where)
-    if write.kind == WriteKind.INSERT:
-        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-    if write.kind == WriteKind.UPDATE:
-        kept = [f"{name} = {name}" for name in (quote(column.name) for column in write.kept)]
-        return f"UPDATE {table} SET {', '.join([*(f'{column} = ?' for column in columns), *kept])} WHERE {where}"
-    return f"DELETE FROM {table} WHERE {where}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import asyncpg
 
 from streamd.common.values import ranges_of
-from streamd.db.base import RawDocument, TableWrite, WriteKind
-from streamd.db.books.bookkeeping import BookReader, BookTransaction
+from streamd.db.base import Reader, TableWrite, Transaction, WriteKind
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.finding import sought
 from streamd.db.keys import possible_names
-from streamd.db.moves import changes_keys, movements
+from streamd.db.moves import ForeignKeys, changes_keys, movements, touching
 from streamd.db.parts import cells, unlike
 from streamd.db.postgresql import sql
 from streamd.db.postgresql.errors import plain_errors
@@ -24,24 +22,23 @@ from streamd.db.postgresql.inserted import Inserted
 from streamd.db.postgresql.keys import next_keys
 from streamd.db.postgresql.reflect import columns_of, foreign_keys
 from streamd.db.postgresql.values import by_json_nulls, is_simple, reader, rows_as_json
-from streamd.db.putting_again import touching
 from streamd.db.statements import refused_if_unforeseen, some_of
 from streamd.errors import RowRefused, SiteError
-from streamd.model import Change, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row, Scalar
+from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name, Row, Scalar
 from streamd.rows import name_reader
 from streamd.wire import read_json, read_lists, read_rows
 
 CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
 
 
-def not_taken(claim: Claim | None, floor: int) -> tuple[str, list[Any]]:
-    """The condition for changes that no claim took. Below `floor` nothing can appear any more."""
+def not_taken(claim: Claim | None, low_watermark: int) -> tuple[str, list[Any]]:
+    """The condition for changes that no claim took. Below `low_watermark` nothing can appear any more."""
     taken = ranges_of(claim.ids) if claim is not None else []
     condition = (
         "id >= ? AND NOT EXISTS (SELECT 1 FROM unnest(?::bigint[], ?::bigint[]) AS taken (first, last) "
         "WHERE id BETWEEN taken.first AND taken.last)"
     )
-    return condition, [floor, [first for first, _ in taken], [last for _, last in taken]]
+    return condition, [low_watermark, [first for first, _ in taken], [last for _, last in taken]]
 
 
 async def changes_of(driver: asyncpg.Connection, rows: Sequence[Any]) -> list[Change]:
@@ -52,25 +49,19 @@ async def changes_of(driver: asyncpg.Connection, rows: Sequence[Any]) -> list[Ch
 
 
 def _change(row: Any, read: Callable[[bytes], bytes] | None) -> Change:
-    number, table, op, before, after, origin, fingerprint, at, tx = row
-    old, new = _bytes(before, read), _bytes(after, read)
-    return Change(number, table, op, old, new, origin, fingerprint, at, tx)
+    number, table, op, before, after, *rest = row
+    old, new = (text if text is None else (read or bytes)(text.encode()) for text in (before, after))
+    return Change(number, table, op, old, new, *rest)
 
 
-def _bytes(text: str | None, read: Callable[[bytes], bytes] | None) -> bytes | None:
-    if text is None:
-        return None
-    return text.encode() if read is None else read(text.encode())
-
-
-class PostgresqlReader(BookReader):
+class PostgresqlReader(Reader):
     """Reads within the transaction that its connection is in."""
 
     CHANGE = CHANGE
 
-    def __init__(self, driver: asyncpg.Connection, floor: int) -> None:
+    def __init__(self, driver: asyncpg.Connection, low_watermark: int) -> None:
         self._driver = driver
-        self._floor = floor
+        self._low_watermark = low_watermark
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> Sequence[Any]:
         found: Sequence[Any] = await self._driver.fetch(sql.numbered(statement), *values)
@@ -90,56 +81,34 @@ class PostgresqlReader(BookReader):
         await self._driver.execute("RELEASE streamd_attempt")
 
     def _not_taken(self, claim: Claim | None) -> tuple[str, list[Any]]:
-        return not_taken(claim, self._floor)
+        return not_taken(claim, self._low_watermark)
 
     async def _changes(self, rows: Sequence[Any]) -> list[Change]:
         return await changes_of(self._driver, rows)
 
-    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
-        found: dict[Name, RawDocument] = {}
-        if doctype.single:
-            if doctype.only_name in set(names):
-                found[doctype.only_name] = RawDocument.single(doctype)
-                for child in doctype.children:
-                    await self._read_children(child, doctype, list(found), found)
-            return found
-        read, name_of = reader(doctype.columns), name_reader(doctype.key)
-        for some in some_of(names):
-            wanted = set(some)
-            for text in await self._rows(doctype.table, doctype.key, doctype, some):
-                row = read(text)
-                name = name_of(row)
-                if name is not None and name in wanted:
-                    found[name] = RawDocument(name, row, {child.field: [] for child in doctype.children})
-            if found:
-                for child in doctype.children:
-                    await self._read_children(child, doctype, some, found)
-        return found
-
-    async def _read_children(
-        self, child: ChildTable, doctype: DocumentType, names: Sequence[Name], found: Mapping[Name, RawDocument]
-    ) -> None:
-        read, parent_of = reader(child.columns), name_reader(child.parent_key)
-        order = [*([child.order_by] if child.order_by else []), *child.key]
-        for text in await self._rows(child.table, child.parent_key, child, names, child.where, order):
-            row = read(text)
-            parent = parent_of(row)
-            document = found.get(parent) if parent is not None else None
-            if document is not None:
-                document.children[child.field].append(row)
-
     async def _rows(
         self,
-        table: str,
+        owner: DocumentType | ChildTable,
         key: Sequence[str],
-        columns: DocumentType | ChildTable,
         names: Sequence[Name],
-        where: Iterable[tuple[str, Scalar]] = (),
+        where: Sequence[tuple[str, Scalar]] = (),
         order: Sequence[str] = (),
+    ) -> Iterable[tuple[Name, bytes]]:
+        read, name_of = reader(owner.columns), name_reader(tuple(key))
+        rows = map(read, await self._written_rows(owner, key, names, where, order))
+        return [(name, row) for row in rows if (name := name_of(row)) is not None]
+
+    async def _written_rows(
+        self,
+        owner: DocumentType | ChildTable,
+        key: Sequence[str],
+        names: Sequence[Name],
+        where: Sequence[tuple[str, Scalar]],
+        order: Sequence[str],
         lock: str = "",
     ) -> list[bytes]:
         """The rows whose `key` columns hold one of the names, as PostgreSQL writes them."""
-        keys = key_columns(columns.columns, key)
+        keys = key_columns(owner.columns, key)
         names = list(possible_names(keys, names))
         if not names:
             return []
@@ -147,11 +116,9 @@ class PostgresqlReader(BookReader):
             f" AND t.{sql.quote(name)} IS NOT DISTINCT FROM {sql.literal(value)}" for name, value in where
         )
         ordering = f" ORDER BY {', '.join(f't.{sql.quote(name)}' for name in order)}" if order else ""
-        quoted = ", ".join(sql.quote(name) for name in key)
         rows = await self._driver.fetch(
-            f"SELECT {sql.row_of(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(name)}' for name in key)}) IN (SELECT {quoted} FROM {sql.rowset(keys, '$1')})"
-            f"{conditions}{ordering}{lock}",
+            f"SELECT {sql.row_of(owner)} FROM {sql.quote(owner.table)} AS t WHERE "
+            f"{sql.among(keys, '$1')}{conditions}{ordering}{lock}",
             rows_as_json(keys, names),
         )
         return [row[0].encode() for row in rows]
@@ -160,11 +127,9 @@ class PostgresqlReader(BookReader):
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
     ) -> list[Row]:
         read = reader(tuple(columns))
-        quoted = ", ".join(sql.quote(column.name) for column in key)
         query = (
             f"SELECT row_to_json(k.*)::text FROM (SELECT {sql.selected(columns)} FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(column.name)}' for column in key)}) IN "
-            f"(SELECT {quoted} FROM {sql.rowset(key, '$1')})) AS k"
+            f"{sql.among(key, '$1')}) AS k"
         )
         found: list[bytes] = []
         for some in some_of(keys):
@@ -180,8 +145,7 @@ class PostgresqlReader(BookReader):
             return unlike(rows, list(map(cells([column.name for column in columns]), read)), key)
         query = (
             f"SELECT json_build_array({sql.written(columns)})::text FROM {sql.quote(table)} AS t WHERE "
-            f"({', '.join(f't.{sql.quote(column.name)}' for column in named)}) IN "
-            f"(SELECT {', '.join(sql.quote(column.name) for column in named)} FROM {sql.rowset(named, '$1')})"
+            f"{sql.among(named, '$1')}"
         )
         found = await self._driver.fetch(query, rows_as_json(named, list(map(name, rows))))
         return unlike(rows, read_lists([row[0].encode() for row in found]), key)
@@ -194,57 +158,34 @@ class PostgresqlReader(BookReader):
         (row,) = await self._driver.fetch(query, rows_as_json([column], [(text,)]))
         return str(read_json(reader((column,))(row[0].encode()))[column.name])
 
-    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
-        if doctype.single:
-            return {doctype.only_name} & set(names)
-        found: set[Name] = set()
-        for some in some_of(names):
-            found |= set(await self._names(doctype, some))
-        return found
+    def _with_names(self, doctype: DocumentType, names: Sequence[Name]) -> tuple[str, list[Any]]:
+        keys = key_columns(doctype.columns, doctype.key)
+        return sql.among(keys, "$1"), [rows_as_json(keys, list(possible_names(keys, names)))]
 
-    async def _names(self, doctype: DocumentType, some: Sequence[Name]) -> list[Name]:
-        columns = key_columns(doctype.columns, doctype.key)
-        keys = ", ".join(sql.quote(name) for name in doctype.key)
-        rows = await self._driver.fetch(
-            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} WHERE ({keys}) IN "
-            f"(SELECT {keys} FROM {sql.rowset(columns, '$1')})) AS k",
-            rows_as_json(columns, list(possible_names(columns, some))),
-        )
-        return self._as_names(doctype, columns, rows)
+    def _following(self, doctype: DocumentType, after: Name | None) -> tuple[str, list[Any]]:
+        if after is None:
+            return "true", []
+        keys = key_columns(doctype.columns, doctype.key)
+        names = [sql.quote(name) for name in doctype.key]
+        last = f"SELECT {', '.join(names)} FROM {sql.rowset(keys, '$1')}"
+        return f"({', '.join(f't.{name}' for name in names)}) > ({last})", [rows_as_json(keys, [after])]
 
-    def _as_names(self, doctype: DocumentType, columns: tuple[Column, ...], rows: Iterable[Any]) -> list[Name]:
-        read, name_of = reader(columns), name_reader(doctype.key)
-        return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
+    def _holding(self, doctype: DocumentType, wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
+        if any(isinstance(value, str) and "\0" in value for _, value in wanted):
+            raise RowRefused("no text of PostgreSQL's has a NUL in it")
+        return sql.holding(wanted)
 
-    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
-        wanted = None if doctype.single else sought(doctype, values)
-        if wanted is None or any(isinstance(value, str) and "\0" in value for _, value in wanted):
-            return []
-        where, bound = sql.holding(wanted)
+    async def _select_names(
+        self, doctype: DocumentType, where: str, values: Sequence[Any], further: str = ""
+    ) -> list[Name]:
+        read, name_of = reader(key_columns(doctype.columns, doctype.key)), name_reader(doctype.key)
         keys = ", ".join(f"t.{sql.quote(name)}" for name in doctype.key)
         rows = await self._driver.fetch(
-            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} "
-            f"LIMIT {int(limit)}) AS k",
-            *bound,
-        )
-        return self._as_names(doctype, key_columns(doctype.columns, doctype.key), rows)
-
-    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
-        if doctype.single:
-            return [doctype.only_name] if after is None else []
-        columns = key_columns(doctype.columns, doctype.key)
-        keys = ", ".join(sql.quote(name) for name in doctype.key)
-        where, values = "", []
-        if after is not None:
-            where = f"WHERE ({keys}) > (SELECT {keys} FROM {sql.rowset(columns, '$2')})"
-            values = [rows_as_json(columns, [after])]
-        rows = await self._driver.fetch(
-            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} {where} "
-            f"ORDER BY {keys} LIMIT $1) AS k",
-            limit,
+            f"SELECT row_to_json(k.*)::text FROM (SELECT {keys} FROM {sql.quote(doctype.table)} AS t "
+            f"WHERE {where}{further}) AS k",
             *values,
         )
-        return self._as_names(doctype, columns, rows)
+        return [name for row in rows if (name := name_of(read(row[0].encode()))) is not None]
 
 
 def key_columns(columns: Iterable[Column], key: Sequence[str]) -> tuple[Column, ...]:
@@ -252,13 +193,15 @@ def key_columns(columns: Iterable[Column], key: Sequence[str]) -> tuple[Column, 
     return tuple(known[name] for name in key)
 
 
-class PostgresqlTransaction(PostgresqlReader, BookTransaction):
+_LOCK = " FOR UPDATE OF t"
+
+
+class PostgresqlTransaction(PostgresqlReader, Transaction):
     """Reads and writes within one write transaction."""
 
-    def __init__(self, driver: asyncpg.Connection, floor: int, taken: TakenKeys) -> None:
-        PostgresqlReader.__init__(self, driver, floor)
-        BookTransaction.__init__(self, taken)
-        self._foreign_keys: dict[str, list[ForeignKey]] | None = None
+    def __init__(self, driver: asyncpg.Connection, low_watermark: int, taken: TakenKeys) -> None:
+        PostgresqlReader.__init__(self, driver, low_watermark)
+        Transaction.__init__(self, taken)
         self._inserted = Inserted(driver)
 
     OURS = " AND tx = pg_current_xact_id()"
@@ -304,11 +247,9 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
     async def lock_documents(self, doctype: DocumentType, names: Iterable[Name]) -> None:
         for some in some_of(names):
             if not doctype.single:
-                await self._rows(doctype.table, doctype.key, doctype, some, order=doctype.key, lock=" FOR UPDATE OF t")
+                await self._written_rows(doctype, doctype.key, some, (), doctype.key, _LOCK)
             for child in doctype.children:
-                await self._rows(
-                    child.table, child.parent_key, child, some, child.where, child.key, lock=" FOR UPDATE OF t"
-                )
+                await self._written_rows(child, child.parent_key, some, child.where, child.key, _LOCK)
 
     async def not_as_written(
         self, table: str, columns: Sequence[Column], key: Sequence[int], rows: Sequence[tuple[Any, ...]]
@@ -357,17 +298,14 @@ class PostgresqlTransaction(PostgresqlReader, BookTransaction):
         await self._driver.execute(sql.move_sql(write, moved), new, old)
         return int(found)
 
-    async def foreign_keys(self) -> dict[str, list[ForeignKey]]:
-        """The foreign keys of each table of the schema."""
-        if self._foreign_keys is None:
-            self._foreign_keys = await foreign_keys(self._driver)
-        return self._foreign_keys
+    async def _read_foreign_keys(self) -> ForeignKeys:
+        return await foreign_keys(self._driver)
 
     async def put_again(self, write: TableWrite) -> None:
         with plain_errors():
             await self._inserted.begin([write])
             keys = rows_as_json(write.where, [row[len(write.columns) :] for row in write.rows])
-            which = sql.among(write, "$1")
+            which = sql.among(write.where, "$1")
             for query, text in touching(write, await self.foreign_keys(), which):
                 if await self._driver.fetchval(query, keys):
                     raise RowRefused(text)

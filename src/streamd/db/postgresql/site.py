@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +22,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from streamd.common.instrumentation import record_progress
-from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.base import Changes, Reader, SiteDatabase, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables, rights_missing, wanted_rights
 from streamd.db.postgresql import sql
@@ -41,9 +40,9 @@ from streamd.db.postgresql.triggers import triggers, wanted_digest
 from streamd.db.postgresql.values import SESSION
 from streamd.db.sockets import keep_alive
 from streamd.db.sqlite.driver import to_its_end
-from streamd.db.tail import Floor, in_commit_order, whole_transactions
-from streamd.errors import NotInstalled, Problem, SiteBusy
-from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+from streamd.db.tail import LowWatermark, in_commit_order, whole_transactions
+from streamd.errors import Problem, SiteBusy
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Table
 
 LOCK_SECONDS = 5
 """How long we wait for a user's lock before we say that the site is busy."""
@@ -54,9 +53,6 @@ LIVELY_SECONDS = 0.02
 
 LIVELY_FOR = 2.0
 """How long that while is, in seconds."""
-
-FORGET_AT_ONCE = 1000
-"""Tombstones removed in one transaction, at most."""
 
 WINDOW = 4
 """How many times as many changes as are wanted are looked through for whole transactions."""
@@ -74,7 +70,7 @@ class PostgresqlSite(SiteDatabase):
         self._write_lock = asyncio.Lock()
         self._pool = KeyPool()
         self._claim: Claim | None = None
-        self._floor = Floor()
+        self._low_watermark = LowWatermark()
         self._lively_until = 0.0
 
     async def close(self) -> None:
@@ -88,45 +84,11 @@ class PostgresqlSite(SiteDatabase):
         async with self._connection() as driver:
             return await reflect(driver)
 
-    async def identity(self) -> SiteIdentity | None:
-        try:
-            rows = await self._fetch('SELECT site, name, "schema" FROM streamd_site')
-        except NotInstalled:
-            return None
-        return SiteIdentity(*rows[0]) if rows else None
-
-    async def new_identity(self) -> str:
-        site = str(uuid.uuid4())
-        async with self._writing() as driver:
-            await driver.execute("UPDATE streamd_site SET site = $1", site)
-            for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked"):
-                await driver.execute(f"DELETE FROM {table}")
-        return site
-
-    async def set_name(self, name: str) -> None:
-        async with self._writing() as driver:
-            await driver.execute("UPDATE streamd_site SET name = $1", name)
-
-    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
-        names = ", ".join(sql.quote(column) for column in columns)
-        return [dict(row) for row in await self._fetch(f"SELECT {names} FROM {sql.quote(table)}")]
-
-    async def forget_deleted(self, before: int) -> int:
-        async with self._writing() as driver:
-            transaction = PostgresqlTransaction(driver, self._floor.id, TakenKeys(self._pool))
-            return await transaction.forget_deleted(before, FORGET_AT_ONCE)
-
     # Installing
 
     def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        site = (
-            f'INSERT INTO {sql.SCHEMA}.streamd_site (id, site, name, "schema", installed_at) '
-            f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {sql.SCHEMA}.streamd_site)"
-        )
-        version = f'UPDATE {sql.SCHEMA}.streamd_site SET "schema" = {SITE_SCHEMA} WHERE "schema" < {SITE_SCHEMA}'
         made = [statement for statements in triggers(catalogue, tables).values() for statement in statements]
-        return [*sql.TABLES, site, version, *made]
+        return [*sql.TABLES, *self._site_statements(sql.NOW_MS, f"{sql.SCHEMA}."), *made]
 
     def uninstall_script(self, triggers: Iterable[str], *, keep_tables: bool) -> list[str]:
         statements = [f"DROP FUNCTION IF EXISTS {sql.SCHEMA}.{sql.quote(name)}() CASCADE" for name in triggers]
@@ -206,7 +168,7 @@ class PostgresqlSite(SiteDatabase):
                 return
             pause = min(LIVELY_SECONDS if now < self._lively_until else idle_seconds, until - now)
             await asyncio.sleep(pause)
-            where, values = not_taken(self._claim, self._floor.id)
+            where, values = not_taken(self._claim, self._low_watermark.id)
             rows = await self._fetch(f"SELECT EXISTS (SELECT 1 FROM streamd_change WHERE {where})", values)
             if rows[0][0]:
                 self._lively_until = time.monotonic() + LIVELY_FOR
@@ -217,13 +179,13 @@ class PostgresqlSite(SiteDatabase):
         size = limit * WINDOW
         async with self._connection() as driver:
             # What is final is looked at before the changes are: then whatever is below it is seen, or will never be.
-            await self._raise_floor(driver, claim)
-            where, values = not_taken(claim, self._floor.id)
+            await self._raise_low_watermark(driver, claim)
+            where, values = not_taken(claim, self._low_watermark.id)
             window = await driver.fetch(
                 sql.numbered(f"SELECT id, tx::text::bigint FROM streamd_change WHERE {where} ORDER BY id LIMIT {size}"),
                 *values,
             )
-            self._floor.saw(window[0][0] if window else None)
+            self._low_watermark.saw(window[0][0] if window else None)
             going_on: set[int] = set()
             if len(window) == size:
                 last = window[-1][0]
@@ -235,15 +197,15 @@ class PostgresqlSite(SiteDatabase):
             changes = await self._changes(driver, ids)
         return Changes(changes, cut, everything=len(ids) == len(window) < size)
 
-    async def _raise_floor(self, driver: asyncpg.Connection, claim: Claim) -> None:
-        if self._floor.wants_look(claim.last_change):
+    async def _raise_low_watermark(self, driver: asyncpg.Connection, claim: Claim) -> None:
+        if self._low_watermark.wants_look(claim.last_change):
             oldest, following = (
                 await driver.fetch(
                     "SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint "
                     "FROM pg_current_snapshot() AS s"
                 )
             )[0]
-            self._floor.look(claim.last_change, oldest, following)
+            self._low_watermark.look(claim.last_change, oldest, following)
 
     async def read_claimed(self, claim: Claim) -> Sequence[Change]:
         async with self._connection() as driver:
@@ -265,7 +227,7 @@ class PostgresqlSite(SiteDatabase):
         async with self._connection(of_documents=True) as driver:
             try:
                 await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                yield PostgresqlReader(driver, self._floor.id)
+                yield PostgresqlReader(driver, self._low_watermark.id)
             finally:
                 if not driver.is_closed():
                     await to_its_end(driver.execute("ROLLBACK"))
@@ -276,7 +238,7 @@ class PostgresqlSite(SiteDatabase):
         with taken.undone_on_error():
             async with self._writing(of_documents=True) as driver:
                 await driver.execute("SET CONSTRAINTS ALL DEFERRED")
-                transaction = PostgresqlTransaction(driver, self._floor.id, taken)
+                transaction = PostgresqlTransaction(driver, self._low_watermark.id, taken)
                 yield transaction
                 await transaction.clear_marks()
 

@@ -7,8 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from streamd.db.base import TableWrite, WriteKind
 from streamd.db.moves import Movement, in_one_statement
+from streamd.db.parts import TableWrite, WriteKind
+from streamd.db.sqltext import quote as quote
+from streamd.db.sqltext import same
+from streamd.db.tables import table_statements
 from streamd.model import ChildTable, Column, DocumentType, Kind, Scalar
 from streamd.wire import HEX
 
@@ -28,50 +31,22 @@ It gives no rights: marks stand in a table that only our role can write.
 # Not rounded: half a millisecond ahead of other engines, an earlier edit could win over theirs.
 NOW_MS = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
+_TYPES = dict.fromkeys(("text", "short", "doctype", "name", "digest"), "text") | {
+    "int": "int",
+    "big": "bigint",
+    "counter": "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "stamps": f"fingerprint text NOT NULL DEFAULT '', \"at\" bigint NOT NULL DEFAULT {NOW_MS}, "
+    "tx xid8 NOT NULL DEFAULT pg_current_xact_id()",
+    "ids": ", ids text NOT NULL",
+    "text_in_index": "name",
+}
+_TABLES = table_statements(_TYPES, {"streamd_table": "tbl text PRIMARY KEY, parts text NOT NULL"}, schema=f"{SCHEMA}.")
+# Its rows live no longer than the transaction that writes them, so nothing of it has to outlive a crash.
+_TABLES["streamd_origin"] = _TABLES["streamd_origin"].replace("CREATE TABLE", "CREATE UNLOGGED TABLE", 1)
+
 TABLES = (
     f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_site (
-        id int PRIMARY KEY CHECK (id = 1), site text NOT NULL, name text NOT NULL,
-        "schema" int NOT NULL, installed_at bigint NOT NULL)""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_change (
-        id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY, tbl text NOT NULL, op text NOT NULL,
-        "before" text, "after" text, origin text, fingerprint text NOT NULL DEFAULT '',
-        "at" bigint NOT NULL DEFAULT {NOW_MS}, tx xid8 NOT NULL DEFAULT pg_current_xact_id())""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_capture (
-        id int PRIMARY KEY CHECK (id = 1), log text NOT NULL, batch bigint NOT NULL,
-        last_change bigint NOT NULL, digest text NOT NULL, clock text NOT NULL,
-        previous_change bigint NOT NULL, previous_clock text NOT NULL, ids text NOT NULL)""",
-    # Its rows live no longer than the transaction that writes them, so nothing of it has to outlive a crash.
-    f"""CREATE UNLOGGED TABLE IF NOT EXISTS {SCHEMA}.streamd_origin (
-        doctype text NOT NULL, name text NOT NULL, mark text NOT NULL, PRIMARY KEY (doctype, name))""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_checkpoint (
-        producer text PRIMARY KEY, log text NOT NULL, sequence bigint NOT NULL, nonce text NOT NULL)""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_document (
-        doctype text NOT NULL, name text NOT NULL, source text NOT NULL, remote_name text NOT NULL,
-        clock text NOT NULL, field_clocks text NOT NULL, seen text NOT NULL, deleted_at bigint,
-        renamed_to text, PRIMARY KEY (doctype, name))""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_parked (
-        id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, producer text NOT NULL, log text NOT NULL,
-        sequence bigint NOT NULL, doctype text NOT NULL, name text NOT NULL, event text NOT NULL,
-        state text NOT NULL, error text NOT NULL, attempts int NOT NULL, retry_at bigint NOT NULL,
-        waits_doctype text, waits_name text, request text NOT NULL, tried_at bigint NOT NULL,
-        parked_at bigint NOT NULL)""",
-    f"CREATE INDEX IF NOT EXISTS streamd_parked_document ON {SCHEMA}.streamd_parked (doctype, name)",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_counterpart (
-        peer text NOT NULL, doctype text NOT NULL, remote_key text NOT NULL, remote_name text NOT NULL,
-        name_key text NOT NULL, name text NOT NULL, "rows" text NOT NULL, PRIMARY KEY (peer, doctype, remote_key))""",
-    f"CREATE INDEX IF NOT EXISTS streamd_counterpart_here ON {SCHEMA}.streamd_counterpart (doctype, name_key)",
-    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_series (name text PRIMARY KEY, current bigint NOT NULL)",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_life (
-        doctype text NOT NULL, name text NOT NULL, lives text NOT NULL, PRIMARY KEY (doctype, name))""",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_identity (
-        doctype text NOT NULL, id_key text NOT NULL, id text NOT NULL, name_key text NOT NULL, name text NOT NULL,
-        clock text NOT NULL, gone_at bigint, PRIMARY KEY (doctype, id_key))""",
-    f"CREATE INDEX IF NOT EXISTS streamd_identity_name ON {SCHEMA}.streamd_identity (doctype, name_key)",
-    f"""CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_row_ids (
-        doctype text NOT NULL, id_key text NOT NULL, "rows" text NOT NULL, PRIMARY KEY (doctype, id_key))""",
-    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_told (batch bigint PRIMARY KEY, ids text NOT NULL)",
-    f"CREATE TABLE IF NOT EXISTS {SCHEMA}.streamd_table (tbl text PRIMARY KEY, parts text NOT NULL)",
+    *_TABLES.values(),
     # Tables that came with a later release: whoever was given rights on the first ones gets them on these as well.
     f"""DO $streamd$ DECLARE grantee text; BEGIN
         FOR grantee IN
@@ -98,10 +73,6 @@ def numbered(statement: str) -> str:
         return f"${count}"
 
     return re.sub(r"\?", number, statement)
-
-
-def quote(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(value: Scalar) -> str:
@@ -198,7 +169,7 @@ def write_sql(write: TableWrite, nulls: Collection[str] = ()) -> str:
     values = [
         f"'null'::{column.declared}" if column.name in nulls else f"r.{quote(column.name)}" for column in write.columns
     ]
-    where = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    where = same((column.name for column in write.where), "t", "r")
     rows = rowset([column for column in (*write.columns, *write.where) if column.name not in nulls], "$1")
     if write.kind == WriteKind.INSERT:
         names, given = ", ".join(columns), ", ".join(values)
@@ -213,7 +184,7 @@ def rekey_sql(write: TableWrite) -> str:
     """The statement of an update that changes the very columns which say what row is meant: new and old row."""
     table = quote(write.table)
     changes = ", ".join(f"{quote(column.name)} = n.{quote(column.name)}" for column in write.columns)
-    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    where = same((column.name for column in write.where), "t", "o")
     return (
         f"UPDATE {table} AS t SET {changes} FROM {_record(write.columns, '$1', 'n')}, "
         f"{_record(write.where, '$2', 'o')} WHERE {where}"
@@ -223,7 +194,7 @@ def rekey_sql(write: TableWrite) -> str:
 def count_sql(write: TableWrite) -> str:
     """How many rows `rekey_sql` and `move_sql` would change; the old row is the one parameter."""
     table = quote(write.table)
-    where = " AND ".join(f"t.{quote(column.name)} = o.{quote(column.name)}" for column in write.where)
+    where = same((column.name for column in write.where), "t", "o")
     return f"SELECT count(*) FROM {table} AS t, {_record(write.where, '$1', 'o')} WHERE {where}"
 
 
@@ -240,12 +211,12 @@ def move_sql(write: TableWrite, moved: Sequence[Movement]) -> str:
     )
 
 
-def among(write: TableWrite, parameter: str) -> str:
-    """The condition that a row (`t`) is among those that a parameter names by the columns of `where`."""
-    names = [quote(column.name) for column in write.where]
+def among(key: Iterable[Column], parameter: str) -> str:
+    """The condition that a row (`t`) is among those that a parameter names by these columns."""
+    columns = list(key)
+    names = [quote(column.name) for column in columns]
     return (
-        f"({', '.join(f't.{name}' for name in names)}) IN "
-        f"(SELECT {', '.join(names)} FROM {rowset(write.where, parameter)})"
+        f"({', '.join(f't.{name}' for name in names)}) IN (SELECT {', '.join(names)} FROM {rowset(columns, parameter)})"
     )
 
 
@@ -258,14 +229,14 @@ def put_again_sql(write: TableWrite, columns: Sequence[Column]) -> str:
     table, changed = quote(write.table), {column.name for column in write.columns}
     names = [column.name for column in columns if not column.generated]
     values = ", ".join(f"{'r' if name in changed else 'g'}.{quote(name)}" for name in names)
-    removed = " AND ".join(f"t.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
-    same = " AND ".join(f"g.{quote(column.name)} = r.{quote(column.name)}" for column in write.where)
+    removed = same((column.name for column in write.where), "t", "r")
+    alike = same((column.name for column in write.where), "g", "r")
     order = ", ".join(f"g.{quote(column.name)}" for column in write.where)
     return (
         f"WITH r AS (SELECT * FROM {rowset((*write.columns, *write.where), '$1')}), "
         f"g AS (DELETE FROM {table} AS t USING r WHERE {removed} RETURNING t.*) "
         f"INSERT INTO {table} ({', '.join(map(quote, names))}) OVERRIDING SYSTEM VALUE "
-        f"SELECT {values} FROM g JOIN r ON {same} ORDER BY {order}"
+        f"SELECT {values} FROM g JOIN r ON {alike} ORDER BY {order}"
     )
 
 

@@ -128,9 +128,22 @@ class OpenFile:
         return ""
 
 
-def _file_at(path: str | Path) -> tuple[int, int] | None:
+def file_state(path: str | Path) -> tuple[int, int, int] | None:
+    """The time of the last write (ns), the size and the number of a file; None where none can be seen."""
     try:
-        found = os.stat(path)
+        found = _stat(path)
+    except OSError:
+        return None  # whoever opens it says why
+    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _file_at(path: str | Path) -> tuple[int, int] | None:
+    found = _stat(path)
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _stat(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return found.st_dev, found.st_ino

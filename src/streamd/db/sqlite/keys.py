@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from streamd.db.books.given_keys import Keys, Place, TakenKeys
-from streamd.db.sqlite.sql import quote
+from streamd.db.sqltext import evaluated_sql, quote
 from streamd.db.statements import Fetching
 from streamd.errors import SiteError
 from streamd.model import Column, Scalar
@@ -42,11 +42,7 @@ async def next_keys(reader: Fetching, taken: TakenKeys, table: str, column: Colu
 
 
 async def _evaluated(reader: Fetching, table: str, column: Column, default: str, count: int) -> Keys:
-    rows: Sequence[Sequence[Scalar]] = await reader._fetch(
-        "WITH RECURSIVE streamd_row (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM streamd_row WHERE n < ?) "
-        f"SELECT ({default}) FROM streamd_row",
-        (count,),
-    )
+    rows: Sequence[Sequence[Scalar]] = await reader._fetch(evaluated_sql(default), (count,))
     keys = [row[0] for row in rows]
     if not all(isinstance(key, str | int | float) for key in keys):
         raise SiteError(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from streamd.db.sqlite.keys import gives_another_each_time
-from streamd.db.sqlite.sql import PREFIX
-from streamd.db.sqlite.uniques import unique_keys
+from streamd.db.sqltext import PREFIX, quote
+from streamd.doctypes import UniqueKey
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _WORDS = (
@@ -100,7 +101,7 @@ def reflect(connection: Connection) -> dict[str, Table]:
 
 
 def _table(connection: Connection, name: str, triggers: tuple[str, ...], foreign_keys: tuple[ForeignKey, ...]) -> Table:
-    quoted = '"' + name.replace('"', '""') + '"'
+    quoted = quote(name)
     uniques, in_unique = _uniques(connection, quoted)
     rowid = _rowid(connection, quoted)
     columns = []
@@ -148,9 +149,60 @@ def _uniques(connection: Connection, quoted: str) -> tuple[list[tuple[str, ...]]
     for _, index, unique, origin, partial in connection.exec_driver_sql(f"PRAGMA index_list({quoted})").fetchall():
         if not unique or origin == "pk":
             continue
-        name = '"' + index.replace('"', '""') + '"'
-        parts = [row[2] for row in connection.exec_driver_sql(f"PRAGMA index_info({name})")]
+        parts = [row[2] for row in connection.exec_driver_sql(f"PRAGMA index_info({quote(index)})")]
         columns |= {part for part in parts if part is not None}  # None: an expression
         if None not in parts and not partial and tuple(parts) not in found:
             found.append(tuple(parts))
     return sorted(found), columns
+
+
+_PIECE = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\] | --[^\n]* | /\*.*?(?:\*/|\Z) | \w+ | \s+ | .""",
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT = re.compile(r"\s*(--|/\*)")
+_DIRECTION = re.compile(r"\s+(?:asc|desc)\s*$", re.IGNORECASE)
+BINARY = "BINARY"
+
+
+def unique_keys(connection: Connection, table: str, rowid: str | None) -> tuple[UniqueKey, ...]:
+    """All unique keys of a table, the primary key too. `rowid` is the column that is another name for that."""
+    found = []
+    if rowid is not None:
+        found.append(UniqueKey((quote(rowid),), (BINARY,), exact=frozenset({rowid})))
+    for _, index, unique, _, partial in connection.exec_driver_sql(f"PRAGMA index_list({quote(table)})").fetchall():
+        if unique:
+            found.append(_unique_key(connection, index, partial=bool(partial)))
+    return tuple(found)
+
+
+def _unique_key(connection: Connection, index: str, *, partial: bool) -> UniqueKey:
+    rows = connection.exec_driver_sql(f"PRAGMA index_xinfo({quote(index)})").fetchall()
+    parts = [(column, collation) for _, _, column, _, collation, is_key in rows if is_key]
+    written: tuple[list[str], str] = ([], "")
+    if partial or any(column is None for column, _ in parts):
+        statement = connection.execute(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": index})
+        written = terms_and_condition(statement.scalar_one())
+    terms = tuple(quote(column) if column is not None else written[0][at] for at, (column, _) in enumerate(parts))
+    exact = frozenset(column for column, collation in parts if column is not None and collation.upper() == BINARY)
+    return UniqueKey(terms, tuple(collation for _, collation in parts), written[1], exact)
+
+
+def terms_and_condition(statement: str) -> tuple[list[str], str]:
+    """What a `CREATE INDEX` lists, without directions, and the condition after WHERE."""
+    terms, depth, part, ended = [], 0, "", False
+    for piece in _pieces(statement):
+        depth -= piece == ")"
+        if not ended and ((depth == 0 and piece == ")") or (depth == 1 and piece == ",")):
+            terms.append(_DIRECTION.sub("", part).strip())
+            part, ended = "", piece == ")"
+        elif ended or depth:
+            part += piece
+        depth += piece == "("
+    condition = re.sub(r"^\s*where\b", "", part, flags=re.IGNORECASE).strip()
+    return terms, condition
+
+
+def _pieces(statement: str) -> Iterator[str]:
+    for piece in _PIECE.findall(statement):
+        yield " " if _COMMENT.match(piece) else piece

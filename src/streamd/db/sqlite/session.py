@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import aiosqlite
 
-from streamd.db.base import RawDocument, TableWrite
-from streamd.db.books.bookkeeping import BookReader, BookTransaction
+from streamd.db.base import Reader, TableWrite, Transaction
 from streamd.db.books.given_keys import Keys, TakenKeys
-from streamd.db.finding import sought
 from streamd.db.keys import storable_names
-from streamd.db.moves import changes_keys, movements, update_sql
+from streamd.db.moves import ForeignKeys, changes_keys, movements, touching, update_sql
 from streamd.db.parts import cells, unlike
-from streamd.db.putting_again import touching
 from streamd.db.sqlite import sql
 from streamd.db.sqlite.errors import is_documents
 from streamd.db.sqlite.keys import next_keys
 from streamd.db.sqlite.reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
 from streamd.db.sqlite.values import binder, bound, short_numbers, travelling
+from streamd.db.sqltext import quote, write_sql
 from streamd.db.statements import AT_ONCE, MORE_AT_ONCE, some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
-from streamd.model import Change, ChangeOp, ChildTable, Claim, Column, DocumentType, ForeignKey, Name, Row
+from streamd.model import Change, ChangeOp, ChildTable, Claim, Column, DocumentType, Name, Row, Scalar
 
 
-class SqliteReader(BookReader):
+class SqliteReader(Reader):
     """Reads within the transaction that its connection is in."""
 
     # As bytes: SQLite stores as TEXT what is not valid text as well.
@@ -39,8 +37,8 @@ class SqliteReader(BookReader):
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
 
-    def _change(self, row: Sequence[Any]) -> Change:
-        return change_of(row)
+    async def _changes(self, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        return [change_of(row) for row in rows]
 
     async def _fetch(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         try:
@@ -81,45 +79,23 @@ class SqliteReader(BookReader):
         # One writer at a time: ids are in the order of commits.
         return "id > ?", [claim.last_change if claim else 0]
 
-    async def read_documents(self, doctype: DocumentType, names: Iterable[Name]) -> dict[Name, RawDocument]:
-        found: dict[Name, RawDocument] = {}
-        if doctype.single:
-            if doctype.only_name in set(names):
-                found[doctype.only_name] = RawDocument.single(doctype)
-                for child in doctype.children:
-                    await self._read_children(child, list(found), found)
-            return found
-        row = sql.row_as_json(doctype.columns, "t")
-        for some in some_of(storable_names(names)):
-            where, values = _named("t", doctype.key, some)
-            wanted = set(some)
-            keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
-            query = f"SELECT CAST({row} AS BLOB), {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where}"
-            for text, *key in await self._fetch(query, values):
-                name = tuple(key)
-                # A collation may find another name than the one that was asked for.
-                if name in wanted:
-                    children: dict[str, list[bytes]] = {child.field: [] for child in doctype.children}
-                    found[name] = RawDocument(name, short_numbers(text), children)
-            if found:
-                for child in doctype.children:
-                    await self._read_children(child, some, found)
-        return found
-
-    async def _read_children(self, child: ChildTable, names: Sequence[Name], found: Mapping[Name, RawDocument]) -> None:
-        where, values = _named("t", child.parent_key, names)
-        conditions = "".join(f" AND t.{sql.quote(column)} IS ?" for column, _ in child.where)
-        parent = ", ".join(f"t.{sql.quote(column)}" for column in child.parent_key)
-        order = [child.order_by] if child.order_by else []
-        ordering = ", ".join(f"t.{sql.quote(column)}" for column in (*order, *child.key))
+    async def _rows(
+        self,
+        owner: DocumentType | ChildTable,
+        key: Sequence[str],
+        names: Sequence[Name],
+        where: Sequence[tuple[str, Scalar]] = (),
+        order: Sequence[str] = (),
+    ) -> Iterable[tuple[Name, bytes]]:
+        named, values = _named("t", key, list(storable_names(names)))
+        conditions = "".join(f" AND t.{quote(column)} IS ?" for column, _ in where)
+        ordering = f" ORDER BY {', '.join(f't.{quote(column)}' for column in order)}" if order else ""
         query = (
-            f"SELECT CAST({sql.row_as_json(child.columns, 't')} AS BLOB), {parent} "
-            f"FROM {sql.quote(child.table)} AS t WHERE ({where}){conditions} ORDER BY {ordering}"
+            f"SELECT CAST({sql.row_as_json(owner.columns, 't')} AS BLOB), {_columns(key)} "
+            f"FROM {quote(owner.table)} AS t WHERE {named}{conditions}{ordering}"
         )
-        for text, *key in await self._fetch(query, [*values, *(value for _, value in child.where)]):
-            document = found.get(tuple(key))
-            if document is not None:
-                document.children[child.field].append(short_numbers(text))
+        rows = await self._fetch(query, [*values, *(value for _, value in where)])
+        return [(tuple(name), short_numbers(text)) for text, *name in rows]
 
     async def read_rows(
         self, table: str, columns: Sequence[Column], key: Sequence[Column], keys: Iterable[Name]
@@ -138,68 +114,45 @@ class SqliteReader(BookReader):
 
     async def _kept(self, table: str, names: Sequence[str], key: Sequence[str], keys: Iterable[Name]) -> list[Any]:
         """These columns of rows, as the driver gives them: to make JSON of them takes longer than to write them."""
-        wanted = ", ".join(f"t.{sql.quote(name)}" for name in names)
+        wanted = ", ".join(f"t.{quote(name)}" for name in names)
         found: list[Any] = []
         for some in some_of(keys, MORE_AT_ONCE if len(key) == 1 else AT_ONCE):
             where, values = _named("t", key, some)
             try:
-                found += await self._fetch(f"SELECT {wanted} FROM {sql.quote(table)} AS t WHERE {where}", values)
+                found += await self._fetch(f"SELECT {wanted} FROM {quote(table)} AS t WHERE {where}", values)
             except sqlite3.OperationalError as error:
                 if "decode" not in str(error):
                     raise
                 raise RowRefused(f"a row of {table} was changed into what is no valid text: {error}") from error
         return found
 
-    async def alike(self, doctype: DocumentType, names: Iterable[Name]) -> set[Name]:
-        if doctype.single:
-            return {doctype.only_name} & set(names)
-        keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
-        found: set[Name] = set()
-        for some in some_of(storable_names(names)):
-            where, values = _named("t", doctype.key, some)
-            rows = await self._fetch(f"SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where}", values)
-            found |= {tuple(row) for row in rows}
-        return found
+    def _with_names(self, doctype: DocumentType, names: Sequence[Name]) -> tuple[str, list[Any]]:
+        return _named("t", doctype.key, list(storable_names(names)))
 
-    async def find_documents(self, doctype: DocumentType, values: Mapping[str, Any], limit: int) -> list[Name]:
-        wanted = None if doctype.single else sought(doctype, values)
-        if wanted is None:
-            return []
+    def _following(self, doctype: DocumentType, after: Name | None) -> tuple[str, list[Any]]:
+        if after is None:
+            return "1 = 1", []
+        return f"({_columns(doctype.key)}) > ({', '.join('?' * len(after))})", list(after)
+
+    def _holding(self, doctype: DocumentType, wanted: Sequence[tuple[Column, Any]]) -> tuple[str, list[Any]]:
         # The second comparison is exact, whatever the column's collation; the first one finds its index.
-        try:
-            bound = [bound for column, value in wanted for bound in [_compared(column, value)] * 2]
-        except RowRefused:
-            return []  # a number of more digits than SQLite keeps
-        names = [sql.quote(column.name) for column, _ in wanted]
-        where = " AND ".join(f"t.{name} = ? AND t.{name} = ? COLLATE BINARY" for name in names)
-        keys = ", ".join(f"t.{sql.quote(column)}" for column in doctype.key)
-        rows = await self._fetch(
-            f"SELECT {keys} FROM {sql.quote(doctype.table)} AS t WHERE {where} LIMIT ?",
-            [*bound, limit],
-        )
-        return [tuple(row) for row in rows]
+        values = [value for column, sought in wanted for value in [_compared(column, sought)] * 2]
+        names = [quote(column.name) for column, _ in wanted]
+        return " AND ".join(f"t.{name} = ? AND t.{name} = ? COLLATE BINARY" for name in names), values
 
-    async def list_names(self, doctype: DocumentType, after: Name | None, limit: int) -> list[Name]:
-        if doctype.single:
-            return [doctype.only_name] if after is None else []
-        keys = ", ".join(sql.quote(column) for column in doctype.key)
-        where = ""
-        values: list[Any] = list(after or ())
-        if after is not None:
-            where = f"WHERE ({keys}) > ({', '.join('?' * len(doctype.key))})"
-        rows = await self._fetch(
-            f"SELECT {keys} FROM {sql.quote(doctype.table)} {where} ORDER BY {keys} LIMIT ?", [*values, limit]
-        )
-        return [tuple(row) for row in rows]
+    async def _select_names(
+        self, doctype: DocumentType, where: str, values: Sequence[Any], further: str = ""
+    ) -> list[Name]:
+        query = f"SELECT {_columns(doctype.key)} FROM {quote(doctype.table)} AS t WHERE {where}{further}"
+        return [tuple(row) for row in await self._fetch(query, values)]
 
 
-class SqliteTransaction(SqliteReader, BookTransaction):
+class SqliteTransaction(SqliteReader, Transaction):
     """Reads and writes within one write transaction."""
 
     def __init__(self, driver: aiosqlite.Connection, taken: TakenKeys) -> None:
         SqliteReader.__init__(self, driver)
-        BookTransaction.__init__(self, taken)
-        self._foreign_keys: Mapping[str, Sequence[ForeignKey]] | None = None
+        Transaction.__init__(self, taken)
         self._otherwise: dict[str, str] = {}
 
     async def _run(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -232,7 +185,7 @@ class SqliteTransaction(SqliteReader, BookTransaction):
     async def write(self, writes: Sequence[TableWrite]) -> None:
         for write in writes:
             rows = bound((*write.columns, *write.where), write.rows)
-            statement = sql.write_sql(write, await self._conflict_clause(write.table))
+            statement = write_sql(write, await self._conflict_clause(write.table))
             async with self._refusals(write, statement):
                 if changes_keys(write):
                     found = await self._change_keys(write, rows)
@@ -257,25 +210,22 @@ class SqliteTransaction(SqliteReader, BookTransaction):
             found += last
         return found
 
-    async def foreign_keys(self) -> Mapping[str, Sequence[ForeignKey]]:
-        """The foreign keys of each table of the database."""
-        if self._foreign_keys is None:
-            self._foreign_keys = foreign_keys_of(await self._fetch(FOREIGN_KEYS), await self._fetch(KEYS))
-        return self._foreign_keys
+    async def _read_foreign_keys(self) -> ForeignKeys:
+        return foreign_keys_of(await self._fetch(FOREIGN_KEYS), await self._fetch(KEYS))
 
     async def put_again(self, write: TableWrite) -> None:
         rows = bound((*write.columns, *write.where), write.rows)
         where = [column.name for column in write.where]
         changed = [column.name for column in write.columns]
-        conditions = " AND ".join(f"t.{sql.quote(name)} = ?" for name in where)
-        async with self._refusals(write, sql.write_sql(write)):
+        conditions = " AND ".join(f"t.{quote(name)} = ?" for name in where)
+        async with self._refusals(write, write_sql(write)):
             for query, text in touching(write, await self.foreign_keys(), conditions):
                 if any([await self._fetch(query, row[len(changed) :]) for row in rows]):
                     raise RowRefused(text)
             columns = await self._fetch("SELECT name, hidden FROM pragma_table_xinfo(?)", (write.table,))
             stored = [name for name, hidden in columns if hidden == 0]
-            names = ", ".join(map(sql.quote, stored))
-            table = sql.quote(write.table)
+            names = ", ".join(map(quote, stored))
+            table = quote(write.table)
             again = []
             before = await self.last_change()
             for row in rows:
@@ -372,9 +322,13 @@ def _compared(column: Column, value: Any) -> Any:
     return binder(column)(Decimal(value) if far else value)
 
 
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(f"t.{quote(name)}" for name in names)
+
+
 def _named(alias: str, columns: Sequence[str], names: Sequence[Name]) -> tuple[str, list[Any]]:
     """A condition that these columns hold one of the names, in a form that uses the key's index."""
     if len(columns) == 1:
-        return f"{alias}.{sql.quote(columns[0])} IN ({', '.join('?' * len(names))})", [name[0] for name in names]
-    one = "(" + " AND ".join(f"{alias}.{sql.quote(column)} = ?" for column in columns) + ")"
+        return f"{alias}.{quote(columns[0])} IN ({', '.join('?' * len(names))})", [name[0] for name in names]
+    one = "(" + " AND ".join(f"{alias}.{quote(column)} = ?" for column in columns) + ")"
     return "(" + " OR ".join([one] * len(names)) + ")", [part for name in names for part in name]

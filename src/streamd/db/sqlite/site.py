@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sqlite3
 import time
-import uuid
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,17 +21,17 @@ from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from streamd.db.base import SITE_SCHEMA, Changes, Reader, SiteDatabase, SiteIdentity, Transaction
+from streamd.db.base import Changes, Reader, SiteDatabase, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.sqlite import sql
 from streamd.db.sqlite.checks import unusable, unwritable
-from streamd.db.sqlite.driver import OpenFile, connect, set_pragmas, to_its_end
+from streamd.db.sqlite.driver import OpenFile, connect, file_state, set_pragmas, to_its_end
 from streamd.db.sqlite.errors import PlainErrors
 from streamd.db.sqlite.reflect import reflect
 from streamd.db.sqlite.session import SqliteReader, SqliteTransaction, change_of
 from streamd.db.sqlite.triggers import OURS, outgrown, triggers
-from streamd.errors import NotInstalled, Problem, SiteError, SiteReplaced
-from streamd.model import Catalogue, Change, Claim, Column, Kind, Row, Table
+from streamd.errors import Problem, SiteError, SiteReplaced
+from streamd.model import Catalogue, Change, Claim, Column, Kind, Table
 
 BUSY_SECONDS = 5.0
 """How long we wait for another writer before we say that the site is busy."""
@@ -43,9 +41,6 @@ LIVELY_SECONDS = 0.02
 
 LIVELY_FOR = 2.0
 """How long that while is, in seconds."""
-
-FORGET_AT_ONCE = 1000
-"""Tombstones removed in one transaction, at most."""
 
 AGAIN_FIRST, AGAIN_FOR = 0.02, 4.0
 """After a change of the files it is looked again, after so many seconds, after twice as many, and so on to the last.
@@ -93,49 +88,10 @@ class SqliteSite(SiteDatabase):
         async with self._connection() as connection:
             return await connection.run_sync(reflect)
 
-    async def identity(self) -> SiteIdentity | None:
-        try:
-            rows = await self._fetch("SELECT site, name, schema FROM streamd_site")
-        except NotInstalled:
-            return None
-        return SiteIdentity(*rows[0]) if rows else None
-
-    async def new_identity(self) -> str:
-        site = str(uuid.uuid4())
-        await self.run_script(
-            [
-                f"UPDATE streamd_site SET site = '{site}'",
-                *(
-                    f"DELETE FROM {table}"
-                    for table in ("streamd_capture", "streamd_checkpoint", "streamd_change", "streamd_parked")
-                ),
-            ]
-        )
-        return site
-
-    async def set_name(self, name: str) -> None:
-        async with self._writing() as driver:
-            await driver.execute("UPDATE streamd_site SET name = ?", (name,))
-
-    async def table_rows(self, table: str, columns: Sequence[str]) -> list[Row]:
-        names = ", ".join(sql.quote(column) for column in columns)
-        rows = await self._fetch(f"SELECT {names} FROM {sql.quote(table)}")
-        return [dict(zip(columns, row, strict=True)) for row in rows]
-
-    async def forget_deleted(self, before: int) -> int:
-        async with self._writing() as driver:
-            return await SqliteTransaction(driver, TakenKeys(self._pool)).forget_deleted(before, FORGET_AT_ONCE)
-
     # Installing
 
     def install_script(self, catalogue: Catalogue, tables: Mapping[str, Table]) -> list[str]:
-        statements = list(sql.TABLES.values())
-        statements.append(
-            "INSERT INTO streamd_site (id, site, name, schema, installed_at) "
-            f"SELECT 1, '{uuid.uuid4()}', '', {SITE_SCHEMA}, {sql.NOW_MS} "
-            "WHERE NOT EXISTS (SELECT 1 FROM streamd_site)"
-        )
-        statements.append(f"UPDATE streamd_site SET schema = {SITE_SCHEMA} WHERE schema < {SITE_SCHEMA}")
+        statements = [*sql.TABLES.values(), *self._site_statements(sql.NOW_MS)]
         for name, text in self.wanted_triggers(catalogue, tables).items():
             statements += [f"DROP TRIGGER IF EXISTS {sql.quote(name)}", text]
         return statements
@@ -207,7 +163,7 @@ class SqliteSite(SiteDatabase):
             await asyncio.sleep(min(pause, until - now, self._again_at - now))
 
     def _changed(self) -> bool:
-        state = tuple(_file_state(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal", "-journal"))
+        state = tuple(file_state(f"{self.path}{suffix}") for suffix in ("", "-wal", "-journal"))
         if state == self._seen:
             return False
         self._seen = state
@@ -299,14 +255,6 @@ class SqliteSite(SiteDatabase):
             raise SiteError(f"{self.path} is a folder, and no database", hint="name the file in it: sqlite:///file.db")
         if not there:
             raise SiteError(f"there is no database {self.path}", hint="fix site.database, or create the database first")
-
-
-def _file_state(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None  # whoever opens it says why
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, create_engine, event, pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from streamd.db.sqlite.driver import OpenFile, connect, set_pragmas, what_to_look_at
+from streamd.db.sqlite.driver import OpenFile, connect, file_state, set_pragmas, what_to_look_at
 from streamd.db.sqlite.errors import passes
 from streamd.db.state import BUSY_SECONDS, DOCUMENTED, StateDatabase
 from streamd.errors import StateBusy, StateError, StateReplaced
@@ -35,23 +35,12 @@ class SqliteState(StateDatabase):
 
     def may_exist(self) -> bool:
         try:
-            os.stat(self._path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+            return file_state(self._path) is not None
         except OSError:
             return True  # whoever looks is told why it cannot be looked at
-        return True
 
     def version(self) -> tuple[object, ...]:
-        found: list[object] = []
-        for path in (self._path, f"{self._path}-wal"):
-            try:
-                state = os.stat(path)
-            except FileNotFoundError:
-                found.append(None)
-            else:
-                found.append((state.st_mtime_ns, state.st_size))
-        return tuple(found)
+        return tuple(file_state(path) for path in (self._path, f"{self._path}-wal"))
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

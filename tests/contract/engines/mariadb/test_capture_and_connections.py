@@ -34,7 +34,7 @@ async def test_a_transaction_that_goes_on_for_long_does_not_stop_the_capture(ins
 
 
 async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_removed(installed: Installed) -> None:
-    """A dump keeps the removed changes alive; without a floor each look goes through all of them."""
+    """A dump keeps the removed changes alive; without a low watermark each look goes through all of them."""
     site = open_site(servers.administrator(installed.access.database).url)
     installed.site.capture._database = site
     assert isinstance(site, MariadbSite)
@@ -54,7 +54,7 @@ async def test_a_long_reader_does_not_make_an_idle_look_go_through_what_was_remo
         claim = await installed.claim()
         assert (await site.read_changes(claim, 1000)).rows == []
         dump.execute("COMMIT")
-        assert site._watch.floor(claim, 0) > 5000, "an idle look begins after what was removed"
+        assert site._watch.low_watermark(claim, 0) > 5000, "an idle look begins after what was removed"
     await site.close()
 
 

@@ -14,7 +14,7 @@ from asyncmy.errors import Error
 
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
-from streamd.db.tail import Floor
+from streamd.db.tail import LowWatermark
 from streamd.model import Change, Claim
 
 LOOK_SECONDS = 0.25
@@ -31,10 +31,10 @@ _NEVER = 1 << 62
 
 
 class TransactionWatch:
-    """The floor, for one claim and those after it."""
+    """The low watermark, for one claim and those after it."""
 
     def __init__(self) -> None:
-        self._floor = Floor()
+        self._low_watermark = LowWatermark()
         self._place: tuple[str, int] = ("", 0)
         self._generation = 0
         self._looked = 0.0
@@ -42,7 +42,7 @@ class TransactionWatch:
         self._allowed = True
         self._fresh = False
 
-    def floor(self, claim: Claim | None, generation: int) -> int:
+    def low_watermark(self, claim: Claim | None, generation: int) -> int:
         """The id below which there is nothing that `claim` and those before it did not take.
 
         A claim that does not follow the one before, or a connection that broke (`generation`), may mean that the
@@ -52,17 +52,17 @@ class TransactionWatch:
         place = (claim.log, claim.batch) if claim is not None else ("", 0)
         follows = place[0] == self._place[0] and place[1] >= self._place[1]
         if not follows or generation != self._generation or now - self._renewed > WHOLE_SECONDS:
-            self._floor = Floor()
+            self._low_watermark = LowWatermark()
             self._renewed, self._generation, self._fresh = now, generation, False
         self._place = place
-        return self._floor.id
+        return self._low_watermark.id
 
     async def look(self, session: Session, claim: Claim | None) -> None:
         """Find out which transactions write, if that is worth it. Where we may not, nothing is learnt."""
         self._fresh = False
         seen = claim.last_change if claim is not None else 0
         now = time.monotonic()
-        if not self._allowed or now - self._looked < LOOK_SECONDS or not self._floor.wants_look(seen):
+        if not self._allowed or now - self._looked < LOOK_SECONDS or not self._low_watermark.wants_look(seen):
             return
         self._looked = now
         token = secrets.token_hex(8)
@@ -79,10 +79,10 @@ class TransactionWatch:
         await session.run("COMMIT")
         if any(thread == session.number and token in (query or "") for _, thread, query in rows):
             writing = [int(number) for number, _, _ in rows if 0 < int(number) < READ_ONLY]
-            self._floor.look(seen, min(writing, default=_NEVER), max(writing, default=0) + 1)
+            self._low_watermark.look(seen, min(writing, default=_NEVER), max(writing, default=0) + 1)
             self._fresh = True
 
     def saw(self, changes: Sequence[Change]) -> None:
         """Learn what a read gave that began after the last look."""
         if self._fresh:
-            self._floor.saw(changes[0].id if changes else None)
+            self._low_watermark.saw(changes[0].id if changes else None)

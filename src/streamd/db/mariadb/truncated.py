@@ -1,4 +1,4 @@
-"""Notices tables that were emptied by TRUNCATE: it fires no trigger, but makes the table anew inside of InnoDB.
+"""Notices tables that were truncated: it fires no trigger, but creates the table again inside InnoDB.
 And partitions that were truncated, exchanged or dropped.
 
 The table then has another number, and still the old moment of its making; whatever else gives a table another number
@@ -16,8 +16,8 @@ from asyncmy.errors import Error
 
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
-from streamd.db.mariadb.floor import NOT_ALLOWED
 from streamd.db.mariadb.sql import NOW_MS, quote
+from streamd.db.mariadb.watermark import NOT_ALLOWED
 from streamd.rows import UNSEEN
 
 # InnoDB names tables as files are named: `Sales Invoice` is Sales@0020Invoice.
@@ -32,7 +32,7 @@ _REMEMBER = (
     "INSERT INTO streamd_table (tbl, number, made_at) VALUES (?, ?, ?) "
     "ON DUPLICATE KEY UPDATE number = VALUES(number), made_at = VALUES(made_at)"
 )
-_EMPTIED = f"""INSERT INTO streamd_change (tbl, op, fingerprint, "at", tx) VALUES (?, 'T', '', {NOW_MS}, 0)"""
+_TRUNCATED = f"""INSERT INTO streamd_change (tbl, op, fingerprint, "at", tx) VALUES (?, 'T', '', {NOW_MS}, 0)"""
 
 # A partition is a table of InnoDB's own, as is each subpartition.
 _PARTITIONS = (
@@ -101,8 +101,8 @@ async def known(session: Session) -> dict[str, Made]:
     return {table: Made(int(number), int(at)) for table, number, at in await session.fetch(_KNOWN)}
 
 
-def emptied(before: dict[str, Made], now: dict[str, Made]) -> list[str]:
-    """The tables that were truncated in between, and not made anew in another way since."""
+def truncated_tables(before: dict[str, Made], now: dict[str, Made]) -> list[str]:
+    """The tables that were truncated in between, and not rebuilt in another way since."""
     return sorted(
         table
         for table, made in now.items()
@@ -110,10 +110,10 @@ def emptied(before: dict[str, Made], now: dict[str, Made]) -> list[str]:
     )
 
 
-async def remember(session: Session, now: dict[str, Made], emptied: Collection[str]) -> None:
-    """Write down how tables were made, and among the changes that some were emptied."""
+async def remember(session: Session, now: dict[str, Made], truncated: Collection[str]) -> None:
+    """Write down how tables were made, and among the changes which of them were truncated."""
     await session.run_many(_REMEMBER, [(table, made.number, made.at) for table, made in sorted(now.items())])
-    await session.run_many(_EMPTIED, [(table,) for table in emptied])
+    await session.run_many(_TRUNCATED, [(table,) for table in truncated])
 
 
 def went(before: Mapping[str, Made], now: Mapping[str, Made]) -> Iterator[str]:
