@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from streamd.common.values import HEX as HEX
 from streamd.common.values import Name
+from streamd.common.values import decoder as decoder
 from streamd.common.values import read_json as read_json
 from streamd.common.values import read_lists as read_lists
 from streamd.common.values import read_rows as read_rows

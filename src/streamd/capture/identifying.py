@@ -12,7 +12,7 @@ from itertools import groupby
 import msgspec
 
 from streamd.capture.formed import Edit, Formed
-from streamd.common.values import read_json
+from streamd.common.values import decoder, read_json
 from streamd.identity import Identities, Ref, natural
 from streamd.model import (
     Difference,
@@ -27,7 +27,7 @@ from streamd.model import (
 from streamd.rowids import RowIds, note_added, note_removed, said_rows, together
 from streamd.rows import links_in
 
-_DIFFERENCE = msgspec.json.Decoder(Difference)
+_read_difference = decoder(Difference)
 _LINKS = msgspec.json.Decoder(tuple[LinkId, ...])
 _ROWS = msgspec.json.Decoder(SaidRows)
 _ID = msgspec.json.Decoder(DocumentId)
@@ -114,7 +114,7 @@ def _id_in(entry: LogEntry) -> DocumentId:
 
 
 def _data(operation: str, text: str) -> object:
-    return _DIFFERENCE.decode(text) if operation == Operation.UPDATE else read_json(text)
+    return _read_difference(text) if operation == Operation.UPDATE else read_json(text)
 
 
 def identify(formed: Formed, identities: Identities, doctypes: Mapping[str, DocumentType], rows: RowBook) -> Told:
@@ -190,5 +190,5 @@ def _links(entry: LogEntry, doctypes: Mapping[str, DocumentType]) -> Sequence[Re
     if not (doctype.links or any(child.links for child in doctype.children)):
         return ()
     if entry.operation == Operation.UPDATE:
-        return list(links_in(doctype, _DIFFERENCE.decode(entry.data)))
+        return list(links_in(doctype, _read_difference(entry.data)))
     return list(links_in(doctype, read_json(entry.data)))

@@ -6,7 +6,8 @@ decimal, and bytes are `{"$hex": "00ff"}`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ N = TypeVar("N", Name, str)
 """A name, or its text."""
 
 HEX = "$hex"
+
+_LONG = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9]{4000,}(?![0-9.eE])')
+"""A text, or a whole number that may have more digits than msgspec reads. PostgreSQL has such numbers."""
 
 
 class DocumentId(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -95,20 +99,46 @@ def ranges_of(text: str) -> list[tuple[int, int]]:
     return [(int(first), int(last or first)) for first, _, last in parts]
 
 
+def decoder(shape: Any) -> Callable[[bytes | str], Any]:
+    """What decodes JSON of this shape. A number with a point, or of thousands of digits, becomes an exact `Decimal`.
+
+    It raises `msgspec.DecodeError`.
+    """
+    decode = msgspec.json.Decoder(shape, float_hook=Decimal).decode
+
+    def read(data: bytes | str) -> Any:
+        try:
+            return decode(data)
+        except msgspec.ValidationError:
+            text = data.encode() if isinstance(data, str) else data
+            decimals = _LONG.sub(_as_decimal, text)
+            if decimals == text:
+                raise
+            return decode(decimals)
+
+    return read
+
+
+def _as_decimal(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    return text if text.startswith(b'"') else text + b"e0"
+
+
 def read_json(data: bytes | str) -> Any:
     """Decode JSON. A number with a point becomes an exact `Decimal`."""
-    return _JSON.decode(data)
+    return _read(data)
 
 
 def read_rows(rows: Iterable[bytes]) -> list[dict[str, Any]]:
     """Decode rows that are JSON objects, in one step."""
-    decoded: list[dict[str, Any]] = _JSON.decode(b"[" + b",".join(rows) + b"]")
+    decoded: list[dict[str, Any]] = _read(b"[" + b",".join(rows) + b"]")
     return decoded
 
 
 def read_lists(rows: Iterable[bytes]) -> list[tuple[Any, ...]]:
     """Decode rows that are JSON arrays, in one step."""
-    return _LISTS.decode(b"[" + b",".join(rows) + b"]")
+    decoded: list[tuple[Any, ...]] = _read_lists(b"[" + b",".join(rows) + b"]")
+    return decoded
 
 
 def write_json(value: Any) -> bytes:
@@ -129,6 +159,6 @@ def _encodable(value: Any) -> Any:
 
 
 _NAME = msgspec.json.Decoder(tuple[Scalar, ...])
-_JSON = msgspec.json.Decoder(float_hook=Decimal)
-_LISTS = msgspec.json.Decoder(list[tuple[Any, ...]], float_hook=Decimal)
+_read = decoder(Any)
+_read_lists = decoder(list[tuple[Any, ...]])
 _ENCODER = msgspec.json.Encoder(decimal_format="number")

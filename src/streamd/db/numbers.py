@@ -60,17 +60,25 @@ def is_same_float32(one: int | float | Decimal, other: int | float | Decimal) ->
     return _shortest_float32(one) == _decimal(other) or _shortest_float32(other) == _decimal(one)
 
 
+def float32(number: float) -> float:
+    """The nearest 32-bit float; the number itself where it is beyond them."""
+    try:
+        found: float = struct.unpack("f", struct.pack("f", number))[0]
+    except OverflowError:
+        return number
+    return found
+
+
 def _shortest_float32(value: int | float | Decimal) -> Decimal | None:
     """The shortest number that a 32-bit float is written as; None for what is no such float."""
     try:
         number = float(value)
-        packed = struct.pack("f", number)
     except OverflowError:
         return None
-    if struct.unpack("f", packed)[0] != number:
+    if not number or float32(number) != number or (isinstance(value, int) and value != number):
         return None
     written = (format(number, f".{digits}g") for digits in range(6, 10))
-    return Decimal(next((text for text in written if struct.pack("f", float(text)) == packed), repr(number)))
+    return Decimal(next((text for text in written if float32(float(text)) == number), repr(number)))
 
 
 def _decimal(value: int | float | Decimal) -> Decimal:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from streamd.errors import RowRefused
 from streamd.model import Change, Column, Name
+
+SHOWN = 60
+"""Characters of a value that an error shows."""
 
 SITE_SCHEMA = 7
 """The version of our tables in the site's database."""
@@ -76,6 +81,13 @@ def _invalid_columns(row: bytes) -> Iterator[str]:
     for column, value in json.loads(row.decode("utf-8", "surrogateescape")).items():
         if isinstance(value, str) and not value.isascii() and value != value.encode("utf-8", "replace").decode():
             yield column
+
+
+def cannot_hold(column: Column, value: Any, why: str) -> RowRefused:
+    """The error of a value that a column at this site cannot hold."""
+    shown = str(value) if isinstance(value, int | float | Decimal) else repr(value)
+    shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"
+    return RowRefused(f"{column.name} ({column.declared or 'without a type'}) cannot hold {shown}: {why}")
 
 
 class WriteKind(StrEnum):

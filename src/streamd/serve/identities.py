@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-
-import msgspec
 
 from streamd.db.base import Reader
 from streamd.identity import Identities, id_of, natural
 from streamd.model import Catalogue, Difference, DocumentId, Event, LinkId, Name, Operation
 from streamd.rowids import said_rows
 from streamd.rows import document_links, links_in, split
-from streamd.wire import FetchedDocument, read_json
+from streamd.wire import FetchedDocument, decoder, read_json
 
 Given = Event | FetchedDocument
 
-_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
+_read_difference = decoder(Difference)
 
 
 async def say_ids(reader: Reader, catalogue: Catalogue, documents: Sequence[FetchedDocument], site: str) -> None:
@@ -101,6 +98,6 @@ def _meant(given: Given, catalogue: Catalogue) -> Mapping[tuple[str, Name], Docu
     if doctype is None or (isinstance(given, Event) and given.operation == Operation.GAP):
         return {}
     is_update = isinstance(given, Event) and given.operation == Operation.UPDATE
-    data = _DIFFERENCE.decode(given.data) if is_update else read_json(bytes(given.data))
+    data = _read_difference(bytes(given.data)) if is_update else read_json(bytes(given.data))
     said = {(each.doctype, each.name): each.id for each in given.links}
     return {ref: said.get(ref, natural(ref[1])) for ref in links_in(doctype, data)}

@@ -14,6 +14,7 @@ from streamd.db.base import TableWrite, WriteKind
 from streamd.db.postgresql.session import PostgresqlTransaction
 from streamd.db.postgresql.site import PostgresqlSite
 from streamd.db.postgresql.sql import NOW_MS, grants
+from streamd.db.postgresql.values import SESSION
 from streamd.errors import SiteError
 from streamd.model import Change, Kind, Operation
 from tests.contract.conftest import Installed
@@ -97,6 +98,21 @@ async def test_what_a_users_session_has_set_does_not_change_the_captured_values(
     assert row["seen"] == "1 day 02:03:04"
     assert row["raw"] == {"$hex": "00ff"}
     assert row["size"] == 0.1
+
+
+async def test_triggers_write_values_with_the_settings_with_which_we_read_them(installed: Installed) -> None:
+    configured = installed.access.rows(
+        "SELECT DISTINCT unnest(p.proconfig) FROM pg_proc p WHERE p.pronamespace = 'streamd'::regnamespace"
+    )
+    found = {name.lower(): value for (setting,) in configured for name, _, value in [setting.partition("=")]}
+    # Of money, no other locale can be counted on to be there: it would write 1.234,50 €.
+    assert (
+        found.items()
+        >= {
+            name: SESSION[name]
+            for name in ("datestyle", "intervalstyle", "bytea_output", "extra_float_digits", "lc_monetary")
+        }.items()
+    )
 
 
 async def test_what_the_database_has_set_for_all_sessions_does_not_change_ours(installed: Installed) -> None:

@@ -6,7 +6,6 @@ What comes through a Document Type Mapping is in our fields from here on; names 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,16 +14,17 @@ from streamd.apply.event.incoming import Incoming
 from streamd.apply.source import Source
 from streamd.identity import id_of
 from streamd.model import Catalogue, Difference, DocumentId, DocumentType, Event, Link, Name, Operation, Row
-from streamd.wire import read_json
+from streamd.wire import decoder, read_json
 
-_DIFFERENCE = msgspec.json.Decoder(Difference, float_hook=Decimal)
+_read_difference = decoder(Difference)
 
 DELETE = "delete"
 
 
 def read_difference(data: msgspec.Raw) -> Difference:
     """The data of an update. Raises `msgspec.DecodeError`."""
-    return _DIFFERENCE.decode(bytes(data))
+    difference: Difference = _read_difference(bytes(data))
+    return difference
 
 
 def decode(event: Event, source: Source, log: str, catalogue: Catalogue) -> Incoming:

@@ -20,7 +20,7 @@ from streamd.apply.event.moving import document_under
 from streamd.apply.source import ColumnsThere, Ref
 from streamd.apply.write.ordering import Planned, child_of
 from streamd.apply.write.rowwrite import DELETE, INSERT, UPDATE, RowWrite, links_to
-from streamd.apply.write.stored import has_fewer_digits, is_stored
+from streamd.apply.write.stored import has_fewer_digits, is_stored, is_written_out
 from streamd.common.values import Scalar
 from streamd.model import Catalogue, ChildTable, Column, DocumentType, Kind, Name, Row, name_label
 
@@ -345,6 +345,8 @@ def cause_of(column: Column, meant: Any, found: Any) -> str:
         return f"{declared} keeps fewer digits"
     if isinstance(meant, str) and isinstance(found, str) and column.kind in _CUT and found and meant.startswith(found):
         return f"{declared} keeps less of it"
+    if isinstance(meant, str) and isinstance(found, str) and not is_written_out(column.kind, meant):
+        return f"{declared} reads something else in it; write it in full at the producer, or declare it TEXT here"
     return (
         "a trigger, a rule, or the column's own way to set itself changed it. Where this site's triggers have the last "
         "word, set accept_changes = true for the type"

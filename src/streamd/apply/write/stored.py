@@ -7,7 +7,6 @@ That is the same value. What lost digits, characters, leading zeros or a zone is
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
@@ -17,10 +16,11 @@ from uuid import UUID
 
 import msgspec
 
-from streamd.db.numbers import FLOAT_DIGITS, digits_of, is_noise, is_same_float32
+from streamd.db.numbers import FLOAT_DIGITS, digits_of, float32, is_noise, is_same_float32
 from streamd.model import Column, Kind
 from streamd.wire import HEX, read_json, write_json
 
+_INFINITY = float("inf")
 _NUMBERS = (Kind.INTEGER, Kind.DECIMAL, Kind.FLOAT, Kind.BOOLEAN)
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 """Text that is a number and nothing else: zeros in front of one mean something."""
@@ -77,10 +77,7 @@ def _places(number: Decimal) -> int:
 
 def _is_single(one: Decimal, other: Decimal) -> bool:
     """Whether both are the same 32-bit float."""
-    try:
-        return _packed(_double(one)) == _packed(_double(other))
-    except OverflowError:
-        return False
+    return float32(_double(one)) == float32(_double(other))
 
 
 def _same_text(column: Column, meant: str, found: str) -> bool:
@@ -151,7 +148,8 @@ def _same_number(column: Column, meant: Any, found: Any) -> bool:
         return True
     if column.kind == Kind.FLOAT:
         same = not isinstance(meant, int) and digits_of(one) <= FLOAT_DIGITS + 1 and _double(one) == _double(other)
-        return same or is_same_float32(one, other)
+        # Infinity, and zero, are no way to write a number.
+        return (same and 0 < abs(_double(other)) < _INFINITY) or is_same_float32(meant, found)
     return column.kind == Kind.DECIMAL and is_noise(one, other)
 
 
@@ -166,10 +164,6 @@ def _double(value: Decimal) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-def _packed(number: float) -> bytes:
-    return struct.pack("f", number)
-
-
 # Texts
 
 
@@ -180,6 +174,12 @@ def same_text(kind: Kind | None, one: str, other: str) -> bool:
         return False
     found = meaning(one)
     return found is not None and found == meaning(other)
+
+
+def is_written_out(kind: Kind, text: str) -> bool:
+    """Whether a text says by itself which value of this kind it means: 2024-02-29 does, and 20240229 does not."""
+    meaning = _MEANINGS.get(kind)
+    return meaning is None or meaning(text) is not None
 
 
 def _of_json(text: str) -> object:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from asyncmy.errors import Error
 
-from streamd.db.bound import User, bound_tables, kept_columns, rights_missing, wanted_rights
+from streamd.db.bound import User, bound_tables, rights_missing, wanted_rights
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.errors import number_of
-from streamd.db.mariadb.sql import NAME_BYTES, is_spatial, quote
+from streamd.db.mariadb.sql import NAME_BYTES, quote
 from streamd.db.mariadb.watermark import NOT_ALLOWED
 from streamd.errors import Problem
 from streamd.model import Catalogue, Column, DocumentType, ForeignKey, Kind, Table
@@ -42,7 +42,6 @@ async def blind_spots(session: Session, catalogue: Catalogue, tables: Mapping[st
             )
         if name in tables:
             found += [text for doctype, child in users if child is None for text in _names(doctype)]
-            found += _columns(tables[name], users)
             found += [text for key in tables[name].foreign_keys for text in _cascades(tables[name], key, users)]
     return found
 
@@ -98,15 +97,6 @@ def _most_bytes(column: Column) -> int:
     if found is None:
         return 2 + 4 * (_LONGEST if "text" in column.declared else 40)
     return 2 + int(found[1]) * (3 if "character set" in column.declared else 4)
-
-
-def _columns(table: Table, users: Sequence[User]) -> Iterator[str]:
-    for column in kept_columns(table.columns, users):
-        if is_spatial(column):
-            yield (
-                f"{table.name}.{column.name} is a {column.declared}: geometries do not travel, and would be lost "
-                "(hint: exclude the column, or keep them in a table of their own)"
-            )
 
 
 def _cascades(table: Table, key: ForeignKey, users: Sequence[User]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamd.db.mariadb.driver import Session
 from streamd.db.mariadb.keys import gives_another_each_time
-from streamd.db.mariadb.sql import PREFIX
+from streamd.db.mariadb.sql import PREFIX, SPATIAL
 from streamd.model import Column, ForeignKey, Kind, Table
 
 _KINDS = {
@@ -33,6 +33,7 @@ _KINDS = {
     "mediumblob": Kind.BYTES,
     "longblob": Kind.BYTES,
     "uuid": Kind.UUID,
+    **dict.fromkeys(SPATIAL, Kind.BYTES),
 }
 """All others are text: the kinds of text, enumerations, sets, network addresses."""
 

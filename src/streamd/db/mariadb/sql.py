@@ -58,10 +58,18 @@ APPLYING = "@streamd_applying"
 TOO_LARGE = '{"$unreadable":"the row as JSON is larger than max_allowed_packet"}'
 """Stands where a row could not be written as JSON. It has no name, so it becomes a gap."""
 
-_LARGE = ("mediumblob", "longblob", "json")
+NOT_TEXT = "CONVERT(CONVERT(UNHEX('D800') USING ucs2) USING utf8mb4)"
+"""Half a surrogate pair: whoever reads the row sees that this value cannot be read."""
+
+SPATIAL = (
+    *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"),
+    "geometrycollection",
+)
+"""Types whose values travel as the bytes that the server keeps: the reference system, and the shape as WKB."""
+
+_LARGE = ("mediumblob", "longblob", "json", *SPATIAL)
 """Types whose values a function makes larger, and that can be so large."""
 
-SPATIAL = ("geometry", "point", "linestring", "polygon", "multi")
 _TRIGGER = re.compile(
     r'CREATE OR REPLACE TRIGGER ("(?:[^"]|"")+") (AFTER \w+ ON "(?:[^"]|"")+" FOR EACH ROW) '
     r'(?:PRECEDES "(?:[^"]|"")+" )?',
@@ -72,13 +80,9 @@ _TRIGGER = re.compile(
 NOBODY: Mapping[tuple[str, str], str] = {}
 
 
-def is_spatial(column: Column) -> bool:
-    return column.declared.startswith(SPATIAL)
-
-
 def row_columns(columns: Iterable[Column]) -> list[Column]:
-    """The columns that a row as JSON has: those that hold data of their own, and that can travel."""
-    return [column for column in columns if not column.generated and not is_spatial(column)]
+    """The columns that a row as JSON has: those that hold data of their own."""
+    return [column for column in columns if not column.generated]
 
 
 def plain_value(column: Column, reference: str) -> str:
@@ -94,18 +98,43 @@ def plain_value(column: Column, reference: str) -> str:
     if declared.startswith(("bit", "year")) or (column.kind == Kind.INTEGER and "zerofill" in declared):
         return f"CAST({reference} AS UNSIGNED)"
     if declared.startswith("float"):
-        # What somebody wrote, where six digits say which 32-bit float that is: 0.1, and not 0.10000000149011612.
-        short = f"CAST({reference} AS CHAR)"
-        return f"IF(CAST({short} AS FLOAT) = {reference}, {short} + 0e0, CAST({reference} AS DOUBLE))"
+        return _shortest(reference)
     if column.kind == Kind.FLOAT and "zerofill" in declared:
         return f"CAST({reference} AS DOUBLE)"
     if column.kind == Kind.DECIMAL and "zerofill" in declared:
         return f"({reference} + 0)"
     if column.kind == Kind.BYTES:
         return f"CONCAT('{{\"$hex\":\"', LOWER(HEX({reference})), '\"}}')"
-    if column.kind == Kind.JSON or "character set" in declared:
+    if "character set" in declared:
+        return _in_unicode(reference, declared.rpartition(" ")[2])
+    if column.kind == Kind.JSON:
         return f"CONVERT({reference} USING utf8mb4)"
     return reference
+
+
+def _shortest(reference: str) -> str:
+    """An expression: a 32-bit float as the shortest number that is this float, which is what was meant by it.
+
+    The server itself writes six digits; up to nine may be needed. As a double, 0.1 would be 0.10000000149011612.
+    """
+    exponent = f"FLOOR(LOG10(ABS({reference})))"
+    seven, eight, nine = (
+        f"CONCAT(ROUND({reference} / POW(10, {exponent}), {digits}), 'e', {exponent})" for digits in (6, 7, 8)
+    )
+    found = f"{nine} + 0e0"
+    for text in (eight, seven, f"CAST({reference} AS CHAR)"):
+        found = f"IF(CAST({text} AS FLOAT) = {reference}, {text} + 0e0, {found})"
+    return found
+
+
+def _in_unicode(reference: str, charset: str) -> str:
+    """An expression: a text of another character set. Where Unicode lacks one of its characters, it is no valid text.
+
+    The server would write a question mark for it, and nobody would know.
+    """
+    text = f"CONVERT({reference} USING utf8mb4)"
+    is_lost = f"LOCATE('?', BINARY {text}) AND BINARY CONVERT({text} USING {charset}) <> BINARY {reference}"
+    return f"IF({is_lost}, {NOT_TEXT}, {text})"
 
 
 def _trimmed(declared: str, expression: str) -> str:

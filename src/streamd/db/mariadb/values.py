@@ -13,7 +13,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from streamd.db.numbers import fitting, scale_of
+from streamd.db.numbers import fitting, float32, scale_of
+from streamd.db.parts import cannot_hold
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
@@ -52,14 +53,8 @@ def binder(column: Column) -> Binder:
     if column.kind in (Kind.DATETIME, Kind.DATETIME_ZONED):
         return _moment(column)
     if column.kind == Kind.JSON:
-        return _json
+        return _json(column)
     return _text(column)
-
-
-def _refused(column: Column, value: Any, why: str) -> RowRefused:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "…"
-    return RowRefused(f"{column.name} ({column.declared}) cannot hold {shown}: {why}")
 
 
 def _text(column: Column) -> Binder:
@@ -74,16 +69,21 @@ def _text(column: Column) -> Binder:
         if isinstance(value, str):
             return str(value)
         if _is_bytes(value):
-            raise _refused(column, value, "these are bytes, and it holds text")
+            raise cannot_hold(column, value, "these are bytes, and it holds text")
         return write_json(value).decode()
 
     return bind
 
 
-def _json(value: Any) -> Any:
-    if value is None or type(value) is str:
-        return value
-    return write_json(value).decode()
+def _json(column: Column) -> Binder:
+    def bind(value: Any) -> Any:
+        if value is None or type(value) is str:
+            return value
+        if _is_bytes(value):
+            raise cannot_hold(column, value, "these are bytes, and it holds JSON")
+        return write_json(value).decode()
+
+    return bind
 
 
 def _members(column: Column) -> Binder:
@@ -97,7 +97,7 @@ def _members(column: Column) -> Binder:
         if found is not None and found not in members:
             if many and (not found or set(found.split(",")) <= members):
                 return found
-            raise _refused(column, value, "it is none of the members")
+            raise cannot_hold(column, value, "it is none of the members")
         return found
 
     return bind
@@ -110,13 +110,13 @@ def _bytes(column: Column) -> Binder:
         if value is None:
             return None
         if not _is_bytes(value):
-            raise _refused(column, value, "it holds bytes, and this is none")
+            raise cannot_hold(column, value, "it holds bytes, and this is none")
         try:
             found = bytes.fromhex(value[HEX])
         except (TypeError, ValueError):
             raise RowRefused("a value claims to be bytes, but is no hexadecimal text") from None
         if fixed and len(found) < int(fixed[1]):
-            raise _refused(column, value, "the server would fill it up with zero bytes (declare VARBINARY)")
+            raise cannot_hold(column, value, "the server would fill it up with zero bytes (declare VARBINARY)")
         return found
 
     return bind
@@ -131,8 +131,10 @@ def _integer(column: Column) -> Binder:
 
     def bind(value: Any) -> Any:
         kind = type(value)
-        if kind is int:
+        if kind is int and (value in INT64 or not bits):
             return value if value in INT64 else str(value)
+        if kind is int and value > 0:
+            return value.to_bytes((value.bit_length() + 7) // 8)  # of a text, the server would take the characters
         if value is None:
             return None
         if isinstance(value, bool):
@@ -141,10 +143,10 @@ def _integer(column: Column) -> Binder:
             whole = int(value)
             if whole == value:
                 return whole if whole in INT64 else str(whole)
-            raise _refused(column, value, "it would be rounded")
+            raise cannot_hold(column, value, "it would be rounded")
         if isinstance(value, str) and not bits:
             return str(value)
-        raise _refused(column, value, "it holds whole numbers")
+        raise cannot_hold(column, value, "it holds whole numbers")
 
     return bind
 
@@ -156,7 +158,7 @@ def _year(column: Column) -> Binder:
         found = integer(value)
         # The server takes 24 for 2024.
         if isinstance(found, int) and 0 < found < 1901:
-            raise _refused(column, value, "years go from 1901 to 2155")
+            raise cannot_hold(column, value, "years go from 1901 to 2155")
         return found
 
     return bind
@@ -176,11 +178,11 @@ def _decimal(column: Column) -> Binder:
         if kind is float:
             value = Decimal(repr(value))
         if not isinstance(value, Decimal) or not value.is_finite() or value.adjusted() > 65:
-            raise _refused(column, value, "it holds decimal numbers of up to 65 digits")
+            raise cannot_hold(column, value, "it holds decimal numbers of up to 65 digits")
         if -value.as_tuple().exponent > scale:  # type: ignore[operator]  # a finite number has a number there
             kept = fitting(value, scale)
             if kept is None:
-                raise _refused(column, value, "it would be rounded")
+                raise cannot_hold(column, value, "it would be rounded")
             value = kept
         return f"{value:f}"
 
@@ -192,18 +194,19 @@ def _float(column: Column) -> Binder:
         if value is None or type(value) is str:
             return value
         if not isinstance(value, int | float | Decimal):
-            raise _refused(column, value, "it holds numbers")
+            raise cannot_hold(column, value, "it holds numbers")
         try:
             found = float(value)
         except OverflowError:
             found = _INFINITY
         if found != found or abs(found) == _INFINITY:
-            raise _refused(column, value, "MariaDB knows no infinite numbers, and no NaN")
+            raise cannot_hold(column, value, "MariaDB knows no infinite numbers, and no NaN")
         exact = Decimal(value) if not isinstance(value, float) else None
         # Eighteen digits may be how another database wrote a float.
         if exact is not None and len(exact.as_tuple().digits) > EXACT_DIGITS + 1 and Decimal(repr(found)) != exact:
-            raise _refused(column, value, f"it keeps {EXACT_DIGITS} digits (declare DECIMAL)")
-        return found
+            raise cannot_hold(column, value, f"it keeps {EXACT_DIGITS} digits (declare DECIMAL)")
+        # The server refuses 3.4028235e38, which is how the largest float is written: it is a bit less.
+        return float32(found) if column.declared.startswith("float") else found
 
     return bind
 
@@ -213,12 +216,11 @@ def _date(column: Column) -> Binder:
 
     def bind(value: Any) -> Any:
         found = text(value)
-        if found is not None and len(found) > 10:
-            rest = found[10:]
-            if rest.strip("T 0:.Z+-"):
-                raise _refused(column, value, "it would lose its time of day")
-            return found[:10]
-        return found
+        if found is None or len(found) == 10 or not _MOMENT.match(found):
+            return found  # the server says what is wrong with it
+        if found[10:].strip("T 0:.Z+-"):
+            raise cannot_hold(column, value, "it would lose its time of day")
+        return found[:10]
 
     return bind
 
@@ -231,7 +233,7 @@ def _digits(column: Column) -> int:
 def _fraction(column: Column, value: Any, fraction: str | None, digits: int) -> str:
     kept = (fraction or "").rstrip("0")
     if len(kept) > digits:
-        raise _refused(column, value, f"it keeps {digits} digits of a second")
+        raise cannot_hold(column, value, f"it keeps {digits} digits of a second")
     return f".{kept}" if kept else ""
 
 
@@ -259,7 +261,7 @@ def _moment(column: Column) -> Binder:
         date, time, fraction, zone = parts.groups()
         end = _fraction(column, value, fraction, digits)
         if zone and not zoned:
-            raise _refused(column, value, "it has a time zone, and the column keeps none (declare TIMESTAMP)")
+            raise cannot_hold(column, value, "it has a time zone, and the column keeps none (declare TIMESTAMP)")
         if zone and zone not in ("Z", "+00:00", "+00", "+0000"):
             date, time = _in_utc(column, value, f"{date} {time}{zone}")
         return f"{date} {time}{end}"
@@ -271,5 +273,5 @@ def _in_utc(column: Column, value: Any, text: str) -> tuple[str, str]:
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _refused(column, value, "it is no moment that can be told") from None
+        raise cannot_hold(column, value, "it is no moment that can be told") from None
     return moment.strftime("%Y-%m-%d").zfill(10), moment.strftime("%H:%M:%S")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from streamd.db.keys import possible_names
 from streamd.db.moves import ForeignKeys, changes_keys, movements, touching
 from streamd.db.parts import cells, unlike
 from streamd.db.postgresql import sql
+from streamd.db.postgresql.changes import CHANGE, changes_of
 from streamd.db.postgresql.errors import plain_errors
 from streamd.db.postgresql.inserted import Inserted
 from streamd.db.postgresql.keys import next_keys
@@ -28,8 +29,6 @@ from streamd.model import Change, ChildTable, Claim, Column, DocumentType, Name,
 from streamd.rows import name_reader
 from streamd.wire import read_json, read_lists, read_rows
 
-CHANGE = 'id, tbl, op, "before", "after", coalesce(origin, \'\'), fingerprint, "at", tx::text::bigint'
-
 
 def not_taken(claim: Claim | None, low_watermark: int) -> tuple[str, list[Any]]:
     """The condition for changes that no claim took. Below `low_watermark` nothing can appear any more."""
@@ -39,19 +38,6 @@ def not_taken(claim: Claim | None, low_watermark: int) -> tuple[str, list[Any]]:
         "WHERE id BETWEEN taken.first AND taken.last)"
     )
     return condition, [low_watermark, [first for first, _ in taken], [last for _, last in taken]]
-
-
-async def changes_of(driver: asyncpg.Connection, rows: Sequence[Any]) -> list[Change]:
-    """Changes as `CHANGE` gave them, with their rows as values travel."""
-    shapes = await columns_of(driver, {row[1] for row in rows}) if rows else {}
-    readers = {table: reader(columns) for table, columns in shapes.items()}
-    return [_change(row, readers.get(row[1])) for row in rows]
-
-
-def _change(row: Any, read: Callable[[bytes], bytes] | None) -> Change:
-    number, table, op, before, after, *rest = row
-    old, new = (text if text is None else (read or bytes)(text.encode()) for text in (before, after))
-    return Change(number, table, op, old, new, *rest)
 
 
 class PostgresqlReader(Reader):

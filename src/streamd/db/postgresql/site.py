@@ -26,16 +26,11 @@ from streamd.db.base import Changes, Reader, SiteDatabase, Transaction
 from streamd.db.books.given_keys import KeyPool, TakenKeys
 from streamd.db.bound import bound_tables, rights_missing, wanted_rights
 from streamd.db.postgresql import sql
+from streamd.db.postgresql.changes import CHANGE, changes_of
 from streamd.db.postgresql.errors import SEES_ALL, connected, plain_errors
 from streamd.db.postgresql.partitions import differs, our_triggers, unseen
 from streamd.db.postgresql.reflect import reflect
-from streamd.db.postgresql.session import (
-    CHANGE,
-    PostgresqlReader,
-    PostgresqlTransaction,
-    changes_of,
-    not_taken,
-)
+from streamd.db.postgresql.session import PostgresqlReader, PostgresqlTransaction, not_taken
 from streamd.db.postgresql.triggers import triggers, wanted_digest
 from streamd.db.postgresql.values import SESSION
 from streamd.db.sockets import keep_alive

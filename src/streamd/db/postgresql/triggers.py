@@ -7,7 +7,7 @@ whatever a migration does to a table, its users' writes go on, and are captured 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from streamd.db.bound import User, bound_tables, excluded_columns
 from streamd.db.postgresql.sql import APPLYING, SCHEMA, literal, quote
@@ -56,17 +56,18 @@ def _trigger(whole: Table, users: Sequence[User]) -> list[str]:
     function = f"{SCHEMA}.{quote(function_name(table))}"
     old, new, differ = "row_to_json(OLD)::text", "row_to_json(NEW)::text", "OLD *<> NEW"
     variables = prepared = ""
-    texts = _columns_as_text(users)
+    columns = _kept(users)
     # A child by inheritance has columns of its own, which are none of the type's.
     only_named = bool(whole.heirs or excluded_columns(users))
-    if only_named or texts:
+    if only_named or any(column.as_text for column in columns):
         old, new, differ = "old_row", "new_row", "old_row <> new_row"
-        variables = "    old_row text;\n    new_row text;\n    one text;\n    texts jsonb := '{}';\n"
-        prepared = f"""    IF TG_OP <> 'INSERT' THEN
-{_texts(texts, "OLD")}        old_row := {_kept(users, "OLD", only_named)};
+        variables = "    old_row text;\n    new_row text;\n    query text;\n"
+        prepared = f"""    query := {_query(columns, only_named)};
+    IF TG_OP <> 'INSERT' THEN
+        EXECUTE query INTO old_row USING OLD;
     END IF;
     IF TG_OP <> 'DELETE' THEN
-{_texts(texts, "NEW")}        new_row := {_kept(users, "NEW", only_named)};
+        EXECUTE query INTO new_row USING NEW;
     END IF;
 """
     body = f"""
@@ -101,7 +102,7 @@ END
     make = (
         f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
         "SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' "
-        "SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 "
+        "SET intervalstyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET lc_monetary = 'C' "
         f"AS $streamd${body}$streamd$"
     )
     statements = [
@@ -130,38 +131,30 @@ def _called(name: str, event: str, on: str, how: str) -> list[str]:
     ]
 
 
-def _columns_as_text(users: Sequence[User]) -> list[str]:
+def _kept(users: Sequence[User]) -> tuple[Column, ...]:
     doctype, child = users[0]
-    return [column.name for column in (child or doctype).written_columns if column.as_text]
+    return (child or doctype).written_columns
 
 
-def _texts(columns: Sequence[str], alias: str) -> str:
-    """Statements: the texts of columns that JSON makes unreadable, as far as the table has them still, in `texts`."""
-    return "".join(
-        f"""        IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = {literal(name)}) THEN
-            EXECUTE {literal(f"SELECT ($1).{quote(name)}::text")} INTO one USING {alias};
-            texts := texts || jsonb_build_object({literal(name)}, one);
-        END IF;
-"""
-        for name in columns
-    )
+def _query(columns: Sequence[Column], only_named: bool) -> str:
+    """An expression: the query that makes JSON of a row; with `only_named`, of the type's own columns alone.
 
-
-def _kept(users: Sequence[User], alias: str, only_named: bool) -> str:
-    """An expression: a row as JSON, with what is in `texts` in the place of its values; or only the type's own columns.
-
-    They are named as texts: a function that names columns fails with the user's write as soon as one is gone. And
-    they are those that are kept: an excluded column that is renamed stays outside.
+    Columns that JSON makes unreadable are in it as their texts. It names what the table has by then: a function that
+    names columns fails with the user's write as soon as one is gone. And they are those that are kept: an excluded
+    column that is renamed stays outside.
     """
-    doctype, child = users[0]
-    names = ", ".join(literal(column.name) for column in (child or doctype).written_columns)
-    only = f" WHERE e.key = ANY (ARRAY[{names}]::text[])" if only_named else ""
-    # Numbers keep their digits: `json`, unlike `jsonb`, is the text as it was written.
+    as_text = _names(column for column in columns if column.as_text)
+    only = f" AND a.attname = ANY ({_names(columns)})" if only_named else ""
     return (
-        "(SELECT '{' || coalesce(string_agg(to_json(e.key)::text || ':' || "
-        "coalesce((texts -> e.key)::text, e.value::text), ',' ORDER BY e.n), '') "
-        f"|| '}}' FROM json_each(row_to_json({alias})) WITH ORDINALITY AS e (key, value, n){only})"
+        "(SELECT 'SELECT row_to_json(k.*)::text FROM (SELECT ' || coalesce(string_agg(format('($1).%1$I%2$s AS %1$I', "
+        f"a.attname, CASE WHEN a.attname = ANY ({as_text}) THEN '::text' ELSE '' END), ', ' ORDER BY a.attnum), '') "
+        "|| ') AS k' FROM pg_attribute a "
+        f"WHERE a.attrelid = TG_RELID AND a.attnum > 0 AND NOT a.attisdropped{only})"
     )
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return f"ARRAY[{', '.join(literal(column.name) for column in columns)}]::text[]"
 
 
 def _marks(users: Sequence[User], alias: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from streamd.db.parts import cannot_hold
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
@@ -25,8 +26,8 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
 
 _NULL = b"null"
-_TOO_LARGE = Decimal("1e400")
-"""What no 64-bit float holds: the way in which infinity travels."""
+_INFINITE = Decimal("1e999")
+"""How infinity travels: no 64-bit float is as large."""
 
 _MOMENTS = (Kind.DATETIME, Kind.DATETIME_ZONED)
 
@@ -34,7 +35,13 @@ _SIMPLE_KINDS = (*_MOMENTS, Kind.BOOLEAN, Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL
 _SIMPLE_TEXT = re.compile(r"text|character varying(\(\d+\))?")
 _PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 
-_INFINITE = {b'"Infinity"': b"1e999", b'"-Infinity"': b"-1e999"}
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""A NUL in JSON; not where the backslash is one itself."""
+
+_MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"|[][{},:]', re.DOTALL)
+"""The texts of a row, and what stands between its values."""
+
+_ODD_NUMBERS = {b'"Infinity"': b"1e999", b'"-Infinity"': b"-1e999", b"-0": b"-0.0"}
 
 
 @lru_cache(maxsize=4096)
@@ -56,7 +63,7 @@ def _thorough(
     """A reader that takes the row apart, and puts it together again."""
 
     def read(row: bytes) -> bytes:
-        values = _ROW.decode(row)
+        values = _cut(row)
         for name in generated:
             values.pop(name, None)
         for name, change in changed.items():
@@ -69,6 +76,31 @@ def _thorough(
         return _encode(values)
 
     return read
+
+
+def _cut(row: bytes) -> dict[str, msgspec.Raw]:
+    """A row's values by their columns, as PostgreSQL wrote them.
+
+    A value of the type `json` is whatever its user wrote: of half a surrogate pair, or nested ever so deeply.
+    """
+    try:
+        return _ROW.decode(row)
+    except (msgspec.DecodeError, RecursionError):
+        values: dict[str, msgspec.Raw] = {}
+        depth, start, name = 0, 0, b""
+        for found in _MARKS.finditer(row):
+            mark = found[0]
+            if depth == 1 and mark == b":":
+                name, start = row[start : found.start()], found.end()
+            elif depth == 1 and mark in (b",", b"}"):
+                values[_TEXT.decode(name)] = msgspec.Raw(row[start : found.start()])
+                start = found.end()
+            if mark in (b"{", b"["):
+                depth += 1
+                start = start or found.end()
+            elif mark in (b"}", b"]"):
+                depth -= 1
+        return values
 
 
 def is_simple(column: Column) -> bool:
@@ -90,7 +122,7 @@ def _quick(columns: Sequence[Column], thorough: Callable[[bytes], bytes]) -> Cal
     moments = [b'"%s":"' % column.name.encode() for column in columns if column.kind in _MOMENTS]
 
     def read(row: bytes) -> bytes:
-        if b'Infinity"' in row:
+        if b'Infinity"' in row or b":-0," in row or b":-0}" in row:
             return thorough(row)
         for before in moments:
             start = row.find(before) + len(before)
@@ -113,7 +145,7 @@ def _change(column: Column) -> Callable[[bytes], bytes] | None:
     if column.kind == Kind.BYTES:
         return lambda raw: b'{"%s":"%s"}' % (HEX.encode(), raw[4:-1])  # behind "\\x
     if column.kind in (Kind.FLOAT, Kind.DECIMAL):
-        return lambda raw: _INFINITE.get(raw, raw)
+        return lambda raw: _ODD_NUMBERS.get(raw, raw)
     if column.kind == Kind.JSON:
         return lambda raw: _encode(raw.decode())
     if column.declared.startswith("character("):
@@ -124,11 +156,30 @@ def _change(column: Column) -> Callable[[bytes], bytes] | None:
 def rows_as_json(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> str:
     """Rows for `json_to_recordset`. Raises `RowRefused` for values that a column of that kind cannot hold."""
     binders = [(column.name, _binder(column.kind)) for column in columns]
-    made = [{name: bind(value) for (name, bind), value in zip(binders, row, strict=True)} for row in rows]
     try:
-        return _encode(made).decode()
-    except UnicodeEncodeError as error:
-        raise RowRefused(f"a value is no valid text: {error.reason}") from error
+        made = [{name: bind(value) for (name, bind), value in zip(binders, row, strict=True)} for row in rows]
+        text = _encode(made).decode()
+    except (RowRefused, UnicodeEncodeError):
+        _refuse(columns, rows)
+        raise
+    if "\\u0000" in text:
+        _refuse(columns, rows)
+    return text
+
+
+def _refuse(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    """Say which of these values no column of its kind can hold."""
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            try:
+                bound = _binder(column.kind)(value)
+                text = _encode(bound).decode()
+            except RowRefused as error:
+                raise cannot_hold(column, value, error.message) from None
+            except UnicodeEncodeError as error:
+                raise cannot_hold(column, value, f"it is no valid text ({error.reason})") from None
+            if _NUL.search(text):
+                raise cannot_hold(column, value, "PostgreSQL keeps no NUL character. Remove it at the producer")
 
 
 def by_json_nulls(
@@ -171,7 +222,7 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, dict) and value.keys() == {HEX}:
-        raise RowRefused("bytes stand where text is wanted")
+        raise RowRefused("these are bytes, and it holds text")
     return write_json(value).decode()
 
 
@@ -186,7 +237,7 @@ def _integer(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, Decimal) and abs(value) >= _TOO_LARGE:
+    if isinstance(value, Decimal) and abs(value) == _INFINITE:
         return "Infinity" if value > 0 else "-Infinity"
     return int(value) if isinstance(value, bool) else value
 
@@ -198,16 +249,18 @@ def _bytes(value: Any) -> Any:
         return None
     if isinstance(value, str):
         return "\\x" + value.encode("utf-8", "surrogatepass").hex()
-    raise RowRefused("a number stands where bytes are wanted")
+    raise RowRefused("it holds bytes, and this is none")
 
 
 def _json(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {HEX}:
+        raise RowRefused("these are bytes, and it holds JSON")
     if not isinstance(value, str):
         return value
     try:
         return _validate(value.encode())
-    except msgspec.DecodeError as error:
-        raise RowRefused(f"a value is no JSON: {error}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RowRefused(f"it is no JSON that can be written: {error}") from None
 
 
 _BINDERS: dict[Kind, Callable[[Any], Any]] = {

@@ -20,7 +20,7 @@ from streamd.db.sqlite import sql
 from streamd.db.sqlite.errors import is_documents
 from streamd.db.sqlite.keys import next_keys
 from streamd.db.sqlite.reflect import FOREIGN_KEYS, KEYS, foreign_keys_of
-from streamd.db.sqlite.values import binder, bound, short_numbers, travelling
+from streamd.db.sqlite.values import binder, bound, short_numbers, travelling, unbindable
 from streamd.db.sqltext import quote, write_sql
 from streamd.db.statements import AT_ONCE, MORE_AT_ONCE, some_of
 from streamd.errors import RowRefused, SchemaChanged, TypeRefused, ValueTaken
@@ -275,7 +275,7 @@ class SqliteTransaction(SqliteReader, Transaction):
                 raise _changed(error) from error
             raise await self._refusal(statement, error, write.table) from error
         except (OverflowError, UnicodeEncodeError) as error:
-            raise RowRefused(str(error)) from error
+            raise unbindable((*write.columns, *write.where), write.rows, error) from error
 
     async def _conflict_clause(self, table: str) -> str:
         """What a statement has to say so that no conflict clause of the table's own decides what becomes of a row.

@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any
 
 from streamd.db.numbers import SURE_DIGITS, is_noise
+from streamd.db.parts import cannot_hold
 from streamd.errors import RowRefused
 from streamd.model import Column, Kind
 from streamd.wire import HEX, write_json
@@ -29,14 +30,19 @@ SURE_LENGTH = SURE_DIGITS + 1
 _INFINITE = Decimal("1e999")
 """How infinity travels."""
 
+INT64 = range(-(1 << 63), 1 << 63)
+
+_AS_TEXT = "Declare the column TEXT at this site, or map the field to one that is TEXT"
+
 
 @lru_cache(maxsize=4096)
 def binder(column: Column) -> Callable[[Any], Any]:
     """What turns a value into what the driver takes for this column. It raises `RowRefused`."""
     if column.kind == Kind.TEXT:
         return _text
-    # A column of floats says itself that it keeps no more, and JSON is not read as a number.
-    return _any if column.kind in (Kind.FLOAT, Kind.JSON) else partial(_exact, column)
+    if column.kind == Kind.JSON:
+        return _any  # it is not read as a number
+    return partial(_float if column.kind == Kind.FLOAT else _exact, column)
 
 
 def bound(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -73,6 +79,14 @@ def _text(value: Any) -> Any:
     return str(value) if type(value) in (int, Decimal) else _any(value)
 
 
+def _float(column: Column, value: Any) -> Any:
+    """A number as the nearest float: a column of floats says itself that it keeps no more. Raises `RowRefused`."""
+    found = _any(value)
+    if type(value) is Decimal and value and (not found or (abs(found) == _INFINITY and abs(value) != _INFINITE)):
+        raise cannot_hold(column, value, f"no 64-bit float is as {'large' if found else 'small'}. {_AS_TEXT}")
+    return found
+
+
 def _exact(column: Column, value: Any) -> Any:
     """A number with a point as the float that is the same number. Raises `RowRefused` where there is none."""
     if type(value) is not Decimal:
@@ -81,10 +95,7 @@ def _exact(column: Column, value: Any) -> Any:
     if (len(text) <= SURE_LENGTH and "E" not in text) or _is_written_as(found, value):
         return found
     kept = f"would make {travelling(found)} of it" if abs(found) != _INFINITY else "has none as large"
-    raise RowRefused(
-        f"{column.name} ({column.declared or 'without a type'}) cannot hold {text}: SQLite keeps a number with a point "
-        f"as a 64-bit float, and {kept}. Declare the column TEXT at this site, or map the field to one that is TEXT"
-    )
+    raise cannot_hold(column, value, f"SQLite keeps a number with a point as a 64-bit float, and {kept}. {_AS_TEXT}")
 
 
 def _is_written_as(found: float, value: Decimal) -> bool:
@@ -97,6 +108,15 @@ def _is_written_as(found: float, value: Decimal) -> bool:
         or is_noise(value, short)
         or value == Context(prec=len(value.as_tuple().digits)).plus(Decimal(found))
     )
+
+
+def unbindable(columns: Sequence[Column], rows: Sequence[Sequence[Any]], error: Exception) -> RowRefused:
+    """Which of these values the driver refused with this error."""
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            if type(value) is int and value not in INT64:
+                return cannot_hold(column, value, f"SQLite keeps whole numbers of up to 64 bits. {_AS_TEXT}")
+    return RowRefused(f"a value cannot be written: {error}")
 
 
 def travelling(value: Any) -> Any:

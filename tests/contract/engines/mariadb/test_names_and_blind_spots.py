@@ -161,11 +161,9 @@ async def test_a_cascade_within_a_document_is_covered_by_its_own_delete(tmp_path
     assert "change their keys" in found, "a rename does not say that the document loses its rows"
 
 
-async def test_tables_without_transactions_and_geometries_are_refused(tmp_path: Path) -> None:
-    schema = """CREATE TABLE "A" ("Id" INT PRIMARY KEY) ENGINE = MyISAM;
-        CREATE TABLE "G" ("Id" INT PRIMARY KEY, "Where" POINT)"""
-    found = await _blind_spots(tmp_path, schema, "A", "G")
-    assert [word in text for word, text in zip(("MyISAM", "point"), found, strict=True)] == [True] * 2
+async def test_tables_without_transactions_are_refused(tmp_path: Path) -> None:
+    (found,) = await _blind_spots(tmp_path, 'CREATE TABLE "A" ("Id" INT PRIMARY KEY) ENGINE = MyISAM', "A")
+    assert "MyISAM" in found
 
 
 def test_only_whole_numbers_that_nearly_all_follow_each_other_are_found_as_a_range() -> None:
