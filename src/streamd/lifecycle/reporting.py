@@ -41,7 +41,9 @@ class Report:
         kind = status, _NUMBER.sub("", text)
         if error is not None and kind != self._logged:
             event = "producer_" + status.replace(" ", "_")
-            log.warning(event, producer=self._name, error=error.message, hint=error.hint)
+            # A line that breaks gives another reason at each try. That it is away is worth one warning.
+            say = log.info if status == AWAY == self.last_status else log.warning
+            say(event, producer=self._name, error=error.message, hint=error.hint)
         elif error is None and self.last_status in (AWAY, REFUSED, RESYNC_REQUIRED):
             log.info("producer_back", producer=self._name)
         await self._producers.set_status(self._name, status, text)

@@ -249,6 +249,16 @@ async def test_an_edit_that_has_not_reached_the_producer_yet_stays_where_it_goes
     assert hq.rows('SELECT * FROM "Item" ORDER BY 1') == expected
 
 
+async def test_another_document_of_the_name_is_replaced_by_hand_also_where_edits_go_there(pair: Pair) -> None:
+    hq, store = await pair.make()
+    await unseen(hq, "INSERT INTO \"Item\" VALUES ('A', 1, 'of hq')")
+    store.remembers()  # the row is there from before streamd was
+    await unseen(store, "INSERT INTO \"Item\" VALUES ('A', 2, 'of the store')")
+    reading = WholeResync(store.applier, store.database, store.catalogue, store.site, returns=frozenset({"Item"}))
+    await reading.run(store.source(hq), hq.fetcher(store), ["Item"], restart=True)
+    assert (store.rows('SELECT * FROM "Item"'), await store.queue()) == ([("A", 1, "of hq")], [])
+
+
 async def test_what_is_replaced_by_hand_is_said_with_both_values(pair: Pair) -> None:
     hq, store = await pair.make()
     hq.write("INSERT INTO \"Item\" VALUES ('A', 1, 'first')")

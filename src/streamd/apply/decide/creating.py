@@ -48,8 +48,8 @@ def create(
     counts = incoming.named_here or doctype.single or incoming.is_stranger
     if reading is not None and reading.purpose is Purpose.LINK and not counts:
         return Decision()
-    is_same = reading is not None and (reading.is_same or reading.purpose is Purpose.OVERWRITE)
-    known_as = is_same or doctype.single or is_same_document(incoming, record)
+    is_same = reading is not None and reading.is_same
+    known_as = is_same or incoming.overwrites or doctype.single or is_same_document(incoming, record)
     known_as = (known_as and not incoming.is_stranger) or (incoming.repairs and is_replaced_there(incoming, record))
     whole, incoming = incoming.data, replace(incoming, data=said(incoming, doctype, known_as=known_as))
     if not (is_same and incoming.repairs and record is not None) and _equal(doctype, here, incoming.data):
@@ -64,7 +64,7 @@ def create(
 def _insert(incoming: Incoming, doctype: DocumentType, record: Record | None) -> Decision:
     tombstone = record is not None and record.deleted_at is not None
     reading = incoming.reading
-    if reading is not None and reading.purpose is Purpose.REPAIR and record is not None and tombstone:
+    if reading is not None and incoming.repairs and record is not None and tombstone:
         # Of a natural id there may be one document at each site.
         is_same = came_from_there(incoming, record) or reading.known.source == record.source
         if is_same and newer_here(record.clock, reading.known.clock_of(), incoming.producer_site):
@@ -110,7 +110,7 @@ def _merged(incoming: Incoming, doctype: DocumentType, here: Document, base: Rec
     reading = incoming.reading
     if reading is not None and reading.purpose is Purpose.OVERWRITE:
         return merge_state(doctype, here, Known(), State(fields, children, reading.known), incoming.producer_site)
-    if reading is not None and (reading.purpose is Purpose.REPAIR or incoming.event.renamed_from is not None):
+    if reading is not None and (incoming.repairs or incoming.event.renamed_from is not None):
         there = State(fields, children, reading.known)
         # That of a document which was read is later than its making, and may be of any site.
         made = base.clock if hlc.made_at(base.clock, base.source) else ""

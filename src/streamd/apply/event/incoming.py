@@ -25,8 +25,10 @@ class Purpose(Enum):
     """An event needs it: one that is here stays as it is."""
     REPAIR = auto()
     """It is merged with the one that is here: what is newer here stays."""
+    RESYNC = auto()
+    """A person wants it as the producer has it. Only edits that this site has yet to send there stay."""
     OVERWRITE = auto()
-    """A person wants it as the producer has it."""
+    """A person wants it as the producer has it, whatever was edited here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,13 @@ class Incoming:
 
     @property
     def repairs(self) -> bool:
-        return self.reading is not None and self.reading.purpose is Purpose.REPAIR
+        """Whether it is merged with the document that is here."""
+        return self.reading is not None and self.reading.purpose in (Purpose.REPAIR, Purpose.RESYNC)
 
     @property
     def overwrites(self) -> bool:
-        return self.reading is not None and self.reading.purpose is Purpose.OVERWRITE
+        """Whether it counts as the document that is here, because a person said so."""
+        return self.reading is not None and self.reading.purpose in (Purpose.RESYNC, Purpose.OVERWRITE)
 
     @property
     def former(self) -> Sequence[FormerName]:

@@ -241,11 +241,10 @@ class _Reading:
 
     def _taken(self, incoming: Incoming) -> Incoming:
         doctype, reading = incoming.event.doctype, incoming.reading or Reading()
-        if not self.repair and doctype not in self.returns:
-            return read_for(incoming, Purpose.OVERWRITE)
+        if not self.repair:
+            return read_for(incoming, Purpose.RESYNC if doctype in self.returns else Purpose.OVERWRITE)
         # What the producer has from here is the document that is here.
-        is_same = self.repair and reading.known.source == self._site
-        new_here = self.new.get(doctype, frozenset()) if self.repair else frozenset()
+        is_same, new_here = reading.known.source == self._site, self.new.get(doctype, frozenset())
         return read_for(incoming, Purpose.REPAIR, is_same=is_same, new_here=new_here)
 
     async def _fetch(self, doctype: str, names: Sequence[Name]) -> Documents:
