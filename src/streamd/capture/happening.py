@@ -75,6 +75,8 @@ def named_now(happenings: Sequence[Happening], mark_of: Callable[[str], Mark]) -
             id = mark_of(each.origin).id
             if each.operation == Operation.CREATE:
                 later.pop(ref, None)
+            elif each.operation == Operation.DELETE:
+                later[ref] = each.name, id or natural(each.name)
             elif each.renamed_from is not None:
                 now, _ = later.pop(ref, (each.name, None))
                 later[kind, each.renamed_from] = now, id or natural(each.renamed_from)
