@@ -37,7 +37,7 @@ SCHEMAS: dict[Engine, str] = {
     """,
     "mariadb": """
         CREATE TABLE "Ticket" ("Id" INT AUTO_INCREMENT PRIMARY KEY, "Text" VARCHAR(40) UNIQUE);
-        CREATE SEQUENCE orders;
+        CREATE SEQUENCE orders NOCACHE;
         CREATE TABLE "Order" ("Id" BIGINT PRIMARY KEY DEFAULT NEXTVAL(orders), "Text" VARCHAR(40) UNIQUE);
         CREATE TABLE "Note" ("Id" UUID PRIMARY KEY DEFAULT uuid(), "Text" VARCHAR(40) DEFAULT 'rand()',
             "Size" INT DEFAULT 5, "At" DATETIME DEFAULT CURRENT_TIMESTAMP);
