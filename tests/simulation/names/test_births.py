@@ -127,3 +127,21 @@ async def test_what_went_on_from_headquarters_comes_back_as_what_it_was_with_its
     await along(*ways)
     assert branch.rows("SELECT Id FROM Invoice WHERE Note = 'n'") == [(99,)], "the branch has headquarters' names"
     assert till.rows("SELECT Id FROM Invoice WHERE Note = 'n'") == [(1,)], "and the till has its own"
+
+
+async def test_a_number_of_ours_that_the_other_site_deleted_is_no_document_of_theirs(opened: Opened) -> None:
+    """South deletes north's invoice 3, and then has an invoice 3 of its own, with lines of north's numbers."""
+    north, south = await made(opened, "north", "south", named=("north", "south"))
+    south.write("INSERT INTO Customer VALUES (1, 'Ada', NULL, NULL)")
+    north.write(
+        "INSERT INTO Customer VALUES (1, 'Bo', NULL, NULL)",
+        "INSERT INTO Invoice VALUES (3, 1, 'of north')",
+        "INSERT INTO Invoice VALUES (4, 1, 'stays')",
+        "INSERT INTO Line VALUES (46, 4, 'tea', 7)",
+    )
+    await along((north, south))
+    south.write("DELETE FROM Invoice WHERE Note = 'of north'")
+    await along((north, south))
+    south.write("INSERT INTO Invoice VALUES (3, 1, 'of south')", "INSERT INTO Line VALUES (46, 3, 'tea', 9)")
+    await along((north, south))
+    assert north.rows(LINES) == south.rows(LINES) == [("of south", 9), ("stays", 7)]

@@ -29,7 +29,7 @@ def remembered(incoming: Incoming, known_before: Record | None, clock: str | Non
     event = incoming.event
     seen = dict(known_before.seen) if known_before else {}
     seen[incoming.log] = event.sequence
-    made = Record(event.doctype, event.name, incoming.source, incoming.remote.name, event.clock, {}, seen)
+    made = Record(event.doctype, event.name, incoming.birth, incoming.remote.name, event.clock, {}, seen)
     made.clock = made.clock if clock is None else clock
     return made
 

@@ -113,6 +113,12 @@ class Incoming:
     def source(self) -> str:
         return self.event.origin.site if self.event.origin else self.producer_site
 
+    @property
+    def birth(self) -> str:
+        """The site where the document was made, as far as that is said; else where the event came from."""
+        said = self.remote
+        return ("" if said.id is None else said.id.site) or said.birth or self.source
+
     def clock_of(self, fieldname: str) -> str:
         return self.field_clocks.get(fieldname, self.event.clock)
 
