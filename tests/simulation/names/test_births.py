@@ -145,3 +145,26 @@ async def test_a_number_of_ours_that_the_other_site_deleted_is_no_document_of_th
     south.write("INSERT INTO Invoice VALUES (3, 1, 'of south')", "INSERT INTO Line VALUES (46, 3, 'tea', 9)")
     await along((north, south))
     assert north.rows(LINES) == south.rows(LINES) == [("of south", 9), ("stays", 7)]
+
+
+async def test_an_edit_of_a_deleted_document_never_comes_to_the_one_that_gets_its_number_with_it(
+    opened: Opened,
+) -> None:
+    """The number is free when the edit and the new document arrive together."""
+    north, south = await made(opened, "north", "south", named=("north", "south"))
+    north.write("INSERT INTO Customer VALUES (1, 'of north', NULL, NULL)")
+    south.write("INSERT INTO Customer VALUES (5, 'Ada', NULL, NULL)")
+    await along((north, south))
+    number = customer(north, "Ada")
+    north.write("DELETE FROM Customer WHERE Name = 'Ada'")
+    await north.capture.drain()
+    for statement in (
+        "INSERT INTO Customer VALUES (7, 'Bo', NULL, NULL)",
+        "UPDATE Customer SET City = 'Rome' WHERE Name = 'Ada'",
+    ):
+        south.write(statement)
+        await south.capture.drain()
+    await north.pull_from(south)
+    assert customer(north, "Bo") == number, "else nothing is tried"
+    await along((north, south))
+    assert customers(north) == customers(south) == [("Bo", None), ("of north", None)]

@@ -52,6 +52,8 @@ class Names:
         self._ids: dict[Ref, DocumentId] = {}
         self._known: dict[Key, Known | None] = {}
         self._apart: set[Key] = set()
+        self._deleted: dict[Ref, list[Key]] = {}
+        """Deleted documents by the names that they had here. No other document has these yet."""
         self._logs: set[str] = set()
         self._any: bool | None = None
 
@@ -128,7 +130,10 @@ class Names:
         here = await reader.existing(self._catalogue[doctype], places.values())
         for id, place in places.items():
             stands, key = place in here, (doctype, id)
-            found = self._found(id, rows[id], records.get(place), stands=stands)
+            row = rows[id]
+            found = self._found(id, row, records.get(place), stands=stands)
+            if row is not None and row.gone_at is not None and not found.gone:
+                self._deleted.setdefault((doctype, row.name), []).append(key)
             is_named_here = doctype in self._source.renamed
             self._known[key] = found if is_named_here else self._with_same_names(found, key, stands=stands)
 
@@ -214,8 +219,12 @@ class Names:
         return None if known is None else known.name
 
     def give(self, ref: Ref, name: Name) -> None:
-        """The document is called so here from now on."""
+        """The document is called so here from now on. A deleted one that was called so is gone for good."""
         id = self._ids.setdefault(ref, DocumentId(ref[1], site=self._source.site))
+        for key in self._deleted.pop((ref[0], name), ()):
+            known = self._known.get(key)
+            if known is not None and key[1] != id:
+                self._known[key] = replace(known, name=None, gone=True)
         self._known[ref[0], id] = Known(id, name)
 
     def differs(self, incoming: Incoming) -> bool:
