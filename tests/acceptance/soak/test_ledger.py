@@ -288,20 +288,22 @@ class Users:
 
 def here(site: Site, *, numbers: bool) -> dict[str, Any]:
     """What a site holds, by the texts that the test gave; with `numbers`, also the documents' numbers."""
-    found: dict[str, Any] = {}
     edits = ", ".join(f'd."c{number}"' for number in range(SITES))
-    for uid, number, shared, *edited in site.rows(f'SELECT "uid", "id", "shared", {edits} FROM "Person" d'):
-        assert uid not in found, f"{site.name} has {uid} twice"
-        found[uid] = (number if numbers else 0, shared, edited, "", {})
-    people = (
-        'SELECT d."uid", d."id", d."shared", p."uid", {} FROM "Invoice" d LEFT JOIN "Person" p ON p."id" = d."person"'
+    queries = (
+        f'SELECT "uid", "id", "shared", \'\', {edits} FROM "Person" d',
+        f'SELECT d."uid", d."id", d."shared", p."uid", {edits} FROM "Invoice" d'
+        ' LEFT JOIN "Person" p ON p."id" = d."person"',
+        'SELECT d."uid", l."uid", "quantity" FROM "Line" l JOIN "Invoice" d ON d."id" = "invoice"',
     )
-    for uid, number, shared, person, *edited in site.rows(people.format(edits)):
+    with site.connection() as connection:
+        connection.execute("BEGIN")  # all of one moment
+        people, invoices, lines = (connection.execute(query).fetchall() for query in queries)
+        connection.execute("COMMIT")
+    found: dict[str, Any] = {}
+    for uid, number, shared, person, *edited in (*people, *invoices):
         assert uid not in found, f"{site.name} has {uid} twice"
         found[uid] = (number if numbers else 0, shared, edited, person, {})
-    for uid, line, quantity in site.rows(
-        'SELECT d."uid", l."uid", "quantity" FROM "Line" l JOIN "Invoice" d ON d."id" = "invoice"'
-    ):
+    for uid, line, quantity in lines:
         assert line not in found[uid][4], f"{site.name} has line {line} twice"
         found[uid][4][line] = quantity
     return found
